@@ -1,0 +1,1 @@
+"""The background process on a server: watch, scan, hash, sync."""

@@ -1,0 +1,210 @@
+"""The error tree. A class's docstring is its default message and names the remedy. Pure.
+
+``code`` is stable and crosses the wire; the client rebuilds the class from it. ``exit_code`` is what the
+command line ends with: 1 failed, 2 usage, 3 done with problems, 4 hub unreachable, 5 refused.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar
+
+
+class StableQueueError(Exception):
+    """StableQueue could not do that."""
+
+    code: ClassVar[str] = "failed"
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+    remedy_text: ClassVar[str] = ""
+
+    def __init__(
+        self, message: str | None = None, *, remedy: str | None = None, details: dict[str, Any] | None = None
+    ) -> None:
+        self.message = message or inspect.cleandoc(type(self).__doc__ or "")
+        self.remedy = self.remedy_text if remedy is None else remedy
+        self.details = details or {}
+        super().__init__(f"{self.message} {self.remedy}".strip())
+
+    def as_wire(self) -> dict[str, Any]:
+        """``{code, message, remedy, details}``, the body of every error answer under ``error``."""
+        return {"code": self.code, "message": self.message, "remedy": self.remedy, "details": self.details}
+
+
+class UsageError(StableQueueError):
+    """The command or request is not of the form it must have."""
+
+    code = "usage"
+    exit_code = 2
+    http_status = 400
+    remedy_text = "See --help, or /docs on the hub."
+
+
+class InvalidValueError(UsageError):
+    """A value is not of the form it must have."""
+
+    code = "invalid_value"
+
+
+class NotFoundError(StableQueueError):
+    """Nothing of that name is known here."""
+
+    code = "not_found"
+    http_status = 404
+
+
+class ConflictError(StableQueueError):
+    """That would contradict what is already there."""
+
+    code = "conflict"
+    exit_code = 5
+    http_status = 409
+
+
+class AliasTakenError(ConflictError):
+    """Another server already has that alias."""
+
+    code = "alias_taken"
+    remedy_text = "Choose another alias, or rename or forget the other server first."
+
+
+class TooLargeError(UsageError):
+    """The request is larger than the hub accepts."""
+
+    code = "too_large"
+    http_status = 413
+
+
+class AuthenticationError(StableQueueError):
+    """A key is required, and none (or an unknown or revoked one) was given."""
+
+    code = "authentication_required"
+    exit_code = 5
+    http_status = 401
+    remedy_text = "Give a key with --key or the Authorization header; `stablequeue keys create` makes one."
+
+
+class ForbiddenError(StableQueueError):
+    """This key may not do that."""
+
+    code = "forbidden"
+    exit_code = 5
+    http_status = 403
+    remedy_text = "Use a key whose scope allows it."
+
+
+class BusyError(StableQueueError):
+    """The hub has too much to do right now."""
+
+    code = "busy"
+    exit_code = 4
+    http_status = 429
+    remedy_text = "It is tried again by itself after a short while."
+
+
+class SyncOutOfStepError(ConflictError):
+    """The delta does not start where the hub stands."""
+
+    code = "sync_out_of_step"
+    remedy_text = "The right difference, or the full inventory, is sent next."
+
+
+class RolledBackError(ConflictError):
+    """This index was replaced or set back to an earlier state since the hub last saw it."""
+
+    code = "rolled_back"
+    remedy_text = "The index gets a new identity and is sent in full."
+
+
+class DigestMismatchError(ConflictError):
+    """The full inventory does not add up to its own digest."""
+
+    code = "digest_mismatch"
+    remedy_text = "It is tried again after some minutes; if it stays, update both sides to one version."
+
+
+class ServerFrozenError(ConflictError):
+    """Two running copies use the identity of one server."""
+
+    code = "server_frozen"
+    remedy_text = (
+        "Stop one of them, or give it a new identity: delete `server.json` in its data folder and join again."
+    )
+
+
+class HubUnreachableError(StableQueueError):
+    """The hub does not answer."""
+
+    code = "hub_unreachable"
+    exit_code = 4
+    http_status = 502
+    remedy_text = "Check the address and that `stablequeue up` or `stablequeue hub` runs there."
+
+
+class NotAHubError(HubUnreachableError):
+    """What answers at this address is not a StableQueue hub."""
+
+    code = "not_a_hub"
+
+
+class OldStableQueueError(NotAHubError):
+    """At this address runs the old StableQueue server, which cannot take inventories."""
+
+    code = "old_stablequeue"
+    remedy_text = "Start the new hub (`stablequeue up`) and use its address; the old server is left as it is."
+
+
+class ProtocolMismatchError(StableQueueError):
+    """The hub and this installation speak different versions of the protocol."""
+
+    code = "protocol_mismatch"
+    remedy_text = "Update the older of the two."
+
+
+class FolderError(StableQueueError):
+    """A model folder cannot be read."""
+
+    code = "folder"
+    remedy_text = "Check that it exists, is mounted, and may be read by this user."
+
+
+class AlreadyRunningError(ConflictError):
+    """Another StableQueue process already uses this data folder."""
+
+    code = "already_running"
+    remedy_text = "Stop the other one, or give another --data folder."
+
+
+class DataFolderError(StableQueueError):
+    """The data folder cannot be used."""
+
+    code = "data_folder"
+    remedy_text = "Free disk space or give another --data folder on a local disk."
+
+
+class NewerDataError(DataFolderError):
+    """The data was written by a newer version of StableQueue."""
+
+    code = "newer_data"
+    remedy_text = "Update this installation, or give another --data folder."
+
+
+def error_from_wire(error: dict[str, Any]) -> StableQueueError:
+    """The error that an answer's ``error`` object describes; an unknown code becomes the base class."""
+    cls = _by_code().get(str(error.get("code")), StableQueueError)
+    details = error.get("details")
+    return cls(
+        str(error.get("message") or "") or None,
+        remedy=str(error.get("remedy") or ""),
+        details=details if isinstance(details, dict) else {},
+    )
+
+
+def _by_code() -> dict[str, type[StableQueueError]]:
+    found: dict[str, type[StableQueueError]] = {}
+    pending: list[type[StableQueueError]] = [StableQueueError]
+    while pending:
+        cls = pending.pop()
+        found[cls.code] = cls
+        pending.extend(cls.__subclasses__())
+    return found

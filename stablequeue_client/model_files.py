@@ -1,0 +1,110 @@
+"""Model files, their kinds, states and digests, as values. Pure: no disk, no clock.
+
+Definitions of the digests: AutoV1 is the SHA256 of the 64 KiB at offset 1 MiB, first 8 hex digits
+(A1111 ``modules/sd_models.py``); AutoV2 the first 10 of the file's SHA256; AutoV3 the first 12 of the
+SHA256 of everything after the safetensors header (kohya ``addnet_hash_safetensors``).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Kind = Literal["checkpoint", "lora", "vae", "text_encoder", "embedding"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+FileState = Literal["ready", "unhashed", "partial", "busy", "unstable", "corrupt", "unreadable", "set_aside"]
+FILE_STATES: tuple[FileState, ...] = get_args(FileState)
+
+RootHealth = Literal["healthy", "suspect", "unreachable"]
+ROOT_HEALTHS: tuple[RootHealth, ...] = get_args(RootHealth)
+
+DigestKind = Literal["sha256", "blake3", "autov1", "autov2", "autov3"]
+
+ClaimSource = Literal["sidecar", "civitai", "header", "webui_cache"]
+
+SHA256_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+_HEX = re.compile(r"[0-9a-f]+\Z")
+# The lengths that can be looked up: AutoV1, AutoV2, AutoV3 and LoRA short hashes, full digests.
+_HASH_LENGTHS = (8, 10, 12, 64)
+
+
+@dataclass(frozen=True)
+class StatKey:
+    """What tells an unchanged file from a changed one. Integers only; 0 where a root has no stable value."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True)
+class Digests:
+    """Digests computed here from the bytes; lower-case hex. ``payload_sha256`` is what AutoV3 shortens."""
+
+    sha256: str | None = None
+    blake3: str | None = None
+    autov1: str | None = None
+    payload_sha256: str | None = None
+    sample: str | None = None
+
+    @property
+    def autov2(self) -> str | None:
+        """First 10 hex digits of the SHA256."""
+        return self.sha256[:10] if self.sha256 else None
+
+    @property
+    def autov3(self) -> str | None:
+        """First 12 hex digits of the SHA256 of the bytes after the header."""
+        return self.payload_sha256[:12] if self.payload_sha256 else None
+
+
+@dataclass(frozen=True, order=True)
+class Claim:
+    """A digest that nobody here computed: who says it (``source``), which digest, and the value."""
+
+    source: ClaimSource
+    digest: DigestKind
+    value: str
+
+
+@dataclass(frozen=True)
+class HashQuery:
+    """What a person typed when looking for a model: lower-case hex of 8, 10, 12 or 64 digits."""
+
+    value: str
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.value) == 64
+
+
+def normalize_hash(text: str) -> str | None:
+    """Lower-case hex without ``0x``, or None when ``text`` is no hex number."""
+    value = text.strip().lower()
+    value = value.removeprefix("0x")
+    return value if _HEX.match(value) else None
+
+
+def parse_hash(text: str) -> HashQuery | None:
+    """The hash in ``text`` (any case, with or without ``0x``), or None when it has no hash's length."""
+    value = normalize_hash(text)
+    return HashQuery(value) if value is not None and len(value) in _HASH_LENGTHS else None
+
+
+def webui_name(kind: Kind, relative_path: str) -> str:
+    """The name a WebUI shows for the file at ``relative_path`` (``/``-joined, relative to its folder).
+
+    Checkpoints keep the folder and the extension, LoRAs and embeddings are the bare stem, VAEs and text
+    encoders the base name (A1111 ``sd_models.CheckpointInfo``, ``extra_networks_lora``, ``sd_vae``).
+    """
+    if kind == "checkpoint":
+        return relative_path
+    base = relative_path.rsplit("/", 1)[-1]
+    if kind in ("vae", "text_encoder"):
+        return base
+    stem, dot, _ = base.rpartition(".")
+    return stem if dot and stem else base

@@ -1,0 +1,1 @@
+"""Views: plain values in, HTML fragments out. Knows neither Gradio nor the hub."""

@@ -1,0 +1,1 @@
+"""The central StableQueue: the registry of models and which server has which."""

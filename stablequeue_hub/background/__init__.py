@@ -1,0 +1,1 @@
+"""Work the hub does by itself."""

@@ -1,0 +1,227 @@
+"""The hub's tables. Times are integer milliseconds since 1970 UTC of the hub's own clock.
+
+``server_files`` holds every server's inventory as synchronised, key (server, root, path); a rejected entry
+is there too, with ``rejected`` set and no model. ``models``, ``model_server_availability`` and
+``model_aliases`` keep the names and columns of the old StableQueue. Availability is a summary of
+``server_files``: the one function that writes those rows writes it, in the same transaction, and appends
+to ``events``. ``unreachable`` is never stored; it is derived from the last contact when read.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+NAMING = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+metadata = MetaData(naming_convention=NAMING)
+
+# SQLite only counts INTEGER primary keys up by itself; PostgreSQL needs 64 bits for the busy tables.
+RowId = BigInteger().with_variant(Integer, "sqlite")
+
+hub_facts = Table(
+    "hub_facts",  # hub_id and other single values
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+servers = Table(
+    "servers",
+    metadata,
+    Column("server_id", Text, primary_key=True),
+    Column("alias", Text, nullable=False),
+    Column("alias_key", Text, nullable=False, unique=True),  # casefolded NFC
+    Column("version", Text, nullable=False, server_default=""),
+    Column("joined_ms", BigInteger, nullable=False),
+    Column("last_contact_ms", BigInteger),
+    # What the hub has of its inventory; NULL index_id: nothing yet.
+    Column("index_id", Text),
+    Column("sequence", BigInteger, nullable=False, server_default="0"),
+    Column("digest", Text, nullable=False, server_default="0" * 64),
+    Column("last_sync_ms", BigInteger),
+    # The running agent process, and why syncs are refused when two claim to be this server.
+    Column("boot_id", Text),
+    Column("boot_counter", BigInteger, nullable=False, server_default="0"),
+    Column("frozen", Text),
+)
+
+retired_boots = Table(
+    "retired_boots",  # former agent processes of a server; heard again twice, they are alive beside the new one
+    metadata,
+    Column("server_id", Text, ForeignKey("servers.server_id", ondelete="CASCADE"), primary_key=True),
+    Column("boot_id", Text, primary_key=True),
+    Column("boot_counter", BigInteger, nullable=False),
+    Column("heard_again", Integer, nullable=False, server_default="0"),
+    Column("retired_ms", BigInteger, nullable=False),
+)
+
+replaced_indexes = Table(
+    "replaced_indexes",  # index ids a server had before; coming back with one is a rollback
+    metadata,
+    Column("server_id", Text, ForeignKey("servers.server_id", ondelete="CASCADE"), primary_key=True),
+    Column("index_id", Text, primary_key=True),
+    Column("replaced_ms", BigInteger, nullable=False),
+)
+
+server_roots = Table(
+    "server_roots",
+    metadata,
+    Column("server_id", Text, ForeignKey("servers.server_id", ondelete="CASCADE"), primary_key=True),
+    Column("root_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("health", Text, nullable=False),
+    Column("label", Text),
+    Column("rejected", Text),
+    Column("row_digest", LargeBinary(32), nullable=False),
+    Column("since_ms", BigInteger, nullable=False),  # since when it has this health
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("name", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("hash_autov2", Text),
+    Column("hash_sha256", Text, unique=True),  # NULL: a lead, registered without its full SHA256
+    Column("hash_blake3", Text),
+    Column("hash_autov1", Text),
+    Column("hash_autov3", Text),
+    Column("size", BigInteger),
+    Column("base_model", Text),
+    Column("civitai_id", Text),
+    Column("civitai_version_id", Text),
+    Column("metadata_json", Text),  # allow-listed header fields; '{}' once a server answered that there are none
+    Column("search_key", Text, nullable=False),  # casefolded NFC of the name
+    Column("created_ms", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),  # 'sync' or 'registered'
+    CheckConstraint("type IN ('checkpoint', 'lora', 'vae', 'text_encoder', 'embedding')", name="type"),
+)
+Index("ix_models_hash_autov2", models.c.hash_autov2)
+Index("ix_models_hash_autov3", models.c.hash_autov3)
+Index("ix_models_hash_autov1", models.c.hash_autov1)
+Index("ix_models_search_key", models.c.search_key, models.c.id)
+Index("ix_models_type", models.c.type, models.c.search_key)
+
+server_files = Table(
+    "server_files",
+    metadata,
+    Column("server_id", Text, ForeignKey("servers.server_id", ondelete="CASCADE"), primary_key=True),
+    Column("root_id", Text, primary_key=True),
+    Column("path", Text, primary_key=True),  # wire path
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),  # the WebUI's name, from the wire path
+    Column("name_key", Text, nullable=False),  # casefolded NFC
+    Column("size", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("sha256", Text),
+    Column("blake3", Text),
+    Column("autov1", Text),
+    Column("autov3", Text),
+    Column("claims_json", Text),
+    Column("rejected", Text),  # why this entry is kept but offered to nobody
+    Column("row_digest", LargeBinary(32), nullable=False),
+    Column("model_id", RowId, ForeignKey("models.id", ondelete="SET NULL")),
+    Column("claimed_model_id", RowId, ForeignKey("models.id", ondelete="SET NULL")),  # "probably this one"
+    Column("changed_ms", BigInteger, nullable=False),
+)
+Index("ix_server_files_model_id", server_files.c.model_id)
+Index("ix_server_files_claimed_model_id", server_files.c.claimed_model_id)
+Index("ix_server_files_name_key", server_files.c.name_key)
+
+model_server_availability = Table(
+    "model_server_availability",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("model_id", RowId, ForeignKey("models.id", ondelete="CASCADE"), nullable=False),
+    Column("server_id", Text, ForeignKey("servers.server_id", ondelete="CASCADE"), nullable=False),
+    Column("availability", Text, nullable=False),  # available, unhashed, unavailable
+    Column("last_seen", BigInteger, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+    Column("files", Integer, nullable=False),
+    UniqueConstraint("model_id", "server_id"),
+    CheckConstraint("availability IN ('available', 'unhashed', 'unavailable')", name="availability"),
+)
+Index("ix_msa_server_id", model_server_availability.c.server_id, model_server_availability.c.availability)
+
+model_aliases = Table(
+    "model_aliases",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("model_id", RowId, ForeignKey("models.id", ondelete="CASCADE"), nullable=False),
+    Column("alias_path", Text, nullable=False),
+    Column("alias_key", Text, nullable=False),  # casefolded NFC of the path
+    UniqueConstraint("model_id", "alias_path"),
+)
+Index("ix_model_aliases_alias_key", model_aliases.c.alias_key)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("action", Text, nullable=False),  # e.g. availability_changed, server_joined, key_created
+    Column("actor", Text, nullable=False),  # 'server:<id>', 'key:<id>', 'page', 'hub'
+    Column("server_id", Text),
+    Column("model_id", RowId),
+    Column("details_json", Text),
+)
+Index("ix_events_model_id", events.c.model_id, events.c.id)
+Index("ix_events_server_id", events.c.server_id, events.c.id)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("secret_hash", Text, nullable=False),  # SHA256 of the 256-bit secret, hex
+    Column("scope", Text, nullable=False),
+    Column("server_id", Text, ForeignKey("servers.server_id", ondelete="CASCADE")),
+    Column("name", Text, nullable=False, server_default=""),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger),
+    Column("last_used_ms", BigInteger),
+    Column("revoked_ms", BigInteger),
+    Column("single_server", Integer, nullable=False, server_default="0"),  # a code of "Add another computer"
+    Column("used_by", Text),  # the server that used up such a code
+    CheckConstraint("scope IN ('admin', 'jobs', 'view', 'join', 'server')", name="scope"),
+)
+
+page_sessions = Table(
+    "page_sessions",
+    metadata,
+    Column("token_hash", Text, primary_key=True),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Column("key_id", Text),  # the admin key it was opened with; NULL: a one-time code of this machine's owner
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("server_id", Text, ForeignKey("servers.server_id", ondelete="CASCADE"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("arguments_json", Text, nullable=False, server_default="{}"),
+    Column("actor", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    sqlite_autoincrement=True,  # an id is never used twice: agents remember the highest one they saw
+)
+Index("ix_orders_server_id", orders.c.server_id, orders.c.id)
