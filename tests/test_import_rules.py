@@ -1,0 +1,139 @@
+"""The rules of the house about who may import whom, and that importing does nothing."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CLIENT = ROOT / "stablequeue_client"
+HUB = ROOT / "stablequeue_hub"
+
+HOST_MODULES = {"gradio", "modules", "modules_forge", "launch"}
+PURE_CLIENT_MODULES = ["protocol", "errors", "model_files", "inventory", "settings"]
+# The one list of what the hub may take from the client (an empty suffix is the package itself).
+HUB_MAY_IMPORT = {"", "model_files", "errors", "protocol", "safetensors_header", "ui"}
+# Modules that touch disk, network, clock or processes; a pure module has no business with them.
+IMPURE = {"os", "io", "socket", "sqlite3", "subprocess", "threading", "time", "requests", "shutil", "tempfile"}
+
+
+def imports_of(path: Path) -> list[tuple[str, int]]:
+    """Absolute names of everything ``path`` imports, with the line."""
+    package = path.relative_to(ROOT).with_suffix("").parts
+    package = package[:-1]
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = list(package[: len(package) - node.level + 1]) if node.level else []
+            module = ".".join(base + ([node.module] if node.module else []))
+            found += [(f"{module}.{alias.name}", node.lineno) for alias in node.names]
+    return found
+
+
+def sources(package: Path) -> list[Path]:
+    return sorted(path for path in package.rglob("*.py") if "versions" not in path.parts)
+
+
+def test_the_client_never_imports_the_hub() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} {name}"
+        for path in sources(CLIENT)
+        for name, line in imports_of(path)
+        if name.split(".")[0] == "stablequeue_hub"
+    ]
+    assert wrong == []
+
+
+def test_the_hub_imports_only_the_listed_parts_of_the_client() -> None:
+    wrong = []
+    for path in sources(HUB):
+        for name, line in imports_of(path):
+            parts = name.split(".")
+            if parts[0] != "stablequeue_client":
+                continue
+            inner = parts[1] if len(parts) > 1 else ""
+            if inner not in HUB_MAY_IMPORT and inner != "__version__":
+                wrong.append(f"{path.relative_to(ROOT)}:{line} {name}")
+    assert wrong == []
+
+
+def test_only_the_webui_package_imports_a_host() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} {name}"
+        for path in sources(CLIENT) + sources(HUB)
+        if "webui" not in path.relative_to(ROOT).parts
+        for name, line in imports_of(path)
+        if name.split(".")[0] in HOST_MODULES
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("module", PURE_CLIENT_MODULES)
+def test_a_pure_module_imports_nothing_that_does_io(module: str) -> None:
+    names = {name.split(".")[0] for name, _ in imports_of(CLIENT / f"{module}.py")}
+    assert names & IMPURE == set()
+
+
+def test_views_import_neither_agent_nor_hub() -> None:
+    allowed = {"ui", "model_files", "protocol", "errors", "__version__"}
+    wrong = []
+    for path in sources(CLIENT / "ui"):
+        for name, line in imports_of(path):
+            parts = name.split(".")
+            if parts[0] == "stablequeue_client" and len(parts) > 1 and parts[1] not in allowed:
+                wrong.append(f"{path.relative_to(ROOT)}:{line} {name}")
+    assert wrong == []
+
+
+IMPORT_EVERYTHING = """
+import sys, threading, importlib, socket, pkgutil
+from pathlib import Path
+names = [n for n in sys.argv[1:]]
+class Refused(Exception): pass
+opened = []
+def watch(event, args):
+    if event in ("socket.connect", "subprocess.Popen", "os.mkdir", "os.rename", "os.remove", "sqlite3.connect"):
+        opened.append((event, str(args)[:200]))
+    if event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
+        opened.append((event, str(args)[:200]))
+sys.dont_write_bytecode = True
+sys.addaudithook(watch)
+before = threading.active_count()
+for name in names:
+    importlib.import_module(name)
+assert threading.active_count() == before, threading.enumerate()
+assert not opened, opened
+"""
+
+
+def importable_modules() -> list[str]:
+    names = []
+    for package in (CLIENT, HUB):
+        for path in sources(package):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            if parts[-1] == "__main__" or "migrations" in parts or parts[-1] == "env":
+                continue
+            names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return names
+
+
+def test_importing_every_module_starts_no_thread_and_touches_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_EVERYTHING, *importable_modules()],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+
+
+def test_tests_have_no_package_files() -> None:
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
