@@ -1,0 +1,323 @@
+"""Every setting once: its name, default, flag, environment name and TOML key. Pure: mappings in, values out.
+
+The command line comes before the environment (``STABLEQUEUE_<NAME>``), that before ``stablequeue.toml``
+(``<name>``), that before the default. A folder list stands in the environment with the system's path
+separator (``:`` or ``;``) between folders, and in TOML as a list. ``@FILE`` as a secret's value means the
+first line of that file; the caller passes the function that reads it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from stablequeue_client.errors import UsageError
+from stablequeue_client.model_files import Kind
+
+ENVIRONMENT_PREFIX = "STABLEQUEUE_"
+CONFIG_NAME = "stablequeue.toml"
+DEFAULT_PORT = 8383
+DEFAULT_HOST = "127.0.0.1"
+
+OptionType = Literal["text", "number", "flag", "folders"]
+
+
+class UnknownSettingError(UsageError):
+    """A setting of that name does not exist."""
+
+    code = "unknown_setting"
+
+
+class InvalidSettingError(UsageError):
+    """A setting's value is not of the form it must have."""
+
+    code = "invalid_setting"
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a field of ``Settings`` is set. ``commands`` names the commands that take it."""
+
+    name: str
+    type: OptionType
+    default: Any
+    help: str
+    commands: frozenset[str]
+    metavar: str
+    secret: bool
+    choices: tuple[str, ...]
+    bare: str | None
+    """The value of the flag when it stands without one (``--host``); None: a value is required."""
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def environment(self) -> str:
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+
+READING = "up agent scan"
+HUB_CLIENTS = "status where servers"
+EVERY = "up hub agent scan sync status where servers keys put-back pause resume"
+
+
+def option(
+    help: str,  # noqa: A002 - the word argparse uses
+    commands: str,
+    *,
+    type: OptionType = "text",  # noqa: A002 - likewise
+    default: Any = None,
+    metavar: str = "",
+    secret: bool = False,
+    choices: tuple[str, ...] = (),
+    bare: str | None = None,
+) -> Any:
+    """A dataclass field that carries its own description."""
+    about = {
+        "help": help,
+        "type": type,
+        "commands": frozenset(commands.split()),
+        "metavar": metavar,
+        "secret": secret,
+        "choices": choices,
+        "bare": bare,
+    }
+    return field(default=default, metadata=about)
+
+
+def folders(what: str) -> Any:
+    """A field for the folders of one kind of model."""
+    return option(what, READING, type="folders", default=(), metavar="DIR")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set. ``OPTIONS`` is made from these fields."""
+
+    data: str | None = option(
+        "Folder for StableQueue's own data (default: this user's data folder)", EVERY, metavar="DIR"
+    )
+    json: bool = option("Print JSON instead of text", EVERY, type="flag", default=False)
+
+    webui: tuple[str, ...] = option(
+        "Folder of a WebUI; its model folders are found", READING, type="folders", default=(), metavar="DIR"
+    )
+    checkpoints: tuple[str, ...] = folders(
+        "Folder with checkpoints (may be repeated, like all folder options)"
+    )
+    loras: tuple[str, ...] = folders("Folder with LoRAs")
+    vae: tuple[str, ...] = folders("Folder with VAEs")
+    text_encoders: tuple[str, ...] = folders("Folder with text encoders")
+    embeddings: tuple[str, ...] = folders("Folder with embeddings")
+    network_rate: int = option(
+        "Read network folders at no more than this many MB/s",
+        READING,
+        type="number",
+        default=30,
+        metavar="MB",
+    )
+    accept_removals: str | None = option(
+        "Accept that files are gone from a folder whose rows are kept (its path or id)",
+        "scan",
+        metavar="ROOT",
+    )
+
+    hub: str | None = option(
+        "Address of the hub (default: the hub of the data folder)", f"agent {HUB_CLIENTS}", metavar="URL"
+    )
+    key: str | None = option("Key for the hub", HUB_CLIENTS, metavar="KEY|@FILE", secret=True)
+    join: str | None = option(
+        "Key that lets this server join the hub", "agent", metavar="KEY|@FILE", secret=True
+    )
+    alias: str | None = option(
+        "Your name for this server (default: the computer's name)", "up agent", metavar="NAME"
+    )
+    once: bool = option("Read everything, synchronise, and end", "agent", type="flag", default=False)
+
+    port: int = option(
+        "Port of the page and the API", "up hub", type="number", default=DEFAULT_PORT, metavar="N"
+    )
+    host: str | None = option(
+        f"Address to listen on (default: {DEFAULT_HOST}, or what was chosen on the page); without a value: every address",
+        "up hub",
+        metavar="H",
+        bare="0.0.0.0",  # noqa: S104 - only when its owner says so
+    )
+    database: str | None = option(
+        "PostgreSQL instead of the SQLite file in the data folder",
+        "up hub keys",
+        metavar="URL|@FILE",
+        secret=True,
+    )
+    demo: bool = option(
+        "Show a small sample library on three servers, in a data folder of its own",
+        "up",
+        type="flag",
+        default=False,
+    )
+    browser: bool = option("Open the page in the browser", "up", type="flag", default=True)
+
+    scope: str = option(
+        "What the key may do",
+        "keys",
+        default="view",
+        metavar="SCOPE",
+        choices=("admin", "jobs", "view", "join"),
+    )
+    name: str | None = option("A note on what the key is for", "keys", metavar="TEXT")
+
+
+def _options() -> dict[str, Option]:
+    return {
+        item.name: Option(name=item.name, default=item.default, **item.metadata) for item in fields(Settings)
+    }
+
+
+OPTIONS: dict[str, Option] = _options()
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """What the agent needs to know. Folders are as the owner wrote them; the agent makes roots of them."""
+
+    data: str
+    folders: tuple[tuple[Kind, str], ...] = ()
+    webui: tuple[str, ...] = ()
+    hub: str | None = None
+    join: str | None = None
+    alias: str | None = None
+    network_bytes_per_s: int = 30_000_000
+
+
+def agent_settings(settings: Settings, data: str) -> AgentSettings:
+    """The agent's part of ``settings``; ``data`` is the data folder, already decided."""
+    kinds: tuple[tuple[Kind, tuple[str, ...]], ...] = (
+        ("checkpoint", settings.checkpoints),
+        ("lora", settings.loras),
+        ("vae", settings.vae),
+        ("text_encoder", settings.text_encoders),
+        ("embedding", settings.embeddings),
+    )
+    return AgentSettings(
+        data=data,
+        folders=tuple((kind, path) for kind, paths in kinds for path in paths),
+        webui=settings.webui,
+        hub=settings.hub,
+        join=settings.join,
+        alias=settings.alias,
+        network_bytes_per_s=settings.network_rate * 1_000_000,
+    )
+
+
+def resolve(
+    command_line: Mapping[str, Any],
+    environment: Mapping[str, str],
+    toml: Mapping[str, Any],
+    *,
+    read_file: Callable[[str], str],
+    toml_name: str = CONFIG_NAME,
+) -> Settings:
+    """The settings: command line, else environment, else TOML, else default.
+
+    ``command_line`` holds what was typed (None: not typed). Raises UnknownSettingError for a TOML key that
+    is no setting, InvalidSettingError for a value of the wrong form.
+    """
+    for key in toml:
+        if key not in OPTIONS:
+            raise UnknownSettingError(f"{toml_name}: there is no setting {key!r}.", remedy=_nearest(key))
+    values: dict[str, Any] = {}
+    for name, opt in OPTIONS.items():
+        if command_line.get(name) is not None:
+            value = _typed(opt, command_line[name], opt.flag)
+        elif environment.get(opt.environment):
+            value = _from_environment(opt, environment[opt.environment])
+        elif name in toml:
+            value = _typed(opt, toml[name], f"{toml_name}: {name}")
+        else:
+            continue
+        values[name] = _secret(opt, value, read_file) if opt.secret else value
+    return Settings(**values)
+
+
+def unknown_environment(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each STABLEQUEUE_ variable that sets nothing, with the nearest name."""
+    known = {opt.environment for opt in OPTIONS.values()}
+    return [
+        f"The environment variable {name} sets nothing. {_nearest(name.removeprefix(ENVIRONMENT_PREFIX).lower())}"
+        for name in sorted(environment)
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in known | OTHER_VARIABLES
+    ]
+
+
+OTHER_VARIABLES = frozenset({"STABLEQUEUE_CONFIG", "STABLEQUEUE_PARENT", "STABLEQUEUE_SAMPLE"})
+"""Names with the prefix that are no settings: the TOML file, and what ``up`` tells its children."""
+
+
+def _nearest(name: str) -> str:
+    found = difflib.get_close_matches(name.replace("-", "_"), OPTIONS, n=1)
+    return f"Did you mean {found[0]!r}?" if found else "The README lists all settings."
+
+
+def _from_environment(opt: Option, text: str) -> Any:
+    if opt.type == "folders":
+        return tuple(part for part in text.split(os.pathsep) if part)
+    if opt.type == "flag":
+        value = {
+            "1": True,
+            "true": True,
+            "yes": True,
+            "on": True,
+            "0": False,
+            "false": False,
+            "no": False,
+            "off": False,
+        }
+        if text.lower() not in value:
+            raise InvalidSettingError(f"{opt.environment} is {text!r}.", remedy="Give 1 or 0.")
+        return value[text.lower()]
+    return _typed(opt, text, opt.environment)
+
+
+def _typed(opt: Option, value: Any, where: str) -> Any:
+    """``value`` as the option's type, or InvalidSettingError naming ``where`` it stands."""
+    if opt.type == "folders":
+        listed = [value] if isinstance(value, str) else value
+        if isinstance(listed, (list, tuple)) and all(isinstance(item, str) and item for item in listed):
+            return tuple(listed)
+        raise InvalidSettingError(f"{where} is {value!r}.", remedy="Give a folder, or a list of folders.")
+    if opt.type == "flag":
+        if isinstance(value, bool):
+            return value
+        raise InvalidSettingError(f"{where} is {value!r}.", remedy="Give true or false.")
+    if opt.type == "number":
+        return _number(value, where)
+    if not isinstance(value, str) or (opt.choices and value not in opt.choices):
+        wanted = " or ".join(opt.choices) or "a text"
+        raise InvalidSettingError(f"{where} is {value!r}.", remedy=f"Give {wanted}.")
+    return value
+
+
+def _number(value: Any, where: str) -> int:
+    try:
+        number = int(value) if not isinstance(value, (bool, float)) else -1
+    except (TypeError, ValueError):
+        number = -1
+    if not 0 <= number <= 65535:
+        raise InvalidSettingError(f"{where} is {value!r}.", remedy="Give a whole number from 0 to 65535.")
+    return number
+
+
+def _secret(opt: Option, value: str, read_file: Callable[[str], str]) -> str:
+    if not value.startswith("@"):
+        return value
+    lines = read_file(value[1:]).splitlines()
+    if not lines or not lines[0].strip():
+        raise InvalidSettingError(
+            f"{opt.flag}: the file {value[1:]} is empty.", remedy="Put the key into its first line."
+        )
+    return lines[0].strip()
