@@ -1,0 +1,369 @@
+"""What the views show, as plain frozen values. Times are milliseconds since 1970 UTC, sizes bytes.
+
+Names and paths are given as they are; the views escape them. A view needs nothing but its value: no clock,
+no database, no request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+MarkName = Literal[
+    "here",  # read, and on a connected server
+    "reading",  # its server is reading it now, or will soon
+    "copying",  # still being written
+    "probably",  # not read yet; somebody else's word says it is this model
+    "changing",  # changed each time it was read
+    "busy",  # another program has it open
+    "removed",  # was here
+    "away",  # its server is not connected
+    "folder",  # its folder is not connected
+    "broken",  # damaged: cut off, or no valid header
+    "unreadable",  # may not be read, or the disk fails
+    "set_aside",  # Forge renamed it to *.corrupted
+    "rejected",  # the hub could not accept what was said about it
+    "absent",  # never was here
+]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one server has of one model. ``since_ms``: removed or last heard of then. ``files`` on it."""
+
+    mark: MarkName
+    since_ms: int | None = None
+    files: int = 1
+
+
+@dataclass(frozen=True)
+class ServerColumn:
+    """One server at the head of the matrix."""
+
+    server_id: str
+    alias: str
+    connected: bool = True
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One line of the matrix: a model, or a file that is no model yet. ``cells`` in the columns' order.
+
+    ``model_id`` None: a file without digest, so there are no details to open; ``reason`` says why.
+    """
+
+    key: str
+    name: str
+    kind: str
+    cells: tuple[Cell, ...]
+    model_id: int | None = None
+    base_model: str | None = None
+    size: int | None = None
+    short_hash: str | None = None
+    folder: str = ""
+    reason: str = ""
+    same_name: int = 0
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What the person chose; empty strings choose everything. ``page`` counts from 1."""
+
+    search: str = ""
+    kind: str = ""
+    base_model: str = ""
+    server: str = ""
+    state: str = ""
+    sort: str = ""
+    page: int = 1
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One entry of a filter: the value in the address, and the word on screen."""
+
+    value: str
+    label: str
+
+
+@dataclass(frozen=True)
+class ModelsPage:
+    """``rows`` of one page out of ``total``; ``everything`` counts what there is without filters."""
+
+    servers: tuple[ServerColumn, ...]
+    rows: tuple[ModelRow, ...]
+    total: int
+    everything: int
+    filters: Filters = Filters()
+    page_size: int = 50
+    base_models: tuple[str, ...] = ()
+    error: Problem | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that went wrong: what, and what to do about it."""
+
+    message: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class DigestLine:
+    """One digest and who computed or stated it ("computed on attic")."""
+
+    label: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """One file of a model on one server. ``path`` is below the folder called ``folder``."""
+
+    server: str
+    folder: str
+    path: str
+    mark: MarkName
+    size: int | None = None
+    since_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """More than one file of the same content on one server: ``wasted`` bytes could be freed there."""
+
+    server: str
+    files: int
+    wasted: int
+
+
+@dataclass(frozen=True)
+class OtherModel:
+    """Another content under the same name."""
+
+    model_id: int | None
+    name: str
+    short_hash: str
+    size: int | None
+    servers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """Somebody else's word about a file that its bytes contradict."""
+
+    server: str
+    path: str
+    says: str
+    digest: str
+    claimed: str
+    computed: str
+
+
+@dataclass(frozen=True)
+class HistoryLine:
+    """One thing that happened, as a sentence."""
+
+    at_ms: int
+    text: str
+    server: str = ""
+
+
+@dataclass(frozen=True)
+class ModelDetails:
+    """Everything known of one model."""
+
+    model_id: int
+    name: str
+    kind: str
+    digests: tuple[DigestLine, ...]
+    places: tuple[Place, ...]
+    size: int | None = None
+    base_model: str | None = None
+    aliases: tuple[str, ...] = ()
+    missing_on: tuple[str, ...] = ()
+    servers_total: int = 0
+    metadata: tuple[tuple[str, str], ...] = ()
+    duplicates: tuple[Duplicate, ...] = ()
+    same_name: tuple[OtherModel, ...] = ()
+    contradictions: tuple[Contradiction, ...] = ()
+    history: tuple[HistoryLine, ...] = ()
+    is_lead: bool = False
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a server is doing. Bytes and files of the current round; ``eta_s`` None when unknown."""
+
+    phase: Literal["idle", "scanning", "hashing", "paused"] = "idle"
+    files_done: int = 0
+    files_total: int = 0
+    bytes_done: int = 0
+    bytes_total: int = 0
+    eta_s: int | None = None
+
+
+@dataclass(frozen=True)
+class Folder:
+    """One model folder of a server. ``since_ms``: since when it has this health."""
+
+    root_id: str
+    label: str
+    kind: str
+    health: Literal["healthy", "suspect", "unreachable"]
+    files: int = 0
+    since_ms: int | None = None
+    rejected: str = ""
+
+
+@dataclass(frozen=True)
+class FileProblem:
+    """A file that needs somebody's eye. ``root_id`` and ``path`` are what "put back" sends."""
+
+    root_id: str
+    folder: str
+    path: str
+    kind: str
+    mark: MarkName
+    size: int | None = None
+    reason: str = ""
+    can_put_back: bool = False
+
+
+@dataclass(frozen=True)
+class ServerCard:
+    """One server: contact, work, folders and problems. ``asked`` are orders it has not taken yet."""
+
+    server_id: str
+    alias: str
+    connected: bool
+    last_contact_ms: int | None = None
+    joined_ms: int | None = None
+    last_sync_ms: int | None = None
+    version: str = ""
+    progress: Progress | None = None
+    models: int = 0
+    waiting: int = 0
+    folders: tuple[Folder, ...] = ()
+    problems: tuple[FileProblem, ...] = ()
+    problems_total: int = 0
+    frozen: str = ""
+    asked: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ServersPage:
+    servers: tuple[ServerCard, ...]
+    error: Problem | None = None
+
+
+@dataclass(frozen=True)
+class KeyLine:
+    """One key; never its secret. ``server`` is set for a server's own key."""
+
+    key_id: str
+    name: str
+    scope: str
+    created_ms: int
+    server: str = ""
+    last_used_ms: int | None = None
+    expires_ms: int | None = None
+    revoked_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class KeysPage:
+    keys: tuple[KeyLine, ...]
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key just made. ``secret`` is shown this once."""
+
+    key_id: str
+    scope: str
+    name: str
+    secret: str
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """A command to copy, and where it is typed ("Linux", "Windows (PowerShell)")."""
+
+    label: str
+    text: str
+
+
+@dataclass(frozen=True)
+class JoinPage:
+    """ "Add another computer". ``reachable``: the hub listens beyond this computer, at ``addresses``."""
+
+    reachable: bool
+    addresses: tuple[str, ...] = ()
+    port: int = 8383
+    error: Problem | None = None
+
+
+@dataclass(frozen=True)
+class JoinLine:
+    """The line that joins one more computer; the code in it works once, until ``expires_ms``."""
+
+    commands: tuple[CommandLine, ...]
+    expires_ms: int
+    install: tuple[CommandLine, ...] = ()
+
+
+@dataclass(frozen=True)
+class FirstLine:
+    """The one line that answers "all right?". ``problem`` is the most important one; ``needs`` counts all.
+
+    ``action`` is the address (a query such as ``?view=servers``) that leads to the problem.
+    """
+
+    models: int = 0
+    reading: int = 0
+    eta_s: int | None = None
+    servers: int = 0
+    connected: int = 0
+    hub: Literal["connected", "away", "none"] = "connected"
+    hub_since_ms: int | None = None
+    needs: int = 0
+    problem: str = ""
+    action: str = ""
+    action_label: str = ""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """The answer to something the person just pressed."""
+
+    text: str
+    ok: bool = True
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class LoginForm:
+    """The form for a one-time code or an admin key. ``error``: why the last try failed."""
+
+    error: Problem | None = None
+    sample: bool = False
+
+
+@dataclass(frozen=True)
+class Shell:
+    """The page around a view. ``fragment`` and ``first_line`` are HTML that a view made.
+
+    ``base`` is where /views and /static hang, "" on the hub itself. ``fragment_tag`` is the fragment's
+    ETag, so that the first poll need not send it again.
+    """
+
+    title: str
+    view: str
+    first_line: str
+    fragment: str
+    sample: bool = False
+    base: str = ""
+    version: str = ""
+    nav: tuple[str, ...] = field(default=("models", "servers", "join", "keys"))

@@ -1,0 +1,169 @@
+"""Views: functions from plain values to HTML. Everything in a value is escaped (Jinja2 autoescape).
+
+Fragments hold no script, no style and no absolute address, so they fit the hub's page and a WebUI's tab.
+Links are queries (``?view=model&id=12``) that ``javascript/stablequeue.js`` fetches from ``/views/...``;
+forms carry ``data-sq-post`` with the path below ``/views/`` to which the script posts them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from math import ceil
+from urllib.parse import urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from stablequeue_client.ui import values as v
+from stablequeue_client.ui import words
+
+STATES: tuple[v.Choice, ...] = (
+    v.Choice("available", "here"),
+    v.Choice("unhashed", "to be read"),
+    v.Choice("unavailable", "removed"),
+    v.Choice("unreachable", "not connected"),
+    v.Choice("problem", "with problems"),
+    v.Choice("missing", "missing somewhere"),
+)
+SORTS: tuple[v.Choice, ...] = (
+    v.Choice("name", "Name"),
+    v.Choice("problems", "Problems first"),
+    v.Choice("newest", "Newest first"),
+    v.Choice("size", "Largest first"),
+    v.Choice("servers", "On fewest first"),
+)
+NAV: dict[str, str] = {
+    "models": "Models",
+    "servers": "Servers",
+    "join": "Add another computer",
+    "keys": "Keys",
+}
+COMPACT_FROM = 9
+"""From this many servers the matrix shows shapes with a legend, without the words."""
+
+
+def first_line(line: v.FirstLine) -> str:
+    """The one line that answers "all right?"."""
+    return _render("first_line.html", line=line)
+
+
+def models(page: v.ModelsPage) -> str:
+    """Models x servers; with one server a list."""
+    pages = max(1, ceil(page.total / page.page_size))
+    return _render(
+        "models.html",
+        page=page,
+        pages=pages,
+        states=STATES,
+        sorts=SORTS,
+        compact=len(page.servers) >= COMPACT_FROM,
+        at_page=lambda number: models_query(page.filters, page=number),
+    )
+
+
+def model(details: v.ModelDetails) -> str:
+    """Everything known of one model."""
+    return _render("model.html", model=details)
+
+
+def servers(page: v.ServersPage) -> str:
+    """Every server with its work, folders and problems."""
+    return _render("servers.html", page=page)
+
+
+def keys(page: v.KeysPage) -> str:
+    """The list of keys and the form for a new one."""
+    return _render("keys.html", page=page)
+
+
+def new_key(key: v.NewKey) -> str:
+    """The key just made, shown once."""
+    return _render("new_key.html", key=key)
+
+
+def join(page: v.JoinPage) -> str:
+    """ "Add another computer": the question, or the form for the line."""
+    return _render("join.html", page=page)
+
+
+def join_line(line: v.JoinLine) -> str:
+    """The line that joins one more computer."""
+    return _render("join_line.html", line=line)
+
+
+def notice(value: v.Notice) -> str:
+    """The answer to something the person just pressed."""
+    return _render("notice.html", notice=value)
+
+
+def problem(value: v.Problem) -> str:
+    """A view that could not be made: what went wrong and what to do."""
+    return _render("problem.html", problem=value)
+
+
+def shell(value: v.Shell) -> str:
+    """The whole page around a view."""
+    return _render("shell.html", shell=value, nav=NAV)
+
+
+def login(form: v.LoginForm) -> str:
+    """The whole page with the login form."""
+    return _render("login.html", form=form)
+
+
+def error_page(value: v.Problem, sample: bool = False) -> str:
+    """A whole page for what has no view: not found, too many requests."""
+    return _render("error_page.html", problem=value, sample=sample)
+
+
+def etag(html: str) -> str:
+    """A strong ETag of a fragment, quotes included."""
+    return f'"{hashlib.sha256(html.encode()).hexdigest()[:32]}"'
+
+
+def models_query(filters: v.Filters, **changes: object) -> str:
+    """The address of the models view with these filters, e.g. ``?view=models&kind=lora&page=2``."""
+    chosen = {name: str(changes.get(name, getattr(filters, name))) for name in v.Filters.__dataclass_fields__}
+    if chosen["page"] == "1":
+        chosen["page"] = ""
+    return "?" + urlencode({"view": "models", **{name: value for name, value in chosen.items() if value}})
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("stablequeue_client.ui"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        MARKS=words.MARKS, KINDS=words.KINDS, SCOPES=words.SCOPES, counted=words.counted
+    )
+    environment.filters.update(
+        size=words.size_text,
+        duration=words.duration_text,
+        count=words.count_text,
+        when=_when,
+        name=_name,
+        kind=lambda kind: words.KINDS.get(kind, kind),
+    )
+    return environment
+
+
+def _render(template: str, **context: object) -> str:
+    return _environment().get_template(template).render(**context)
+
+
+def _when(at_ms: int, style: str = "ago") -> Markup:
+    """A time element; the browser writes the reader's local time, as ``ago``, ``clock`` or ``date``."""
+    return Markup('<time datetime="{}" data-sq-time="{}">{}</time>').format(
+        words.time_iso(at_ms), style, words.time_text(at_ms)
+    )
+
+
+def _name(text: str) -> Markup:
+    """A name from outside, isolated from the direction of the text around it."""
+    return Markup('<bdi class="sq-name">{}</bdi>').format(words.visible(text))

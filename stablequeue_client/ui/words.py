@@ -1,0 +1,144 @@
+"""Words on screen: marks, kinds, sizes, durations, times, names. Pure."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from stablequeue_client.ui.values import MarkName
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A state's word, its shape (a symbol of the sprite), the tone of its colour, and what it means."""
+
+    word: str
+    shape: str
+    tone: str
+    meaning: str
+
+
+MARKS: dict[MarkName, Mark] = {
+    "here": Mark("here", "disc", "good", "Read completely, so it is certain which model it is."),
+    "reading": Mark("to be read", "half", "busy", "Not read yet, so nobody can be sure which model it is."),
+    "probably": Mark(
+        "probably", "half", "busy", "Not read yet; a note beside the file says it is this model."
+    ),
+    "copying": Mark("being copied", "arrow", "busy", "Still being written. It is read when it is complete."),
+    "changing": Mark("changing", "wave", "warn", "It changed each time it was read. It is tried again."),
+    "busy": Mark("in use", "lock", "warn", "Another program has it open. It is tried again."),
+    "away": Mark(
+        "not connected", "ring", "idle", "Its server has not been heard of; the last known state is kept."
+    ),
+    "folder": Mark(
+        "folder not connected", "folder", "warn", "Its folder is missing or empty; nothing is forgotten."
+    ),
+    "removed": Mark("removed", "minus", "idle", "It was here and the file is gone."),
+    "broken": Mark("broken", "cross", "bad", "The file is cut off or damaged. Fetch it again."),
+    "unreadable": Mark(
+        "not readable", "bar", "bad", "It may not be read, or the disk fails. Check its rights and the disk."
+    ),
+    "set_aside": Mark("set aside", "flag", "warn", "The WebUI renamed it because it could not load it."),
+    "rejected": Mark(
+        "not accepted", "query", "warn", "The hub could not take what was said about this file."
+    ),
+    "absent": Mark("not here", "dot", "none", "Never seen on this server."),
+}
+
+KINDS: dict[str, str] = {
+    "checkpoint": "Checkpoint",
+    "lora": "LoRA",
+    "vae": "VAE",
+    "text_encoder": "Text encoder",
+    "embedding": "Embedding",
+}
+
+SCOPES: dict[str, tuple[str, str]] = {
+    "admin": ("Everything", "May do everything, also make keys and forget servers."),
+    "jobs": ("Jobs", "May look, and may hand in jobs."),
+    "view": ("Look", "May look and change nothing."),
+    "join": ("Add computers", "May add servers, nothing else."),
+    "server": ("Server", "One server's own key; made when it joined."),
+}
+
+_UNITS = ("KB", "MB", "GB", "TB", "PB")
+_MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
+# Format characters that belong to ordinary text: joiners of scripts and emoji.
+_HARMLESS = {"\u200c", "\u200d"}
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def size_text(size: int) -> str:
+    """Three digits and a decimal unit, as file managers and download pages print it: 6.94 GB."""
+    value = float(size)
+    if value < 1000:
+        return f"{size} B"
+    for unit in _UNITS:
+        value /= 1000
+        if value < 999.5 or unit == _UNITS[-1]:
+            break
+    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:.{digits}f} {unit}"
+
+
+def duration_text(seconds: int) -> str:
+    """About how long: "under a minute", "12 min", "3 h 20 min", "2 days"."""
+    minutes = round(seconds / 60)
+    if seconds < 50:
+        return "under a minute"
+    if minutes < 60:
+        return f"{max(1, minutes)} min"
+    hours, rest = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {rest} min" if rest and hours < 10 else f"{hours} h"
+    days = round(hours / 24)
+    return "1 day" if days == 1 else f"{days} days"
+
+
+def count_text(number: int) -> str:
+    """1204 as 1,204."""
+    return f"{number:,}"
+
+
+def counted(number: int, word: str, plural: str = "") -> str:
+    """``counted(1, "file")`` is "1 file", ``counted(1204, "file")`` "1,204 files"."""
+    return f"{number:,} {word if number == 1 else plural or word + 's'}"
+
+
+def time_text(at_ms: int) -> str:
+    """What stands there until the browser writes the reader's own time."""
+    at = _utc(at_ms)
+    return f"{at.day} {_MONTHS[at.month - 1]} {at.year}, {at:%H:%M} UTC"
+
+
+def time_iso(at_ms: int) -> str:
+    """The ``datetime`` attribute of a time element."""
+    return _utc(at_ms).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _utc(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, tz=timezone.utc)
+
+
+def visible(name: str) -> str:
+    """``name`` with invisible characters (controls, direction overrides) written as \\u{202E}."""
+    return "".join(
+        f"\\u{{{ord(char):04X}}}"
+        if unicodedata.category(char) in _INVISIBLE and char not in _HARMLESS
+        else char
+        for char in name
+    )
