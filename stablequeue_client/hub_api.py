@@ -1,0 +1,394 @@
+"""HTTP client of the hub. Public and typed; nothing waits for ever, and the key goes to the hub only.
+
+Redirects are never followed, neither ``.netrc`` nor proxies of the environment are used (both would show
+the key to somebody else), TLS is always verified, and an answer is read up to a size and a time. Every
+failure is a ``StableQueueError``: the hub's own as it named it, else ``HubUnreachableError`` or
+``NotAHubError``. A wait that the hub asked for stands as seconds in ``details["retry_after_s"]``.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+import msgspec
+import requests
+import urllib3
+
+from stablequeue_client import __version__, protocol
+from stablequeue_client.errors import (
+    HubUnreachableError,
+    InvalidValueError,
+    NotAHubError,
+    OldStableQueueError,
+    ProtocolMismatchError,
+    StableQueueError,
+    error_from_wire,
+)
+
+Json = dict[str, Any]
+"""A JSON object as the hub sent it; its fields are described at the hub's ``/docs``."""
+
+OLD_STATUS_TEXT = "MobileSD Server is running"
+ANSWER_MAX_BYTES = 32 * 1024 * 1024
+RETRY_AFTER_MAX_S = 3_600.0
+RETRY_AFTER = "retry_after_s"
+"""Key in an error's ``details``: seconds the hub asked us to wait."""
+
+_CHUNK = 64 * 1024
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds. ``read`` is the longest silence, ``total`` the longest time of one answer."""
+
+    connect: float = 5.0
+    read: float = 15.0
+    sync: float = 60.0
+    total: float = 120.0
+
+
+class _Bearer(requests.auth.AuthBase):
+    """The key as a header; an auth object, because requests lets ``.netrc`` replace a plain header."""
+
+    def __init__(self, key: str) -> None:
+        self._header = f"Bearer {key}"
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = self._header
+        return request
+
+
+class HubApi:
+    """One hub, one key, one connection. Not for several threads at a time: make one for each."""
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str | None = None,
+        *,
+        ca_file: str | None = None,
+        session: requests.Session | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """``ca_file``: a PEM file of the authorities to trust instead of the usual ones.
+
+        Raises InvalidValueError when ``base_url`` is no http(s) address or the key holds odd characters.
+        """
+        self.base_url = checked_base_url(base_url)
+        self._auth = _Bearer(_checked_key(key)) if key else None
+        self._timeouts = timeouts
+        self._now = now
+        self._session = session or requests.Session()
+        self._session.trust_env = False
+        self._session.verify = ca_file or True
+        self._session.headers["User-Agent"] = f"stablequeue/{__version__}"
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        self._session.close()
+
+    # --- servers write ---------------------------------------------------------------------------------
+
+    def health(self) -> protocol.Health:
+        """Who answers here. Sends no key. Raises NotAHubError, OldStableQueueError, ProtocolMismatchError."""
+        try:
+            found = self._typed("GET", "/healthz", protocol.Health, auth=False)
+            if found.service != protocol.SERVICE_NAME:
+                raise NotAHubError(f"{self.base_url} says that it is {_words(found.service)!r}, not a hub.")
+        except NotAHubError:
+            if self._is_old_stablequeue():
+                raise OldStableQueueError from None
+            raise
+        if found.protocol.min > protocol.PROTOCOL_MAX or found.protocol.max < protocol.PROTOCOL_MIN:
+            raise ProtocolMismatchError(
+                f"The hub at {self.base_url} speaks protocol {found.protocol.min} to {found.protocol.max}, "
+                f"this installation {protocol.PROTOCOL_MIN} to {protocol.PROTOCOL_MAX}."
+            )
+        return found
+
+    def join(self, request: protocol.JoinRequest) -> protocol.JoinAnswer:
+        """Make this server known, with a join key or code as the key. May be repeated without harm."""
+        return self._typed("POST", "/api/v1/servers/join", protocol.JoinAnswer, body=protocol.encode(request))
+
+    def sync(self, server_id: str, request: protocol.SyncRequest) -> protocol.SyncAnswer:
+        """Send an inventory, in full or the changes. Raises the hub's 409 errors with what it has."""
+        return self._typed(
+            "POST",
+            f"/api/v1/servers/{quote(server_id, safe='')}/models/sync",
+            protocol.SyncAnswer,
+            body=gzip.compress(protocol.encode(request), compresslevel=6),
+            headers={"Content-Encoding": "gzip"},
+            read_timeout=self._timeouts.sync,
+        )
+
+    def heartbeat(self, server_id: str, heartbeat: protocol.Heartbeat) -> protocol.HeartbeatAnswer:
+        """Say "I live, and do this"; the answer names the sync the hub needs, and orders."""
+        return self._typed(
+            "POST",
+            f"/api/v1/servers/{quote(server_id, safe='')}/heartbeat",
+            protocol.HeartbeatAnswer,
+            body=protocol.encode(heartbeat),
+        )
+
+    def put_metadata(self, sha256: str, fields: Mapping[str, str]) -> None:
+        """Send the header fields of one content, as the hub asked for them."""
+        self._call("PUT", f"/api/v1/models/{quote(sha256, safe='')}/metadata", body=_dump(dict(fields)))
+
+    # --- models ----------------------------------------------------------------------------------------
+
+    def availability(self, text: str) -> Json:
+        """On which servers the model is that a hash, a name or a row id means."""
+        return self._object("GET", f"/api/v1/models/{quote(text, safe='')}/availability")
+
+    def availability_many(self, texts: Sequence[str]) -> Json:
+        """The same for up to 1,000 hashes at once."""
+        return self._object("POST", "/api/v1/availability", body=_dump({"hashes": list(texts)}))
+
+    def models(self, **filters: str | int | None) -> Json:
+        """Models with ``search``, ``kind``, ``base_model``, ``server``, ``state``, ``sort``, ``page``, ``limit``."""
+        return self._object("GET", "/api/v1/models", params=filters)
+
+    def model(self, text: str) -> Json:
+        """Everything about one model, by row id or hash."""
+        return self._object("GET", f"/api/v1/models/{quote(text, safe='')}")
+
+    def register_model(self, fields: Mapping[str, Any]) -> Json:
+        """Enter a model by hand (admin)."""
+        return self._object("POST", "/api/v1/models/register", body=_dump(dict(fields)))
+
+    # --- servers, keys, the hub itself -----------------------------------------------------------------
+
+    def servers(self) -> list[Json]:
+        """All servers the hub knows."""
+        return self._array("GET", "/api/v1/servers")
+
+    def rename_server(self, server_id: str, alias: str) -> Json:
+        """Give a server another alias (admin)."""
+        return self._object(
+            "PATCH", f"/api/v1/servers/{quote(server_id, safe='')}", body=_dump({"alias": alias})
+        )
+
+    def forget_server(self, server_id: str) -> None:
+        """Remove a server and what the hub knows of its files (admin)."""
+        self._call("DELETE", f"/api/v1/servers/{quote(server_id, safe='')}")
+
+    def send_order(self, server_id: str, order: Mapping[str, Any]) -> Json:
+        """Ask a server to do something: ``{"kind": ...}`` and the fields of ``protocol.Order`` (admin)."""
+        return self._object(
+            "POST", f"/api/v1/servers/{quote(server_id, safe='')}/orders", body=_dump(dict(order))
+        )
+
+    def keys(self) -> Json:
+        """The keys there are, without their secrets (admin)."""
+        return self._object("GET", "/api/v1/keys")
+
+    def create_key(self, scope: str, label: str = "") -> Json:
+        """A new key; its text is in the answer and nowhere else (admin)."""
+        return self._object("POST", "/api/v1/keys", body=_dump({"scope": scope, "label": label}))
+
+    def revoke_key(self, key_id: str) -> None:
+        """Make a key worthless (admin)."""
+        self._call("DELETE", f"/api/v1/keys/{quote(key_id, safe='')}")
+
+    def join_code(self) -> Json:
+        """A code with which one more server joins within an hour (admin)."""
+        return self._object("POST", "/api/v1/keys/join-code", body=b"{}")
+
+    def session_code(self) -> str:
+        """A one-time code that signs a browser in (admin)."""
+        return str(self._object("POST", "/api/v1/session-codes", body=b"{}").get("code", ""))
+
+    def events(self, after: int = 0, limit: int = 100) -> Json:
+        """What happened, oldest first, behind event ``after``."""
+        return self._object("GET", "/api/v1/events", params={"after": after, "limit": limit})
+
+    def network(self) -> Json:
+        """Whether other machines can reach the hub."""
+        return self._object("GET", "/api/v1/network")
+
+    def set_network(self, *, reachable: bool) -> Json:
+        """Open the hub to the network, or close it again (admin)."""
+        return self._object("POST", "/api/v1/network", body=_dump({"reachable": reachable}))
+
+    # --- one request -----------------------------------------------------------------------------------
+
+    def _typed(self, method: str, path: str, form: type[_Answer], **options: Any) -> _Answer:
+        body, described = self._call(method, path, **options)
+        try:
+            return msgspec.json.decode(body, type=form)
+        except msgspec.DecodeError as exc:
+            raise NotAHubError(f"{described} ({exc})") from None
+
+    def _object(self, method: str, path: str, **options: Any) -> Json:
+        return self._typed(method, path, Json, **options)
+
+    def _array(self, method: str, path: str, **options: Any) -> list[Json]:
+        return self._typed(method, path, list[Json], **options)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        params: Mapping[str, str | int | None] | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: bool = True,
+        read_timeout: float | None = None,
+    ) -> tuple[bytes, str]:
+        """The body of a 2xx answer, and a description of the answer for a message about it."""
+        content_type = {} if body is None else {"Content-Type": "application/json"}
+        deadline = time.monotonic() + self._timeouts.total
+        try:
+            response = self._session.request(
+                method,
+                self.base_url + path,
+                data=body,
+                params={k: v for k, v in (params or {}).items() if v is not None},
+                headers={**content_type, **(headers or {})},
+                auth=self._auth if auth else _no_auth,
+                timeout=(self._timeouts.connect, read_timeout or self._timeouts.read),
+                allow_redirects=False,
+                stream=True,
+            )
+            with response:
+                content = _read(response, deadline)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as exc:
+            raise HubUnreachableError(f"The hub at {self.base_url} does not answer: {_cause(exc)}.") from None
+        described = self._described(response, content)
+        if not response.ok or response.is_redirect or 300 <= response.status_code < 400:
+            raise self._error(response, content, described)
+        return content, described
+
+    def _described(self, response: requests.Response, content: bytes) -> str:
+        kind = _words(response.headers.get("Content-Type", "no content type"))
+        return (
+            f"{self.base_url} is no hub: it answered {response.status_code}, {kind}: "
+            f"{_words(content[:400].decode('utf-8', 'replace'))!r}."
+        )
+
+    def _error(self, response: requests.Response, content: bytes, described: str) -> StableQueueError:
+        error: StableQueueError
+        if 300 <= response.status_code < 400:
+            target = _words(response.headers.get("Location", "nowhere"))
+            error = NotAHubError(
+                f"{self.base_url} sends on to {target}; that is not followed, to keep the key here.",
+                remedy="Give the address of the hub itself.",
+            )
+        else:
+            error = _wire_error(content) or NotAHubError(described)
+        wait = retry_after_s(response.headers.get("Retry-After"), self._now())
+        if wait is not None:
+            error.details[RETRY_AFTER] = wait
+        return error
+
+    def _is_old_stablequeue(self) -> bool:
+        try:
+            content, _ = self._call("GET", "/status", auth=False)
+        except StableQueueError:
+            return False
+        return content.decode("utf-8", "replace").strip() == OLD_STATUS_TEXT
+
+
+def checked_base_url(text: str) -> str:
+    """``text`` as ``scheme://host[:port][/path]`` without a final slash; raises InvalidValueError."""
+    url = text.strip()
+    if "://" not in url:
+        url = f"http://{url}"
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.username is not None or parts.query or parts.fragment:
+        raise InvalidValueError(
+            f"{_words(text)!r} is no hub address.", remedy="Give it as http://HOST:PORT, without user or query."
+        )
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def retry_after_s(header: str | None, now: float) -> float | None:
+    """Seconds to wait, from a ``Retry-After`` header of seconds or of an HTTP date; at most one hour."""
+    if header is None:
+        return None
+    text = header.strip()
+    if text.isdigit():
+        wait = float(text[:12])
+    else:
+        try:
+            wait = parsedate_to_datetime(text).timestamp() - now
+        except (TypeError, ValueError, OverflowError):
+            return None
+    return min(max(wait, 0.0), RETRY_AFTER_MAX_S)
+
+
+def _checked_key(key: str) -> str:
+    if not re.fullmatch(r"[!-~]{1,512}", key):
+        raise InvalidValueError("The key holds a space or another character that no key has.")
+    return key
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _read(response: requests.Response, deadline: float) -> bytes:
+    """The body, decompressed, up to ANSWER_MAX_BYTES and the deadline."""
+    parts: list[bytes] = []
+    size = 0
+    for part in response.iter_content(_CHUNK):
+        size += len(part)
+        if size > ANSWER_MAX_BYTES:
+            raise ValueError(f"its answer is larger than {ANSWER_MAX_BYTES >> 20} MiB")
+        if time.monotonic() > deadline:
+            raise ValueError("its answer takes too long")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _wire_error(content: bytes) -> StableQueueError | None:
+    try:
+        error = json.loads(content)["error"]
+        return error_from_wire(error) if isinstance(error, dict) and error.get("code") else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _cause(exc: BaseException) -> str:
+    """One plain phrase for a network failure, without the long chain of wrapped exceptions."""
+    if isinstance(exc, requests.exceptions.SSLError):
+        return f"its certificate is not trusted ({_words(str(exc), 200)})"
+    if isinstance(exc, requests.exceptions.ConnectTimeout):
+        return "no connection within the time limit"
+    if isinstance(exc, requests.exceptions.Timeout):
+        return "no answer within the time limit"
+    text = str(exc)
+    for sign, phrase in (
+        ("refused", "connection refused"),
+        ("resolve", "the name is not known"),
+        ("unreachable", "the network is not reachable"),
+        ("timed out", "no answer within the time limit"),
+    ):
+        if sign in text:
+            return phrase
+    return _words(text, 160) or type(exc).__name__
+
+
+def _words(text: str, limit: int = 80) -> str:
+    """The first words of something a stranger sent: one line, printable, at most ``limit`` characters."""
+    plain = "".join(c if c.isprintable() else " " for c in text[: limit * 5])
+    return " ".join(plain.split())[:limit]
+
+
+def _dump(value: Any) -> bytes:
+    return msgspec.json.encode(value)
