@@ -1,0 +1,63 @@
+"""Errors that only the hub raises; the common ones stand in ``stablequeue_client.errors``."""
+
+from __future__ import annotations
+
+from stablequeue_client.errors import BusyError, StableQueueError, UsageError
+
+
+class MethodNotAllowedError(UsageError):
+    """This address exists, but not for that method."""
+
+    code = "method_not_allowed"
+    http_status = 405
+
+
+class SlowRequestError(UsageError):
+    """The request did not arrive within the time the hub waits."""
+
+    code = "request_too_slow"
+    http_status = 408
+    remedy_text = "Send it again over a faster or steadier connection."
+
+
+class ForeignRequestError(StableQueueError):
+    """The request came from a page of another origin, or under a host name that is not the hub's."""
+
+    code = "foreign_request"
+    exit_code = 5
+    http_status = 403
+    remedy_text = (
+        "Open the hub under its own address; add further names of it to `allowed_hosts` "
+        "(STABLEQUEUE_ALLOWED_HOSTS)."
+    )
+
+
+class TooManyAttemptsError(BusyError):
+    """Too many wrong keys or codes came from this address."""
+
+    code = "too_many_attempts"
+    exit_code = 5
+    remedy_text = "Wait as long as Retry-After says, then give a valid key."
+
+
+class CodeError(StableQueueError):
+    """This one-time code is unknown, used or older than it may be."""
+
+    code = "code_invalid"
+    exit_code = 5
+    http_status = 401
+    remedy_text = "Ask for a new one: `stablequeue up` opens the page signed in; or sign in with a key."
+
+
+class PortTakenError(StableQueueError):
+    """Another program already uses this port."""
+
+    code = "port_taken"
+    remedy_text = "Give another one with --port."
+
+
+class InternalError(StableQueueError):
+    """The hub failed to answer this request."""
+
+    code = "internal"
+    remedy_text = "The hub's log says more under this id; please report it."

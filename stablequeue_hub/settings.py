@@ -1,0 +1,27 @@
+"""What the hub is told at its start. Frozen; made once by ``__main__`` or a test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DEFAULT_PORT = 8383
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class HubSettings:
+    """``port`` is the one it really listens on. ``allowed_hosts``: further names it may be called by.
+
+    ``full_syncs``: how many large syncs are worked on at once; others wait ``sync_wait_s`` seconds, then
+    are sent away with 429.
+    """
+
+    data_dir: Path
+    port: int = DEFAULT_PORT
+    host: str = LOOPBACK
+    allowed_hosts: tuple[str, ...] = ()
+    full_syncs: int = 1
+    sync_wait_s: float = 10.0
+    body_timeout_s: float = 60.0
+    database_url: str | None = field(default=None, repr=False)  # may hold a password
