@@ -1,0 +1,58 @@
+"""Model folders: what a root is, which files of it are models, where a WebUI keeps them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+
+from stablequeue_client.errors import FolderError
+from stablequeue_client.model_files import Kind
+
+EXTENSIONS: dict[Kind, tuple[str, ...]] = {
+    "checkpoint": (".safetensors", ".ckpt", ".gguf"),
+    "lora": (".safetensors", ".pt", ".ckpt"),
+    "vae": (".safetensors", ".ckpt", ".pt", ".bin"),
+    "text_encoder": (".safetensors", ".gguf"),
+    "embedding": (".safetensors", ".pt", ".bin"),
+}
+"""What the WebUIs list per kind (A1111 ``sd_models``, ``sd_vae``, ``textual_inversion``; Forge adds .gguf)."""
+
+# Relative to a WebUI's folder; A1111 and Forge share the names. The first spelling that exists counts.
+_WEBUI_FOLDERS: tuple[tuple[Kind, str], ...] = (
+    ("checkpoint", "models/Stable-diffusion"),
+    ("lora", "models/Lora"),
+    ("lora", "models/LyCORIS"),
+    ("vae", "models/VAE"),
+    ("text_encoder", "models/text_encoder"),
+    ("embedding", "embeddings"),
+    ("embedding", "models/embeddings"),
+)
+
+
+@dataclass(frozen=True)
+class Root:
+    """One model folder. ``path`` is absolute and native; ``label`` is what people see, never the whole path."""
+
+    root_id: str
+    kind: Kind
+    path: str
+    label: str
+
+
+def make_root(kind: Kind, path: str) -> Root:
+    """The root at ``path``, which need not exist now. Its id is 8 hex of SHA256(kind NUL real path)."""
+    absolute = os.path.abspath(os.path.expanduser(path))
+    real = os.path.realpath(absolute)
+    identity = (
+        kind.encode("ascii")
+        + b"\0"
+        + real.encode("utf-8", "surrogatepass" if os.name == "nt" else "surrogateescape")
+    )
+    label = "/".join(part for part in absolute.replace("\\", "/").split("/")[-2:] if part) or absolute
+    return Root(hashlib.sha256(identity).hexdigest()[:8], kind, absolute, label)
+
+
+def find_webui_roots(webui_dir: str) -> list[Root]:
+    """The model folders below a WebUI's folder. Raises FolderError when there are none."""
+    raise NotImplementedError
