@@ -182,6 +182,21 @@ class DataFolderError(StableQueueError):
     remedy_text = "Free disk space or give another --data folder on a local disk."
 
 
+class StoreUnavailableError(DataFolderError):
+    """The hub's database cannot be used."""
+
+    code = "store_unavailable"
+    http_status = 503
+    remedy_text = "Check that the database runs, its address and its password, then start the hub again."
+
+
+class BackupNeededError(DataFolderError):
+    """The database has to be changed for this version, and no copy of it could be made."""
+
+    code = "backup_needed"
+    remedy_text = "Make a backup yourself, then say so with --backup-confirmed."
+
+
 class NewerDataError(DataFolderError):
     """The data was written by a newer version of StableQueue."""
 

@@ -1,0 +1,214 @@
+"""The store: SQLite or PostgreSQL behind one small class.
+
+Reading and writing are apart: ``read()`` sees one snapshot and cannot write, ``write()`` is the one writer
+of the store (``BEGIN IMMEDIATE`` on SQLite, an advisory lock on PostgreSQL, so that both know the same order
+of things and a transaction that read first never fails when it writes).
+
+SQLite: WAL, ``synchronous=FULL``: commits are few (a sync, a new key), and a key that was shown once must
+survive a power cut; NORMAL could lose it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from stablequeue_client.errors import (
+    BusyError,
+    DataFolderError,
+    InvalidValueError,
+    StableQueueError,
+    StoreUnavailableError,
+)
+
+SQLITE_NAME = "hub.sqlite"
+WRITER_WAIT_S = 60.0
+READERS = 16
+_WRITER_LOCK_ID = 0x53515752  # advisory lock ids are numbers; these spell SQWR and SQHB
+HUB_LOCK_ID = 0x53514842
+
+
+class Store:
+    """One database. Make it with ``open_store``; usable from every thread, and in a forked child."""
+
+    def __init__(self, url: URL, data_dir: Path) -> None:
+        self.url = url
+        self.data_dir = data_dir
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        self._connect()
+
+    @property
+    def sqlite_path(self) -> Path:
+        """The file of an SQLite store."""
+        return Path(self.url.database or "")
+
+    @property
+    def description(self) -> str:
+        """The store's address, fit for messages: no password."""
+        return self.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for one snapshot of reads; writing through it fails."""
+        with self._using(self._reader) as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """The writing transaction: committed at the end of the block, rolled back by an exception."""
+        with self._using(self._writer) as connection:
+            if not self.is_sqlite:
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK_ID})")
+            yield connection
+            connection.commit()
+
+    def dedicated_connection(self) -> Connection:
+        """A writer's connection outside the pool, for migrations and locks; the caller closes it."""
+        connection = self._writer.connect()
+        connection.detach()
+        return connection
+
+    def close(self) -> None:
+        """Give every connection back to the database."""
+        if self._pid == os.getpid():
+            self._reader.dispose()
+            self._writer.dispose()
+
+    @contextmanager
+    def _using(self, engine: Engine) -> Iterator[Connection]:
+        if self._pid != os.getpid():
+            engine = self._after_fork(engine)
+        try:
+            with engine.connect() as connection:
+                yield connection
+        except (OperationalError, InterfaceError) as error:
+            raise self._explained(error) from error
+        except PoolTimeoutError as error:
+            raise BusyError(f"The hub's database ({self.description}) is busy with other writes.") from error
+
+    def _after_fork(self, engine: Engine) -> Engine:
+        """New pools for the child. The parent's stay referenced: closing them here would harm the parent."""
+        was_writer = engine is self._writer
+        self._inherited = (self._reader, self._writer)
+        self._connect()
+        return self._writer if was_writer else self._reader
+
+    def _connect(self) -> None:
+        self._pid = os.getpid()
+        make = _sqlite_engine if self.is_sqlite else _postgresql_engine
+        self._reader = make(self.url, writer=False)
+        self._writer = make(self.url, writer=True)
+
+    def _explained(self, error: DBAPIError) -> StableQueueError:
+        text = str(error.orig)
+        if "locked" in text or "lock timeout" in text:
+            return BusyError(f"The hub's database ({self.description}) is held by another process.")
+        if "full" in text or "No space" in text:
+            return DataFolderError(f"The disk of the hub's database ({self.description}) is full.")
+        return StoreUnavailableError(
+            f"The hub's database ({self.description}) cannot be used: {self._without_password(text)}"
+        )
+
+    def _without_password(self, text: str) -> str:
+        password = str(self.url.password or "")
+        return text.replace(password, "***") if password else text
+
+
+def open_store(url: str | None, data_dir: Path) -> Store:
+    """The store at ``url`` (``postgresql://...`` or ``sqlite:///...``), by default hub.sqlite in ``data_dir``.
+
+    Connects lazily. Raises InvalidValueError for another kind of URL, DataFolderError for the folder.
+    """
+    parsed = _parse_url(url) if url else URL.create("sqlite", database=str(data_dir / SQLITE_NAME))
+    _make_private_folder(data_dir)
+    if parsed.get_backend_name() == "sqlite":
+        _make_private_file(Path(parsed.database or ""))
+    return Store(parsed, data_dir)
+
+
+def _parse_url(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):  # their messages repeat the text, which may hold a password
+        raise InvalidValueError(
+            "The database URL is malformed.", remedy="Write it as postgresql://USER:PASSWORD@HOST/NAME."
+        ) from None
+    if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername in ("sqlite", "sqlite+pysqlite") and url.database not in (None, "", ":memory:"):
+        return url.set(drivername="sqlite")
+    raise InvalidValueError(
+        f"A database of the kind {url.drivername!r} cannot hold the hub's data.",
+        remedy="Use postgresql://USER:PASSWORD@HOST/NAME or sqlite:///FILE.",
+    )
+
+
+def _make_private_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataFolderError(f"The data folder {folder} cannot be made: {error.strerror}.") from error
+
+
+def _make_private_file(path: Path) -> None:
+    """Create the database file readable by its owner only; SQLite gives its side files the same mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise DataFolderError(f"The database {path} cannot be opened: {error.strerror}.") from error
+
+
+def _sqlite_engine(url: URL, *, writer: bool) -> Engine:
+    engine = sa.create_engine(
+        url,
+        poolclass=sa.QueuePool,
+        pool_size=1 if writer else READERS,
+        max_overflow=0,
+        pool_timeout=WRITER_WAIT_S,
+        connect_args={"check_same_thread": False, "timeout": WRITER_WAIT_S, "cached_statements": 512},
+        hide_parameters=True,
+    )
+    pragmas = ["busy_timeout=60000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"]
+    pragmas += ["cache_size=-16384", "journal_size_limit=67108864"] if writer else ["cache_size=-4096", "query_only=ON"]
+    begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
+
+    def prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions are begun below, never by the driver's guess
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    _listen(engine, prepare, start)
+    return engine
+
+
+def _postgresql_engine(url: URL, *, writer: bool) -> Engine:
+    options = f"-c lock_timeout={int(WRITER_WAIT_S * 1000)} -c timezone=UTC"
+    engine = sa.create_engine(
+        url,
+        pool_size=1 if writer else READERS,
+        max_overflow=0,
+        pool_timeout=WRITER_WAIT_S,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": 10, "options": options, "application_name": "stablequeue-hub"},
+        hide_parameters=True,
+    )
+    if writer:
+        return engine
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def _listen(engine: Engine, prepare: Callable[[Any, Any], None], start: Callable[[Connection], None]) -> None:
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", start)

@@ -1,0 +1,61 @@
+"""What the text that a person typed, or a path parameter, asks for; keys for search and sort. Pure.
+
+One to seven decimal digits are a row id; 8, 10, 12 or 64 hex digits (any case, with or without ``0x``) a
+hash; anything else is a name or path. Equality of models is the full SHA256: shorter hashes and names only
+*find* models, possibly several.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from stablequeue_client.model_files import HashQuery, parse_hash
+
+_ROW_ID = re.compile(r"[0-9]{1,7}")
+_EXTENSION = re.compile(r"\.(safetensors|sft|ckpt|pt|pth|bin|gguf)\Z")
+
+
+@dataclass(frozen=True)
+class RowIdQuery:
+    """A row of the table ``models``."""
+
+    row_id: int
+
+
+@dataclass(frozen=True)
+class NameQuery:
+    """A name or path: ``key`` as it stands, ``stem`` without folder and extension. Both ready to compare."""
+
+    key: str
+    stem: str
+
+
+ModelQuery = RowIdQuery | HashQuery | NameQuery
+
+
+def parse_query(text: str) -> ModelQuery:
+    """What ``text`` asks for. A hash that matches nothing may still be meant as a name: ``name_query``."""
+    stripped = text.strip()
+    if _ROW_ID.fullmatch(stripped):
+        return RowIdQuery(int(stripped))
+    return parse_hash(stripped) or name_query(stripped)
+
+
+def name_query(text: str) -> NameQuery:
+    """``text`` as a name or path; ``\\`` counts as ``/`` unless it starts a wire path's ``\\xHH``."""
+    key = search_key(re.sub(r"\\(?!x[0-9A-Fa-f]{2})", "/", text.strip()).strip("/"))
+    return NameQuery(key, stem_of(key))
+
+
+def search_key(text: str) -> str:
+    """Casefolded NFC without NUL: what names are compared, searched and sorted by."""
+    if text.isascii():
+        return text.lower().replace("\x00", "")
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).replace("\x00", "")
+
+
+def stem_of(key: str) -> str:
+    """The last part of a path key without a model file's extension: what a person calls the model."""
+    return _EXTENSION.sub("", key.rsplit("/", 1)[-1])
