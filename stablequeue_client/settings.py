@@ -1,8 +1,8 @@
 """Every setting once: its name, default, flag, environment name and TOML key. Pure: mappings in, values out.
 
 The command line comes before the environment (``STABLEQUEUE_<NAME>``), that before ``stablequeue.toml``
-(``<name>``), that before the default. A folder list stands in the environment with the system's path
-separator (``:`` or ``;``) between folders, and in TOML as a list. ``@FILE`` as a secret's value means the
+(``<name>``), that before the default. In the environment folders stand with the system's path separator
+(``:`` or ``;``) between them and names with commas; in TOML both are lists. ``@FILE`` as a secret's value means the
 first line of that file; the caller passes the function that reads it.
 """
 
@@ -22,7 +22,8 @@ CONFIG_NAME = "stablequeue.toml"
 DEFAULT_PORT = 8383
 DEFAULT_HOST = "127.0.0.1"
 
-OptionType = Literal["text", "number", "flag", "folders"]
+OptionType = Literal["text", "number", "flag", "folders", "names"]
+_SEPARATORS = {"folders": os.pathsep, "names": ","}
 
 
 class UnknownSettingError(UsageError):
@@ -137,16 +138,36 @@ class Settings:
     alias: str | None = option(
         "Your name for this server (default: the computer's name)", "up agent", metavar="NAME"
     )
+    ca_file: str | None = option(
+        "PEM file of the authorities to trust when the hub speaks https",
+        f"agent {HUB_CLIENTS}",
+        metavar="FILE",
+    )
+    hashing: str = option(
+        "When new files are read in full",
+        "up agent",
+        default="now",
+        metavar="WHEN",
+        choices=("now", "later", "idle"),
+    )
     once: bool = option("Read everything, synchronise, and end", "agent", type="flag", default=False)
 
-    port: int = option(
+    port: int | None = option(
         "Port of the page and the API", "up hub", type="number", default=DEFAULT_PORT, metavar="N"
     )
     host: str | None = option(
-        f"Address to listen on (default: {DEFAULT_HOST}, or what was chosen on the page); without a value: every address",
+        f"Address to listen on (default: {DEFAULT_HOST}, or what was chosen on the page); "
+        "without a value: every address",
         "up hub",
         metavar="H",
         bare="0.0.0.0",  # noqa: S104 - only when its owner says so
+    )
+    allowed_hosts: tuple[str, ...] = option(
+        "Further name under which the hub may be called (may be repeated)",
+        "up hub",
+        type="names",
+        default=(),
+        metavar="NAME",
     )
     database: str | None = option(
         "PostgreSQL instead of the SQLite file in the data folder",
@@ -181,21 +202,8 @@ def _options() -> dict[str, Option]:
 OPTIONS: dict[str, Option] = _options()
 
 
-@dataclass(frozen=True)
-class AgentSettings:
-    """What the agent needs to know. Folders are as the owner wrote them; the agent makes roots of them."""
-
-    data: str
-    folders: tuple[tuple[Kind, str], ...] = ()
-    webui: tuple[str, ...] = ()
-    hub: str | None = None
-    join: str | None = None
-    alias: str | None = None
-    network_bytes_per_s: int = 30_000_000
-
-
-def agent_settings(settings: Settings, data: str) -> AgentSettings:
-    """The agent's part of ``settings``; ``data`` is the data folder, already decided."""
+def typed_folders(settings: Settings) -> tuple[tuple[Kind, str], ...]:
+    """(kind, folder) of every folder that was named by its kind, as its owner wrote it."""
     kinds: tuple[tuple[Kind, tuple[str, ...]], ...] = (
         ("checkpoint", settings.checkpoints),
         ("lora", settings.loras),
@@ -203,15 +211,7 @@ def agent_settings(settings: Settings, data: str) -> AgentSettings:
         ("text_encoder", settings.text_encoders),
         ("embedding", settings.embeddings),
     )
-    return AgentSettings(
-        data=data,
-        folders=tuple((kind, path) for kind, paths in kinds for path in paths),
-        webui=settings.webui,
-        hub=settings.hub,
-        join=settings.join,
-        alias=settings.alias,
-        network_bytes_per_s=settings.network_rate * 1_000_000,
-    )
+    return tuple((kind, path) for kind, paths in kinds for path in paths)
 
 
 def resolve(
@@ -247,10 +247,11 @@ def resolve(
 def unknown_environment(environment: Mapping[str, str]) -> list[str]:
     """A sentence for each STABLEQUEUE_ variable that sets nothing, with the nearest name."""
     known = {opt.environment for opt in OPTIONS.values()}
+    unknown = (name for name in sorted(environment) if name.startswith(ENVIRONMENT_PREFIX))
     return [
-        f"The environment variable {name} sets nothing. {_nearest(name.removeprefix(ENVIRONMENT_PREFIX).lower())}"
-        for name in sorted(environment)
-        if name.startswith(ENVIRONMENT_PREFIX) and name not in known | OTHER_VARIABLES
+        f"The variable {name} sets nothing. {_nearest(name.removeprefix(ENVIRONMENT_PREFIX).lower())}"
+        for name in unknown
+        if name not in known | OTHER_VARIABLES and not name.startswith("STABLEQUEUE_TEST_")
     ]
 
 
@@ -264,8 +265,8 @@ def _nearest(name: str) -> str:
 
 
 def _from_environment(opt: Option, text: str) -> Any:
-    if opt.type == "folders":
-        return tuple(part for part in text.split(os.pathsep) if part)
+    if opt.type in _SEPARATORS:
+        return tuple(part.strip() for part in text.split(_SEPARATORS[opt.type]) if part.strip())
     if opt.type == "flag":
         value = {
             "1": True,
@@ -285,11 +286,11 @@ def _from_environment(opt: Option, text: str) -> Any:
 
 def _typed(opt: Option, value: Any, where: str) -> Any:
     """``value`` as the option's type, or InvalidSettingError naming ``where`` it stands."""
-    if opt.type == "folders":
+    if opt.type in _SEPARATORS:
         listed = [value] if isinstance(value, str) else value
         if isinstance(listed, (list, tuple)) and all(isinstance(item, str) and item for item in listed):
             return tuple(listed)
-        raise InvalidSettingError(f"{where} is {value!r}.", remedy="Give a folder, or a list of folders.")
+        raise InvalidSettingError(f"{where} is {value!r}.", remedy="Give one text, or a list of texts.")
     if opt.type == "flag":
         if isinstance(value, bool):
             return value

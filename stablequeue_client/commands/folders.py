@@ -1,0 +1,51 @@
+"""The model folders of a call, from ``--webui`` and the options for each kind."""
+
+from __future__ import annotations
+
+import os
+
+from stablequeue_client.errors import FolderError, UsageError
+from stablequeue_client.model_files import Kind
+from stablequeue_client.scanning import find_webui_roots
+from stablequeue_client.settings import Settings, typed_folders
+
+
+class NoFoldersError(UsageError):
+    """No model folder was given."""
+
+    code = "no_folders"
+    remedy_text = (
+        "Give the folder of your WebUI with --webui DIR, or single folders with --checkpoints DIR, --loras DIR, "
+        "--vae DIR, --text-encoders DIR, --embeddings DIR."
+    )
+
+
+def model_folders(settings: Settings) -> tuple[tuple[Kind, str], ...]:
+    """(kind, absolute folder) of every folder that was given, each once, in the order given.
+
+    A single folder need not be there now (it may be unplugged). Raises FolderError for a WebUI folder in
+    which there is no model folder.
+    """
+    found: list[tuple[Kind, str]] = []
+    for webui in settings.webui:
+        roots = find_webui_roots(_absolute(webui))
+        if not roots:
+            raise FolderError(
+                f"In {webui} there are no model folders of a WebUI.",
+                remedy="Give the folder that holds `models`, or single folders with --checkpoints and --loras.",
+            )
+        found += [(root.kind, root.path) for root in roots]
+    found += [(kind, _absolute(path)) for kind, path in typed_folders(settings)]
+    return tuple(dict.fromkeys(found))
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def require_folders(settings: Settings) -> tuple[tuple[Kind, str], ...]:
+    """The folders, at least one. Raises NoFoldersError, which says what to give."""
+    found = model_folders(settings)
+    if not found:
+        raise NoFoldersError
+    return found

@@ -1,0 +1,85 @@
+"""What a person sees of a command: text on a terminal or JSON, never a control character from a name."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from stablequeue_client.errors import StableQueueError
+
+# C0, DEL, C1, and the marks that turn the direction of text: a name must not steer the terminal.
+_HARMFUL = {
+    *range(0x20),
+    *range(0x7F, 0xA0),
+    0x061C,
+    *range(0x200E, 0x2010),
+    *range(0x2028, 0x202F),
+    *range(0x2066, 0x206A),
+}
+
+
+def visible(text: str) -> str:
+    """``text`` on one line: control characters, direction marks and undecodable bytes as escapes."""
+    return "".join(_escaped(char) if _is_harmful(ord(char)) else char for char in text)
+
+
+def _is_harmful(code: int) -> bool:
+    return code in _HARMFUL or 0xD800 <= code <= 0xDFFF
+
+
+def _escaped(char: str) -> str:
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:  # surrogateescape: one undecodable byte
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def say(text: str = "") -> None:
+    """A line to standard output, at once; ``text`` must be ``visible`` where it holds names."""
+    _write(sys.stdout, text)
+
+
+def warn(text: str) -> None:
+    """A line to standard error."""
+    _write(sys.stderr, text)
+
+
+def _write(stream: Any, text: str) -> None:
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.flush()
+
+
+def say_json(value: Any) -> None:
+    """``value`` as JSON in ASCII: every name survives, also one that is no valid text."""
+    _write(sys.stdout, json.dumps(value, ensure_ascii=True, indent=2))
+
+
+def say_error(error: StableQueueError, *, as_json: bool) -> None:
+    """An error as ``{"error": {...}}`` on standard output, or as a sentence on standard error."""
+    if as_json:
+        say_json({"error": error.as_wire()})
+    else:
+        warn(f"stablequeue: {visible(str(error))}")
+
+
+def say_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Columns under their heads, as wide as their widest cell; cells may hold any name."""
+    table = [tuple(heads), *(tuple(visible(cell) for cell in row) for row in rows)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(heads))]
+    for row in table:
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def size_text(size: int) -> str:
+    """Bytes as people write them: 912 B, 4.2 MB, 6.5 GB (powers of 1000)."""
+    if size < 1000:
+        return f"{size} B"
+    value = float(size)
+    for unit in ("kB", "MB", "GB", "TB"):
+        value /= 1000
+        if value < 999.95:
+            break
+    return f"{value:.1f} {unit}"
