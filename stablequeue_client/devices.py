@@ -22,7 +22,7 @@ _UNSTABLE_INODE_TYPES = frozenset({"vfat", "msdos", "exfat", "cifs", "smb3", "9p
 
 @dataclass(frozen=True)
 class Device:
-    """Where a folder lies. ``name`` is equal for folders that share one device (one stream, if it is slow)."""
+    """Where a folder lies. ``name`` is equal for folders on one device (one stream, if it is slow)."""
 
     name: str
     kind: DeviceKind

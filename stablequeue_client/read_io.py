@@ -120,6 +120,11 @@ class ScanIO:
         with os.scandir(long_path(path)) as entries:
             return list(entries)
 
+    def is_empty(self, path: str) -> bool:
+        """Whether a directory has no entry at all. Raises OSError."""
+        with os.scandir(long_path(path)) as entries:
+            return next(entries, None) is None
+
     def stat_entry(self, entry: os.DirEntry[str], *, follow: bool) -> os.stat_result:
         return entry.stat(follow_symlinks=follow)
 

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from stablequeue_client.claims import ClaimReport, Contradiction
-from stablequeue_client.hashing import HashResult, Progress, Stop
+from stablequeue_client.claims import ClaimReport, Contradiction, check_claims, claims_for
+from stablequeue_client.hashing import HashResult, Progress, Stop, Want, hash_file
 from stablequeue_client.model_files import FileState, Kind, StatKey
 from stablequeue_client.pacing import Pace
-from stablequeue_client.read_io import OS_IO, ScanIO
-from stablequeue_client.safetensors_header import Header
+from stablequeue_client.read_io import (
+    OS_IO,
+    FileBusyError,
+    FileChangedError,
+    FileUnreadableError,
+    OpenedFile,
+    ScanIO,
+    shown,
+    stat_key,
+)
+from stablequeue_client.safetensors_header import Header, HeaderError, read_header
+from stablequeue_client.scanning import SET_ASIDE_SUFFIX
+
+RETRY_AFTER_S = (1.0, 4.0)
+"""A file that changed while it was read is read again after these pauses, then it is ``unstable``."""
+
+_PAYLOAD_KINDS = frozenset({"lora", "embedding"})
 
 
 @dataclass(frozen=True)
@@ -27,8 +41,9 @@ class FileReading:
     """What is known of a file after reading it.
 
     ``state`` ready: ``result`` is there. Otherwise ``reason`` says in a sentence what is wrong: corrupt,
-    unreadable, busy, unstable (kept changing); unhashed when only the header was asked for. ``header`` is
-    None for what is no safetensors file. ``note`` is worth telling but no failure.
+    unreadable, busy, unstable (kept changing); unhashed when only the header was asked for. ``stat`` is
+    what was read, None when it could not even be opened. ``header`` is None for what is no safetensors
+    file. ``note`` is worth telling but no failure.
     """
 
     state: FileState
@@ -53,6 +68,53 @@ def read_model_file(
 ) -> FileReading:
     """Open, validate and hash one file, and collect its claims. Raises only ReadingStoppedError.
 
-    ``digests`` False: header and claims only (names, sizes and headers at once, digests later).
+    ``digests`` False: header and claims only (names, sizes and headers at once, digests later). A file
+    that changes meanwhile is read again twice, then it is ``unstable``.
     """
-    raise NotImplementedError
+    pace = pace or Pace()
+    for pause in (*RETRY_AFTER_S, None):
+        try:
+            with io.open(job.native) as opened:
+                return _read(opened, job, digests, (pace, progress, stop, parallel), io)
+        except FileChangedError as error:
+            if pause is None:
+                return FileReading("unstable", str(error))
+            pace.wait(pause, stop)
+        except FileBusyError as error:
+            return FileReading("busy", str(error))
+        except FileUnreadableError as error:
+            return FileReading("unreadable", str(error))
+    raise AssertionError("the last attempt returns")
+
+
+_How = tuple[Pace, Progress | None, Stop | None, bool | None]
+
+
+def _read(opened: OpenedFile, job: FileJob, digests: bool, how: _How, io: ScanIO) -> FileReading:
+    stable = job.stat is None or job.stat.inode != 0
+    found = stat_key(opened.stat(), stable_inode=stable)
+    if found.size == 0:
+        return FileReading("corrupt", f"{shown(job.native)} is empty. Download or copy it again.", stat=found)
+    header = None
+    if _model_name(job.native).endswith(".safetensors"):
+        try:
+            header = read_header(opened.read_at, found.size)
+        except HeaderError as error:
+            return FileReading("corrupt", f"{shown(job.native)}: {error}", stat=found)
+    note = header.note if header else None
+    claims = claims_for(job.native, header.metadata if header else None, size=found.size, io=io)
+    if not digests:
+        return FileReading("unhashed", None, None, found, header, note, claims)
+    payload_from = header.payload_offset if header and job.kind in _PAYLOAD_KINDS else None
+    pace, progress, stop, parallel = how
+    result = hash_file(
+        opened, want=Want(payload_from=payload_from), pace=pace, progress=progress, stop=stop,
+        parallel=parallel, stable_inode=stable, io=io,
+    )  # fmt: skip
+    contradictions = check_claims(claims.claims, result.digests)
+    return FileReading("ready", None, result, result.stat, header, note, claims, contradictions)
+
+
+def _model_name(native: str) -> str:
+    """The path in lower case without Forge's ``.corrupted``, so that the content is judged all the same."""
+    return native.lower().removesuffix(SET_ASIDE_SUFFIX)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from stablequeue_client.errors import FolderError
 from stablequeue_client.model_files import Kind
+from stablequeue_client.read_io import shown
 
 EXTENSIONS: dict[Kind, tuple[str, ...]] = {
     "checkpoint": (".safetensors", ".ckpt", ".gguf"),
@@ -16,9 +17,9 @@ EXTENSIONS: dict[Kind, tuple[str, ...]] = {
     "text_encoder": (".safetensors", ".gguf"),
     "embedding": (".safetensors", ".pt", ".bin"),
 }
-"""What the WebUIs list per kind (A1111 ``sd_models``, ``sd_vae``, ``textual_inversion``; Forge adds .gguf)."""
+"""What the WebUIs list per kind (A1111 ``sd_models``, ``sd_vae``, ``textual_inversion``; Forge: .gguf)."""
 
-# Relative to a WebUI's folder; A1111 and Forge share the names. The first spelling that exists counts.
+# Relative to a WebUI's folder; A1111 and Forge share the names.
 _WEBUI_FOLDERS: tuple[tuple[Kind, str], ...] = (
     ("checkpoint", "models/Stable-diffusion"),
     ("lora", "models/Lora"),
@@ -32,7 +33,7 @@ _WEBUI_FOLDERS: tuple[tuple[Kind, str], ...] = (
 
 @dataclass(frozen=True)
 class Root:
-    """One model folder. ``path`` is absolute and native; ``label`` is what people see, never the whole path."""
+    """One model folder. ``path`` is absolute and native; ``label`` is shown: never the whole path."""
 
     root_id: str
     kind: Kind
@@ -54,5 +55,16 @@ def make_root(kind: Kind, path: str) -> Root:
 
 
 def find_webui_roots(webui_dir: str) -> list[Root]:
-    """The model folders below a WebUI's folder. Raises FolderError when there are none."""
-    raise NotImplementedError
+    """The model folders below a WebUI's folder, in a fixed order. Raises FolderError when there are none."""
+    found: dict[str, Root] = {}
+    for kind, relative in _WEBUI_FOLDERS:
+        path = os.path.join(webui_dir, *relative.split("/"))
+        if os.path.isdir(path):
+            root = make_root(kind, path)
+            found.setdefault(root.root_id, root)
+    if not found:
+        raise FolderError(
+            f"{shown(webui_dir)} has no models folder.",
+            remedy="Give the folder in which the WebUI's `webui.py` lies, or --checkpoints and --loras.",
+        )
+    return list(found.values())

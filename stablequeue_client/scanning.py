@@ -8,17 +8,42 @@ configured root, and no directory is walked twice.
 
 from __future__ import annotations
 
+import os
+import stat as stat_bits
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
+from stablequeue_client.devices import device_of
 from stablequeue_client.model_files import Kind, RootHealth, StatKey
-from stablequeue_client.read_io import OS_IO, ScanIO
-from stablequeue_client.roots import Root, find_webui_roots, make_root
+from stablequeue_client.protocol import WIRE_PATH_MAX, wire_path
+from stablequeue_client.read_io import OS_IO, WINDOWS, ScanIO
+from stablequeue_client.roots import EXTENSIONS, Root, find_webui_roots, make_root
 
-SkipCode = Literal["folder_unreadable", "file_unreadable", "broken_link", "link_outside", "not_a_file"]
+__all__ = [
+    "Root",
+    "RootScan",
+    "ScanReport",
+    "ScannedFile",
+    "Skipped",
+    "Twins",
+    "find_webui_roots",
+    "make_root",
+    "scan_root",
+    "scan_roots",
+]
+
+SkipCode = Literal[
+    "folder_unreadable", "file_unreadable", "broken_link", "link_outside", "not_a_file", "path_too_long"
+]
+
+SET_ASIDE_SUFFIX = ".corrupted"
+"""Forge renames a model it could not load to ``<name>.corrupted``."""
+_CONTROL_SUFFIX = ".aria2"
+"""aria2 writes into the file's final name and keeps this file beside it until it is complete."""
 
 
 class ScannedFile(msgspec.Struct, frozen=True, gc=False):
@@ -46,7 +71,7 @@ class ScannedFile(msgspec.Struct, frozen=True, gc=False):
     @property
     def native(self) -> str:
         """The path for the operating system."""
-        raise NotImplementedError
+        return os.path.join(self.folder, self.name)
 
     @property
     def stat(self) -> StatKey:
@@ -71,7 +96,11 @@ class Twins:
 
 @dataclass(frozen=True)
 class RootScan:
-    """What one root held. ``suspect`` health: empty, or another folder than before the walk."""
+    """What one root held.
+
+    ``failed_dirs``: wire paths where the walk could not look (also links that lead nowhere now).
+    Health ``suspect``: empty, or not the same folder as before the walk.
+    """
 
     root: Root
     files: tuple[ScannedFile, ...]
@@ -85,11 +114,16 @@ class RootScan:
     @property
     def health(self) -> RootHealth:
         """The worse of both probes."""
-        raise NotImplementedError
+        order: tuple[RootHealth, ...] = ("healthy", "suspect", "unreachable")
+        return max(self.health_before, self.health_after, key=order.index)
 
     def knows(self, path: str) -> bool:
         """Whether the walk can tell that a file is not at ``path`` (wire path): only then is it gone."""
-        raise NotImplementedError
+        if self.health == "unreachable":
+            return False
+        return not any(
+            failed == "" or path == failed or path.startswith(failed + "/") for failed in self.failed_dirs
+        )
 
 
 @dataclass(frozen=True)
@@ -101,9 +135,240 @@ class ScanReport:
 
 def scan_roots(roots: Sequence[Root], *, io: ScanIO = OS_IO) -> ScanReport:
     """Scan every root; of two roots one inside the other, the inner one owns its files."""
-    raise NotImplementedError
+    return ScanReport(tuple(scan_root(root, io=io, other_roots=roots) for root in roots))
 
 
 def scan_root(root: Root, *, io: ScanIO = OS_IO, other_roots: Sequence[Root] = ()) -> RootScan:
     """Scan one root. ``other_roots``: where links may lead, and whose files are not this root's."""
-    raise NotImplementedError
+    before = _probe(root.path, io)
+    walk = _Walk(root, io, other_roots)
+    if before.health == "unreachable":
+        walk.fail("", "folder_unreadable", before.reason)
+        after = before
+    else:
+        walk.run()
+        after = _probe(root.path, io)
+        if after.health == "healthy" and after.identity != before.identity:
+            after = _Probe("suspect", "another folder is there now", after.identity)
+    return RootScan(
+        root=root,
+        files=tuple(walk.files),
+        skipped=tuple(walk.skipped),
+        failed_dirs=tuple(walk.failed_dirs),
+        health_before=before.health,
+        health_after=after.health,
+        twins=tuple(walk.twins),
+        empty=before.empty or after.empty,
+    )
+
+
+@dataclass(frozen=True)
+class _Probe:
+    health: RootHealth
+    reason: str = ""
+    identity: tuple[int, int] = (0, 0)
+    empty: bool = False
+
+
+def _probe(path: str, io: ScanIO) -> _Probe:
+    """Is the folder there and does it hold anything? (An empty mount point is a healthy folder to the system.)"""
+    try:
+        found = io.stat(path)
+        if not stat_bits.S_ISDIR(found.st_mode):
+            return _Probe("unreachable", "it is not a folder")
+        empty = io.is_empty(path)
+    except OSError as error:
+        return _Probe("unreachable", error.strerror or type(error).__name__)
+    identity = (found.st_dev, found.st_ino)
+    return _Probe("suspect", "it is empty", identity, True) if empty else _Probe("healthy", "", identity)
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """A directory to be walked: native path, wire prefix (empty or ending in ``/``), path without links."""
+
+    native: str
+    prefix: str
+    real: str
+
+
+class _Walk:
+    """One walk over one root."""
+
+    def __init__(self, root: Root, io: ScanIO, other_roots: Sequence[Root]) -> None:
+        self._root, self._io = root, io
+        self.files: list[ScannedFile] = []
+        self.skipped: list[Skipped] = []
+        self.failed_dirs: list[str] = []
+        self.twins: list[Twins] = []
+        self._walked: set[str] = set()
+        self._links: list[_Folder] = []
+        self._extensions = frozenset(EXTENSIONS[root.kind])
+        self._stable_inodes = not WINDOWS and device_of(root.path).stable_inodes
+        own = _real_or_same(root.path, io)
+        self._real = own
+        self._allowed = {own, *(_real_or_same(other.path, io) for other in other_roots)}
+        self._owned_by_others = self._allowed - {own}
+
+    def run(self) -> None:
+        self._walk_tree(_Folder(self._root.path, "", self._real))
+        while self._links:
+            self._walk_tree(self._links.pop(0))
+
+    def fail(self, path: str, code: SkipCode, reason: str) -> None:
+        """Nothing is known of what lies at or beneath ``path``."""
+        self.failed_dirs.append(path)
+        self.skipped.append(Skipped(path, code, reason))
+
+    def _walk_tree(self, start: _Folder) -> None:
+        pending = [start]
+        while pending:
+            folder = pending.pop()
+            if folder.real in self._walked:
+                continue
+            self._walked.add(folder.real)
+            try:
+                entries = self._io.scandir(folder.native)
+            except OSError as error:
+                self.fail(folder.prefix.rstrip("/"), "folder_unreadable", _cause(error))
+                continue
+            pending.extend(self._walk_entries(folder, entries))
+
+    def _walk_entries(self, folder: _Folder, entries: list[os.DirEntry[str]]) -> list[_Folder]:
+        """Collect the models of one directory; its sub-directories are returned, linked ones set apart."""
+        first, extensions = len(self.files), self._extensions
+        controlled: set[str] = set()
+        folders: list[_Folder] = []
+        for entry in entries:
+            name = entry.name
+            if name[0] == ".":
+                continue
+            lowered = name.lower()
+            extension = lowered[lowered.rfind(".") :]
+            try:
+                if extension in extensions or extension == SET_ASIDE_SUFFIX:
+                    self._add_model(folder, entry, lowered, folders)
+                elif extension == _CONTROL_SUFFIX:
+                    controlled.add(name[: -len(_CONTROL_SUFFIX)])
+                else:
+                    self._add_folder(folder, entry, folders)
+            except OSError as error:
+                self._entry_failed(folder.prefix + _wire_name(name), entry, error)
+        if controlled:
+            self._mark_partial(first, controlled)
+        self._find_twins(first)
+        return folders
+
+    def _add_model(
+        self, folder: _Folder, entry: os.DirEntry[str], lowered: str, folders: list[_Folder]
+    ) -> None:
+        """Add a file whose name has a model's extension; one stat, of the target when it is a link."""
+        set_aside = lowered.endswith(SET_ASIDE_SUFFIX)
+        if set_aside:
+            lowered = lowered[: -len(SET_ASIDE_SUFFIX)]
+            if lowered[lowered.rfind(".") :] not in self._extensions:
+                return self._add_folder(folder, entry, folders)
+        if ".vae." in lowered and self._root.kind == "checkpoint":
+            return None
+        link = entry.is_symlink()
+        found = self._io.stat_entry(entry, follow=link)
+        if not stat_bits.S_ISREG(found.st_mode):
+            return self._add_folder(folder, entry, folders)
+        name = entry.name
+        path = folder.prefix + (
+            name if name.isascii() and name.isprintable() and "\\" not in name else _wire_name(name)
+        )
+        if len(path) > WIRE_PATH_MAX:
+            self.skipped.append(Skipped(path[:WIRE_PATH_MAX], "path_too_long", "its path is too long"))
+            return None
+        self.files.append(
+            ScannedFile(
+                self._root.root_id, path, self._root.kind, folder.native, name,
+                found.st_size, found.st_mtime_ns, 0 if WINDOWS else found.st_ctime_ns,
+                found.st_ino if self._stable_inodes else 0, found.st_dev,
+                link, False, set_aside,
+            )
+        )  # fmt: skip
+        return None
+
+    def _add_folder(self, folder: _Folder, entry: os.DirEntry[str], folders: list[_Folder]) -> None:
+        """Queue a directory; one that another root owns is that root's. Files of other kinds are ignored."""
+        path = folder.prefix + _wire_name(entry.name)
+        if _is_link(entry):
+            self._add_link(path, entry)
+        elif entry.is_dir(follow_symlinks=False):
+            child = _Folder(
+                os.path.join(folder.native, entry.name), path + "/", os.path.join(folder.real, entry.name)
+            )
+            if child.real not in self._owned_by_others:
+                folders.append(child)
+
+    def _add_link(self, path: str, entry: os.DirEntry[str]) -> None:
+        """Queue a linked directory when it leads into a configured root; else say that it is not followed."""
+        if not stat_bits.S_ISDIR(self._io.stat_entry(entry, follow=True).st_mode):
+            return
+        real = self._io.realpath(entry.path)
+        if any(_is_inside(real, allowed) for allowed in self._allowed):
+            self._links.append(_Folder(entry.path, path + "/", real))
+        else:
+            reason = "the folder it leads to is none of the model folders; add it as one to include it"
+            self.skipped.append(Skipped(path, "link_outside", reason))
+
+    def _entry_failed(self, path: str, entry: os.DirEntry[str], error: OSError) -> None:
+        """A file gone since the listing is gone; anything else keeps what was known of it."""
+        try:
+            link = entry.is_symlink()
+        except OSError:
+            link = True
+        if link:
+            self.fail(path, "broken_link", _cause(error))
+        elif not isinstance(error, FileNotFoundError):
+            self.fail(path, "file_unreadable", _cause(error))
+
+    def _mark_partial(self, first: int, names: set[str]) -> None:
+        for index in range(first, len(self.files)):
+            if self.files[index].name in names:
+                self.files[index] = msgspec.structs.replace(self.files[index], partial=True)
+
+    def _find_twins(self, first: int) -> None:
+        names = [file.name for file in self.files[first:]]
+        keys = [name.lower() if name.isascii() else _twin_key(name) for name in names]
+        if len(set(keys)) == len(keys):
+            return
+        paths: dict[str, list[str]] = {}
+        for key, file in zip(keys, self.files[first:], strict=True):
+            paths.setdefault(key, []).append(file.path)
+        self.twins.extend(Twins(tuple(sorted(same))) for same in paths.values() if len(same) > 1)
+
+
+def _wire_name(name: str) -> str:
+    return wire_path(name, windows=WINDOWS)
+
+
+def _twin_key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _is_inside(real: str, root: str) -> bool:
+    return real == root or real.startswith(root.rstrip(os.sep) + os.sep)
+
+
+def _is_link(entry: os.DirEntry[str]) -> bool:
+    """A symbolic link, or a junction on Windows (which ``is_symlink`` denies)."""
+    if entry.is_symlink():
+        return True
+    if not WINDOWS:
+        return False
+    attributes = getattr(entry.stat(follow_symlinks=False), "st_file_attributes", 0)
+    return bool(attributes & stat_bits.FILE_ATTRIBUTE_REPARSE_POINT)
+
+
+def _real_or_same(path: str, io: ScanIO) -> str:
+    try:
+        return io.realpath(path)
+    except OSError:
+        return os.path.abspath(path)
+
+
+def _cause(error: OSError) -> str:
+    return error.strerror or type(error).__name__
