@@ -7,10 +7,11 @@ from pathlib import Path
 ASSETS = {
     "stablequeue.js": "javascript/stablequeue.js",
     "style.css": "style.css",
+    "icon.svg": "icon.svg",
 }
 """Public name -> path below the folder that holds them."""
 
-CONTENT_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
+_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
 
 
 def asset_path(name: str) -> Path | None:
@@ -28,4 +29,4 @@ def asset_path(name: str) -> Path | None:
 def asset(name: str) -> tuple[bytes, str] | None:
     """Content and content type of ``name``, or None when there is no such asset."""
     path = asset_path(name)
-    return (path.read_bytes(), CONTENT_TYPES[path.suffix]) if path else None
+    return (path.read_bytes(), _TYPES[path.suffix]) if path else None

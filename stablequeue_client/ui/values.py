@@ -6,8 +6,10 @@ no database, no request.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
+
+from markupsafe import Markup
 
 MarkName = Literal[
     "here",  # read, and on a connected server
@@ -23,6 +25,7 @@ MarkName = Literal[
     "unreadable",  # may not be read, or the disk fails
     "set_aside",  # Forge renamed it to *.corrupted
     "rejected",  # the hub could not accept what was said about it
+    "unknown",  # nobody can know before the file has been read
     "absent",  # never was here
 ]
 
@@ -355,15 +358,14 @@ class LoginForm:
 class Shell:
     """The page around a view. ``fragment`` and ``first_line`` are HTML that a view made.
 
-    ``base`` is where /views and /static hang, "" on the hub itself. ``fragment_tag`` is the fragment's
-    ETag, so that the first poll need not send it again.
+    ``base`` is where /views and /static hang, "" on the hub itself.
     """
 
     title: str
     view: str
-    first_line: str
-    fragment: str
+    first_line: Markup
+    fragment: Markup
     sample: bool = False
     base: str = ""
     version: str = ""
-    nav: tuple[str, ...] = field(default=("models", "servers", "join", "keys"))
+    nav: tuple[str, ...] = ("models", "servers", "join", "keys")

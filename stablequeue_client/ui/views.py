@@ -1,4 +1,5 @@
-"""Views: functions from plain values to HTML. Everything in a value is escaped (Jinja2 autoescape).
+"""Views: functions from plain values to HTML. Everything in a value is escaped (Jinja2 autoescape),
+except the ``Markup`` that another view made.
 
 Fragments hold no script, no style and no absolute address, so they fit the hub's page and a WebUI's tab.
 Links are queries (``?view=model&id=12``) that ``javascript/stablequeue.js`` fetches from ``/views/...``;
@@ -43,12 +44,12 @@ COMPACT_FROM = 9
 """From this many servers the matrix shows shapes with a legend, without the words."""
 
 
-def first_line(line: v.FirstLine) -> str:
+def first_line(line: v.FirstLine) -> Markup:
     """The one line that answers "all right?"."""
     return _render("first_line.html", line=line)
 
 
-def models(page: v.ModelsPage) -> str:
+def models(page: v.ModelsPage) -> Markup:
     """Models x servers; with one server a list."""
     pages = max(1, ceil(page.total / page.page_size))
     return _render(
@@ -58,61 +59,62 @@ def models(page: v.ModelsPage) -> str:
         states=STATES,
         sorts=SORTS,
         compact=len(page.servers) >= COMPACT_FROM,
+        shown=[name for name in words.MARKS if any(c.mark == name for row in page.rows for c in row.cells)],
         at_page=lambda number: models_query(page.filters, page=number),
     )
 
 
-def model(details: v.ModelDetails) -> str:
+def model(details: v.ModelDetails) -> Markup:
     """Everything known of one model."""
     return _render("model.html", model=details)
 
 
-def servers(page: v.ServersPage) -> str:
+def servers(page: v.ServersPage) -> Markup:
     """Every server with its work, folders and problems."""
     return _render("servers.html", page=page)
 
 
-def keys(page: v.KeysPage) -> str:
+def keys(page: v.KeysPage) -> Markup:
     """The list of keys and the form for a new one."""
     return _render("keys.html", page=page)
 
 
-def new_key(key: v.NewKey) -> str:
+def new_key(key: v.NewKey) -> Markup:
     """The key just made, shown once."""
     return _render("new_key.html", key=key)
 
 
-def join(page: v.JoinPage) -> str:
+def join(page: v.JoinPage) -> Markup:
     """ "Add another computer": the question, or the form for the line."""
     return _render("join.html", page=page)
 
 
-def join_line(line: v.JoinLine) -> str:
+def join_line(line: v.JoinLine) -> Markup:
     """The line that joins one more computer."""
     return _render("join_line.html", line=line)
 
 
-def notice(value: v.Notice) -> str:
+def notice(value: v.Notice) -> Markup:
     """The answer to something the person just pressed."""
     return _render("notice.html", notice=value)
 
 
-def problem(value: v.Problem) -> str:
+def problem(value: v.Problem) -> Markup:
     """A view that could not be made: what went wrong and what to do."""
     return _render("problem.html", problem=value)
 
 
-def shell(value: v.Shell) -> str:
+def shell(value: v.Shell) -> Markup:
     """The whole page around a view."""
     return _render("shell.html", shell=value, nav=NAV)
 
 
-def login(form: v.LoginForm) -> str:
+def login(form: v.LoginForm) -> Markup:
     """The whole page with the login form."""
     return _render("login.html", form=form)
 
 
-def error_page(value: v.Problem, sample: bool = False) -> str:
+def error_page(value: v.Problem, sample: bool = False) -> Markup:
     """A whole page for what has no view: not found, too many requests."""
     return _render("error_page.html", problem=value, sample=sample)
 
@@ -153,8 +155,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _render(template: str, **context: object) -> str:
-    return _environment().get_template(template).render(**context)
+def _render(template: str, **context: object) -> Markup:
+    return Markup(_environment().get_template(template).render(**context))  # noqa: S704 - autoescaped
 
 
 def _when(at_ms: int, style: str = "ago") -> Markup:

@@ -21,28 +21,23 @@ class Mark:
 
 MARKS: dict[MarkName, Mark] = {
     "here": Mark("here", "disc", "good", "Read completely, so it is certain which model it is."),
-    "reading": Mark("to be read", "half", "busy", "Not read yet, so nobody can be sure which model it is."),
-    "probably": Mark(
-        "probably", "half", "busy", "Not read yet; a note beside the file says it is this model."
-    ),
+    "reading": Mark("to be read", "half", "busy", "Not read yet, so nobody knows for sure what it is."),
+    "probably": Mark("probably", "half", "busy", "Not read yet; a note beside the file says so."),
     "copying": Mark("being copied", "arrow", "busy", "Still being written. It is read when it is complete."),
     "changing": Mark("changing", "wave", "warn", "It changed each time it was read. It is tried again."),
     "busy": Mark("in use", "lock", "warn", "Another program has it open. It is tried again."),
     "away": Mark(
-        "not connected", "ring", "idle", "Its server has not been heard of; the last known state is kept."
+        "not connected", "ring", "idle", "Its server is not heard of; this is the last known."
     ),
     "folder": Mark(
-        "folder not connected", "folder", "warn", "Its folder is missing or empty; nothing is forgotten."
+        "folder not connected", "folder", "warn", "Its folder is missing or empty. Nothing is forgotten."
     ),
     "removed": Mark("removed", "minus", "idle", "It was here and the file is gone."),
     "broken": Mark("broken", "cross", "bad", "The file is cut off or damaged. Fetch it again."),
-    "unreadable": Mark(
-        "not readable", "bar", "bad", "It may not be read, or the disk fails. Check its rights and the disk."
-    ),
+    "unreadable": Mark("not readable", "bar", "bad", "It may not be read, or the disk fails. Check both."),
     "set_aside": Mark("set aside", "flag", "warn", "The WebUI renamed it because it could not load it."),
-    "rejected": Mark(
-        "not accepted", "query", "warn", "The hub could not take what was said about this file."
-    ),
+    "rejected": Mark("not accepted", "query", "warn", "The hub could not take what was said about it."),
+    "unknown": Mark("not known", "dot", "none", "Not known before the file has been read."),
     "absent": Mark("not here", "dot", "none", "Never seen on this server."),
 }
 
@@ -63,20 +58,10 @@ SCOPES: dict[str, tuple[str, str]] = {
 }
 
 _UNITS = ("KB", "MB", "GB", "TB", "PB")
-_MONTHS = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-]
+_MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
 # Format characters that belong to ordinary text: joiners of scripts and emoji.
 _HARMLESS = {"\u200c", "\u200d"}
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
