@@ -12,8 +12,7 @@ a retired one heard twice more with growing numbers is alive beside it: the serv
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from stablequeue_client.errors import NotFoundError
@@ -87,6 +86,7 @@ class Presence:
         self._clock = clock
         self._servers: dict[str, ServerPresence] = {}
         self._changed: set[str] = set()
+        self._taken_over: dict[str, int] = {}
 
     # --- Live ------------------------------------------------------------------------------------------
 
@@ -208,20 +208,36 @@ class Presence:
         if not server.orders:
             return []
         now_ms = self._clock.now_ms()
+        if server.orders[0].order.id <= orders_seen:
+            self._taken_over[server_id] = orders_seen
         server.orders = [w for w in server.orders if w.order.id > orders_seen and w.expires_ms > now_ms]
         return [_with_time_left(waiting, now_ms) for waiting in server.orders]
 
     # --- the database ----------------------------------------------------------------------------------
 
-    def take_changed(self) -> list[ServerPresence]:
-        """The servers heard since the last call, for the flush."""
-        taken = [self._servers[server_id] for server_id in self._changed if server_id in self._servers]
-        self._changed.clear()
-        return taken
+    def take_changed(self) -> PresenceChanges:
+        """A copy of what changed since the last call, for the flush in another thread."""
+        servers = [_copy(self._servers[server_id]) for server_id in sorted(self._changed)]
+        changes = PresenceChanges(servers, self._taken_over)
+        self._changed, self._taken_over = set(), {}
+        return changes
 
-    def put_back_changed(self, servers: Iterable[ServerPresence]) -> None:
-        """The flush failed; try these again."""
-        self._changed.update(server.server_id for server in servers)
+    def put_back_changes(self, changes: PresenceChanges) -> None:
+        """The flush failed; these are due again."""
+        self._changed.update(s.server_id for s in changes.servers if s.server_id in self._servers)
+        self._taken_over = {**changes.taken_over, **self._taken_over}
+
+
+@dataclass(frozen=True)
+class PresenceChanges:
+    """What the flush writes: servers as they are now, and up to which order id each has taken over."""
+
+    servers: list[ServerPresence]
+    taken_over: dict[str, int]
+
+
+def _copy(server: ServerPresence) -> ServerPresence:
+    return replace(server, boots={boot_id: replace(boot) for boot_id, boot in server.boots.items()})
 
 
 def _with_time_left(waiting: WaitingOrder, now_ms: int) -> Order:

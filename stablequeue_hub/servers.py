@@ -1,4 +1,4 @@
-"""Servers: join, list, rename, forget. An alias is unique, compared casefolded and in NFC."""
+"""Servers: join, list, rename (``sync.forget_server`` removes one). An alias is unique, compared casefolded and in NFC."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _free_alias(connection: Connection, wished: str) -> str:
     return alias
 
 
-# --- list, rename, forget -------------------------------------------------------------------------------
+# --- list, rename ---------------------------------------------------------------------------------------
 
 
 def list_servers(connection: Connection, live: Live) -> list[ServerInfo]:
@@ -229,15 +229,6 @@ def rename_server(connection: Connection, server_id: str, alias: str, *, actor: 
     )
     details = {"alias": alias, "before": before}
     events.append(connection, "server_renamed", actor, now_ms=now_ms, server_id=server_id, details=details)
-
-
-def forget_server(connection: Connection, server_id: str, *, actor: str, now_ms: int) -> None:
-    """Remove a server, its rows and its key. Raises NotFoundError."""
-    alias = _alias_of(connection, server_id)
-    connection.execute(servers.delete().where(servers.c.server_id == server_id))  # the rest cascades
-    events.append(
-        connection, "server_forgotten", actor, now_ms=now_ms, server_id=server_id, details={"alias": alias}
-    )
 
 
 def _alias_of(connection: Connection, server_id: str) -> str:

@@ -1,0 +1,114 @@
+"""Who may do what. Every route names its access; a test goes through all routes and scopes.
+
+``public``: anybody. ``read``: keys that may look, and the page. ``admin``: admin keys, and the page of an
+owner. ``join``: join and admin keys. ``server``: a server's own key, for its own path only.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from starlette.requests import Request
+
+from stablequeue_client.errors import AuthenticationError, ForbiddenError
+from stablequeue_hub.errors import TooManyAttemptsError
+from stablequeue_hub.hub import Hub, hub_of
+from stablequeue_hub.keys import Credentials, Principal, credentials_of
+from stablequeue_hub.sessions import cookie_name
+
+Access = Literal["public", "read", "admin", "join", "server"]
+
+SCOPES_OF: dict[Access, frozenset[str]] = {
+    "read": frozenset({"admin", "jobs", "view"}),
+    "admin": frozenset({"admin"}),
+    "join": frozenset({"admin", "join"}),
+    "server": frozenset({"server"}),
+}
+KEYS_ONLY: frozenset[Access] = frozenset({"join", "server"})
+"""What the page never does; its session is no use there."""
+
+
+class Require:
+    """A route's dependency: lets the request through, or raises. ``access`` is read by tests and /docs."""
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+
+    async def __call__(self, request: Request) -> None:
+        if self.access != "public":
+            request.state.principal = await authorise(request, self.access)
+
+
+def principal_of(request: Request) -> Principal:
+    """Who asks; only in routes that are not public."""
+    principal = request.state.principal
+    assert isinstance(principal, Principal)
+    return principal
+
+
+async def authorise(request: Request, access: Access) -> Principal:
+    """Raises AuthenticationError, TooManyAttemptsError and ForbiddenError."""
+    principal = await authenticate(request)
+    if principal is None:
+        raise AuthenticationError
+    if principal.scope not in SCOPES_OF[access] or (principal.kind == "page" and access in KEYS_ONLY):
+        raise ForbiddenError(f"A {principal.scope} key may not do that.")
+    if access == "server":
+        _check_own_path(request, principal)
+    return principal
+
+
+def _check_own_path(request: Request, principal: Principal) -> None:
+    wanted = request.path_params.get("server_id", principal.server_id)
+    if wanted != principal.server_id:
+        raise ForbiddenError("A server's key is for that server only.")
+
+
+async def authenticate(request: Request) -> Principal | None:
+    """Whose key or session the request carries; None when it carries neither, or a session that is over."""
+    hub = hub_of(request)
+    try:
+        credentials = credentials_of(request.headers)
+    except AuthenticationError:
+        _note_failure(hub, request)
+        raise
+    if credentials is not None:
+        return await check_key(hub, request, credentials)
+    token = request.cookies.get(cookie_name(hub.settings.port))
+    return await _session(hub, token) if token else None
+
+
+async def check_key(hub: Hub, request: Request, credentials: Credentials) -> Principal:
+    """Raises AuthenticationError, or TooManyAttemptsError when the address sent too many wrong keys."""
+    key_id = credentials.key_id
+    if not hub.keys.is_fresh(key_id):
+        if not hub.keys.is_known(key_id):
+            check_attempts(hub, request)
+        await hub.reading(lambda connection: hub.keys.refresh(connection, key_id))
+    principal = hub.keys.check(credentials)
+    if principal is None:
+        _note_failure(hub, request)
+        raise AuthenticationError("This key is unknown, revoked or expired.")
+    return principal
+
+
+async def _session(hub: Hub, token: str) -> Principal | None:
+    if not hub.sessions.is_fresh(token):
+        await hub.reading(lambda connection: hub.sessions.refresh(connection, token))
+    return hub.sessions.check(token)
+
+
+def check_attempts(hub: Hub, request: Request) -> None:
+    """Raises TooManyAttemptsError while the address must wait."""
+    wait_s = hub.attempts.wait_s(client_address(request))
+    if wait_s > 0:
+        raise TooManyAttemptsError(details={"retry_after_s": wait_s})
+
+
+def _note_failure(hub: Hub, request: Request) -> None:
+    check_attempts(hub, request)
+    hub.attempts.failed(client_address(request))
+
+
+def client_address(request: Request) -> str:
+    return request.client.host if request.client else "unknown"

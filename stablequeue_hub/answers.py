@@ -1,0 +1,100 @@
+"""Answers as JSON by msgspec, and every failure as ``{error: {code, message, remedy, details}}``."""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from stablequeue_client.errors import (
+    AuthenticationError,
+    BusyError,
+    InvalidValueError,
+    NotFoundError,
+    StableQueueError,
+    UsageError,
+)
+from stablequeue_hub.errors import InternalError, MethodNotAllowedError
+
+DEFAULT_RETRY_AFTER_S = 5
+_log = logging.getLogger("stablequeue_hub")
+_encoder = msgspec.json.Encoder()
+
+
+def json_answer(value: Any, status: int = 200) -> Response:
+    """``value``: plain values, msgspec Structs or dataclasses."""
+    return Response(_encoder.encode(value), status, media_type="application/json")
+
+
+def error_answer(error: StableQueueError) -> Response:
+    """The error as the wire has it, with the headers that belong to its status."""
+    answer = json_answer({"error": error.as_wire()}, error.http_status)
+    if isinstance(error, BusyError) or error.http_status == 503:
+        wait_s = error.details.get("retry_after_s", DEFAULT_RETRY_AFTER_S)
+        answer.headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
+    if isinstance(error, AuthenticationError):
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
+
+
+def unexpected_answer(exc: Exception) -> Response:
+    """500 with an id that also stands in the log; what went wrong stands there only."""
+    error_id = secrets.token_hex(6)
+    _log.error("Failure %s while answering", error_id, exc_info=exc)
+    return error_answer(InternalError(f"The hub failed to answer (id {error_id}).", details={"id": error_id}))
+
+
+def install_error_answers(app: FastAPI) -> None:
+    """Whatever goes wrong in a route is answered from here."""
+
+    async def known(_request: Request, exc: Exception) -> Response:
+        assert isinstance(exc, StableQueueError)
+        if exc.http_status >= 500:
+            _log.warning("%s: %s", exc.code, exc)
+        return error_answer(exc)
+
+    async def invalid(_request: Request, exc: Exception) -> Response:
+        assert isinstance(exc, RequestValidationError)
+        return error_answer(_invalid_parameters(exc))
+
+    async def http(_request: Request, exc: Exception) -> Response:
+        assert isinstance(exc, HTTPException)
+        answer = error_answer(_http_error(exc))
+        answer.headers.update(exc.headers or {})
+        return answer
+
+    async def gone(_request: Request, _exc: Exception) -> Response:
+        return Response(status_code=499)  # nobody is there to read it
+
+    app.add_exception_handler(StableQueueError, known)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(ClientDisconnect, gone)
+
+
+def _invalid_parameters(exc: RequestValidationError) -> StableQueueError:
+    """Names the parameters and the rule each breaks; repeats no value."""
+    faults = [
+        f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in exc.errors()
+    ]
+    return InvalidValueError(f"A value in the address cannot be used: {'; '.join(faults)}.")
+
+
+def _http_error(exc: HTTPException) -> StableQueueError:
+    if exc.status_code == 404:
+        return NotFoundError("There is nothing at this address.", remedy="/docs lists what there is.")
+    if exc.status_code == 405:
+        return MethodNotAllowedError()
+    if exc.status_code < 500:
+        error = UsageError(str(exc.detail))
+        error.http_status = exc.status_code  # type: ignore[misc]
+        return error
+    return InternalError()

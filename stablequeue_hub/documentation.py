@@ -1,0 +1,157 @@
+"""OpenAPI of routes that read and write JSON by msgspec: the types are the documentation.
+
+``described`` gives a route its access, its documentation and its dependency in one place; ``schema_of``
+completes the document with the types that routes named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from fastapi import Depends, FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+
+from stablequeue_client import __version__
+from stablequeue_client.errors import StableQueueError
+from stablequeue_hub.access import Access, Require
+
+REF_TEMPLATE = "#/components/schemas/{name}"
+_ACCESS_WORDS = {
+    "public": "Needs no key.",
+    "read": "Needs a key that may look (admin, jobs, view) or the page's session.",
+    "admin": "Needs an admin key or the session of the page's owner.",
+    "join": "Needs a join or admin key.",
+    "server": "Needs the server's own key.",
+}
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """What went wrong. ``code`` is stable; ``remedy`` says what to do."""
+
+    code: str
+    message: str
+    remedy: str
+    details: dict[str, Any]
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True):
+    """Every failure looks like this."""
+
+    error: ErrorBody
+
+
+def described(
+    access: Access,
+    *,
+    request: Any = None,
+    answer: Any = None,
+    status: int = 200,
+    errors: Sequence[type[StableQueueError]] = (),
+    media_type: str = "application/json",
+    gzip: bool = False,
+) -> dict[str, Any]:
+    """Keyword arguments for a router's method. ``request`` and ``answer`` are types msgspec knows."""
+    content: dict[str, Any] = {}
+    if status != 204:
+        content = {"content": {media_type: {"schema": {"x-type": answer} if answer else {}}}}
+    responses: dict[int | str, dict[str, Any]] = {status: {"description": "Done.", **content}}
+    responses.update(_error_responses(access, errors))
+    extra: dict[str, Any] = {"x-access": access}
+    if request is not None:
+        extra["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": {"x-type": request}}},
+        }
+    if gzip:
+        extra["requestBody"]["description"] = "May be sent with Content-Encoding: gzip."
+    return {
+        "status_code": status,
+        "responses": responses,
+        "openapi_extra": extra,
+        "dependencies": [Depends(Require(access))],
+        "response_model": None,
+    }
+
+
+def _error_responses(
+    access: Access, errors: Sequence[type[StableQueueError]]
+) -> dict[int | str, dict[str, Any]]:
+    found: dict[int | str, dict[str, Any]] = {"4XX": {"description": "The request cannot be served."}}
+    if access != "public":
+        found[401] = {"description": "No key, or a wrong one."}
+        found[403] = {"description": "This key may not do that."}
+    for error in errors:
+        codes = [e.code for e in errors if e.http_status == error.http_status]
+        found[error.http_status] = {"description": "Codes: " + ", ".join(codes) + "."}
+    found["5XX"] = {"description": "The hub failed; its log says more."}
+    for response in found.values():
+        response["content"] = {"application/json": {"schema": {"x-type": ErrorAnswer}}}
+    return found
+
+
+def access_of(route: APIRoute) -> Access | None:
+    """What ``described`` said, or None for a route that was not described."""
+    for dependency in route.dependencies:
+        if isinstance(dependency.dependency, Require):
+            return dependency.dependency.access
+    return None
+
+
+def schema_of(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document; made once, then remembered at the app."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title="StableQueue",
+            version=__version__,
+            description="Which models are on which server. Errors: {error: {code, message, remedy, details}}.",
+            routes=app.routes,
+        )
+        _add_security(document)
+        app.openapi_schema = _with_types(document)
+    return app.openapi_schema
+
+
+def _add_security(document: dict[str, Any]) -> None:
+    schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+    schemes["key"] = {"type": "http", "scheme": "bearer", "description": "sq_<id>_<secret>"}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            access = operation.get("x-access", "public")
+            operation.setdefault("description", "")
+            operation["description"] = f"{operation['description']}\n\n{_ACCESS_WORDS[access]}".strip()
+            operation["security"] = [] if access == "public" else [{"key": []}]
+
+
+def _with_types(document: dict[str, Any]) -> dict[str, Any]:
+    """Every ``{"x-type": type}`` replaced by that type's schema, and the named schemas added."""
+    types: list[Any] = []
+    _collect(document, types)
+    schemas, components = msgspec.json.schema_components(types, ref_template=REF_TEMPLATE)
+    by_id = {id(form): schema for form, schema in zip(types, schemas, strict=True)}
+    filled = _replace(document, by_id)
+    filled["components"].setdefault("schemas", {}).update(components)
+    return filled
+
+
+def _collect(node: Any, types: list[Any]) -> None:
+    if isinstance(node, dict):
+        if "x-type" in node:
+            if not any(node["x-type"] is form for form in types):
+                types.append(node["x-type"])
+            return
+        for value in node.values():
+            _collect(value, types)
+    elif isinstance(node, list):
+        for value in node:
+            _collect(value, types)
+
+
+def _replace(node: Any, schemas: dict[int, Any]) -> Any:
+    if isinstance(node, dict):
+        if "x-type" in node:
+            return schemas[id(node["x-type"])]
+        return {key: _replace(value, schemas) for key, value in node.items()}
+    return [_replace(value, schemas) for value in node] if isinstance(node, list) else node

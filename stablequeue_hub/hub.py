@@ -1,0 +1,70 @@
+"""The running hub: what every request needs, in one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+
+from stablequeue_hub.attempts import Attempts
+from stablequeue_hub.clock import Clock
+from stablequeue_hub.db.engine import Store
+from stablequeue_hub.keys import KeyRing
+from stablequeue_hub.lanes import SyncLanes
+from stablequeue_hub.network import Listener
+from stablequeue_hub.presence import Presence
+from stablequeue_hub.sessions import SessionCodes, SessionRing
+from stablequeue_hub.settings import HubSettings
+
+T = TypeVar("T")
+
+
+@dataclass
+class Hub:
+    """One per process, at ``app.state.hub``. ``listener`` is None where another server runs the app."""
+
+    settings: HubSettings
+    store: Store
+    hub_id: str
+    clock: Clock
+    presence: Presence
+    keys: KeyRing
+    sessions: SessionRing
+    codes: SessionCodes
+    attempts: Attempts
+    lanes: SyncLanes
+    listener: Listener | None = None
+    background_errors: dict[str, str] = field(default_factory=dict)
+
+    async def reading(self, use_case: Callable[[Connection], T]) -> T:
+        """A use case that only reads, in a worker thread."""
+
+        def work() -> T:
+            with self.store.read() as connection:
+                return use_case(connection)
+
+        return await run_in_threadpool(work)
+
+    async def writing(self, use_case: Callable[[Connection], T]) -> T:
+        """A use case in a write transaction, in a worker thread."""
+
+        def work() -> T:
+            with self.store.write() as connection:
+                return use_case(connection)
+
+        return await run_in_threadpool(work)
+
+    @property
+    def host(self) -> str:
+        """The address it listens on now."""
+        return self.listener.host if self.listener else self.settings.host
+
+
+def hub_of(request: HTTPConnection) -> Hub:
+    hub = request.app.state.hub
+    assert isinstance(hub, Hub)
+    return hub
