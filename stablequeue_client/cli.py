@@ -1,4 +1,4 @@
-"""``stablequeue ...``: which command was meant, with which settings; errors become a sentence and an exit code.
+"""``stablequeue ...``: which command, with which settings; errors become a sentence and an exit code.
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 done with problems, 4 hub unreachable, 5 refused.
 """
@@ -34,7 +34,7 @@ from stablequeue_client.settings import (
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Command:
-    """One command: ``name`` may be two words (``keys create``). ``examples`` stand without the program's name."""
+    """One command. ``name`` may be two words (``keys create``); ``examples`` lack the program's name."""
 
     name: str
     summary: str
@@ -282,7 +282,8 @@ def data_folder(settings: Settings) -> Path:
 def read_toml(path: Path) -> dict[str, Any]:
     """The settings file as a mapping. Raises UsageError naming the line that is wrong."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        found: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+        return found
     except OSError as error:
         raise UsageError(
             f"The settings file {path} cannot be read: {error.strerror}.",

@@ -1,9 +1,9 @@
 """Every setting once: its name, default, flag, environment name and TOML key. Pure: mappings in, values out.
 
-The command line comes before the environment (``STABLEQUEUE_<NAME>``), that before ``stablequeue.toml``
-(``<name>``), that before the default. In the environment folders stand with the system's path separator
-(``:`` or ``;``) between them and names with commas; in TOML both are lists. ``@FILE`` as a secret's value means the
-first line of that file; the caller passes the function that reads it.
+The command line comes before the environment (``STABLEQUEUE_<NAME>``), that before
+``stablequeue.toml`` (``<name>``), that before the default. In the environment folders stand with the
+system's path separator (``:`` or ``;``) between them and names with commas; in TOML both are lists.
+``@FILE`` as a secret's value means the first line of that file; the caller passes what reads it.
 """
 
 from __future__ import annotations
@@ -122,6 +122,11 @@ class Settings:
         default=30,
         metavar="MB",
     )
+    digests: str | None = option(
+        "Folder of the digests that all WebUIs of this computer share (default: this user's data folder)",
+        READING,
+        metavar="DIR",
+    )
     accept_removals: str | None = option(
         "Accept that files are gone from a folder whose rows are kept (its path or id)",
         "scan",
@@ -153,7 +158,10 @@ class Settings:
     once: bool = option("Read everything, synchronise, and end", "agent", type="flag", default=False)
 
     port: int | None = option(
-        "Port of the page and the API", "up hub", type="number", default=DEFAULT_PORT, metavar="N"
+        f"Port of the page and the API (default: {DEFAULT_PORT}, or the one `up` used last)",
+        "up hub",
+        type="number",
+        metavar="N",
     )
     host: str | None = option(
         f"Address to listen on (default: {DEFAULT_HOST}, or what was chosen on the page); "

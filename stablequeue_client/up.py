@@ -6,15 +6,10 @@ hub), ``owner.key`` (the owner's admin key, mode 0600) and ``logs/``.
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import signal
-import socket
-import subprocess
 import sys
 import threading
-import time
 import webbrowser
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,35 +18,19 @@ from pathlib import Path
 import filelock
 
 from stablequeue_client.agent.identity import load_identity
-from stablequeue_client.commands.children import Child, ChildPlan, end_all, parent_mark
-from stablequeue_client.commands.context import (
-    OWNER_KEY,
-    UP_STATE,
-    Context,
-    owner_key,
-    up_state,
-    write_private,
-)
+from stablequeue_client.commands.children import PARENT_VARIABLE, Child, ChildPlan, end_all, parent_mark
+from stablequeue_client.commands.context import Context, owner_key, up_state
 from stablequeue_client.commands.folders import require_folders
-from stablequeue_client.commands.hub_process import child_environment, hub_command, hub_words, require_hub
-from stablequeue_client.commands.reading import PARENT_VARIABLE, stop_on_signals
-from stablequeue_client.commands.terminal import say, say_json, visible, warn
+from stablequeue_client.commands.hub_process import child_environment, require_hub
+from stablequeue_client.commands.own_hub import RunningHub, start_hub
+from stablequeue_client.commands.reading import stop_on_signals
+from stablequeue_client.commands.terminal import say, say_json, warn
 from stablequeue_client.demo import prepare_demo
-from stablequeue_client.errors import (
-    AuthenticationError,
-    ConflictError,
-    DataFolderError,
-    HubUnreachableError,
-    StableQueueError,
-)
+from stablequeue_client.errors import ConflictError, DataFolderError
 from stablequeue_client.hub_api import HubApi
 from stablequeue_client.model_files import Kind
-from stablequeue_client.settings import DEFAULT_HOST, DEFAULT_PORT, Settings
+from stablequeue_client.settings import Settings
 
-SAMPLE_VARIABLE = "STABLEQUEUE_SAMPLE"
-"""Set for the hub of the demo: every page says "sample"."""
-HUB_START_S = 60.0
-PORTS_TRIED = 50
 _LOOK_S = 0.5
 _FLAGS: dict[Kind, str] = {
     "checkpoint": "--checkpoints",
@@ -60,13 +39,6 @@ _FLAGS: dict[Kind, str] = {
     "text_encoder": "--text-encoders",
     "embedding": "--embeddings",
 }
-
-
-class HubStartError(StableQueueError):
-    """The hub could not be started."""
-
-    code = "hub_start"
-    remedy_text = "Its log says more."
 
 
 @dataclass(frozen=True)
@@ -78,20 +50,8 @@ class Server:
     words: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class RunningHub:
-    """A hub that answered, and the owner's key to it."""
-
-    url: str
-    hub_id: str
-    key: str
-
-    def api(self) -> HubApi:
-        return HubApi(self.url, self.key)
-
-
 def run_up(context: Context) -> int:
-    """Run until Ctrl-C or SIGTERM; a second ``up`` on the same data folder only opens the first one's page."""
+    """Run until Ctrl-C or SIGTERM; a second ``up`` on one data folder only opens the page of the first."""
     require_hub()
     servers = demo_servers(context) if context.settings.demo else own_server(context)
     lock = _lock(context.data_dir)
@@ -148,12 +108,12 @@ def _run(context: Context, servers: Sequence[Server]) -> int:
     with stop_on_signals() as stop:
         _stop_on_hangup(stop)
         try:
-            hub = _start_hub(context, children, stop)
+            hub = start_hub(context, children, stop)
             if hub is None:
                 return 0
             for server in servers:
                 child = Child(_agent_plan(context, server, hub, len(servers) > 1))
-                children.insert(0, child)  # agents end before the hub, to tell it what they know
+                children.append(child)
                 child.start()
             _show_page(context.settings, hub)
             if not context.settings.json:
@@ -172,111 +132,6 @@ def _stop_on_hangup(stop: threading.Event) -> None:
     """A closed terminal ends it too."""
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: stop.set())
-
-
-# --- the hub --------------------------------------------------------------------------------------------
-
-
-def _start_hub(context: Context, children: list[Child], stop: threading.Event) -> RunningHub | None:
-    """A hub of this data folder that answers; its child is added to ``children``. None: stopped meanwhile."""
-    state = up_state(context.data_dir)
-    remembered = state.get("port")
-    wanted = context.settings.port or (remembered if isinstance(remembered, int) else DEFAULT_PORT)
-    key = owner_key(context.data_dir) or _make_owner_key(context)
-    host = context.settings.host or DEFAULT_HOST
-    for port in range(wanted, min(wanted + PORTS_TRIED, 65_536)):
-        url = page_url(host, port)
-        if not port_is_free(host, port):
-            say(f"Port {port} is taken by another program; trying {port + 1}.")
-            continue
-        child = Child(_hub_plan(context, port))
-        children.append(child)
-        child.start()
-        hub_id = _wait_for_hub(url, child, stop)
-        if hub_id is not None:
-            hub = _with_valid_key(context, RunningHub(url, hub_id, key))
-            write_private(
-                context.data_dir / UP_STATE, json.dumps({"port": port, "url": url, "hub_id": hub_id}) + "\n"
-            )
-            return hub
-        if stop.is_set():
-            return None
-        if port_is_free(host, port):  # it did not fail for the port
-            raise HubStartError(f"The hub ended with code {child.exit_code()}: {child.last_words()}")
-        children.remove(child)
-    raise HubStartError(f"No free port from {wanted} on was found.", remedy="Give one with --port N.")
-
-
-def port_is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now. A host name that is not ours counts as free: the hub says why."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        if os.name != "nt":  # there the option would allow two listeners on one port
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            return error.errno not in (errno.EADDRINUSE, errno.EACCES)
-    return True
-
-
-def page_url(host: str, port: int) -> str:
-    """The address at which this computer's browser reaches a hub that listens on ``host``."""
-    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"http://{name}:{port}"
-
-
-def _hub_plan(context: Context, port: int) -> ChildPlan:
-    settings = context.settings
-    words = hub_command("hub", *hub_words(settings, context.data_dir, port))
-    extra = {PARENT_VARIABLE: parent_mark(), **({SAMPLE_VARIABLE: "1"} if settings.demo else {})}
-    environment = child_environment(settings, extra)
-    return ChildPlan("The hub", words, lambda: environment, context.data_dir / "logs" / "hub.log")
-
-
-def _wait_for_hub(url: str, child: Child, stop: threading.Event) -> str | None:
-    """The hub's id as soon as it answers; None when it ended or we are to stop."""
-    deadline = time.monotonic() + HUB_START_S
-    api = HubApi(url)
-    while child.exit_code() is None and not stop.wait(0.1):
-        try:
-            return api.health().hub_id
-        except HubUnreachableError:
-            if time.monotonic() > deadline:
-                raise HubStartError(
-                    f"The hub does not answer after {HUB_START_S:.0f} s: {child.last_words()}"
-                ) from None
-    return None
-
-
-def _make_owner_key(context: Context) -> str:
-    """A new admin key for the owner of this computer, kept in the data folder."""
-    words = hub_command("keys", "create", "--data", str(context.data_dir), "--scope", "admin", "--json")
-    made = subprocess.run(
-        [*words, "--name", "owner of this computer"],
-        env=child_environment(context.settings),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        check=False,
-    )
-    try:
-        key = str(json.loads(made.stdout)["key"])
-    except (ValueError, KeyError, TypeError):
-        cause = (made.stderr or made.stdout).decode("utf-8", "replace").strip().splitlines()
-        raise HubStartError(
-            f"The hub's data folder {context.data_dir} cannot be used: {visible(cause[-1]) if cause else 'no reason given'}"
-        ) from None
-    write_private(context.data_dir / OWNER_KEY, key + "\n")
-    return key
-
-
-def _with_valid_key(context: Context, hub: RunningHub) -> RunningHub:
-    """``hub`` with a key it accepts: the stored one may have been revoked, or be another database's."""
-    try:
-        hub.api().keys()
-    except AuthenticationError:
-        return RunningHub(hub.url, hub.hub_id, _make_owner_key(context))
-    return hub
 
 
 # --- the agents -----------------------------------------------------------------------------------------

@@ -12,11 +12,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from stablequeue_client.commands.terminal import visible
 
+PARENT_VARIABLE = "STABLEQUEUE_PARENT"
+"""``<pid>:<start time>`` of the process whose end ends this one."""
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
 STEADY_AFTER_S = 60.0
@@ -75,7 +78,8 @@ class Child:
             if now - self._started >= STEADY_AFTER_S:
                 self._wait_s = FIRST_WAIT_S
             self._not_before = now + self._wait_s
-            sentence = f"{self.plan.name} ended ({code}), is started again in {self._wait_s:.0f} s: {self.last_words()}"
+            again = f"is started again in {self._wait_s:.0f} s"
+            sentence = f"{self.plan.name} ended ({code}), {again}: {self.last_words()}"
             self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
             return sentence
         if now >= self._not_before:
@@ -108,7 +112,7 @@ class Child:
 
 
 def end_all(children: Sequence[Child], *, clock: Callable[[], float] = time.monotonic) -> None:
-    """End the children in this order's first ones first: all are asked, then waited for."""
+    """End the children: all are asked, then waited for, then killed."""
     for child in children:
         child.ask_to_end()
     deadline = clock() + GRACE_S
@@ -121,7 +125,7 @@ def parent_mark() -> str:
     return f"{os.getpid()}:{psutil.Process().create_time()!r}"
 
 
-def _own_group() -> dict[str, object]:
+def _own_group() -> dict[str, Any]:
     """Ctrl-C on the terminal reaches ``up`` only, which ends its children in order."""
     if os.name == "nt":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined,unused-ignore]

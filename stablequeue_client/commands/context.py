@@ -52,7 +52,7 @@ def hub_key(context: Context) -> str:
         return key
     raise UsageError(
         "A key for the hub is missing.",
-        remedy="Give --key KEY or --key @FILE; `stablequeue keys create --scope view` on the hub's computer makes one.",
+        remedy="Give --key KEY or --key @FILE. `stablequeue keys create` on the hub's computer makes one.",
     )
 
 

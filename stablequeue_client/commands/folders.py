@@ -15,8 +15,8 @@ class NoFoldersError(UsageError):
 
     code = "no_folders"
     remedy_text = (
-        "Give the folder of your WebUI with --webui DIR, or single folders with --checkpoints DIR, --loras DIR, "
-        "--vae DIR, --text-encoders DIR, --embeddings DIR."
+        "Give the folder of your WebUI with --webui DIR, or single folders with --checkpoints DIR, "
+        "--loras DIR, --vae DIR, --text-encoders DIR, --embeddings DIR."
     )
 
 
@@ -32,7 +32,7 @@ def model_folders(settings: Settings) -> tuple[tuple[Kind, str], ...]:
         if not roots:
             raise FolderError(
                 f"In {webui} there are no model folders of a WebUI.",
-                remedy="Give the folder that holds `models`, or single folders with --checkpoints and --loras.",
+                remedy="Give the folder that holds `models`, or folders with --checkpoints and --loras.",
             )
         found += [(root.kind, root.path) for root in roots]
     found += [(kind, _absolute(path)) for kind, path in typed_folders(settings)]

@@ -29,13 +29,13 @@ _STATE_WORDS = {
 def inventory_report(index: Index) -> dict[str, Any]:
     """``{"files": [...], "roots": [...]}``, sorted by root and path; see ``file_report`` for a file."""
     roots = index.roots()
-    folders = {root.root_id: root.path for root in roots}
+    folders = {root.root_id: root.path_on_disk for root in roots}
     rows = sorted(index.rows(), key=lambda row: (folders.get(row.root_id, ""), row.path))
     return {
         "files": [file_report(row, folders.get(row.root_id, "")) for row in rows],
         "roots": [
             {
-                "root": root.path,
+                "root": root.path_on_disk,
                 "root_id": root.root_id,
                 "type": root.kind,
                 "health": root.health,

@@ -1,4 +1,4 @@
-"""``sync``, ``put-back``, ``pause`` and ``resume``: orders to the agent of a data folder, left in its index."""
+"""``sync``, ``put-back``, ``pause``, ``resume``: orders to the agent of a data folder, left in its index."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from stablequeue_client.agent.lock import agent_lock
 from stablequeue_client.commands.context import Context
-from stablequeue_client.commands.terminal import say, say_json, visible
+from stablequeue_client.commands.terminal import say, say_json
 from stablequeue_client.errors import AlreadyRunningError, NotFoundError, StableQueueError, UsageError
 from stablequeue_client.index import Index, open_index
 from stablequeue_client.index_rows import IndexRow
@@ -99,7 +99,7 @@ def run_put_back(context: Context) -> int:
     with opened_index(context) as index:
         folders = {row.root_id: row.path_on_disk for row in index.roots()}
         row = _set_aside(context.arguments.file, index.rows(), folders)
-        said = f"{visible(native_path(row.path))} gets its name back if it is whole; `stablequeue status` shows it."
+        said = f"{row.path} gets its name back if it is whole; `stablequeue status` shows it."
         return _give(context, index, "put_back", {"root": row.root_id, "path": row.path}, said)
 
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from stablequeue_client.agent import process
 from stablequeue_client.agent.agent_settings import AgentSettings, HashingMode, ParentProcess
+from stablequeue_client.commands.children import PARENT_VARIABLE
 from stablequeue_client.commands.context import Context
 from stablequeue_client.commands.folders import model_folders, require_folders
 from stablequeue_client.commands.inventory_report import inventory_report, say_report
@@ -21,9 +22,6 @@ from stablequeue_client.commands.progress_bar import progress_bar
 from stablequeue_client.commands.terminal import say, say_json, visible
 from stablequeue_client.errors import NotFoundError, UsageError
 from stablequeue_client.index import Index
-
-PARENT_VARIABLE = "STABLEQUEUE_PARENT"
-"""``<pid>:<start time>`` of the process whose end ends this one."""
 
 
 def agent_settings(context: Context, *, hub: str | None = None) -> AgentSettings:
@@ -99,11 +97,11 @@ def _accept_removals(context: Context, wanted: str) -> int:
 
 
 def _root_id(index: Index, wanted: str) -> str:
-    """The id of the root that ``wanted`` (id or folder) means. Raises NotFoundError naming those there are."""
+    """The id of the root that ``wanted`` (id or folder) means. Raises NotFoundError naming all."""
     real = os.path.realpath(os.path.expanduser(wanted))
     roots = index.roots()
     for root in roots:
-        if wanted == root.root_id or real == os.path.realpath(root.path):
+        if wanted == root.root_id or real == os.path.realpath(root.path_on_disk):
             return root.root_id
     known = ", ".join(visible(root.path) for root in roots) or "none"
     raise NotFoundError(f"{wanted!r} is no folder that is known here. Known: {known}.")

@@ -78,8 +78,8 @@ def size_text(size: int) -> str:
     if size < 1000:
         return f"{size} B"
     value = float(size)
-    for unit in ("kB", "MB", "GB", "TB"):
+    for unit in ("kB", "MB", "GB"):
         value /= 1000
         if value < 999.95:
-            break
-    return f"{value:.1f} {unit}"
+            return f"{value:.1f} {unit}"
+    return f"{value / 1000:.1f} TB"
