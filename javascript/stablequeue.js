@@ -128,6 +128,7 @@
 
     start() {
       localise(this.app);
+      if (window.location.protocol === "file:") return;
       this.app.addEventListener("click", (event) => this.onClick(event));
       this.app.addEventListener("submit", (event) => this.onSubmit(event));
       this.app.addEventListener("input", (event) => this.onFilter(event, TYPING_MS));

@@ -50,22 +50,41 @@ class ServerColumn:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One line of the matrix: a model, or a file that is no model yet. ``cells`` in the columns' order.
+    """One line of the matrix: a model, with ``cells`` in the columns' order."""
 
-    ``model_id`` None: a file without digest, so there are no details to open; ``reason`` says why.
-    """
-
-    key: str
+    model_id: int
     name: str
     kind: str
     cells: tuple[Cell, ...]
-    model_id: int | None = None
     base_model: str | None = None
     size: int | None = None
     short_hash: str | None = None
-    folder: str = ""
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """A file that is no model yet: to be read, broken, set aside. ``probably``: what a note says it is."""
+
+    server_id: str
+    server: str
+    root_id: str
+    folder: str
+    path: str
+    kind: str
+    mark: MarkName
+    size: int | None = None
     reason: str = ""
-    same_name: int = 0
+    probably: str = ""
+    probably_id: int | None = None
+
+
+@dataclass(frozen=True)
+class FileList:
+    """``rows`` out of ``total``; ``more`` is the state filter that shows them all."""
+
+    rows: tuple[FileRow, ...] = ()
+    total: int = 0
+    more: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,12 +110,18 @@ class Choice:
 
 @dataclass(frozen=True)
 class ModelsPage:
-    """``rows`` of one page out of ``total``; ``everything`` counts what there is without filters."""
+    """``rows`` of one page out of ``total``; ``everything`` counts models and files without filters.
+
+    ``troubled`` files need their owner, ``unread`` ones only time. With a state filter that chooses files,
+    ``rows`` is empty and ``total`` counts those.
+    """
 
     servers: tuple[ServerColumn, ...]
     rows: tuple[ModelRow, ...]
     total: int
     everything: int
+    troubled: FileList = FileList()
+    unread: FileList = FileList()
     filters: Filters = Filters()
     page_size: int = 50
     base_models: tuple[str, ...] = ()
@@ -221,20 +246,6 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class FileProblem:
-    """A file that needs somebody's eye. ``root_id`` and ``path`` are what "put back" sends."""
-
-    root_id: str
-    folder: str
-    path: str
-    kind: str
-    mark: MarkName
-    size: int | None = None
-    reason: str = ""
-    can_put_back: bool = False
-
-
-@dataclass(frozen=True)
 class ServerCard:
     """One server: contact, work, folders and problems. ``asked`` are orders it has not taken yet."""
 
@@ -249,8 +260,7 @@ class ServerCard:
     models: int = 0
     waiting: int = 0
     folders: tuple[Folder, ...] = ()
-    problems: tuple[FileProblem, ...] = ()
-    problems_total: int = 0
+    problems: FileList = FileList()
     frozen: str = ""
     asked: tuple[str, ...] = ()
 

@@ -20,19 +20,24 @@ from stablequeue_client.ui import values as v
 from stablequeue_client.ui import words
 
 STATES: tuple[v.Choice, ...] = (
-    v.Choice("available", "here"),
-    v.Choice("unhashed", "to be read"),
-    v.Choice("unavailable", "removed"),
-    v.Choice("unreachable", "not connected"),
-    v.Choice("problem", "with problems"),
-    v.Choice("missing", "missing somewhere"),
+    v.Choice("everywhere", "On every server"),
+    v.Choice("missing", "Missing somewhere"),
+    v.Choice("one_only", "On one server only"),
+    v.Choice("duplicates", "Twice on a server"),
+    v.Choice("problem", "With contradictions"),
+    v.Choice("unread", "Files to be read"),
+    v.Choice("troubled", "Files with problems"),
 )
+SEVERAL_ONLY = frozenset({"everywhere", "missing", "one_only"})
+"""States that say nothing while there is one server."""
+FILE_STATES = frozenset({"unread", "troubled"})
+"""States that choose files which are no models yet."""
 SORTS: tuple[v.Choice, ...] = (
-    v.Choice("name", "Name"),
-    v.Choice("problems", "Problems first"),
+    v.Choice("", "Name"),
     v.Choice("newest", "Newest first"),
-    v.Choice("size", "Largest first"),
+    v.Choice("-size", "Largest first"),
     v.Choice("servers", "On fewest first"),
+    v.Choice("-servers", "On most first"),
 )
 NAV: dict[str, str] = {
     "models": "Models",
@@ -56,7 +61,7 @@ def models(page: v.ModelsPage) -> Markup:
         "models.html",
         page=page,
         pages=pages,
-        states=STATES,
+        states=[state for state in STATES if len(page.servers) > 1 or state.value not in SEVERAL_ONLY],
         sorts=SORTS,
         compact=len(page.servers) >= COMPACT_FROM,
         shown=[name for name in words.MARKS if any(c.mark == name for row in page.rows for c in row.cells)],
@@ -150,6 +155,7 @@ def _environment() -> Environment:
         count=words.count_text,
         when=_when,
         name=_name,
+        plain=words.visible,
         kind=lambda kind: words.KINDS.get(kind, kind),
     )
     return environment

@@ -26,9 +26,7 @@ MARKS: dict[MarkName, Mark] = {
     "copying": Mark("being copied", "arrow", "busy", "Still being written. It is read when it is complete."),
     "changing": Mark("changing", "wave", "warn", "It changed each time it was read. It is tried again."),
     "busy": Mark("in use", "lock", "warn", "Another program has it open. It is tried again."),
-    "away": Mark(
-        "not connected", "ring", "idle", "Its server is not heard of; this is the last known."
-    ),
+    "away": Mark("not connected", "ring", "idle", "Its server is not heard of; this is the last known."),
     "folder": Mark(
         "folder not connected", "folder", "warn", "Its folder is missing or empty. Nothing is forgotten."
     ),
