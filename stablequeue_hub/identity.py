@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 from stablequeue_client.model_files import HashQuery, parse_hash
 
+KEY_MAX = 500
+"""Characters. PostgreSQL refuses index entries above 2,704 bytes, and a character may take four."""
+
 _ROW_ID = re.compile(r"[0-9]{1,7}")
 _EXTENSION = re.compile(r"\.(safetensors|sft|ckpt|pt|pth|bin|gguf)\Z")
 
@@ -45,17 +48,22 @@ def parse_query(text: str) -> ModelQuery:
 
 def name_query(text: str) -> NameQuery:
     """``text`` as a name or path; ``\\`` counts as ``/`` unless it starts a wire path's ``\\xHH``."""
-    key = search_key(re.sub(r"\\(?!x[0-9A-Fa-f]{2})", "/", text.strip()).strip("/"))
-    return NameQuery(key, stem_of(key))
+    path = re.sub(r"\\(?!x[0-9A-Fa-f]{2})", "/", text.strip()).strip("/")
+    return NameQuery(search_key(path), stem_key(path))
 
 
 def search_key(text: str) -> str:
-    """Casefolded NFC without NUL: what names are compared, searched and sorted by."""
+    """Casefolded NFC without NUL, at most 500 characters: what names are compared, searched, sorted by."""
+    return _folded(text)[:KEY_MAX]
+
+
+def stem_key(path: str) -> str:
+    """The key of a path's last part without a model file's extension: what a person calls the model."""
+    return _EXTENSION.sub("", _folded(path.rsplit("/", 1)[-1]))[:KEY_MAX]
+
+
+def _folded(text: str) -> str:
     if text.isascii():
         return text.lower().replace("\x00", "")
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).replace("\x00", "")
-
-
-def stem_of(key: str) -> str:
-    """The last part of a path key without a model file's extension: what a person calls the model."""
-    return _EXTENSION.sub("", key.rsplit("/", 1)[-1])
+    composed = unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", composed.casefold()).replace("\x00", "")

@@ -44,6 +44,7 @@ class Store:
         self.url = url
         self.data_dir = data_dir
         self.is_sqlite = url.get_backend_name() == "sqlite"
+        self.locked_here = False  # whether this process holds the store lock (db/lock.py)
         self._connect()
 
     @property
@@ -124,7 +125,7 @@ class Store:
 
 
 def open_store(url: str | None, data_dir: Path) -> Store:
-    """The store at ``url`` (``postgresql://...`` or ``sqlite:///...``), by default hub.sqlite in ``data_dir``.
+    """The store at ``url`` (postgresql://... or sqlite:///...), by default hub.sqlite in ``data_dir``.
 
     Connects lazily. Raises InvalidValueError for another kind of URL, DataFolderError for the folder.
     """
@@ -178,7 +179,10 @@ def _sqlite_engine(url: URL, *, writer: bool) -> Engine:
         hide_parameters=True,
     )
     pragmas = ["busy_timeout=60000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"]
-    pragmas += ["cache_size=-16384", "journal_size_limit=67108864"] if writer else ["cache_size=-4096", "query_only=ON"]
+    if writer:
+        pragmas += ["cache_size=-16384", "journal_size_limit=67108864"]
+    else:
+        pragmas += ["cache_size=-4096", "query_only=ON"]
     begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
 
     def prepare(connection: Any, _record: Any) -> None:

@@ -9,6 +9,7 @@ to ``events``. ``unreachable`` is never stored; it is derived from the last cont
 
 from __future__ import annotations
 
+import sqlalchemy as sa
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -31,6 +32,9 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 metadata = MetaData(naming_convention=NAMING)
+
+# Keys to search and sort by compare by code points on both databases, whatever PostgreSQL's locale is.
+Key = Text().with_variant(Text(collation="C"), "postgresql")
 
 # SQLite only counts INTEGER primary keys up by itself; PostgreSQL needs 64 bits for the busy tables.
 RowId = BigInteger().with_variant(Integer, "sqlite")
@@ -62,8 +66,9 @@ servers = Table(
     Column("frozen", Text),
 )
 
+# Former agent processes of a server; heard again twice, they are alive beside the new one.
 retired_boots = Table(
-    "retired_boots",  # former agent processes of a server; heard again twice, they are alive beside the new one
+    "retired_boots",
     metadata,
     Column("server_id", Text, ForeignKey("servers.server_id", ondelete="CASCADE"), primary_key=True),
     Column("boot_id", Text, primary_key=True),
@@ -108,8 +113,9 @@ models = Table(
     Column("base_model", Text),
     Column("civitai_id", Text),
     Column("civitai_version_id", Text),
-    Column("metadata_json", Text),  # allow-listed header fields; '{}' once a server answered that there are none
-    Column("search_key", Text, nullable=False),  # casefolded NFC of the name
+    # Allow-listed header fields; '{}' once a server answered that there are none.
+    Column("metadata_json", Text),
+    Column("search_key", Key, nullable=False),  # casefolded NFC of the name
     Column("created_ms", BigInteger, nullable=False),
     Column("source", Text, nullable=False),  # 'sync' or 'registered'
     CheckConstraint("type IN ('checkpoint', 'lora', 'vae', 'text_encoder', 'embedding')", name="type"),
@@ -117,8 +123,11 @@ models = Table(
 Index("ix_models_hash_autov2", models.c.hash_autov2)
 Index("ix_models_hash_autov3", models.c.hash_autov3)
 Index("ix_models_hash_autov1", models.c.hash_autov1)
+Index("ix_models_hash_blake3", models.c.hash_blake3)
 Index("ix_models_search_key", models.c.search_key, models.c.id)
-Index("ix_models_type", models.c.type, models.c.search_key)
+Index("ix_models_type", models.c.type, models.c.search_key, models.c.id)
+_NO_METADATA = models.c.metadata_json.is_(None)
+Index("ix_models_no_metadata", models.c.id, sqlite_where=_NO_METADATA, postgresql_where=_NO_METADATA)
 
 server_files = Table(
     "server_files",
@@ -128,7 +137,7 @@ server_files = Table(
     Column("path", Text, primary_key=True),  # wire path
     Column("kind", Text, nullable=False),
     Column("name", Text, nullable=False),  # the WebUI's name, from the wire path
-    Column("name_key", Text, nullable=False),  # casefolded NFC
+    Column("name_key", Key, nullable=False),  # casefolded NFC
     Column("size", BigInteger, nullable=False),
     Column("state", Text, nullable=False),
     Column("sha256", Text),
@@ -136,15 +145,41 @@ server_files = Table(
     Column("autov1", Text),
     Column("autov3", Text),
     Column("claims_json", Text),
+    # The strongest claim of a file that is not ready, as "sha256:<value>"; what claimed_model_id follows.
+    Column("claim", Text),
+    Column("kind_differs", Integer, nullable=False, server_default="0"),  # 1: in a folder of another kind
     Column("rejected", Text),  # why this entry is kept but offered to nobody
     Column("row_digest", LargeBinary(32), nullable=False),
     Column("model_id", RowId, ForeignKey("models.id", ondelete="SET NULL")),
     Column("claimed_model_id", RowId, ForeignKey("models.id", ondelete="SET NULL")),  # "probably this one"
     Column("changed_ms", BigInteger, nullable=False),
 )
-Index("ix_server_files_model_id", server_files.c.model_id)
-Index("ix_server_files_claimed_model_id", server_files.c.claimed_model_id)
-Index("ix_server_files_name_key", server_files.c.name_key)
+_UNIDENTIFIED = server_files.c.model_id.is_(None)
+_HAS_CLAIM = server_files.c.claim.is_not(None)
+_KIND_DIFFERS = server_files.c.kind_differs == 1
+_CONTRADICTED = sa.and_(server_files.c.model_id.is_not(None), server_files.c.claims_json.is_not(None))
+Index("ix_server_files_model_id", server_files.c.model_id, server_files.c.server_id)
+Index("ix_server_files_claimed_model_id", server_files.c.claimed_model_id, server_files.c.server_id)
+Index(
+    "ix_server_files_unidentified",
+    server_files.c.name_key,
+    sqlite_where=_UNIDENTIFIED,
+    postgresql_where=_UNIDENTIFIED,
+)
+Index("ix_server_files_claim", server_files.c.claim, sqlite_where=_HAS_CLAIM, postgresql_where=_HAS_CLAIM)
+Index(
+    "ix_server_files_kind_differs",
+    server_files.c.kind,
+    server_files.c.model_id,
+    sqlite_where=_KIND_DIFFERS,
+    postgresql_where=_KIND_DIFFERS,
+)
+Index(
+    "ix_server_files_contradicted",
+    server_files.c.model_id,
+    sqlite_where=_CONTRADICTED,
+    postgresql_where=_CONTRADICTED,
+)
 
 model_server_availability = Table(
     "model_server_availability",
@@ -166,11 +201,13 @@ model_aliases = Table(
     metadata,
     Column("id", RowId, primary_key=True, autoincrement=True),
     Column("model_id", RowId, ForeignKey("models.id", ondelete="CASCADE"), nullable=False),
-    Column("alias_path", Text, nullable=False),
-    Column("alias_key", Text, nullable=False),  # casefolded NFC of the path
+    Column("alias_path", Text, nullable=False),  # wire path, or a name that an admin stated
+    Column("alias_key", Key, nullable=False),  # casefolded NFC of the path
+    Column("stem_key", Key, nullable=False),  # its last part without extension
     UniqueConstraint("model_id", "alias_path"),
 )
 Index("ix_model_aliases_alias_key", model_aliases.c.alias_key)
+Index("ix_model_aliases_stem_key", model_aliases.c.stem_key)
 
 events = Table(
     "events",

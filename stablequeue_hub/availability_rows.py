@@ -1,0 +1,112 @@
+"""``model_server_availability``: the summary of ``server_files`` per model and server, and its history.
+
+Only the writers of ``server_files`` call this, in their transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from stablequeue_hub.db.bulk import insert_rows, slices
+from stablequeue_hub.db.tables import events, model_server_availability, server_files, servers
+from stablequeue_hub.events import AVAILABILITY_CHANGED
+
+Affected: TypeAlias = dict[str, set[int]]
+"""server_id -> ids of models whose files there changed."""
+
+MAY_BECOME_READY = ("unhashed", "busy", "unstable")
+"""States in which a claim or an earlier digest makes a file count as ``unhashed``."""
+
+_COLUMNS = ("model_id", "server_id", "availability", "last_seen", "since_ms", "files")
+_IDS = sa.bindparam("ids", expanding=True)
+_SERVER = sa.bindparam("server_id")
+
+_READY = (
+    sa.select(server_files.c.model_id, sa.func.count())
+    .where(server_files.c.server_id == _SERVER, server_files.c.model_id.in_(_IDS))
+    .group_by(server_files.c.model_id)
+)
+_PROBABLE = (
+    sa.select(server_files.c.claimed_model_id, sa.func.count())
+    .where(
+        server_files.c.server_id == _SERVER,
+        server_files.c.claimed_model_id.in_(_IDS),
+        server_files.c.state.in_(MAY_BECOME_READY),
+    )
+    .group_by(server_files.c.claimed_model_id)
+)
+_STORED = sa.select(
+    model_server_availability.c.model_id,
+    model_server_availability.c.availability,
+    model_server_availability.c.files,
+    model_server_availability.c.last_seen,
+    model_server_availability.c.since_ms,
+).where(model_server_availability.c.server_id == _SERVER, model_server_availability.c.model_id.in_(_IDS))
+_LAST_HEARD = sa.select(servers.c.last_contact_ms, servers.c.last_sync_ms).where(
+    servers.c.server_id == _SERVER
+)
+
+
+def refresh_availability(connection: Connection, affected: Affected, *, actor: str, now_ms: int) -> None:
+    """Write the summary of these (server, model) pairs anew, with an event for each that changed.
+
+    A row stays as ``unavailable`` when the last file goes, last seen when the server was heard before.
+    """
+    for server_id, model_ids in sorted(affected.items()):
+        heard = connection.execute(_LAST_HEARD, {"server_id": server_id}).one()
+        last_heard = min(now_ms, max((at for at in heard if at is not None), default=now_ms))
+        for part in slices(sorted(model_ids)):
+            _refresh_slice(connection, server_id, part, last_heard, actor, now_ms)
+
+
+def _refresh_slice(
+    connection: Connection, server_id: str, model_ids: list[int], last_heard: int, actor: str, now_ms: int
+) -> None:
+    values = {"server_id": server_id, "ids": model_ids}
+    ready = _pairs(connection.execute(_READY, values))
+    probable = _pairs(connection.execute(_PROBABLE, values))
+    stored = {row[0]: row[1:] for row in connection.execute(_STORED, values)}
+    rows: list[tuple[Any, ...]] = []
+    changes: list[tuple[int, str | None, str]] = []
+    for model_id in model_ids:
+        before, files_before, last_seen, since_ms = stored.get(model_id, (None, 0, now_ms, now_ms))
+        now, files = _summary(ready.get(model_id, 0), probable.get(model_id, 0))
+        if (now, files) == (before, files_before) or (before is None and now == "unavailable"):
+            continue
+        if now != before:
+            since_ms = now_ms
+            last_seen = max(last_seen, last_heard) if now == "unavailable" else now_ms
+            changes.append((model_id, before, now))
+        rows.append((model_id, server_id, now, last_seen, since_ms, files))
+    insert_rows(connection, model_server_availability, _COLUMNS, rows, key=_COLUMNS[:2], update=_COLUMNS[2:])
+    _append_events(connection, server_id, changes, actor, now_ms)
+
+
+def _pairs(rows: Iterable[Any]) -> dict[int, int]:
+    return {model_id: count for model_id, count in rows}
+
+
+def _summary(ready: int, probable: int) -> tuple[str, int]:
+    if ready:
+        return "available", ready
+    return ("unhashed", probable) if probable else ("unavailable", 0)
+
+
+def _append_events(
+    connection: Connection,
+    server_id: str,
+    changes: Sequence[tuple[int, str | None, str]],
+    actor: str,
+    now_ms: int,
+) -> None:
+    rows = [
+        (now_ms, AVAILABILITY_CHANGED, actor, server_id, model_id, json.dumps({"from": before, "to": now}))
+        for model_id, before, now in changes
+    ]
+    columns = ("at_ms", "action", "actor", "server_id", "model_id", "details_json")
+    insert_rows(connection, events, columns, rows)
