@@ -39,6 +39,7 @@ ORDER_TTL_S = 600
 MISMATCH_BACKOFF_S = 300.0
 
 _DIGEST_MODULUS = 1 << 256
+_INT64 = 1 << 63
 
 
 # --- wire paths ---------------------------------------------------------------------------------------
@@ -97,7 +98,47 @@ def wire_path_problem(path: str) -> str | None:
 
 
 def canonical_json(value: Any) -> bytes:
-    """Sorted keys, sorted lists, no nulls, no spaces, ASCII. Lists are sorted by their canonical form."""
+    """Sorted keys, sorted lists, no nulls, no spaces, ASCII. Lists are sorted by their canonical form.
+
+    What nearly every entry consists of (texts of printable ASCII, whole numbers, objects, lists) is written
+    by msgspec, several times faster; the rest by the standard library, whose form is the definition.
+    """
+    if type(value) is dict:
+        try:
+            plain = msgspec.json.encode(_plain_object(value))
+        except (_NotPlain, UnicodeEncodeError):
+            return _canonical_json(value)
+        # Whatever JSON has to escape is left to the definition below.
+        if plain.isascii() and b"\\" not in plain and b"\x7f" not in plain:
+            return plain
+    return _canonical_json(value)
+
+
+class _NotPlain(Exception):  # noqa: N818 (a signal, no failure)
+    """A value that the two encoders may write differently."""
+
+
+def _plain_object(value: dict[str, Any]) -> dict[str, Any]:
+    ordered: dict[str, Any] = {}
+    for name in sorted(value):
+        item = value[name]
+        kind = type(item)
+        if kind is str or (kind is int and -_INT64 <= item < _INT64):
+            ordered[name] = item
+        elif kind is dict:
+            ordered[name] = _plain_object(item)
+        elif kind is list or kind is tuple:
+            ordered[name] = [msgspec.Raw(text) for text in sorted(map(canonical_json, _present(item)))]
+        elif item is not None:
+            raise _NotPlain
+    return ordered
+
+
+def _present(items: Iterable[Any]) -> Iterable[Any]:
+    return (item for item in items if item is not None)
+
+
+def _canonical_json(value: Any) -> bytes:
     return json.dumps(
         _canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
     ).encode("ascii")
