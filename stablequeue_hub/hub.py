@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -13,11 +13,12 @@ from starlette.requests import HTTPConnection
 from stablequeue_hub.attempts import Attempts
 from stablequeue_hub.clock import Clock
 from stablequeue_hub.db.engine import Store
-from stablequeue_hub.keys import KeyRing
+from stablequeue_hub.keys import KeyRing, flush_used
 from stablequeue_hub.lanes import SyncLanes
 from stablequeue_hub.network import Listener
 from stablequeue_hub.presence import Presence
-from stablequeue_hub.sessions import SessionCodes, SessionRing
+from stablequeue_hub.presence_store import store_presence
+from stablequeue_hub.sessions import SessionCodes, SessionRing, flush_extended
 from stablequeue_hub.settings import HubSettings
 
 T = TypeVar("T")
@@ -38,7 +39,6 @@ class Hub:
     attempts: Attempts
     lanes: SyncLanes
     listener: Listener | None = None
-    background_errors: dict[str, str] = field(default_factory=dict)
 
     async def reading(self, use_case: Callable[[Connection], T]) -> T:
         """A use case that only reads, in a worker thread."""
@@ -57,6 +57,24 @@ class Hub:
                 return use_case(connection)
 
         return await run_in_threadpool(work)
+
+    async def flush(self) -> None:
+        """Write what is known in memory only: contacts, boots, orders taken over, last uses."""
+        changes = self.presence.take_changed()
+        used, extended = self.keys.take_used(), self.sessions.take_extended()
+        if not (changes.servers or changes.taken_over or used or extended):
+            return
+
+        def write(connection: Connection) -> None:
+            store_presence(connection, changes, self.clock.now_ms())
+            flush_used(connection, used)
+            flush_extended(connection, extended)
+
+        try:
+            await self.writing(write)
+        except Exception:
+            self.presence.put_back_changes(changes)
+            raise
 
     @property
     def host(self) -> str:

@@ -35,6 +35,7 @@ from stablequeue_hub.db.tables import keys, servers
 Scope = Literal["admin", "jobs", "view", "join", "server"]
 CREATED_SCOPES: tuple[str, ...] = tuple(scope for scope in get_args(Scope) if scope != "server")
 CACHE_S = 4.0
+USED_LATELY_S = 60.0
 JOIN_CODE_TTL_MS = 3_600_000
 NAME_MAX = 100
 
@@ -97,12 +98,13 @@ class KeyInfo:
     used_by: str | None
 
 
-@dataclass(frozen=True)
+@dataclass
 class _StoredKey:
     secret_hash: str
     principal: Principal
     expires_ms: int | None
     fetched_at: float
+    used_at: float
 
 
 # --- what people do with keys ---------------------------------------------------------------------------
@@ -120,7 +122,9 @@ def create_key(
 ) -> NewKey:
     """A new key of ``scope`` (not ``server``). Raises InvalidValueError for another scope or a bad name."""
     if scope not in CREATED_SCOPES:
-        raise InvalidValueError(f"{scope!r} is no scope.", remedy=f"Choose one of {', '.join(CREATED_SCOPES)}.")
+        raise InvalidValueError(
+            f"{scope!r} is no scope.", remedy=f"Choose one of {', '.join(CREATED_SCOPES)}."
+        )
     if len(name) > NAME_MAX or not name.isprintable():
         raise InvalidValueError(f"A key's name has at most {NAME_MAX} printable characters.")
     key_id, secret = secrets.token_hex(8), secrets.token_hex(32)
@@ -156,7 +160,9 @@ def list_keys(connection: Connection) -> list[KeyInfo]:
     """All keys, newest first, revoked ones too."""
     query = (
         sa.select(keys, servers.c.alias)
-        .join(servers, servers.c.server_id == sa.func.coalesce(keys.c.server_id, keys.c.used_by), isouter=True)
+        .join(
+            servers, servers.c.server_id == sa.func.coalesce(keys.c.server_id, keys.c.used_by), isouter=True
+        )
         .order_by(keys.c.created_ms.desc(), keys.c.key_id)
     )
     return [_key_info(row._mapping) for row in connection.execute(query)]
@@ -189,6 +195,16 @@ def revoke_key(connection: Connection, key_id: str, *, actor: str, now_ms: int) 
         raise NotFoundError(f"No key {key_id!r} exists.", remedy="`stablequeue keys list` shows the ids.")
 
 
+def is_valid(connection: Connection, credentials: Credentials, scope: str) -> bool:
+    """Such a key exists with this scope, and is not revoked."""
+    row = connection.execute(
+        sa.select(keys.c.secret_hash).where(
+            keys.c.key_id == credentials.key_id, keys.c.scope == scope, keys.c.revoked_ms.is_(None)
+        )
+    ).first()
+    return row is not None and hmac.compare_digest(row.secret_hash, credentials.secret_hash)
+
+
 def store_server_key(connection: Connection, server_id: str, secret_hash: str, *, now_ms: int) -> None:
     """The key a server made for itself; storing the same one again changes nothing.
 
@@ -199,7 +215,11 @@ def store_server_key(connection: Connection, server_id: str, secret_hash: str, *
     if row is None:
         connection.execute(
             keys.insert().values(
-                key_id=server_id, secret_hash=secret_hash, scope="server", server_id=server_id, created_ms=now_ms
+                key_id=server_id,
+                secret_hash=secret_hash,
+                scope="server",
+                server_id=server_id,
+                created_ms=now_ms,
             )
         )
     elif not hmac.compare_digest(row.secret_hash, secret_hash):
@@ -299,7 +319,16 @@ class KeyRing:
             self._keys.pop(key_id, None)
             return
         principal = Principal("key", row.scope, row.key_id, row.server_id)
-        self._keys[key_id] = _StoredKey(row.secret_hash, principal, row.expires_ms, self._clock.monotonic())
+        now, before = self._clock.monotonic(), self._keys.get(key_id)
+        used_at = before.used_at if before else now
+        self._keys[key_id] = _StoredKey(row.secret_hash, principal, row.expires_ms, now, used_at)
+
+    def refresh_used(self, connection: Connection) -> None:
+        """Read those again that were used lately, so that the next request need not wait for it."""
+        now = self._clock.monotonic()
+        for key_id, stored in list(self._keys.items()):
+            if now - stored.used_at <= USED_LATELY_S:
+                self.refresh(connection, key_id)
 
     def check(self, credentials: Credentials) -> Principal | None:
         """Who that is, from what is remembered; None when the key is unknown, revoked, expired or wrong."""
@@ -313,6 +342,7 @@ class KeyRing:
         if stored.expires_ms is not None and stored.expires_ms <= now_ms:
             return None
         self._used[credentials.key_id] = now_ms
+        stored.used_at = self._clock.monotonic()
         return stored.principal
 
     def drop(self, key_id: str) -> None:

@@ -74,4 +74,6 @@ class SyncLanes:
 def busy() -> BusyError:
     """With a Retry-After that spreads the servers which come back."""
     wait_s = random.uniform(*RETRY_AFTER_S)  # noqa: S311 - only to spread them
-    return BusyError("Many servers send their inventories right now.", details={"retry_after_s": round(wait_s, 1)})
+    return BusyError(
+        "Many servers send their inventories right now.", details={"retry_after_s": round(wait_s, 1)}
+    )

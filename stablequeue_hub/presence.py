@@ -75,6 +75,7 @@ class ServerPresence:
     boots: dict[str, Boot] = field(default_factory=dict)
     activity: Activity | None = None
     frozen: str | None = None
+    thawed_by: str | None = None
     orders: list[WaitingOrder] = field(default_factory=list)
     syncing: bool = False
 
@@ -116,7 +117,8 @@ class Presence:
         server = self._servers.get(server_id)
         if server is None:
             raise NotFoundError(
-                f"No server {server_id!r} is known here.", remedy="Join it again, or look at the list of servers."
+                f"No server {server_id!r} is known here.",
+                remedy="Join it again, or look at the list of servers.",
             )
         return server
 
@@ -157,7 +159,7 @@ class Presence:
         server.last_contact_ms, server.heard_at = self._clock.now_ms(), now
         self._changed.add(server_id)
         if boot.heard_again >= HEARD_AGAIN_TO_FREEZE and server.frozen is None:
-            server.frozen = FROZEN_REASON
+            server.frozen, server.thawed_by = FROZEN_REASON, None
         elif server.frozen is not None and self._alone(server, boot_id, now):
             self._hand_over(server, boot_id)
         return boot_id == server.boot_id
@@ -188,9 +190,10 @@ class Presence:
             boot.heard_again = 0
         server.boots[boot_id].retired_ms = None
 
-    def thaw(self, server_id: str) -> None:
+    def thaw(self, server_id: str, *, actor: str) -> None:
         """By hand: the process heard last speaks for the server again."""
         server = self.known(server_id)
+        server.thawed_by = actor
         if server.frozen is not None and server.boots:
             latest = max(server.boots, key=lambda boot_id: server.boots[boot_id].heard_at)
             self._hand_over(server, latest)

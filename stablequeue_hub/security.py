@@ -27,7 +27,7 @@ HEADERS = (
     (b"content-security-policy", CSP.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),  # with no-referrer a form of our own page says "Origin: null"
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 )
@@ -128,7 +128,13 @@ class Guard:
 
 
 def _few_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, list[str]]:
-    found: dict[bytes, list[str]] = {b"host": [], b"origin": [], b"sec-fetch-site": [], b"cookie": [], b"keys": []}
+    found: dict[bytes, list[str]] = {
+        b"host": [],
+        b"origin": [],
+        b"sec-fetch-site": [],
+        b"cookie": [],
+        b"keys": [],
+    }
     for name, value in raw:
         if name in found:
             found[name].append(value.decode("latin-1"))

@@ -107,7 +107,8 @@ def _use_up_code(connection: Connection, principal: Principal, server_id: str) -
     )
     if not used.rowcount:
         raise ForbiddenError(
-            "This code has been used for another computer.", remedy='Make a new one with "Add another computer".'
+            "This code has been used for another computer.",
+            remedy='Make a new one with "Add another computer".',
         )
 
 

@@ -111,7 +111,9 @@ class SessionRing:
         """Read the session again, and the key it was opened with."""
         hashed = token_hash(token)
         row = connection.execute(
-            sa.select(page_sessions, keys.c.scope, keys.c.revoked_ms, keys.c.expires_ms.label("key_expires_ms"))
+            sa.select(
+                page_sessions, keys.c.scope, keys.c.revoked_ms, keys.c.expires_ms.label("key_expires_ms")
+            )
             .join(keys, keys.c.key_id == page_sessions.c.key_id, isouter=True)
             .where(page_sessions.c.token_hash == hashed)
         ).first()
@@ -135,6 +137,10 @@ class SessionRing:
 
     def drop(self, token: str) -> None:
         self._sessions.pop(token_hash(token), None)
+
+    def drop_all(self) -> None:
+        """A key was revoked: every session is read again."""
+        self._sessions.clear()
 
     def drop_stale(self) -> None:
         """Forget what has not been asked for lately."""

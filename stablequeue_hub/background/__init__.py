@@ -1,1 +1,1 @@
-"""Work the hub does by itself."""
+"""What the hub does by itself."""

@@ -1,0 +1,115 @@
+"""``python -m stablequeue_hub hub|keys``: the hub's process, and its keys also while it runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from stablequeue_client.errors import StableQueueError, UsageError
+from stablequeue_hub import keys_command, process
+from stablequeue_hub.keys import CREATED_SCOPES
+from stablequeue_hub.settings import DEFAULT_PORT, HubSettings
+
+DATABASE_VARIABLE = "STABLEQUEUE_DATABASE"
+HOSTS_VARIABLE = "STABLEQUEUE_ALLOWED_HOSTS"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code: 0 ok, 1 failed, 2 usage, 5 refused."""
+    given = _parser().parse_args(arguments)
+    try:
+        if given.command == "hub":
+            return process.run_hub(_settings(given), host=given.host)
+        return _print_keys(given)
+    except StableQueueError as error:
+        if getattr(given, "json", False):
+            print(json.dumps({"error": error.as_wire()}))
+        print(f"{error.message} {error.remedy}".strip(), file=sys.stderr)
+        return error.exit_code
+
+
+def _settings(given: argparse.Namespace) -> HubSettings:
+    further = [name.strip() for name in os.environ.get(HOSTS_VARIABLE, "").split(",")]
+    return HubSettings(
+        data_dir=Path(given.data),
+        port=given.port,
+        allowed_hosts=tuple(name for name in [*further, *given.allowed_host] if name),
+        database_url=_database_url(given.database),
+    )
+
+
+def _database_url(given: str | None) -> str | None:
+    """``--database``, or the environment; ``@FILE`` means the first line of that file."""
+    text = given or os.environ.get(DATABASE_VARIABLE) or None
+    if text is None or not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text(encoding="utf-8").splitlines()[0].strip()
+    except (OSError, IndexError, UnicodeDecodeError) as exc:
+        raise UsageError(
+            f"The file {text[1:]!r} with the database URL cannot be read ({type(exc).__name__})."
+        ) from None
+
+
+def _print_keys(given: argparse.Namespace) -> int:
+    if not given.data and not given.database and not os.environ.get(DATABASE_VARIABLE):
+        raise UsageError("Say which hub is meant.", remedy="Give --data DIR or --database URL.")
+    data_dir = Path(given.data) if given.data else None
+    url = _database_url(given.database)
+    if given.action == "create":
+        answer = keys_command.create(data_dir, url, given.scope, given.name)
+    elif given.action == "list":
+        answer = keys_command.list_all(data_dir, url)
+    else:
+        answer = keys_command.revoke(data_dir, url, given.key_id)
+    print(json.dumps(answer) if given.json else keys_command.as_text(answer))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m stablequeue_hub", description="The StableQueue hub.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    hub = commands.add_parser("hub", help="run the hub")
+    hub.add_argument("--data", required=True, metavar="DIR", help="folder for the hub's data")
+    hub.add_argument("--port", type=_port, default=DEFAULT_PORT, metavar="N", help="0 takes a free one")
+    hub.add_argument("--host", metavar="H", help="address to listen on, now and at later starts")
+    hub.add_argument(
+        "--database", metavar="URL|@FILE", help="PostgreSQL instead of SQLite in the data folder"
+    )
+    hub.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="further name the hub is called by",
+    )
+    _add_keys(commands.add_parser("keys", help="create, list and revoke keys, also while the hub runs"))
+    return parser
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    create = actions.add_parser("create", help="make a key and print it once")
+    create.add_argument("--scope", required=True, choices=CREATED_SCOPES)
+    create.add_argument("--name", default="", help="what it is for")
+    listing = actions.add_parser("list", help="all keys, without their secrets")
+    revoke = actions.add_parser("revoke", help="make a key worthless")
+    revoke.add_argument("key_id", metavar="KEY_ID")
+    for action in (create, listing, revoke):
+        action.add_argument("--data", metavar="DIR", help="the hub's data folder")
+        action.add_argument("--database", metavar="URL|@FILE")
+        action.add_argument("--json", action="store_true")
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+    return int(text)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,89 @@
+"""The hub as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from stablequeue_client import __version__
+from stablequeue_hub.answers import install_error_answers
+from stablequeue_hub.attempts import Attempts
+from stablequeue_hub.background.tasks import run_background
+from stablequeue_hub.clock import SYSTEM_CLOCK, Clock
+from stablequeue_hub.db.engine import Store
+from stablequeue_hub.facts import ensure_hub_id
+from stablequeue_hub.hub import Hub
+from stablequeue_hub.keys import KeyRing
+from stablequeue_hub.lanes import SyncLanes
+from stablequeue_hub.network import Listener
+from stablequeue_hub.presence_store import load_presence
+from stablequeue_hub.routers import (
+    availability,
+    docs,
+    events,
+    health,
+    inventory,
+    keys,
+    models,
+    network,
+    servers,
+    session,
+    static,
+)
+from stablequeue_hub.security import AllowedHosts, Guard
+from stablequeue_hub.sessions import SessionCodes, SessionRing
+from stablequeue_hub.settings import HubSettings
+
+ROUTERS = (health, inventory, servers, availability, models, keys, events, network, session, static, docs)
+
+
+def create_app(
+    settings: HubSettings, store: Store, *, clock: Clock = SYSTEM_CLOCK, listener: Listener | None = None
+) -> FastAPI:
+    """The application over a migrated store. Reads what the hub knew at its last end; starts nothing."""
+    hub = _hub(settings, store, clock, listener)
+    app = FastAPI(
+        title="StableQueue",
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+    )
+    app.state.hub = hub
+    for module in ROUTERS:
+        app.include_router(module.router)
+    install_error_answers(app)
+    app.add_middleware(Guard, hosts=AllowedHosts(lambda: hub.host, settings.allowed_hosts))
+    return app
+
+
+def _hub(settings: HubSettings, store: Store, clock: Clock, listener: Listener | None) -> Hub:
+    with store.write() as connection:
+        hub_id = ensure_hub_id(connection)
+    with store.read() as connection:
+        presence = load_presence(connection, clock)
+    return Hub(
+        settings=settings,
+        store=store,
+        hub_id=hub_id,
+        clock=clock,
+        presence=presence,
+        keys=KeyRing(clock),
+        sessions=SessionRing(clock),
+        codes=SessionCodes(clock),
+        attempts=Attempts(clock),
+        lanes=SyncLanes(settings.full_syncs, settings.sync_wait_s),
+        listener=listener,
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    hub: Hub = app.state.hub
+    async with run_background(hub):
+        yield
+    hub.lanes.close()
+    await hub.flush()

@@ -1,0 +1,80 @@
+"""What the hub does by itself: write down presence, keep the keys in use fresh, drop what has expired.
+
+A task that fails is tried again at its next turn and says so once in the log; the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from sqlalchemy import Connection
+
+from stablequeue_hub import orders, sessions
+from stablequeue_hub.background.retention import drop_old_events
+from stablequeue_hub.hub import Hub
+
+FLUSH_EVERY_S = 5.0
+KEYS_EVERY_S = 2.0
+EXPIRE_EVERY_S = 60.0
+RETENTION_EVERY_S = 6 * 3600.0
+_log = logging.getLogger("stablequeue_hub")
+
+
+@asynccontextmanager
+async def run_background(hub: Hub) -> AsyncIterator[None]:
+    """The tasks run while the block does."""
+    tasks = [
+        asyncio.create_task(_repeat(name, every_s, step, hub))
+        for name, every_s, step in (
+            ("flush", FLUSH_EVERY_S, Hub.flush),
+            ("keys", KEYS_EVERY_S, refresh_keys),
+            ("expire", EXPIRE_EVERY_S, expire),
+            ("retention", RETENTION_EVERY_S, retain),
+        )
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _repeat(name: str, every_s: float, step: Callable[[Hub], Awaitable[None]], hub: Hub) -> None:
+    failing = False
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await step(hub)
+            failing = False
+        except Exception as exc:
+            if not failing:
+                _log.warning("The hub's background task %r failed and is tried again: %s", name, exc)
+            failing = True
+
+
+async def refresh_keys(hub: Hub) -> None:
+    """Keys in use are read again before they are stale, so that a heartbeat never waits for that."""
+    await hub.reading(hub.keys.refresh_used)
+
+
+async def expire(hub: Hub) -> None:
+    """Orders, one-time codes and sessions whose time is over."""
+    hub.codes.drop_expired()
+    hub.sessions.drop_stale()
+    now_ms = hub.clock.now_ms()
+
+    def drop(connection: Connection) -> None:
+        orders.delete_expired(connection, now_ms)
+        sessions.delete_expired(connection, now_ms)
+
+    await hub.writing(drop)
+
+
+async def retain(hub: Hub) -> None:
+    """Events older than a year."""
+    now_ms = hub.clock.now_ms()
+    await hub.writing(lambda connection: drop_old_events(connection, now_ms))

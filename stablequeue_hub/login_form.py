@@ -1,0 +1,12 @@
+"""The login form, as HTML."""
+
+from __future__ import annotations
+
+from stablequeue_client.errors import StableQueueError
+from stablequeue_client.ui import values, views
+
+
+def login_form(error: StableQueueError | None = None) -> str:
+    """The whole page; ``error``: why the last try failed."""
+    problem = values.Problem(error.message, error.remedy) if error else None
+    return str(views.login(values.LoginForm(problem)))

@@ -1,0 +1,64 @@
+"""Availability: which server has a model."""
+
+from __future__ import annotations
+
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stablequeue_client.errors import InvalidValueError, TooLargeError
+from stablequeue_hub.answers import json_answer
+from stablequeue_hub.availability import AvailabilityAnswer, availability_of, availability_of_many
+from stablequeue_hub.bodies import read_json
+from stablequeue_hub.documentation import described
+from stablequeue_hub.hub import hub_of
+
+router = APIRouter(prefix="/api/v1", tags=["models"])
+
+
+class AvailabilityQuery(msgspec.Struct, frozen=True):
+    """Up to 1,000 hashes (or row ids, or names)."""
+
+    hashes: list[str]
+
+
+class AvailabilityAnswers(msgspec.Struct, frozen=True):
+    """One answer for each of the query's hashes, in their order."""
+
+    count: int
+    results: list[AvailabilityAnswer]
+    success: bool = True
+
+
+@router.get(
+    "/models/{model}/availability",
+    **described("read", answer=AvailabilityAnswer, errors=(InvalidValueError,)),
+)
+async def availability(request: Request, model: str) -> Response:
+    """Where the model is that a row id, hash or name means. Several hits are ``ambiguous``, never guessed."""
+    hub = hub_of(request)
+    now_ms = hub.clock.now_ms()
+    return json_answer(
+        await hub.reading(lambda connection: availability_of(connection, model, hub.presence, now_ms=now_ms))
+    )
+
+
+@router.post(
+    "/availability",
+    **described(
+        "read",
+        request=AvailabilityQuery,
+        answer=AvailabilityAnswers,
+        errors=(InvalidValueError, TooLargeError),
+    ),
+)
+async def availability_many(request: Request) -> Response:
+    """The same for many hashes at once."""
+    hub = hub_of(request)
+    query = await read_json(request, AvailabilityQuery)
+    now_ms = hub.clock.now_ms()
+    results = await hub.reading(
+        lambda connection: availability_of_many(connection, query.hashes, hub.presence, now_ms=now_ms)
+    )
+    return json_answer(AvailabilityAnswers(len(results), results))
