@@ -12,7 +12,7 @@ import gzip
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -77,7 +77,7 @@ class HubApi:
         *,
         ca_file: str | None = None,
         session: requests.Session | None = None,
-        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+        timeouts: Timeouts = Timeouts(),
         now: Callable[[], float] = time.time,
     ) -> None:
         """``ca_file``: a PEM file of the authorities to trust instead of the usual ones.
@@ -155,7 +155,7 @@ class HubApi:
         return self._object("POST", "/api/v1/availability", body=_dump({"hashes": list(texts)}))
 
     def models(self, **filters: str | int | None) -> Json:
-        """Models with ``search``, ``kind``, ``base_model``, ``server``, ``state``, ``sort``, ``page``, ``limit``."""
+        """A page of models; filters: search, kind, base_model, server, state, sort, page, limit."""
         return self._object("GET", "/api/v1/models", params=filters)
 
     def model(self, text: str) -> Json:
@@ -182,6 +182,10 @@ class HubApi:
         """Remove a server and what the hub knows of its files (admin)."""
         self._call("DELETE", f"/api/v1/servers/{quote(server_id, safe='')}")
 
+    def thaw_server(self, server_id: str) -> Json:
+        """Take a server up again that was frozen because two copies of it ran (admin)."""
+        return self._object("POST", f"/api/v1/servers/{quote(server_id, safe='')}/thaw", body=b"{}")
+
     def send_order(self, server_id: str, order: Mapping[str, Any]) -> Json:
         """Ask a server to do something: ``{"kind": ...}`` and the fields of ``protocol.Order`` (admin)."""
         return self._object(
@@ -192,9 +196,9 @@ class HubApi:
         """The keys there are, without their secrets (admin)."""
         return self._object("GET", "/api/v1/keys")
 
-    def create_key(self, scope: str, label: str = "") -> Json:
+    def create_key(self, scope: str, name: str = "") -> Json:
         """A new key; its text is in the answer and nowhere else (admin)."""
-        return self._object("POST", "/api/v1/keys", body=_dump({"scope": scope, "label": label}))
+        return self._object("POST", "/api/v1/keys", body=_dump({"scope": scope, "name": name}))
 
     def revoke_key(self, key_id: str) -> None:
         """Make a key worthless (admin)."""
@@ -312,7 +316,8 @@ def checked_base_url(text: str) -> str:
         usable = False
     if not usable or parts.username is not None or parts.query or parts.fragment:
         raise InvalidValueError(
-            f"{_words(text)!r} is no hub address.", remedy="Give it as http://HOST:PORT, without user or query."
+            f"{_words(text)!r} is no hub address.",
+            remedy="Give it as http://HOST:PORT, without user or query.",
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
@@ -346,7 +351,7 @@ def _read(response: requests.Response, deadline: float) -> bytes:
     """The body, decompressed, up to ANSWER_MAX_BYTES and the deadline."""
     parts: list[bytes] = []
     size = 0
-    for part in response.iter_content(_CHUNK):
+    for part in _pieces(response):
         size += len(part)
         if size > ANSWER_MAX_BYTES:
             raise ValueError(f"its answer is larger than {ANSWER_MAX_BYTES >> 20} MiB")
@@ -354,6 +359,16 @@ def _read(response: requests.Response, deadline: float) -> bytes:
             raise ValueError("its answer takes too long")
         parts.append(part)
     return b"".join(parts)
+
+
+def _pieces(response: requests.Response) -> Iterator[bytes]:
+    """The body as it comes: a full piece is not waited for, so that a byte now and then cannot hold us up."""
+    read1 = getattr(response.raw, "read1", None)  # urllib3 2; before, small pieces come near to it
+    if read1 is None:
+        yield from response.iter_content(1024)
+        return
+    while part := read1(_CHUNK, decode_content=True):
+        yield part
 
 
 def _wire_error(content: bytes) -> StableQueueError | None:

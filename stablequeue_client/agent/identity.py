@@ -15,9 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from stablequeue_client import __version__, protocol
-from stablequeue_client.errors import AuthenticationError, DataFolderError
-from stablequeue_client.hub_api import HubApi, checked_base_url
+from stablequeue_client.errors import DataFolderError
+from stablequeue_client.hub_api import checked_base_url
 
 FILE_NAME = "server.json"
 

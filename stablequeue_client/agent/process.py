@@ -1,23 +1,398 @@
-"""The agent's process: from folders to the hub, until it is stopped. See ``run``."""
+"""The agent's process: from folders to the hub, until it is stopped. See ``run``.
+
+Threads: walking (``scan_loop``), reading (``hashing_round``, some per device), telling the hub
+(``syncing``), the heartbeat, one per watched folder. They meet in the index and in events; the main thread
+only looks after them, carries out orders, and writes the progress. Every state on disk is valid at any
+instant, so there is no shutting down that could be missed.
+"""
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from stablequeue_client.agent.agent_settings import AgentSettings, HashingMode, ParentProcess
+from stablequeue_client.agent.clock import SYSTEM_CLOCK, Clock
+from stablequeue_client.agent.hashing_round import HashingRound
+from stablequeue_client.agent.heartbeat import HeartbeatLoop
+from stablequeue_client.agent.identity import identity_for
+from stablequeue_client.agent.joining import Membership
+from stablequeue_client.agent.link import REFUSALS, HubLink
+from stablequeue_client.agent.lock import agent_lock
+from stablequeue_client.agent.obeying import Obedience, store_orders
+from stablequeue_client.agent.parent import is_alive
+from stablequeue_client.agent.policy import HashingPolicy
+from stablequeue_client.agent.priority import lower_priority
+from stablequeue_client.agent.progress import Progress
+from stablequeue_client.agent.scan_loop import ScanLoop
+from stablequeue_client.agent.syncing import SyncLoop
+from stablequeue_client.agent.walking import Walker
+from stablequeue_client.agent.watching import Watcher
+from stablequeue_client.database import DamagedDatabaseError
+from stablequeue_client.devices import device_kind
+from stablequeue_client.digest_store import open_digest_store
+from stablequeue_client.errors import (
+    ConflictError,
+    HubUnreachableError,
+    NotAHubError,
+    StableQueueError,
+    UsageError,
+)
+from stablequeue_client.hub_api import HubApi
+from stablequeue_client.index import open_index
+from stablequeue_client.protocol import Order, digest_hex
+from stablequeue_client.read_io import OS_IO, ScanIO
+from stablequeue_client.scanning import Root, make_root
 
 __all__ = ["AgentSettings", "HashingMode", "ParentProcess", "run", "scan_only"]
 
+logger = logging.getLogger(__name__)
 
-def run(settings: AgentSettings, *, once: bool = False, stop: threading.Event | None = None) -> int:
+EXIT_DONE, EXIT_PROBLEMS, EXIT_UNREACHABLE, EXIT_REFUSED = 0, 3, 4, 5
+
+LOOK_S = 0.25
+PROGRESS_S = 1.0
+REFRESH_S = 15.0
+PARENT_S = 2.0
+FAILED_RETRY_S = 10.0
+ONCE_HUB_PATIENCE_S = 30.0
+"""With ``once``, a hub that stopped answering is waited for no longer than this after the work is done."""
+PROBLEM_STATES = frozenset({"partial", "busy", "unstable", "corrupt", "unreadable"})
+
+
+def run(
+    settings: AgentSettings,
+    *,
+    once: bool = False,
+    stop: threading.Event | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+    io: ScanIO = OS_IO,
+) -> int:
     """Scan, hash and synchronise until stopped; with ``once`` until everything that can be done is done.
 
-    Returns the exit code: 0 done, 3 done with problems, 4 hub unreachable, 5 refused by the hub.
-    Raises AlreadyRunningError, DataFolderError, UsageError before anything has been done.
+    Returns the exit code: 0 done, 3 done with problems, 4 hub unreachable, 5 refused by the hub. Raises
+    AlreadyRunningError, DataFolderError and UsageError before anything has been done; so does a hub that
+    refuses a server that never joined it.
     """
-    raise NotImplementedError
+    with agent_lock(settings.data_dir):
+        identity = identity_for(settings.data_dir, settings.hub_url, settings.alias)
+        if identity is None:
+            raise UsageError(
+                "No hub is known.", remedy="Give its address with --hub URL and a key with --join KEY."
+            )
+        url = identity.hub_url
+        membership = Membership(
+            identity,
+            settings.join_secret,
+            settings.data_dir,
+            lambda key: HubApi(url, key, ca_file=settings.ca_file),
+        )
+        _first_contact(membership, once)
+        return _run_rebuilding(settings, membership, once, stop, clock, io)
 
 
-def scan_only(settings: AgentSettings, *, stop: threading.Event | None = None) -> int:
-    """Scan and hash without a hub; the rows are in the index of ``settings.data_dir`` afterwards."""
-    raise NotImplementedError
+def scan_only(
+    settings: AgentSettings,
+    *,
+    stop: threading.Event | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+    io: ScanIO = OS_IO,
+) -> int:
+    """Scan and hash without a hub; the rows are in the index of ``settings.data_dir`` afterwards.
+
+    Returns 0, or 3 when a file or folder could not be read. Raises AlreadyRunningError, DataFolderError.
+    """
+    with agent_lock(settings.data_dir):
+        return _run_rebuilding(settings, None, True, stop, clock, io)
+
+
+def _first_contact(membership: Membership, once: bool) -> None:
+    """Join if that is to be done. A hub that is only away now is no failure, unless ``once``."""
+    joined_before = membership.joined
+    try:
+        membership.greet()
+        if joined_before:
+            membership.renew()
+    except HubUnreachableError as error:
+        if once or (isinstance(error, NotAHubError) and not joined_before):
+            raise
+        extra = {"action": "hub_failed", "code": error.code}
+        logger.warning("%s It is tried again.", error.message, extra=extra)
+    except StableQueueError as error:
+        if once or not joined_before:
+            raise
+        extra = {"action": "hub_failed", "code": error.code}
+        logger.warning("%s %s", error.message, error.remedy, extra=extra)
+
+
+def _run_rebuilding(
+    settings: AgentSettings,
+    membership: Membership | None,
+    once: bool,
+    stop: threading.Event | None,
+    clock: Clock,
+    io: ScanIO,
+) -> int:
+    """Run; when the index turns out to be damaged, open it again, which rebuilds it, and go on."""
+    if settings.low_priority:
+        lower_priority()
+    ended = stop or threading.Event()
+    while True:
+        agent = Agent(settings, membership, once=once, ended=ended, clock=clock, io=io)
+        try:
+            return agent.run()
+        except DamagedDatabaseError as error:
+            logger.warning("%s %s", error.message, error.remedy, extra={"action": "index_damaged"})
+        finally:
+            agent.close()
+
+
+class Agent:
+    """One run over one open index."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        membership: Membership | None,
+        *,
+        once: bool,
+        ended: threading.Event,
+        clock: Clock,
+        io: ScanIO,
+    ) -> None:
+        self._settings = settings
+        self._once = once
+        self._ended = ended
+        self._clock = clock
+        self._io = io
+        self._stop = threading.Event()
+        self._fatal: BaseException | None = None
+        self._threads: list[threading.Thread] = []
+        self._index = open_index(settings.data_dir, clock=clock.now)
+        if self._index.repaired:
+            logger.warning("%s", self._index.repaired, extra={"action": "index_rebuilt"})
+        self._store = open_digest_store(settings.digests_dir or settings.data_dir)
+        self._roots = _roots(settings)
+        self._forget_other_roots()
+        self._progress = Progress(clock)
+        self._policy = HashingPolicy("now" if once else settings.hashing, clock)
+        self._build_local()
+        self._link = HubLink(clock)
+        self._sync: SyncLoop | None = None
+        self._heartbeat: HeartbeatLoop | None = None
+        if membership is not None:
+            self._build_hub_side(membership)
+
+    def _build_local(self) -> None:
+        self._hashing = HashingRound(
+            self._index,
+            self._store,
+            self._policy,
+            self._progress,
+            changed=self._changed,
+            rescan=self._rescan,
+            failed=self._thread_failed,
+            network_rate=self._settings.network_rate,
+            io=self._io,
+            clock=self._clock,
+            stop=self._stop,
+        )
+        walker = Walker(self._roots, self._io, self._clock)
+        self._scans = ScanLoop(
+            self._index, self._roots, walker, self._progress,
+            scanned=self._scanned, clock=self._clock, stop=self._stop,
+        )  # fmt: skip
+        self._obedience = Obedience(
+            self._index,
+            {root.root_id: root for root in self._roots},
+            self._policy,
+            rescan=self._rescan,
+            sync=self._sync_now,
+            refresh=self._hashing.refresh,
+            io=self._io,
+            stop=self._stop,
+        )
+
+    def _build_hub_side(self, member: Membership) -> None:
+        server_id, key = member.identity.server_id, member.identity.key
+        self._sync = SyncLoop(
+            member.open_hub(key), server_id, self._index, self._link,
+            greet=member.greet, clock=self._clock, stop=self._stop,
+        )  # fmt: skip
+        self._heartbeat = HeartbeatLoop(
+            member.open_hub(key),
+            server_id,
+            self._link,
+            joined=lambda: member.joined,
+            inventory=self._inventory,
+            activity=self._progress.activity,
+            take_orders=self._take_orders,
+            wanted=self._sync.wanted,
+            clock=self._clock,
+            stop=self._stop,
+        )
+
+    # --- what the parts tell each other ----------------------------------------------------------------
+
+    def _changed(self) -> None:
+        if self._sync is not None:
+            self._sync.changed()
+
+    def _scanned(self) -> None:
+        self._hashing.refresh()
+        self._changed()
+
+    def _rescan(self, root_id: str) -> None:
+        self._scans.rescan(root_id)
+
+    def _sync_now(self) -> None:
+        if self._sync is not None:
+            self._sync.now()
+
+    def _take_orders(self, orders: list[Order]) -> None:
+        store_orders(self._index, orders)
+        self._obedience.carry_out()
+
+    def _inventory(self) -> tuple[str, int, str, int]:
+        here = self._index.position()
+        return here.index_id, here.sequence, digest_hex(here.digest), self._index.orders_seen()
+
+    def _thread_failed(self, error: BaseException) -> None:
+        if self._fatal is None:
+            self._fatal = error
+
+    def _forget_other_roots(self) -> None:
+        """Folders that are not in the settings any more: their rows go, which is no loss of files."""
+        given = {root.root_id for root in self._roots}
+        for row in self._index.roots():
+            if row.root_id not in given:
+                self._index.forget_root(row.root_id)
+
+    # --- the main thread -------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Until ``ended``, until the parent is gone, or with ``once`` until all is done; the exit code."""
+        self._start_threads()
+        looks = _Looks(self._clock)
+        orders_version: int | None = None
+        while not self._ended.is_set():
+            if self._fatal is not None:
+                raise self._fatal
+            if looks.due("parent", PARENT_S) and not self._parent_lives():
+                return EXIT_DONE
+            if looks.due("progress", PROGRESS_S):
+                self._index.write_progress(self._progress.activity())
+                version = self._index.data_version()
+                if version != orders_version:
+                    orders_version = version
+                    self._obedience.carry_out()
+            if looks.due("refresh", REFRESH_S):
+                self._hashing.refresh()
+            if self._once and (code := self._once_over()) is not None:
+                return code
+            time.sleep(LOOK_S)  # not an event: a signal's handler sets ``ended`` in this very thread
+        return EXIT_DONE
+
+    def _start_threads(self) -> None:
+        loops: list[Callable[[], None]] = [self._scans.run]
+        if self._sync is not None and self._heartbeat is not None:
+            loops += [self._sync.run, self._heartbeat.run]
+        for loop in loops:
+            thread = threading.Thread(
+                target=self._guarded, args=(loop,), name=f"stablequeue-{loop.__qualname__}", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+        if not self._once:
+            for root in self._roots:
+                if device_kind(root.path) != "network":
+                    Watcher(root, self._scans.event, self._stop).start()
+
+    def _guarded(self, loop: Callable[[], None]) -> None:
+        """Run a loop; what it cannot mend itself is told, and it starts again after a while."""
+        while not self._stop.is_set():
+            try:
+                loop()
+                return
+            except DamagedDatabaseError as error:
+                if not self._stop.is_set():
+                    self._thread_failed(error)
+                return
+            except StableQueueError as error:
+                extra = {"action": "loop_failed", "code": error.code}
+                logger.warning("%s %s", error.message, error.remedy, extra=extra)
+            except Exception as error:
+                logger.exception("Something unexpected went wrong.", extra={"action": "loop_failed"})
+                if self._once:
+                    self._thread_failed(error)
+                    return
+            self._stop.wait(FAILED_RETRY_S)
+
+    def _parent_lives(self) -> bool:
+        parent = self._settings.parent
+        if parent is None or is_alive(parent):
+            return True
+        logger.info("The process that started this one is gone.", extra={"action": "parent_gone"})
+        return False
+
+    # --- once ------------------------------------------------------------------------------------------
+
+    def _once_over(self) -> int | None:
+        """The exit code when everything that can be done is done, else None."""
+        if not (self._scans.rest() and self._hashing.done() and self._scans.rest()):
+            return None
+        if self._sync is None or self._sync.settled():
+            return self._verdict()
+        problem = self._sync.problem or self._link.state().problem
+        if problem is None:
+            return None
+        if isinstance(problem, (*REFUSALS, ConflictError)):
+            raise problem
+        if self._clock.now() - self._link.state().since > ONCE_HUB_PATIENCE_S:
+            raise problem
+        return None
+
+    def _verdict(self) -> int:
+        troubled = any(row.state in PROBLEM_STATES for row in self._index.rows())
+        unwell = any(root.health != "healthy" for root in self._index.roots())
+        rejected = bool(self._sync and self._sync.rejected)
+        return EXIT_PROBLEMS if troubled or unwell or rejected else EXIT_DONE
+
+    def close(self) -> None:
+        """Stop the threads, as far as they can be stopped, and close the files."""
+        self._stop.set()
+        self._scans.wake()
+        if self._sync is not None and self._heartbeat is not None:
+            self._sync.changed()
+            self._heartbeat.hurry()
+        for thread in self._threads:
+            thread.join(timeout=1.0)
+        with suppress(StableQueueError):
+            self._index.write_progress(self._progress.activity())
+        self._store.close()
+        self._index.close()
+
+
+class _Looks:
+    """What the main thread does now and then."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last: dict[str, float] = {}
+
+    def due(self, name: str, every_s: float) -> bool:
+        """Whether it is time again (at the first call it is)."""
+        now = self._clock.monotonic()
+        if now - self._last.get(name, float("-inf")) < every_s:
+            return False
+        self._last[name] = now
+        return True
+
+
+def _roots(settings: AgentSettings) -> Sequence[Root]:
+    """The folders, each once."""
+    found = [make_root(kind, path) for kind, path in settings.folders]
+    return list({root.root_id: root for root in found}.values())

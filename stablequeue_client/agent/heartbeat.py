@@ -1,0 +1,130 @@
+"""The heartbeat: every 10 seconds, on its own connection, never behind a sync."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable
+
+from stablequeue_client.agent.clock import Clock, JumpWatch
+from stablequeue_client.agent.link import HubLink
+from stablequeue_client.errors import ServerFrozenError, StableQueueError
+from stablequeue_client.hub_api import HubApi
+from stablequeue_client.protocol import (
+    HEARTBEAT_INTERVAL_S,
+    Activity,
+    Heartbeat,
+    HeartbeatAnswer,
+    Order,
+)
+
+logger = logging.getLogger(__name__)
+
+JOIN_LOOK_S = 0.5
+SLICE_S = 2.0
+"""The wait is cut into pieces of this length, to notice soon after a sleep that the machine slept."""
+
+
+class HeartbeatLoop:
+    """Runs in a thread of its own until ``stop``.
+
+    ``inventory`` gives (index_id, sequence, digest, orders_seen) as of now; ``take_orders`` must have
+    stored them when it returns; ``wanted`` is told which sync the hub needs. Nothing is sent until ``joined``.
+    """
+
+    def __init__(
+        self,
+        api: HubApi,
+        server_id: str,
+        link: HubLink,
+        *,
+        joined: Callable[[], bool],
+        inventory: Callable[[], tuple[str, int, str, int]],
+        activity: Callable[[], Activity],
+        take_orders: Callable[[list[Order]], None],
+        wanted: Callable[[str], None],
+        clock: Clock,
+        stop: threading.Event,
+    ) -> None:
+        self._api = api
+        self._server_id = server_id
+        self._link = link
+        self._joined = joined
+        self._inventory = inventory
+        self._activity = activity
+        self._take_orders = take_orders
+        self._wanted = wanted
+        self._clock = clock
+        self._stop = stop
+        self._boot_id = secrets.token_hex(8)
+        self._counter = 0
+        self._jumps = JumpWatch(clock)
+        self._hurry = threading.Event()
+        self.frozen: ServerFrozenError | None = None
+        """Two processes use this identity; heartbeats go on, so that the hub sees when one has ended."""
+
+    def hurry(self) -> None:
+        """Send the next one at once."""
+        self._hurry.set()
+
+    def run(self) -> None:
+        """Beat until stopped."""
+        while not self._stop.is_set():
+            wait = self._link.ready_in() if self._joined() else JOIN_LOOK_S
+            if wait <= 0:
+                wait = self.beat()
+            self._sleep(wait)
+        self._api.close()
+
+    def beat(self) -> float:
+        """One heartbeat; the seconds until the next."""
+        self._counter += 1
+        try:
+            answer = self._api.heartbeat(self._server_id, self._heartbeat())
+        except ServerFrozenError as error:
+            self._tell_frozen(error)
+            return HEARTBEAT_INTERVAL_S
+        except StableQueueError as error:
+            return self._link.failed(error)
+        self.frozen = None
+        self._link.succeeded()
+        self._obey(answer)
+        return HEARTBEAT_INTERVAL_S
+
+    def _tell_frozen(self, error: ServerFrozenError) -> None:
+        self._link.succeeded()
+        if self.frozen is None:
+            logger.warning("%s %s", error.message, error.remedy, extra={"action": "frozen"})
+        self.frozen = error
+
+    def _heartbeat(self) -> Heartbeat:
+        index_id, sequence, digest, orders_seen = self._inventory()
+        return Heartbeat(
+            boot_id=self._boot_id,
+            boot_counter=self._counter,
+            index_id=index_id,
+            sequence=sequence,
+            digest=digest,
+            activity=self._activity(),
+            orders_seen=orders_seen,
+        )
+
+    def _obey(self, answer: HeartbeatAnswer) -> None:
+        if answer.want is not None:
+            self._wanted(answer.want)
+        if answer.orders:
+            self._take_orders(answer.orders)
+            self._hurry.set()  # tells the hub that they were taken over
+
+    def _sleep(self, seconds: float) -> None:
+        end = self._clock.monotonic() + seconds
+        while not self._stop.is_set():
+            left = end - self._clock.monotonic()
+            if left <= 0 or self._clock.wait(self._hurry, min(left, SLICE_S)):
+                break
+            if self._jumps.jumped():
+                logger.info("The clock jumped.", extra={"action": "clock_jumped"})
+                self._link.try_now()
+                break
+        self._hurry.clear()

@@ -1,0 +1,216 @@
+"""Telling the hub what is on this server: full or delta, one request at a time.
+
+What an answer means and what follows (docs/protocol.md): out of step -> the delta from where the hub
+stands, else everything; rolled back -> a new identity for the index, then everything; a mismatch after
+everything, or a frozen server -> five minutes of silence; a network failure -> the link's back-off.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from stablequeue_client.agent.clock import Clock
+from stablequeue_client.agent.link import HubLink
+from stablequeue_client.errors import (
+    DigestMismatchError,
+    RolledBackError,
+    ServerFrozenError,
+    StableQueueError,
+    SyncOutOfStepError,
+    TooLargeError,
+)
+from stablequeue_client.hub_api import HubApi
+from stablequeue_client.inventory import SyncContent, sync_request
+from stablequeue_client.ledger import Position
+from stablequeue_client.protocol import MISMATCH_BACKOFF_S, RejectedEntry, SyncAnswer
+
+logger = logging.getLogger(__name__)
+
+BATCH_S = 2.0
+"""Changes that come thick (while hashing) are sent together, at most this often."""
+TRIES = 5
+"""Requests of one synchronisation: delta, right delta, full, full under a new identity, and one to spare."""
+IDLE_WAIT_S = 3_600.0
+FROZEN_BACKOFF_S = 300.0
+
+
+class SyncedIndex(Protocol):
+    """What a synchronisation needs of the index."""
+
+    def position(self) -> Position: ...
+    def full(self) -> SyncContent: ...
+    def delta(self, base_sequence: int) -> SyncContent: ...
+    def acknowledge(self, hub_id: str, index_id: str, sequence: int) -> None: ...
+    def acked(self, hub_id: str) -> int | None: ...
+    def new_identity(self) -> str: ...
+    def metadata_of(self, sha256: str) -> dict[str, str] | None: ...
+
+
+class SyncLoop:
+    """Runs in a thread of its own until ``stop``. ``greet`` makes sure that this is our hub, we joined."""
+
+    def __init__(
+        self,
+        api: HubApi,
+        server_id: str,
+        index: SyncedIndex,
+        link: HubLink,
+        *,
+        greet: Callable[[], str],
+        clock: Clock,
+        stop: threading.Event,
+    ) -> None:
+        self._api = api
+        self._server_id = server_id
+        self._index = index
+        self._link = link
+        self._greet = greet
+        self._clock = clock
+        self._stop = stop
+        self._bell = threading.Event()
+        self._want: str | None = None
+        self._hub_id: str | None = None
+        self._not_before = clock.monotonic()
+        self.problem: StableQueueError | None = None
+        """Why the hub refuses the inventory although it answers."""
+        self.rejected: list[RejectedEntry] = []
+
+    # --- called from other threads ---------------------------------------------------------------------
+
+    def changed(self) -> None:
+        """The index may have something new."""
+        self._bell.set()
+
+    def wanted(self, mode: str) -> None:
+        """The hub needs a sync: ``full`` or ``delta``."""
+        self._want = "full" if "full" in (mode, self._want) else mode
+        self._bell.set()
+
+    def now(self) -> None:
+        """Somebody asks for a sync now: waits for back-off are over."""
+        self._not_before = self._clock.monotonic()
+        self._link.try_now()
+        self.wanted("delta")
+
+    def settled(self) -> bool:
+        """Whether the hub has acknowledged all there is."""
+        here = self._index.position()
+        return self._hub_id is not None and self._index.acked(self._hub_id) == here.sequence
+
+    # --- the loop --------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Synchronise whenever there is something to say, until stopped."""
+        while not self._stop.is_set():
+            self._bell.clear()
+            wait = self._turn()
+            self._rest(wait)
+        self._api.close()
+
+    def _rest(self, wait: float) -> None:
+        """Until the bell, and until ``wait`` is over where something is due then."""
+        end = self._clock.monotonic() + wait
+        while not self._stop.is_set() and (left := end - self._clock.monotonic()) > 0:
+            if self._clock.wait(self._bell, left):
+                return
+
+    def _turn(self) -> float:
+        """Synchronise if it is due; seconds until the next look."""
+        if self._hub_id is not None and self._want is None and self.settled():
+            return IDLE_WAIT_S
+        hold = max(self._link.ready_in(), self._not_before - self._clock.monotonic())
+        if hold > 0:
+            self._bell.clear()
+            self._stop.wait(0)
+            return hold
+        return self.sync()
+
+    def sync(self) -> float:
+        """One synchronisation; the seconds until the next may begin."""
+        try:
+            if self._hub_id is None:
+                self._hub_id = self._greet()
+            answer = self._exchange(self._hub_id)
+        except StableQueueError as error:
+            wait = self._failed(error)
+        else:
+            self._link.succeeded()
+            self._done(answer)
+            wait = BATCH_S
+        self._not_before = self._clock.monotonic() + wait
+        return wait
+
+    def _exchange(self, hub_id: str) -> SyncAnswer:
+        """Requests until the hub has what we have. Raises what cannot be mended by another request."""
+        content = self._first_content(hub_id)
+        for _ in range(TRIES):
+            try:
+                answer = self._api.sync(self._server_id, sync_request(content))
+            except SyncOutOfStepError as error:
+                content = self._in_step(content, error)
+            except RolledBackError:
+                self._index.new_identity()
+                logger.warning("The index went back in time: new identity.", extra={"action": "rolled_back"})
+                content = self._index.full()
+            else:
+                self._index.acknowledge(hub_id, content.index_id, content.sequence)
+                extra = {"action": "synced", "mode": content.mode, "rows": content.rows}
+                logger.info("Synchronised %d rows (%s).", content.rows, content.mode, extra=extra)
+                return answer
+        raise SyncOutOfStepError(
+            "The hub does not come into step.", remedy="It is tried again after a while."
+        )
+
+    def _first_content(self, hub_id: str) -> SyncContent:
+        base = self._index.acked(hub_id)
+        want, self._want = self._want, None
+        return self._index.full() if base is None or want == "full" else self._index.delta(base)
+
+    def _in_step(self, sent: SyncContent, error: SyncOutOfStepError) -> SyncContent:
+        """What to send instead: the delta from where the hub stands, if that is a place we know of."""
+        base = error.details.get("sequence")
+        same_index = error.details.get("index_id") == sent.index_id
+        tried = sent.mode == "delta" and base == sent.base_sequence
+        if same_index and isinstance(base, int) and not tried and 0 < base <= sent.sequence:
+            return self._index.delta(base)
+        return self._index.full()
+
+    def _failed(self, error: StableQueueError) -> float:
+        if isinstance(error, (DigestMismatchError, SyncOutOfStepError, TooLargeError)):
+            return self._refused(error, MISMATCH_BACKOFF_S)
+        if isinstance(error, ServerFrozenError):
+            return self._refused(error, FROZEN_BACKOFF_S)
+        self._hub_id = None  # whoever answers next is asked first who it is
+        return self._link.failed(error)
+
+    def _refused(self, error: StableQueueError, wait: float) -> float:
+        """The hub is there but does not take the inventory."""
+        self.problem = error
+        extra = {"action": "sync_refused", "code": error.code}
+        logger.warning("%s %s", error.message, error.remedy, extra=extra)
+        return wait
+
+    def _done(self, answer: SyncAnswer) -> None:
+        self.problem = None
+        self.rejected = list(answer.rejected)
+        for entry in answer.rejected:
+            extra = {"action": "entry_rejected", "root": entry.root}
+            logger.warning("The hub cannot use %s: %s", entry.path, entry.reason, extra=extra)
+        for sha256 in answer.want_metadata:
+            if self._stop.is_set():
+                return
+            self._send_metadata(sha256)
+
+    def _send_metadata(self, sha256: str) -> None:
+        """Header fields of one content; a failure of one does not stop the rest: the hub asks again."""
+        fields = self._index.metadata_of(sha256)
+        if fields is None:
+            return
+        try:
+            self._api.put_metadata(sha256, fields)
+        except StableQueueError as error:
+            extra = {"action": "metadata_failed", "code": error.code}
+            logger.warning("Metadata of %s was not taken: %s", sha256[:10], error.message, extra=extra)

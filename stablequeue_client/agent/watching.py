@@ -1,0 +1,87 @@
+"""File events of local folders. A hint only: what counts is the next walk.
+
+Network folders are not watched (inotify hears nothing of them). One thread per folder; it starts again
+when the folder came back or another one is there now.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+import watchfiles
+
+from stablequeue_client.scanning import Root
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 5.0
+"""How often a watched folder is checked for being still the same."""
+RETRY_S = 600.0
+_STEP_MS = 200
+_DEBOUNCE_MS = 800
+
+
+class Watcher(threading.Thread):
+    """Calls ``changed(root_id)`` soon after something happened in ``root``; ends with ``stop``."""
+
+    def __init__(self, root: Root, changed: Callable[[str], None], stop: threading.Event) -> None:
+        super().__init__(name="stablequeue-watch", daemon=True)
+        self._root = root
+        self._changed = changed
+        self._stop_event = stop
+        self.problem: str | None = None
+        """Why events are not heard, in words; walks go on all the same."""
+
+    def run(self) -> None:
+        while not self._stop_event.is_set():
+            identity = _identity(self._root.path)
+            if identity is None:
+                self._stop_event.wait(LOOK_S)
+                if _identity(self._root.path) is not None:
+                    self._changed(self._root.root_id)
+                continue
+            try:
+                self._watch(identity)
+            except Exception as error:  # any failure of the hint is only told
+                self._tell(error)
+                self._stop_event.wait(RETRY_S)
+
+    def _watch(self, identity: tuple[int, int]) -> None:
+        """Pass events on until the folder at this path is another one, or none."""
+        events = watchfiles.watch(
+            self._root.path,
+            watch_filter=None,
+            debounce=_DEBOUNCE_MS,
+            step=_STEP_MS,
+            stop_event=self._stop_event,
+            rust_timeout=int(LOOK_S * 1000),
+            yield_on_timeout=True,
+            raise_interrupt=False,
+            force_polling=False,
+            ignore_permission_denied=True,
+        )
+        for changes in events:
+            same = _identity(self._root.path) == identity
+            if changes or not same:
+                self.problem = None
+                self._changed(self._root.root_id)
+            if not same:
+                return
+
+    def _tell(self, error: Exception) -> None:
+        self.problem = f"File events of a folder are not heard ({type(error).__name__}); it is walked hourly."
+        extra = {"action": "watch_failed", "root": self._root.root_id}
+        logger.warning(
+            "%s If it is the watch limit, raise fs.inotify.max_user_watches.", self.problem, extra=extra
+        )
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
