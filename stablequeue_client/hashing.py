@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Protocol
 
 from blake3 import blake3
@@ -36,7 +35,6 @@ AUTOV1_OFFSET = 0x100000
 AUTOV1_BYTES = 0x10000
 RACY_WINDOW_NS = 3_000_000_000
 """Stamps this close before the reading cannot be trusted to move with the next write (git's racy rule)."""
-_INLINE_BYTES = 256 * 1024
 _DROP_WINDOW = 64 * 1024 * 1024
 _RING_BUFFERS = 4
 _PARALLEL_FROM_BYTES = 8 * 1024 * 1024
@@ -89,15 +87,15 @@ def hash_file(
         started = now_ns()
         before = opened.stat()
         work = _Work(before.st_size, want)
+        cores = usable_cores()
         if parallel is None:
-            parallel = usable_cores() > 1
-        sink = (
-            _Pipeline(work.stages)
-            if parallel and before.st_size >= _PARALLEL_FROM_BYTES
-            else _Inline(work.stages)
-        )
+            parallel = cores > 1
+        spread = parallel and before.st_size >= _PARALLEL_FROM_BYTES
+        sink: _Inline | _Pipeline = _Pipeline(work.stages, cores) if spread else _Inline(work.stages)
         count = _read_through(opened, before.st_size, sink, work.slices, pace, progress, stop)
-        _refuse_changed(opened, before, count, io)
+        if count != before.st_size:
+            raise FileChangedError(f"{shown(opened.path)} became shorter while it was read.")
+        refuse_changed(opened, before, io)
     finally:
         if source is not opened:
             opened.close()
@@ -140,6 +138,8 @@ class _Stage:
     def __init__(self, digest: _Hash, skip: int = 0) -> None:
         self._update = digest.update
         self._skip = skip
+        self.position = 0  # buffers done, and whether a thread works on it: the pipeline's book-keeping
+        self.taken = False
 
     def feed(self, view: memoryview) -> None:
         if self._skip:
@@ -190,11 +190,11 @@ class _Work:
 
 
 class _Inline:
-    """Computes every digest in the reading thread; the buffer stays in the core's cache meanwhile."""
+    """Computes every digest in the reading thread; the buffer stays in the cache meanwhile."""
 
     def __init__(self, stages: Sequence[_Stage]) -> None:
         self._stages = stages
-        self._buffer = memoryview(bytearray(_INLINE_BYTES))
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))
 
     def buffer(self) -> memoryview:
         return self._buffer
@@ -208,59 +208,75 @@ class _Inline:
 
 
 class _Pipeline:
-    """A thread per digest; hashlib and blake3 release the GIL, so they and the reading overlap.
+    """Computes the digests in threads; hashlib and blake3 release the GIL, so they and the reading overlap.
 
-    A ring of buffers: the reader refills one only when every thread has given it back.
+    A ring of buffers, and as many threads as there are digests or cores. Each thread takes the digest
+    that is furthest behind, so that three digests share two cores evenly.
     """
 
-    def __init__(self, stages: Sequence[_Stage]) -> None:
-        self._workers = [_Worker(stage) for stage in stages]
+    def __init__(self, stages: Sequence[_Stage], cores: int) -> None:
+        self._stages = stages
         self._buffers = [memoryview(bytearray(BUFFER_BYTES)) for _ in range(_RING_BUFFERS)]
-        self._next = 0
+        self._views = list(self._buffers)
+        self._written = 0
+        self._finished = False
+        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+        self._threads = [
+            threading.Thread(target=self._run, name="stablequeue-digest", daemon=True)
+            for _ in range(min(cores, len(stages)))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def buffer(self) -> memoryview:
-        for worker in self._workers:
-            worker.given_back.get()
-        buffer = self._buffers[self._next]
-        self._next = (self._next + 1) % _RING_BUFFERS
-        return buffer
+        """The next buffer to fill, once every digest is done with it."""
+        with self._changed:
+            while self._written - min(stage.position for stage in self._stages) >= _RING_BUFFERS:
+                self._changed.wait()
+        return self._buffers[self._written % _RING_BUFFERS]
 
     def put(self, view: memoryview) -> None:
-        for worker in self._workers:
-            worker.inbox.put(view)
+        with self._changed:
+            self._views[self._written % _RING_BUFFERS] = view
+            self._written += 1
+            self._changed.notify()
 
     def finish(self) -> None:
         """Wait until everything put is computed; raises what a thread raised."""
-        for worker in self._workers:
-            worker.inbox.put(None)
-        for worker in self._workers:
-            worker.thread.join()
-        for worker in self._workers:
-            if worker.error is not None:
-                raise worker.error
-
-
-class _Worker:
-    """One thread that computes one digest over the buffers in its inbox, in order."""
-
-    def __init__(self, stage: _Stage) -> None:
-        self.inbox: SimpleQueue[memoryview | None] = SimpleQueue()
-        self.given_back: SimpleQueue[None] = SimpleQueue()
-        self.error: BaseException | None = None
-        for _ in range(_RING_BUFFERS):
-            self.given_back.put(None)
-        self._stage = stage
-        self.thread = threading.Thread(target=self._run, name="stablequeue-digest", daemon=True)
-        self.thread.start()
+        with self._changed:
+            self._finished = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+        if self._error is not None:
+            raise self._error
 
     def _run(self) -> None:
-        while (view := self.inbox.get()) is not None:
+        stage: _Stage | None = None
+        while (stage := self._take(stage)) is not None:
             try:
-                if self.error is None:
-                    self._stage.feed(view)
-            except BaseException as error:  # handed to the reading thread by finish()
-                self.error = error
-            self.given_back.put(None)
+                stage.feed(self._views[stage.position % _RING_BUFFERS])
+            except BaseException as error:  # finish() raises it in the reading thread
+                self._error = error
+
+    def _take(self, done: _Stage | None) -> _Stage | None:
+        """Give ``done`` back and take the stage that is furthest behind; None at the end."""
+        with self._changed:
+            if done is not None:
+                done.position += 1
+                done.taken = False
+                self._changed.notify_all()
+            while True:
+                waiting = [stage for stage in self._stages if stage.position < self._written]
+                free = [stage for stage in waiting if not stage.taken]
+                if free:
+                    stage = min(free, key=lambda free_stage: free_stage.position)
+                    stage.taken = True
+                    return stage
+                if self._finished and not waiting:
+                    return None
+                self._changed.wait()
 
 
 def _read_through(
@@ -299,14 +315,13 @@ def _read_through(
     return offset
 
 
-def _refuse_changed(opened: OpenedFile, before: os.stat_result, count: int, io: ScanIO) -> None:
-    """Raises FileChangedError unless handle and path still show the file of before, read to its end."""
+def refuse_changed(opened: OpenedFile, before: os.stat_result, io: ScanIO) -> None:
+    """Raises FileChangedError unless handle and path still show the file as it was ``before``."""
     try:
         at_path = io.stat(opened.path)
     except FileNotFoundError as error:
         raise FileChangedError(f"{shown(opened.path)} was moved or removed while it was read.") from error
     except OSError as error:
         raise file_error(opened.path, error) from error
-    same = stat_key(before) == stat_key(opened.stat()) == stat_key(at_path)
-    if not same or count != before.st_size:
+    if not stat_key(before) == stat_key(opened.stat()) == stat_key(at_path):
         raise FileChangedError(f"{shown(opened.path)} changed while it was read.")

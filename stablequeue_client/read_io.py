@@ -11,6 +11,7 @@ import errno
 import os
 import stat as stat_bits
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 from stablequeue_client.errors import StableQueueError
@@ -125,8 +126,8 @@ class ScanIO:
         with os.scandir(long_path(path)) as entries:
             return next(entries, None) is None
 
-    def stat_entry(self, entry: os.DirEntry[str], *, follow: bool) -> os.stat_result:
-        return entry.stat(follow_symlinks=follow)
+    # What an entry leads to. The system's own method, without a call around it: it runs once per file.
+    stat_entry: Callable[[os.DirEntry[str]], os.stat_result] = staticmethod(os.DirEntry.stat)
 
     def stat(self, path: str) -> os.stat_result:
         """What ``path`` leads to. Raises OSError."""

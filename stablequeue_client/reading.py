@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from stablequeue_client.claims import ClaimReport, Contradiction, check_claims, claims_for
-from stablequeue_client.hashing import HashResult, Progress, Stop, Want, hash_file
+from stablequeue_client.hashing import HashResult, Progress, Stop, Want, hash_file, refuse_changed
 from stablequeue_client.model_files import FileState, Kind, StatKey
 from stablequeue_client.pacing import Pace
 from stablequeue_client.read_io import (
@@ -92,7 +92,8 @@ _How = tuple[Pace, Progress | None, Stop | None, bool | None]
 
 def _read(opened: OpenedFile, job: FileJob, digests: bool, how: _How, io: ScanIO) -> FileReading:
     stable = job.stat is None or job.stat.inode != 0
-    found = stat_key(opened.stat(), stable_inode=stable)
+    before = opened.stat()
+    found = stat_key(before, stable_inode=stable)
     if found.size == 0:
         return FileReading("corrupt", f"{shown(job.native)} is empty. Download or copy it again.", stat=found)
     header = None
@@ -100,6 +101,7 @@ def _read(opened: OpenedFile, job: FileJob, digests: bool, how: _How, io: ScanIO
         try:
             header = read_header(opened.read_at, found.size)
         except HeaderError as error:
+            refuse_changed(opened, before, io)
             return FileReading("corrupt", f"{shown(job.native)}: {error}", stat=found)
     note = header.note if header else None
     claims = claims_for(job.native, header.metadata if header else None, size=found.size, io=io)

@@ -257,7 +257,7 @@ _BASE_MODELS = tuple(
 
 
 def base_model(metadata: Mapping[str, str]) -> str | None:
-    """``SD 1.5``, ``SD 2``, ``SDXL``, ``Flux``, ... as the header tells (Forge's fields and more), or None."""
+    """``SD 1.5``, ``SD 2``, ``SDXL``, ``Flux``, ... as the header tells, or None."""
     if metadata.get("ss_v2", "").lower() == "true" and "ss_base_model_version" not in metadata:
         return "SD 2"
     for field_name in ("modelspec.architecture", "ss_base_model_version", "modelspec.implementation"):

@@ -13,6 +13,7 @@ import stat as stat_bits
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from stat import S_ISREG
 from typing import Literal
 
 import msgspec
@@ -40,6 +41,8 @@ SkipCode = Literal[
     "folder_unreadable", "file_unreadable", "broken_link", "link_outside", "not_a_file", "path_too_long"
 ]
 
+# A name of 255 bytes, each of them escaped.
+_NAME_MAX = 1020
 SET_ASIDE_SUFFIX = ".corrupted"
 """Forge renames a model it could not load to ``<name>.corrupted``."""
 _CONTROL_SUFFIX = ".aria2"
@@ -171,7 +174,7 @@ class _Probe:
 
 
 def _probe(path: str, io: ScanIO) -> _Probe:
-    """Is the folder there and does it hold anything? (An empty mount point is a healthy folder to the system.)"""
+    """Is the folder there, and does it hold anything? (An empty mount point is a folder as well.)"""
     try:
         found = io.stat(path)
         if not stat_bits.S_ISDIR(found.st_mode):
@@ -204,6 +207,7 @@ class _Walk:
         self._walked: set[str] = set()
         self._links: list[_Folder] = []
         self._extensions = frozenset(EXTENSIONS[root.kind])
+        self._leaves_out_vaes = root.kind == "checkpoint"
         self._stable_inodes = not WINDOWS and device_of(root.path).stable_inodes
         own = _real_or_same(root.path, io)
         self._real = own
@@ -227,6 +231,9 @@ class _Walk:
             if folder.real in self._walked:
                 continue
             self._walked.add(folder.real)
+            if len(folder.prefix) > WIRE_PATH_MAX - _NAME_MAX:
+                self.fail(folder.prefix[: WIRE_PATH_MAX - _NAME_MAX], "path_too_long", "its path is too long")
+                continue
             try:
                 entries = self._io.scandir(folder.native)
             except OSError as error:
@@ -235,77 +242,64 @@ class _Walk:
             pending.extend(self._walk_entries(folder, entries))
 
     def _walk_entries(self, folder: _Folder, entries: list[os.DirEntry[str]]) -> list[_Folder]:
-        """Collect the models of one directory; its sub-directories are returned, linked ones set apart."""
-        first, extensions = len(self.files), self._extensions
+        """Collect the models of one directory; its sub-directories are returned, linked ones set apart.
+
+        The hot loop of every rescan: one stat per file, of the target when it is a link, and no call more.
+        """
+        root_id, kind, prefix, native = self._root.root_id, self._root.kind, folder.prefix, folder.native
+        extensions, stat_entry, inodes = self._extensions, self._io.stat_entry, self._stable_inodes
+        plain = _is_plain("".join([entry.name for entry in entries]))
+        files: list[ScannedFile] = []
+        keys: list[str] = []
         controlled: set[str] = set()
         folders: list[_Folder] = []
         for entry in entries:
             name = entry.name
-            if name[0] == ".":
-                continue
             lowered = name.lower()
             extension = lowered[lowered.rfind(".") :]
+            set_aside = extension == SET_ASIDE_SUFFIX
+            if set_aside:
+                extension = os.path.splitext(lowered.removesuffix(SET_ASIDE_SUFFIX))[1]
             try:
-                if extension in extensions or extension == SET_ASIDE_SUFFIX:
-                    self._add_model(folder, entry, lowered, folders)
-                elif extension == _CONTROL_SUFFIX:
-                    controlled.add(name[: -len(_CONTROL_SUFFIX)])
-                else:
+                if name[0] == ".":
+                    continue
+                if extension not in extensions:
+                    if extension == _CONTROL_SUFFIX:
+                        controlled.add(name[: -len(_CONTROL_SUFFIX)])
                     self._add_folder(folder, entry, folders)
+                elif not S_ISREG((found := stat_entry(entry)).st_mode):
+                    self._add_folder(folder, entry, folders)
+                elif not (self._leaves_out_vaes and ".vae." in lowered):
+                    path = prefix + (name if plain else _wire_name(name))
+                    files.append(
+                        ScannedFile(
+                            root_id, path, kind, native, name, found.st_size, found.st_mtime_ns,
+                            0 if WINDOWS else found.st_ctime_ns, found.st_ino if inodes else 0,
+                            found.st_dev, entry.is_symlink(), False, set_aside,
+                        )
+                    )  # fmt: skip
+                    keys.append(lowered if plain else _twin_key(name))
             except OSError as error:
-                self._entry_failed(folder.prefix + _wire_name(name), entry, error)
-        if controlled:
-            self._mark_partial(first, controlled)
-        self._find_twins(first)
+                self._entry_failed(prefix + _wire_name(name), entry, error)
+        if len(set(keys)) < len(keys):
+            self._add_twins(files, keys)
+        self.files.extend(_with_partial(files, controlled) if controlled else files)
         return folders
-
-    def _add_model(
-        self, folder: _Folder, entry: os.DirEntry[str], lowered: str, folders: list[_Folder]
-    ) -> None:
-        """Add a file whose name has a model's extension; one stat, of the target when it is a link."""
-        set_aside = lowered.endswith(SET_ASIDE_SUFFIX)
-        if set_aside:
-            lowered = lowered[: -len(SET_ASIDE_SUFFIX)]
-            if lowered[lowered.rfind(".") :] not in self._extensions:
-                return self._add_folder(folder, entry, folders)
-        if ".vae." in lowered and self._root.kind == "checkpoint":
-            return None
-        link = entry.is_symlink()
-        found = self._io.stat_entry(entry, follow=link)
-        if not stat_bits.S_ISREG(found.st_mode):
-            return self._add_folder(folder, entry, folders)
-        name = entry.name
-        path = folder.prefix + (
-            name if name.isascii() and name.isprintable() and "\\" not in name else _wire_name(name)
-        )
-        if len(path) > WIRE_PATH_MAX:
-            self.skipped.append(Skipped(path[:WIRE_PATH_MAX], "path_too_long", "its path is too long"))
-            return None
-        self.files.append(
-            ScannedFile(
-                self._root.root_id, path, self._root.kind, folder.native, name,
-                found.st_size, found.st_mtime_ns, 0 if WINDOWS else found.st_ctime_ns,
-                found.st_ino if self._stable_inodes else 0, found.st_dev,
-                link, False, set_aside,
-            )
-        )  # fmt: skip
-        return None
 
     def _add_folder(self, folder: _Folder, entry: os.DirEntry[str], folders: list[_Folder]) -> None:
         """Queue a directory; one that another root owns is that root's. Files of other kinds are ignored."""
-        path = folder.prefix + _wire_name(entry.name)
+        name = entry.name
         if _is_link(entry):
-            self._add_link(path, entry)
+            self._add_link(folder.prefix + _wire_name(name), entry)
         elif entry.is_dir(follow_symlinks=False):
-            child = _Folder(
-                os.path.join(folder.native, entry.name), path + "/", os.path.join(folder.real, entry.name)
-            )
+            prefix = f"{folder.prefix}{_wire_name(name)}/"
+            child = _Folder(os.path.join(folder.native, name), prefix, os.path.join(folder.real, name))
             if child.real not in self._owned_by_others:
                 folders.append(child)
 
     def _add_link(self, path: str, entry: os.DirEntry[str]) -> None:
         """Queue a linked directory when it leads into a configured root; else say that it is not followed."""
-        if not stat_bits.S_ISDIR(self._io.stat_entry(entry, follow=True).st_mode):
+        if not stat_bits.S_ISDIR(self._io.stat_entry(entry).st_mode):
             return
         real = self._io.realpath(entry.path)
         if any(_is_inside(real, allowed) for allowed in self._allowed):
@@ -325,28 +319,28 @@ class _Walk:
         elif not isinstance(error, FileNotFoundError):
             self.fail(path, "file_unreadable", _cause(error))
 
-    def _mark_partial(self, first: int, names: set[str]) -> None:
-        for index in range(first, len(self.files)):
-            if self.files[index].name in names:
-                self.files[index] = msgspec.structs.replace(self.files[index], partial=True)
-
-    def _find_twins(self, first: int) -> None:
-        names = [file.name for file in self.files[first:]]
-        keys = [name.lower() if name.isascii() else _twin_key(name) for name in names]
-        if len(set(keys)) == len(keys):
-            return
+    def _add_twins(self, files: list[ScannedFile], keys: list[str]) -> None:
         paths: dict[str, list[str]] = {}
-        for key, file in zip(keys, self.files[first:], strict=True):
+        for file, key in zip(files, keys, strict=True):
             paths.setdefault(key, []).append(file.path)
         self.twins.extend(Twins(tuple(sorted(same))) for same in paths.values() if len(same) > 1)
+
+
+def _with_partial(files: list[ScannedFile], names: set[str]) -> list[ScannedFile]:
+    return [msgspec.structs.replace(file, partial=True) if file.name in names else file for file in files]
 
 
 def _wire_name(name: str) -> str:
     return wire_path(name, windows=WINDOWS)
 
 
+def _is_plain(names: str) -> bool:
+    """Whether wire names are the names themselves."""
+    return names.isascii() and names.isprintable() and "\\" not in names
+
+
 def _twin_key(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
 
 
 def _is_inside(real: str, root: str) -> bool:
