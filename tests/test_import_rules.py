@@ -18,7 +18,18 @@ PURE_CLIENT_MODULES = ["protocol", "errors", "model_files", "inventory", "settin
 # The one list of what the hub may take from the client (an empty suffix is the package itself).
 HUB_MAY_IMPORT = {"", "model_files", "errors", "protocol", "safetensors_header", "ui"}
 # Modules that touch disk, network, clock or processes; a pure module has no business with them.
-IMPURE = {"os", "io", "socket", "sqlite3", "subprocess", "threading", "time", "requests", "shutil", "tempfile"}
+IMPURE = {
+    "os",
+    "io",
+    "socket",
+    "sqlite3",
+    "subprocess",
+    "threading",
+    "time",
+    "requests",
+    "shutil",
+    "tempfile",
+}
 
 
 def imports_of(path: Path) -> list[tuple[str, int]]:

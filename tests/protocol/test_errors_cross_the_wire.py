@@ -7,7 +7,9 @@ import pytest
 from stablequeue_client import errors
 
 
-def all_errors(cls: type[errors.StableQueueError] = errors.StableQueueError) -> list[type[errors.StableQueueError]]:
+def all_errors(
+    cls: type[errors.StableQueueError] = errors.StableQueueError,
+) -> list[type[errors.StableQueueError]]:
     found = [cls]
     for child in cls.__subclasses__():
         found += all_errors(child)

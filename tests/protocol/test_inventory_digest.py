@@ -76,7 +76,9 @@ def test_the_digest_of_an_entry_never_changes_between_versions() -> None:
     )
     as_sent = protocol.entry_dict(entry)
     assert protocol.canonical_json(as_sent) == (
-        b'{"claims":[{"digest":"sha256","source":"sidecar","value":"' + b"c" * 64 + b'"}],"digests":{"autov3":"'
+        b'{"claims":[{"digest":"sha256","source":"sidecar","value":"'
+        + b"c" * 64
+        + b'"}],"digests":{"autov3":"'
         b'bbbbbbbbbbbb","sha256":"' + b"a" * 64 + b'"},"kind":"lora","path":"sub/\\u00e9.safetensors",'
         b'"root":"0a1b2c3d","size":5,"state":"ready"}'
     )
