@@ -206,7 +206,7 @@
       const control = new AbortController();
       const timer = setTimeout(() => control.abort(), TIMEOUT_MS);
       try {
-        const answer = await fetch(address, { cache: "no-store", credentials: "same-origin", redirect: "error", signal: control.signal, ...options, headers: { "X-StableQueue-Page": "1", ...options.headers } });
+        const answer = await fetch(address, { cache: "no-store", credentials: "same-origin", redirect: "error", signal: control.signal, ...options });
         if (answer.status === 401) this.signedOut();
         return answer;
       } finally {

@@ -83,7 +83,7 @@ def details() -> v.ModelDetails:
         metadata=tuple((name, name) for name in names),
         duplicates=tuple(v.Duplicate(name, 2, 5) for name in names),
         same_name=tuple(v.OtherModel(1, name, name, 1, (name,)) for name in names),
-        contradictions=tuple(v.Contradiction(*[name] * 6) for name in names),
+        contradictions=tuple(v.Contradiction(*[name] * 4) for name in names),
         history=tuple(v.HistoryLine(NOW_MS, name, name) for name in names),
     )
 
@@ -102,7 +102,7 @@ def servers() -> v.ServersPage:
             asked=(name,),
         )
 
-    return v.ServersPage(tuple(one(*pair) for pair in enumerate(NAMES)), v.Problem(*NAMES[:2]))
+    return v.ServersPage(tuple(one(*pair) for pair in enumerate(NAMES)), error=v.Problem(*NAMES[:2]))
 
 
 def keys() -> v.KeysPage:
@@ -118,7 +118,7 @@ def parts() -> Markup:
             views.new_key(v.NewKey(name, name, name, name)),
             views.join(v.JoinPage(True, (name, name), error=v.Problem(name, name))),
             views.join(v.JoinPage(False, (name, name))),
-            views.join_line(v.JoinLine((v.CommandLine(name, name),), NOW_MS, (v.CommandLine(name, name),))),
+            views.join_line(v.JoinLine((v.CommandLine(name, name),), NOW_MS)),
             views.notice(v.Notice(name, False, name)),
             views.problem(v.Problem(name, name)),
             views.first_line(v.FirstLine(needs=2, problem=name, action="?view=models", action_label=name)),

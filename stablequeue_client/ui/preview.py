@@ -50,7 +50,7 @@ def write_files(folder: Path) -> int:
             (folder / "static" / name).write_bytes(found[0])
     for name, sample in SAMPLES.items():
         page = sample.page(".").replace('="/static/', '="./static/')
-        (folder / f"{name}.html").write_text(page, encoding="utf-8", errors="backslashreplace")
+        (folder / f"{name}.html").write_text(page, encoding="utf-8")
     (folder / "index.html").write_text(contents(".html"), encoding="utf-8")
     return len(SAMPLES)
 
@@ -109,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("If-None-Match") == tag:
             self._send(b"", "text/html; charset=utf-8", HTTPStatus.NOT_MODIFIED, tag)
         else:
-            body = html.encode("utf-8", "backslashreplace")
+            body = html.encode()
             self._send(body, "text/html; charset=utf-8", HTTPStatus.OK, tag)
 
     def _send(self, body: bytes, content_type: str, status: int = HTTPStatus.OK, tag: str = "") -> None:

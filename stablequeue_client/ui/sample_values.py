@@ -55,7 +55,8 @@ def columns(count: int) -> tuple[v.ServerColumn, ...]:
     """The third server of several is switched off."""
     aliases = [*ALIASES, *(f"render-node-{number:02d}" for number in range(5, 51))][:count]
     return tuple(
-        v.ServerColumn(f"server-{number}", alias, number != 2) for number, alias in enumerate(aliases)
+        v.ServerColumn(f"server-{number}", alias, number != 2, NOW_MS - 2 * DAY_MS)
+        for number, alias in enumerate(aliases)
     )
 
 
@@ -196,12 +197,7 @@ def details(name: str = "sd_xl_base_1.0.safetensors", alias: str = "attic") -> v
         same_name=(v.OtherModel(7, name, sha256("other")[:10], 6_775_430_000, ("old-gtx",)),),
         contradictions=(
             v.Contradiction(
-                alias,
-                "SDXL base.civitai.info",
-                "The file beside it",
-                "SHA256",
-                sha256("claimed")[:16],
-                digest[:16],
+                "The file .civitai.info beside it", "SHA256", sha256("claimed")[:16], digest[:16]
             ),
         ),
         history=(

@@ -126,17 +126,17 @@ SAMPLES: dict[str, Sample] = {
         lambda: views.join(v.JoinPage(True, ("http://192.168.1.20:8383",))) + views.join_line(sv.join_line()),
     ),
     "parts-hostile": Sample("join", hostile.parts),
-    "login": Sample("login", lambda: views.login(v.LoginForm()), whole=True),
+    "login": Sample("login", lambda: views.login_page(v.LoginForm()), whole=True),
     "login-wrong": Sample(
         "login",
-        lambda: views.login(
+        lambda: views.login_page(
             v.LoginForm(v.Problem("This key is not known here.", "Make one with `stablequeue keys create`."))
         ),
         whole=True,
     ),
     "login-hostile": Sample(
         "login",
-        lambda: views.login(v.LoginForm(v.Problem("".join(hostile.NAMES), hostile.NAMES[0]), True)),
+        lambda: views.login_page(v.LoginForm(v.Problem("".join(hostile.NAMES), hostile.NAMES[0]), True)),
         whole=True,
     ),
     "error": Sample(

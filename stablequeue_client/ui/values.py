@@ -41,11 +41,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class ServerColumn:
-    """One server at the head of the matrix."""
+    """One server at the head of the matrix. ``since_ms``: last heard of then, when it is not connected."""
 
     server_id: str
     alias: str
     connected: bool = True
+    since_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -179,10 +180,8 @@ class OtherModel:
 
 @dataclass(frozen=True)
 class Contradiction:
-    """Somebody else's word about a file that its bytes contradict."""
+    """Somebody else's word about the files of a model that their bytes contradict. ``says``: who."""
 
-    server: str
-    path: str
     says: str
     digest: str
     claimed: str
@@ -267,13 +266,16 @@ class ServerCard:
 
 @dataclass(frozen=True)
 class ServersPage:
+    """``may_change``: whoever looks may also give orders, rename and forget."""
+
     servers: tuple[ServerCard, ...]
+    may_change: bool = True
     error: Problem | None = None
 
 
 @dataclass(frozen=True)
 class KeyLine:
-    """One key; never its secret. ``server`` is set for a server's own key."""
+    """One key; never its secret. ``server``: whose own key it is, or who used it up as a code."""
 
     key_id: str
     name: str
@@ -283,6 +285,8 @@ class KeyLine:
     last_used_ms: int | None = None
     expires_ms: int | None = None
     revoked_ms: int | None = None
+    expired: bool = False
+    used: bool = False
 
 
 @dataclass(frozen=True)
@@ -324,7 +328,6 @@ class JoinLine:
 
     commands: tuple[CommandLine, ...]
     expires_ms: int
-    install: tuple[CommandLine, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def shell(value: v.Shell) -> Markup:
     return _render("shell.html", shell=value, nav=NAV)
 
 
-def login(form: v.LoginForm) -> Markup:
+def login_page(form: v.LoginForm) -> Markup:
     """The whole page with the login form."""
     return _render("login.html", form=form)
 
@@ -155,6 +155,7 @@ def _environment() -> Environment:
         count=words.count_text,
         when=_when,
         name=_name,
+        file=_file,
         plain=words.visible,
         kind=lambda kind: words.KINDS.get(kind, kind),
     )
@@ -162,7 +163,9 @@ def _environment() -> Environment:
 
 
 def _render(template: str, **context: object) -> Markup:
-    return Markup(_environment().get_template(template).render(**context))  # noqa: S704 - autoescaped
+    html = _environment().get_template(template).render(**context)
+    # A name may hold lone surrogates; an answer cannot.
+    return Markup(html.encode("utf-8", "replace").decode())  # noqa: S704 - autoescaped
 
 
 def _when(at_ms: int, style: str = "ago") -> Markup:
@@ -175,3 +178,11 @@ def _when(at_ms: int, style: str = "ago") -> Markup:
 def _name(text: str) -> Markup:
     """A name from outside, isolated from the direction of the text around it."""
     return Markup('<bdi class="sq-name">{}</bdi>').format(words.visible(text))
+
+
+def _file(text: str) -> Markup:
+    """As ``_name``, for a file's: its usual ending stands back, and breaks off first."""
+    stem, ending = words.split_ending(words.visible(text))
+    if not ending:
+        return _name(text)
+    return Markup('<bdi class="sq-name">{}<wbr><span class="sq-ending">{}</span></bdi>').format(stem, ending)

@@ -26,7 +26,7 @@ MARKS: dict[MarkName, Mark] = {
     "copying": Mark("being copied", "arrow", "busy", "Still being written. It is read when it is complete."),
     "changing": Mark("changing", "wave", "warn", "It changed each time it was read. It is tried again."),
     "busy": Mark("in use", "lock", "warn", "Another program has it open. It is tried again."),
-    "away": Mark("not connected", "ring", "idle", "Its server is not heard of; this is the last known."),
+    "away": Mark("switched off", "ring", "idle", "Its server is not heard of; this is the last known."),
     "folder": Mark(
         "folder not connected", "folder", "warn", "Its folder is missing or empty. Nothing is forgotten."
     ),
@@ -60,6 +60,7 @@ _MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
 )
+_ENDINGS = (".safetensors", ".ckpt", ".pt", ".gguf")
 # Format characters that belong to ordinary text: joiners of scripts and emoji.
 _HARMLESS = {"\u200c", "\u200d"}
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -115,6 +116,14 @@ def time_iso(at_ms: int) -> str:
 
 def _utc(at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000, tz=timezone.utc)
+
+
+def split_ending(name: str) -> tuple[str, str]:
+    """("sd_xl_base_1.0", ".safetensors"): the ending says little, and may stand back."""
+    for ending in _ENDINGS:
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            return name[: -len(ending)], name[-len(ending) :]
+    return name, ""
 
 
 def visible(name: str) -> str:

@@ -1,0 +1,146 @@
+"""Servers, their work, folders and problems, as the values of the views. Reads only."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from stablequeue_client.errors import ServerFrozenError
+from stablequeue_client.ui import values as v
+from stablequeue_client.ui.words import counted
+from stablequeue_hub import page_words as words
+from stablequeue_hub.db.tables import models, server_files
+from stablequeue_hub.page_models import file_row
+from stablequeue_hub.presence import Presence
+from stablequeue_hub.registry import list_unidentified
+from stablequeue_hub.servers import RootInfo, ServerInfo, list_servers
+
+PROBLEMS_SHOWN = 20
+
+FileCounts: TypeAlias = dict[tuple[str, str], int]
+"""(server_id, root_id) -> files."""
+
+
+# --- the first line -------------------------------------------------------------------------------------
+
+
+def first_line(connection: Connection, live: Presence) -> v.FirstLine:
+    """Is everything all right, and if not, what is the most important thing to do?"""
+    servers = list_servers(connection, live)
+    total = connection.scalar(sa.select(sa.func.count()).select_from(models)) or 0
+    reading = [server for server in servers if server.reachable and _waiting(server)]
+    etas = [
+        server.activity.eta_s for server in reading if server.activity and server.activity.eta_s is not None
+    ]
+    needs = _needs(servers)
+    problem, action = needs[0] if needs else ("", "")
+    return v.FirstLine(
+        models=total,
+        reading=sum(map(_waiting, reading)),
+        eta_s=max(etas, default=None),
+        servers=len(servers),
+        connected=sum(server.reachable for server in servers),
+        needs=len(needs),
+        problem=problem,
+        action=action,
+        action_label="Show" if action else "",
+    )
+
+
+def _needs(servers: Sequence[ServerInfo]) -> list[tuple[str, str]]:
+    """What needs its owner, the gravest first: a sentence, and the address that shows it."""
+    frozen = [
+        (f"{server.alias} is frozen: two running copies use its identity", "?view=servers")
+        for server in servers
+        if server.frozen
+    ]
+    folders = [
+        (f"Folder {root.label or root.root_id} on {server.alias} is not connected", "?view=servers")
+        for server in servers
+        if server.reachable
+        for root in server.roots
+        if root.health != "healthy"
+    ]
+    files = [
+        (f"{counted(troubled, 'file')} with problems on {server.alias}", "?view=models&state=troubled")
+        for server in servers
+        if (troubled := _troubled(server))
+    ]
+    return frozen + folders + files
+
+
+def _waiting(server: ServerInfo) -> int:
+    return sum(server.files.get(state, 0) for state in words.UNREAD_STATES)
+
+
+def _troubled(server: ServerInfo) -> int:
+    return sum(server.files.get(state, 0) for state in words.TROUBLED_STATES)
+
+
+# --- the servers ----------------------------------------------------------------------------------------
+
+
+def servers_page(connection: Connection, live: Presence, *, may_change: bool) -> v.ServersPage:
+    """All servers by alias."""
+    counts = _files_per_root(connection)
+    problems = _problems(connection)
+    cards = tuple(_card(server, live, counts, problems) for server in list_servers(connection, live))
+    return v.ServersPage(cards, may_change)
+
+
+def _files_per_root(connection: Connection) -> FileCounts:
+    key = (server_files.c.server_id, server_files.c.root_id)
+    query = sa.select(*key, sa.func.count()).group_by(*key)
+    return {(server_id, root_id): count for server_id, root_id, count in connection.execute(query)}
+
+
+def _problems(connection: Connection) -> dict[str, list[v.FileRow]]:
+    """Every server's files that need their owner, as far as one answer holds them."""
+    found: dict[str, list[v.FileRow]] = defaultdict(list)
+    for state in words.TROUBLED_STATES:
+        for file in list_unidentified(connection, state=state).files:
+            found[file.server_id].append(file_row(file))
+    return found
+
+
+def _card(
+    server: ServerInfo, live: Presence, counts: FileCounts, problems: dict[str, list[v.FileRow]]
+) -> v.ServerCard:
+    mine = problems.get(server.server_id, [])
+    presence = live.find(server.server_id)
+    activity = server.activity
+    return v.ServerCard(
+        server_id=server.server_id,
+        alias=server.alias,
+        connected=server.reachable,
+        last_contact_ms=server.last_contact_ms,
+        joined_ms=server.joined_ms,
+        last_sync_ms=server.last_sync_ms,
+        version=server.version,
+        progress=v.Progress(
+            activity.phase,
+            activity.files_done,
+            activity.files_total,
+            activity.bytes_done,
+            activity.bytes_total,
+            activity.eta_s,
+        )
+        if activity
+        else None,
+        models=server.files.get("ready", 0),
+        waiting=_waiting(server),
+        folders=tuple(
+            _folder(root, counts.get((server.server_id, root.root_id), 0)) for root in server.roots
+        ),
+        problems=v.FileList(tuple(mine[:PROBLEMS_SHOWN]), max(len(mine), _troubled(server)), "troubled"),
+        frozen=ServerFrozenError.remedy_text if server.frozen else "",
+        asked=tuple(words.order_text(waiting.order) for waiting in presence.orders) if presence else (),
+    )
+
+
+def _folder(root: RootInfo, files: int) -> v.Folder:
+    return v.Folder(root.root_id, root.label or root.root_id, root.kind, root.health, files, root.since_ms)  # type: ignore[arg-type]

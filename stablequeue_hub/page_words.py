@@ -1,0 +1,96 @@
+"""Stored words as the page's: marks, sources of digests, events and orders as sentences. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stablequeue_client.protocol import Order
+from stablequeue_client.ui.values import MarkName
+
+UNREAD_STATES = ("unhashed", "partial", "busy")
+"""Files that only need time."""
+TROUBLED_STATES = ("corrupt", "unreadable", "set_aside", "unstable", "rejected")
+"""Files that need their owner."""
+
+_FILE_MARKS: dict[str, MarkName] = {
+    "ready": "here",
+    "unhashed": "reading",
+    "partial": "copying",
+    "busy": "busy",
+    "unstable": "changing",
+    "corrupt": "broken",
+    "unreadable": "unreadable",
+    "set_aside": "set_aside",
+    "rejected": "rejected",
+}
+_CELL_MARKS: dict[str, MarkName] = {
+    "available": "here",
+    "unhashed": "probably",
+    "unavailable": "removed",
+    "unreachable": "away",
+    "unknown": "unknown",
+}
+DIGEST_LABELS = {
+    "sha256": "SHA256",
+    "autov2": "AutoV2",
+    "blake3": "BLAKE3",
+    "autov3": "AutoV3",
+    "autov1": "AutoV1",
+}
+_SOURCES = {
+    "computed": "computed from the file",
+    "registered": "stated when it was registered",
+    "claim:sidecar": "The .sha256 file beside it",
+    "claim:civitai": "The .civitai.info file beside it",
+    "claim:header": "The file's header",
+    "claim:webui_cache": "The WebUI's own hash cache",
+}
+_AVAILABILITY_EVENTS = {
+    "available": "read, and certain to be here",
+    "unhashed": "probably here, not read yet",
+    "unavailable": "removed",
+}
+_ORDERS = {
+    "rescan": "Asked to check its folders.",
+    "sync": "Asked to report now.",
+    "accept_removals": "Asked to take the missing files as removed.",
+    "put_back": "Asked to put a file back.",
+}
+_HASHING_ORDERS = {
+    "now": "Asked to read now.",
+    "later": "Asked to read later.",
+    "pause": "Asked to pause reading.",
+}
+
+
+def file_mark(state: str, *, probably: bool = False) -> MarkName:
+    """The mark of a file in this state; ``probably``: somebody says which model it is."""
+    if state == "unhashed" and probably:
+        return "probably"
+    return _FILE_MARKS.get(state, "unknown")
+
+
+def cell_mark(availability: str, *, reachable: bool) -> MarkName:
+    """The mark of a model on a server. ``unreachable`` on a server that is heard of means its folder."""
+    if availability == "unreachable" and reachable:
+        return "folder"
+    return _CELL_MARKS.get(availability, "unknown")
+
+
+def source_text(source: str) -> str:
+    """Who computed or stated a digest."""
+    return _SOURCES.get(source, source.removeprefix("claim:"))
+
+
+def event_text(action: str, details: dict[str, Any]) -> str:
+    """What happened, as half a sentence."""
+    if action == "availability_changed":
+        return _AVAILABILITY_EVENTS.get(str(details.get("to")), action)
+    return action.replace("_", " ")
+
+
+def order_text(order: Order) -> str:
+    """An order that its server has not taken over yet."""
+    if order.kind == "hashing":
+        return _HASHING_ORDERS.get(order.mode or "", "Asked to change when it reads.")
+    return _ORDERS[order.kind]

@@ -1,0 +1,247 @@
+"""The page: its shell, its views as fragments, and what its buttons do.
+
+A fragment carries its ETag; the script asks every two seconds and gets 304 while nothing changed. Buttons
+post urlencoded forms and get a fragment that says what happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter
+from markupsafe import Markup
+from sqlalchemy import Connection
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from stablequeue_client import __version__
+from stablequeue_client.errors import (
+    AuthenticationError,
+    ForbiddenError,
+    InvalidValueError,
+    NotFoundError,
+    StableQueueError,
+)
+from stablequeue_client.ui import values as v
+from stablequeue_client.ui import views
+from stablequeue_hub import page_details, page_keys, page_models, page_servers, sync
+from stablequeue_hub.access import authorise, principal_of
+from stablequeue_hub.bodies import read_body
+from stablequeue_hub.documentation import described
+from stablequeue_hub.hub import Hub, hub_of
+from stablequeue_hub.keys import create_join_code, create_key, revoke_key
+from stablequeue_hub.network import network_info
+from stablequeue_hub.orders import OrderRequest, add_order
+from stablequeue_hub.routers.network import set_reachable
+from stablequeue_hub.servers import rename_server
+
+router = APIRouter(include_in_schema=False)
+FORM_MAX_BYTES = 16 * 1024
+PAUSE_S = 3600
+SAMPLE_MARKER = "demo.json"
+"""In the data folder of ``up --demo``; the client's ``demo.MARKER``."""
+OWNERS_VIEWS = frozenset({"keys", "join"})
+
+
+# --- looking --------------------------------------------------------------------------------------------
+
+
+@router.get("/", **described("public", media_type="text/html"))
+async def home(request: Request) -> Response:
+    """The page; without a session the way to the login form, and nothing else."""
+    try:
+        request.state.principal = await authorise(request, "read")
+    except AuthenticationError:
+        return RedirectResponse("/login", 303)
+    view = request.query_params.get("view", "models")
+    fragment, status = await _view(request, view, request.query_params.get("id", ""))
+    line, _ = await _view(request, "first-line")
+    shell = v.Shell(
+        title=views.NAV.get(view, "Model"),
+        view=view,
+        first_line=line,
+        fragment=fragment,
+        sample=is_sample(hub_of(request)),
+        version=__version__,
+        nav=tuple(name for name in views.NAV if name not in OWNERS_VIEWS or _may_change(request)),
+    )
+    return HTMLResponse(views.shell(shell), status)
+
+
+@router.get("/views/{view}", **described("read", media_type="text/html"))
+async def view_fragment(request: Request, view: str) -> Response:
+    """One view as a fragment."""
+    return _tagged(request, *await _view(request, view))
+
+
+@router.get("/views/{view}/{ident}", **described("read", media_type="text/html"))
+async def view_fragment_of(request: Request, view: str, ident: str) -> Response:
+    """One view of one thing: a model."""
+    return _tagged(request, *await _view(request, view, ident))
+
+
+def is_sample(hub: Hub) -> bool:
+    """The hub shows the sample library of ``up --demo``."""
+    return (hub.settings.data_dir / SAMPLE_MARKER).is_file()
+
+
+def _tagged(request: Request, fragment: Markup, status: int) -> Response:
+    headers = {"ETag": views.etag(fragment)}
+    if status == 200 and request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return HTMLResponse(fragment, status, headers)
+
+
+async def _view(request: Request, view: str, ident: str = "") -> tuple[Markup, int]:
+    """The fragment and its status; what goes wrong is a view too."""
+    try:
+        return await hub_of(request).reading(_maker(request, view, ident)), 200
+    except StableQueueError as error:
+        return views.problem(v.Problem(error.message, error.remedy)), error.http_status
+
+
+def _maker(request: Request, view: str, ident: str) -> Callable[[Connection], Markup]:
+    """What makes the view from the database, in a worker thread. Raises NotFoundError, ForbiddenError."""
+    hub, may_change = hub_of(request), _may_change(request)
+    live, now_ms = hub.presence, hub.clock.now_ms()
+    filters = page_models.filters_of(request.query_params)
+    network = network_info(hub.host, hub.settings.port) if view == "join" else None
+    makers: dict[str, Callable[[Connection], Markup]] = {
+        "first-line": lambda c: views.first_line(page_servers.first_line(c, live)),
+        "models": lambda c: views.models(page_models.models_page(c, filters, live, now_ms=now_ms)),
+        "model": lambda c: views.model(page_details.details_page(c, ident, live, now_ms=now_ms)),
+        "servers": lambda c: views.servers(page_servers.servers_page(c, live, may_change=may_change)),
+        "keys": lambda c: views.keys(page_keys.keys_page(c, now_ms=now_ms)),
+        "join": lambda _: views.join(page_keys.join_page(network)) if network else Markup(),
+    }
+    if view not in makers:
+        raise NotFoundError("There is no such view.", remedy="Start from the models.")
+    if view in OWNERS_VIEWS and not may_change:
+        raise ForbiddenError("Only the owner may see this.", remedy="Sign in with an admin key.")
+    return makers[view]
+
+
+def _may_change(request: Request) -> bool:
+    return principal_of(request).scope == "admin"
+
+
+# --- doing ----------------------------------------------------------------------------------------------
+
+
+async def _form(request: Request) -> dict[str, str]:
+    body = await read_body(request, FORM_MAX_BYTES)
+    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=32))
+
+
+def _said(text: str) -> Response:
+    return HTMLResponse(views.notice(v.Notice(text)))
+
+
+@router.post("/views/servers/{server_id}/orders", **described("admin", media_type="text/html"))
+async def order(request: Request, server_id: str) -> Response:
+    """Ask a server to do something."""
+    hub, actor = hub_of(request), principal_of(request).actor
+    wanted = _order(await _form(request))
+    hub.presence.known(server_id)
+    waiting = await hub.writing(
+        lambda connection: add_order(connection, server_id, wanted, actor=actor, now_ms=hub.clock.now_ms())
+    )
+    hub.presence.add_order(server_id, waiting)
+    return _said("Asked. It takes that up within 10 seconds.")
+
+
+def _order(form: dict[str, str]) -> OrderRequest:
+    kind, mode = form.get("kind"), form.get("mode") or None
+    if kind not in ("rescan", "sync", "hashing", "accept_removals", "put_back"):
+        raise InvalidValueError("There is no such order.", remedy="Reload the page.")
+    if mode not in (None, "now", "later", "pause"):
+        raise InvalidValueError("There is no such mode.", remedy="Reload the page.")
+    until_s = PAUSE_S if mode == "pause" else None
+    return OrderRequest(kind, form.get("root") or None, form.get("path") or None, mode, until_s)  # type: ignore[arg-type]
+
+
+@router.post("/views/servers/{server_id}/rename", **described("admin", media_type="text/html"))
+async def rename(request: Request, server_id: str) -> Response:
+    """Give a server another name."""
+    hub, actor = hub_of(request), principal_of(request).actor
+    alias = (await _form(request)).get("alias", "")
+    now_ms = hub.clock.now_ms()
+    await hub.writing(
+        lambda connection: rename_server(connection, server_id, alias, actor=actor, now_ms=now_ms)
+    )
+    return _said("Renamed.")
+
+
+@router.post("/views/servers/{server_id}/forget", **described("admin", media_type="text/html"))
+async def forget(request: Request, server_id: str) -> Response:
+    """Forget a server and what is known of its files."""
+    hub, actor = hub_of(request), principal_of(request).actor
+    now_ms = hub.clock.now_ms()
+    await run_in_threadpool(sync.forget_server, hub.store, server_id, actor=actor, now_ms=now_ms)
+    hub.presence.forget(server_id)
+    hub.keys.drop(server_id)
+    return _said("Forgotten.")
+
+
+@router.post("/views/servers/{server_id}/thaw", **described("admin", media_type="text/html"))
+async def thaw(request: Request, server_id: str) -> Response:
+    """End a freeze."""
+    hub = hub_of(request)
+    hub.presence.thaw(server_id, actor=principal_of(request).actor)
+    await hub.flush()
+    return _said("It goes on.")
+
+
+@router.post("/views/keys", **described("admin", media_type="text/html"))
+async def make_key(request: Request) -> Response:
+    """A new key, shown this once."""
+    hub, actor = hub_of(request), principal_of(request).actor
+    form = await _form(request)
+    scope, name, now_ms = form.get("scope", ""), form.get("name", "").strip(), hub.clock.now_ms()
+    key = await hub.writing(
+        lambda connection: create_key(connection, scope, name=name, actor=actor, now_ms=now_ms)
+    )
+    return HTMLResponse(views.new_key(v.NewKey(key.key_id, key.scope, key.name, key.key)))
+
+
+@router.post("/views/keys/{key_id}/revoke", **described("admin", media_type="text/html"))
+async def revoke(request: Request, key_id: str) -> Response:
+    """Make a key worthless, for good."""
+    hub, actor = hub_of(request), principal_of(request).actor
+    now_ms = hub.clock.now_ms()
+    await hub.writing(lambda connection: revoke_key(connection, key_id, actor=actor, now_ms=now_ms))
+    hub.keys.drop(key_id)
+    hub.sessions.drop_all()
+    return _said("Revoked.")
+
+
+@router.post("/views/join/network", **described("admin", media_type="text/html"))
+async def reach(request: Request) -> Response:
+    """Open the hub to the network, or close it again."""
+    reachable = (await _form(request)).get("reachable") == "true"
+    await set_reachable(hub_of(request), reachable, principal_of(request).actor)
+    return _said(
+        "The hub listens on your network now." if reachable else "Only this computer reaches the hub now."
+    )
+
+
+@router.post("/views/join/code", **described("admin", media_type="text/html"))
+async def join_code(request: Request) -> Response:
+    """The line that joins one more computer, with a fresh code."""
+    hub, actor = hub_of(request), principal_of(request).actor
+    form, now_ms = await _form(request), hub.clock.now_ms()
+    network = network_info(hub.host, hub.settings.port)
+
+    def made(connection: Connection) -> v.JoinLine:
+        code = create_join_code(connection, actor=actor, now_ms=now_ms)
+        return page_keys.join_line(
+            network,
+            code,
+            address=form.get("address", ""),
+            alias=form.get("alias", "").strip(),
+            webui=form.get("webui", "").strip(),
+        )
+
+    return HTMLResponse(views.join_line(await hub.writing(made)))
