@@ -109,7 +109,8 @@ names = [n for n in sys.argv[1:]]
 class Refused(Exception): pass
 opened = []
 def watch(event, args):
-    if event in ("socket.connect", "subprocess.Popen", "os.mkdir", "os.rename", "os.remove", "sqlite3.connect"):
+    doings = ("socket.connect", "subprocess.Popen", "os.mkdir", "os.rename", "os.remove", "sqlite3.connect")
+    if event in doings:
         opened.append((event, str(args)[:200]))
     if event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
         opened.append((event, str(args)[:200]))

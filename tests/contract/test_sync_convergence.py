@@ -8,6 +8,7 @@ be enough.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -147,10 +148,8 @@ class Network:
     def deliver_late(self, number: int) -> None:
         """A request that the agent has long given up arrives after all; its answer goes nowhere."""
         body = self.on_the_way.pop(number % len(self.on_the_way))
-        try:
+        with contextlib.suppress(StableQueueError):
             self.hub.take(body)
-        except StableQueueError:
-            pass
 
     def put_metadata(self, sha256: str, fields: dict[str, str]) -> None:
         pass

@@ -59,7 +59,7 @@ def test_swapped_root_and_path_have_different_digests() -> None:
 
 
 def test_a_number_json_does_not_have_is_refused() -> None:
-    with pytest.raises(ValueError, match="Out of range|not JSON compliant"):
+    with pytest.raises(ValueError, match=r"Out of range|not JSON compliant"):
         protocol.canonical_json({"size": float("nan")})
 
 
