@@ -264,10 +264,12 @@ def make_context(parsed: argparse.Namespace, environment: Mapping[str, str], her
         toml, toml_name = read_toml(here / CONFIG_NAME), CONFIG_NAME
     else:
         # Which data folder cannot depend on the file that lies in it.
-        first = resolve(typed, environment, {}, read_file=read_secret)
+        first = resolve(typed, environment, {}, read_file=read_secret, path_separator=os.pathsep)
         inside = data_folder(first) / CONFIG_NAME
         toml, toml_name = (read_toml(inside), str(inside)) if inside.is_file() else ({}, CONFIG_NAME)
-    settings = resolve(typed, environment, toml, read_file=read_secret, toml_name=toml_name)
+    settings = resolve(
+        typed, environment, toml, read_file=read_secret, path_separator=os.pathsep, toml_name=toml_name
+    )
     return Context(settings=settings, data_dir=data_folder(settings), arguments=parsed)
 
 

@@ -9,7 +9,6 @@ system's path separator (``:`` or ``;``) between them and names with commas; in 
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -23,7 +22,6 @@ DEFAULT_PORT = 8383
 DEFAULT_HOST = "127.0.0.1"
 
 OptionType = Literal["text", "number", "flag", "folders", "names"]
-_SEPARATORS = {"folders": os.pathsep, "names": ","}
 
 
 class UnknownSettingError(UsageError):
@@ -123,7 +121,7 @@ class Settings:
         metavar="MB",
     )
     digests: str | None = option(
-        "Folder of the digests that all WebUIs of this computer share (default: this user's data folder)",
+        "Folder of the digests that all WebUIs of this computer share (default: the data folder)",
         READING,
         metavar="DIR",
     )
@@ -228,6 +226,7 @@ def resolve(
     toml: Mapping[str, Any],
     *,
     read_file: Callable[[str], str],
+    path_separator: str,
     toml_name: str = CONFIG_NAME,
 ) -> Settings:
     """The settings: command line, else environment, else TOML, else default.
@@ -243,7 +242,7 @@ def resolve(
         if command_line.get(name) is not None:
             value = _typed(opt, command_line[name], opt.flag)
         elif environment.get(opt.environment):
-            value = _from_environment(opt, environment[opt.environment])
+            value = _from_environment(opt, environment[opt.environment], path_separator)
         elif name in toml:
             value = _typed(opt, toml[name], f"{toml_name}: {name}")
         else:
@@ -263,7 +262,7 @@ def unknown_environment(environment: Mapping[str, str]) -> list[str]:
     ]
 
 
-OTHER_VARIABLES = frozenset({"STABLEQUEUE_CONFIG", "STABLEQUEUE_PARENT", "STABLEQUEUE_SAMPLE"})
+OTHER_VARIABLES = frozenset({"STABLEQUEUE_CONFIG", "STABLEQUEUE_PARENT"})
 """Names with the prefix that are no settings: the TOML file, and what ``up`` tells its children."""
 
 
@@ -272,9 +271,10 @@ def _nearest(name: str) -> str:
     return f"Did you mean {found[0]!r}?" if found else "The README lists all settings."
 
 
-def _from_environment(opt: Option, text: str) -> Any:
-    if opt.type in _SEPARATORS:
-        return tuple(part.strip() for part in text.split(_SEPARATORS[opt.type]) if part.strip())
+def _from_environment(opt: Option, text: str, path_separator: str) -> Any:
+    if opt.type in ("folders", "names"):
+        separator = path_separator if opt.type == "folders" else ","
+        return tuple(part.strip() for part in text.split(separator) if part.strip())
     if opt.type == "flag":
         value = {
             "1": True,
@@ -294,7 +294,7 @@ def _from_environment(opt: Option, text: str) -> Any:
 
 def _typed(opt: Option, value: Any, where: str) -> Any:
     """``value`` as the option's type, or InvalidSettingError naming ``where`` it stands."""
-    if opt.type in _SEPARATORS:
+    if opt.type in ("folders", "names"):
         listed = [value] if isinstance(value, str) else value
         if isinstance(listed, (list, tuple)) and all(isinstance(item, str) and item for item in listed):
             return tuple(listed)

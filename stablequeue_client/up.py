@@ -1,7 +1,7 @@
 """``stablequeue up``: hub, page and this computer's folders in one go, all ended together.
 
-In the data folder it keeps ``up.lock`` (one ``up`` at a time), ``up.json`` (port, address and id of the
-hub), ``owner.key`` (the owner's admin key, mode 0600) and ``logs/``.
+In the data folder it keeps ``up.lock`` (one ``up`` at a time), ``up.json`` (the port it took last) and
+``logs/``.
 """
 
 from __future__ import annotations
@@ -19,15 +19,14 @@ import filelock
 
 from stablequeue_client.agent.identity import load_identity
 from stablequeue_client.commands.children import PARENT_VARIABLE, Child, ChildPlan, end_all, parent_mark
-from stablequeue_client.commands.context import Context, owner_key, up_state
+from stablequeue_client.commands.context import Context
 from stablequeue_client.commands.folders import require_folders
 from stablequeue_client.commands.hub_process import child_environment, require_hub
-from stablequeue_client.commands.own_hub import RunningHub, start_hub
+from stablequeue_client.commands.own_hub import RunningHub, running_hub, start_hub
 from stablequeue_client.commands.reading import stop_on_signals
 from stablequeue_client.commands.terminal import say, say_json, warn
 from stablequeue_client.demo import prepare_demo
 from stablequeue_client.errors import ConflictError, DataFolderError
-from stablequeue_client.hub_api import HubApi
 from stablequeue_client.model_files import Kind
 from stablequeue_client.settings import Settings
 
@@ -92,13 +91,12 @@ def _lock(data_dir: Path) -> filelock.BaseFileLock | None:
 
 def _open_running(context: Context) -> int:
     """Open the page of the ``up`` that already runs on this data folder."""
-    url, key = up_state(context.data_dir).get("url"), owner_key(context.data_dir)
-    if not isinstance(url, str) or key is None:
+    hub = running_hub(context)
+    if hub is None:
         raise ConflictError(
-            f"Another `up` is just starting on {context.data_dir}.", remedy="Try again in a moment."
+            f"Another `up` is just starting or ending on {context.data_dir}.", remedy="Try again in a moment."
         )
-    hub = RunningHub(url, HubApi(url).health().hub_id, key)
-    say(f"StableQueue already runs on this data folder: {url}")
+    warn(f"StableQueue already runs on this data folder: {hub.url}")
     _show_page(context.settings, hub)
     return 0
 

@@ -8,15 +8,19 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from stablequeue_client.agent.identity import load_identity
 from stablequeue_client.errors import UsageError
 from stablequeue_client.hub_api import HubApi
 from stablequeue_client.settings import Settings
 
 UP_STATE = "up.json"
-"""``{"port": N, "url": ...}`` of the hub that ``up`` last ran on this data folder."""
-OWNER_KEY = "owner.key"
-"""The admin key that ``up`` made for this computer's owner, mode 0600."""
+"""``{"port": N}``: the port that ``up`` took last in this data folder."""
+HUB_STATE = "hub.json"
+"""``{"pid", "port", "url"}``: written by a hub for as long as it answers (see the hub's ``process``)."""
+OWNER_KEY = "admin.key"
+"""The owner's admin key, made by the hub at its first start, mode 0600."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,12 @@ class Context:
 
 
 def hub_address(context: Context) -> str:
-    """``--hub``, else the hub that ``up`` runs from this data folder, else the one this server joined."""
+    """``--hub``, else the hub that runs on this data folder, else the one this server joined."""
     if context.settings.hub:
         return context.settings.hub
-    known = up_state(context.data_dir).get("url")
-    if isinstance(known, str):
-        return known
+    own = own_hub_url(context.data_dir)
+    if own is not None:
+        return own
     identity = load_identity(context.data_dir)
     if identity is not None:
         return identity.hub_url
@@ -46,7 +50,7 @@ def hub_address(context: Context) -> str:
 
 
 def hub_key(context: Context) -> str:
-    """``--key``, else the owner's key that ``up`` left in the data folder."""
+    """``--key``, else the owner's key that the hub keeps in its data folder."""
     key = context.settings.key or owner_key(context.data_dir)
     if key:
         return key
@@ -65,15 +69,26 @@ def open_hub(context: Context) -> HubApi:
 
 def up_state(data_dir: Path) -> dict[str, object]:
     """What ``up`` remembered in this folder; empty when it never ran or the file is damaged."""
+    return _json_object(data_dir / UP_STATE)
+
+
+def own_hub_url(data_dir: Path) -> str | None:
+    """The address of the hub that runs on this data folder, or None. What a killed one left does not count."""
+    state = _json_object(data_dir / HUB_STATE)
+    url, pid = state.get("url"), state.get("pid")
+    return url if isinstance(url, str) and isinstance(pid, int) and psutil.pid_exists(pid) else None
+
+
+def _json_object(path: Path) -> dict[str, object]:
     try:
-        state = json.loads((data_dir / UP_STATE).read_text("utf-8"))
+        state = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
     return state if isinstance(state, dict) else {}
 
 
 def owner_key(data_dir: Path) -> str | None:
-    """The key in ``owner.key``, or None."""
+    """The key in ``admin.key``, or None."""
     try:
         return (data_dir / OWNER_KEY).read_text("utf-8").strip() or None
     except OSError:

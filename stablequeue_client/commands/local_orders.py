@@ -34,7 +34,7 @@ def opened_index(context: Context) -> Iterator[Index]:
             f"Nothing has been read yet in {context.data_dir}.",
             remedy="Run `stablequeue up` or `stablequeue scan` first, or name the data folder with --data.",
         )
-    index = open_index(context.data_dir)
+    index = open_index(context.data_dir, repair=False)
     try:
         yield index
     finally:

@@ -48,7 +48,7 @@ def _activity(data_dir: Path) -> Activity | None:
     if not (data_dir / "index.sqlite").exists():
         return None
     try:
-        index = open_index(data_dir)
+        index = open_index(data_dir, repair=False)
         try:
             progress = index.read_progress()
         finally:
