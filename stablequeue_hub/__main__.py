@@ -8,10 +8,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from stablequeue_client.errors import StableQueueError, UsageError
 from stablequeue_hub import keys_command, process
 from stablequeue_hub.keys import CREATED_SCOPES
+from stablequeue_hub.parent import PARENT_VARIABLE, end_with_parent
 from stablequeue_hub.settings import DEFAULT_PORT, HubSettings
 
 DATABASE_VARIABLE = "STABLEQUEUE_DATABASE"
@@ -23,13 +25,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         if given.command == "hub":
+            end_with_parent(os.environ.get(PARENT_VARIABLE))
             return process.run_hub(_settings(given), host=given.host)
         return _print_keys(given)
     except StableQueueError as error:
         if getattr(given, "json", False):
-            print(json.dumps({"error": error.as_wire()}))
-        print(f"{error.message} {error.remedy}".strip(), file=sys.stderr)
+            _say(json.dumps({"error": error.as_wire()}))
+        _say(f"{error.message} {error.remedy}".strip(), sys.stderr)
         return error.exit_code
+
+
+def _say(text: str, stream: TextIO | None = None) -> None:
+    print(text, file=stream or sys.stdout)
 
 
 def _settings(given: argparse.Namespace) -> HubSettings:
@@ -66,7 +73,7 @@ def _print_keys(given: argparse.Namespace) -> int:
         answer = keys_command.list_all(data_dir, url)
     else:
         answer = keys_command.revoke(data_dir, url, given.key_id)
-    print(json.dumps(answer) if given.json else keys_command.as_text(answer))
+    _say(json.dumps(answer) if given.json else keys_command.as_text(answer))
     return 0
 
 
