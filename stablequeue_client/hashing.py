@@ -2,7 +2,7 @@
 
 The file is read with ``readinto`` (never mapped: a mapped file cannot be deleted on Windows, and a share
 that goes away kills the process), its pages leave the page cache again, and a file that changes meanwhile
-gives an error instead of a digest. Many files: ``parallel_reading``.
+gives an error instead of a digest.
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ def hash_file(
         if parallel is None:
             parallel = cores > 1
         spread = parallel and before.st_size >= _PARALLEL_FROM_BYTES
-        sink: _Inline | _Pipeline = _Pipeline(work.stages, cores) if spread else _Inline(work.stages)
+        sink: _Inline | _Pipeline = (
+            _Pipeline(work.stages, cores) if spread else _Inline(work.stages, before.st_size)
+        )
         count = _read_through(opened, before.st_size, sink, work.slices, pace, progress, stop)
         if count != before.st_size:
             raise FileChangedError(f"{shown(opened.path)} became shorter while it was read.")
@@ -192,9 +194,9 @@ class _Work:
 class _Inline:
     """Computes every digest in the reading thread; the buffer stays in the cache meanwhile."""
 
-    def __init__(self, stages: Sequence[_Stage]) -> None:
+    def __init__(self, stages: Sequence[_Stage], size: int) -> None:
         self._stages = stages
-        self._buffer = memoryview(bytearray(BUFFER_BYTES))
+        self._buffer = memoryview(bytearray(min(size, BUFFER_BYTES)))
 
     def buffer(self) -> memoryview:
         return self._buffer

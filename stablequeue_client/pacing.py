@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from stablequeue_client.errors import StableQueueError
 
-NETWORK_BYTES_PER_SECOND = 30_000_000.0
 _STEP_S = 0.1
 
 
