@@ -28,6 +28,7 @@ from stablequeue_hub.routers import (
     keys,
     models,
     network,
+    page,
     servers,
     session,
     static,
@@ -36,7 +37,7 @@ from stablequeue_hub.security import AllowedHosts, Guard
 from stablequeue_hub.sessions import SessionCodes, SessionRing
 from stablequeue_hub.settings import HubSettings
 
-ROUTERS = (health, inventory, servers, availability, models, keys, events, network, session, static, docs)
+ROUTERS = (health, inventory, servers, availability, models, keys, events, network, session, static, docs, page)
 
 
 def create_app(

@@ -1,4 +1,4 @@
-"""The time, as something that is passed in. Wall clock for what is shown and stored, monotonic for intervals."""
+"""The time, passed in: the wall clock for what is shown and stored, the monotonic one for intervals."""
 
 from __future__ import annotations
 

@@ -28,6 +28,10 @@ _ACCESS_WORDS = {
 }
 
 
+_TYPES: dict[str, Any] = {}
+"""Every type a route named, by its repr."""
+
+
 class ErrorBody(msgspec.Struct, frozen=True):
     """What went wrong. ``code`` is stable; ``remedy`` says what to do."""
 
@@ -56,14 +60,14 @@ def described(
     """Keyword arguments for a router's method. ``request`` and ``answer`` are types msgspec knows."""
     content: dict[str, Any] = {}
     if status != 204:
-        content = {"content": {media_type: {"schema": {"x-type": answer} if answer else {}}}}
+        content = {"content": {media_type: {"schema": _schema(answer) if answer else {}}}}
     responses: dict[int | str, dict[str, Any]] = {status: {"description": "Done.", **content}}
     responses.update(_error_responses(access, errors))
     extra: dict[str, Any] = {"x-access": access}
     if request is not None:
         extra["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": {"x-type": request}}},
+            "content": {"application/json": {"schema": _schema(request)}},
         }
     if gzip:
         extra["requestBody"]["description"] = "May be sent with Content-Encoding: gzip."
@@ -74,6 +78,12 @@ def described(
         "dependencies": [Depends(Require(access))],
         "response_model": None,
     }
+
+
+def _schema(form: Any) -> dict[str, Any]:
+    """A stand-in for the type's schema: FastAPI copies it through, ``schema_of`` fills it in."""
+    _TYPES[repr(form)] = form
+    return {"x-type": repr(form)}
 
 
 def _error_responses(
@@ -88,7 +98,7 @@ def _error_responses(
         found[error.http_status] = {"description": "Codes: " + ", ".join(codes) + "."}
     found["5XX"] = {"description": "The hub failed; its log says more."}
     for response in found.values():
-        response["content"] = {"application/json": {"schema": {"x-type": ErrorAnswer}}}
+        response["content"] = {"application/json": {"schema": _schema(ErrorAnswer)}}
     return found
 
 
@@ -106,7 +116,7 @@ def schema_of(app: FastAPI) -> dict[str, Any]:
         document = get_openapi(
             title="StableQueue",
             version=__version__,
-            description="Which models are on which server. Errors: {error: {code, message, remedy, details}}.",
+            description="Which server has which models. Errors: {error: {code, message, remedy, details}}.",
             routes=app.routes,
         )
         _add_security(document)
@@ -126,32 +136,19 @@ def _add_security(document: dict[str, Any]) -> None:
 
 
 def _with_types(document: dict[str, Any]) -> dict[str, Any]:
-    """Every ``{"x-type": type}`` replaced by that type's schema, and the named schemas added."""
-    types: list[Any] = []
-    _collect(document, types)
-    schemas, components = msgspec.json.schema_components(types, ref_template=REF_TEMPLATE)
-    by_id = {id(form): schema for form, schema in zip(types, schemas, strict=True)}
-    filled = _replace(document, by_id)
+    """Every ``{"x-type": name}`` replaced by that type's schema, and the named schemas added."""
+    names = sorted(_TYPES)
+    schemas, components = msgspec.json.schema_components(
+        [_TYPES[name] for name in names], ref_template=REF_TEMPLATE
+    )
+    filled: dict[str, Any] = _replace(document, dict(zip(names, schemas, strict=True)))
     filled["components"].setdefault("schemas", {}).update(components)
     return filled
 
 
-def _collect(node: Any, types: list[Any]) -> None:
+def _replace(node: Any, schemas: dict[str, Any]) -> Any:
     if isinstance(node, dict):
         if "x-type" in node:
-            if not any(node["x-type"] is form for form in types):
-                types.append(node["x-type"])
-            return
-        for value in node.values():
-            _collect(value, types)
-    elif isinstance(node, list):
-        for value in node:
-            _collect(value, types)
-
-
-def _replace(node: Any, schemas: dict[int, Any]) -> Any:
-    if isinstance(node, dict):
-        if "x-type" in node:
-            return schemas[id(node["x-type"])]
+            return schemas[node["x-type"]]
         return {key: _replace(value, schemas) for key, value in node.items()}
     return [_replace(value, schemas) for value in node] if isinstance(node, list) else node

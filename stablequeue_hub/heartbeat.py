@@ -1,4 +1,4 @@
-"""A heartbeat: note that the server lives, say which sync the hub needs and which orders wait. Memory only."""
+"""A heartbeat: note that the server lives, name the sync the hub needs and the orders. Memory only."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ def store_server_key(connection: Connection, server_id: str, secret_hash: str, *
     elif not hmac.compare_digest(row.secret_hash, secret_hash):
         raise ConflictError(
             "Another secret belongs to this server's id.",
-            remedy="Delete `server.json` in its data folder and join again, or forget the server on the hub first.",
+            remedy="Delete `server.json` in its data folder and join again, or forget the server first.",
         )
     elif row.revoked_ms is not None:
         raise ForbiddenError(

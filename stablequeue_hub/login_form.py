@@ -9,4 +9,4 @@ from stablequeue_client.ui import values, views
 def login_form(error: StableQueueError | None = None) -> str:
     """The whole page; ``error``: why the last try failed."""
     problem = values.Problem(error.message, error.remedy) if error else None
-    return str(views.login(values.LoginForm(problem)))
+    return str(views.login_page(values.LoginForm(problem)))

@@ -116,7 +116,7 @@ class MovableListener:
         return self._host
 
     async def listen_on(self, host: str) -> None:
-        """Two sockets cannot listen on one address and on every address at once, so the old one goes first."""
+        """One address and every address cannot be listened on at once, so the old socket goes first."""
         assert self.server is not None
         for listening in self.server.servers:
             listening.close()
@@ -136,7 +136,7 @@ class MovableListener:
         config = server.config
 
         def protocol() -> asyncio.Protocol:
-            return config.http_protocol_class(  # type: ignore[call-arg, return-value]
+            return config.http_protocol_class(  # type: ignore[call-arg]
                 config=config, server_state=server.server_state, app_state=server.lifespan.state
             )
 
@@ -154,11 +154,11 @@ class MovableListener:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises PortTakenError, and UsageError for an address that is not this computer's."""
+    """A listening socket. Raises PortTakenError, and UsageError for an address not of this computer."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if os.name == "nt":  # there SO_REUSEADDR would let two programs share the port
+        if sys.platform == "win32":  # there SO_REUSEADDR would let two programs share the port
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         else:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -171,7 +171,7 @@ def bind(host: str, port: int) -> socket.socket:
             raise PortTakenError(f"Port {port} on {host} is used by another program.") from None
         raise UsageError(
             f"The hub cannot listen on {host}, port {port}: {exc.strerror or exc}.",
-            remedy="Give an address of this computer with --host, and a port that this user may use with --port.",
+            remedy="Give an address of this computer (--host) and a port that this user may use (--port).",
         ) from None
     return listening
 
@@ -183,7 +183,7 @@ def local_url(host: str, port: int) -> str:
 
 
 def ensure_admin_key(store: Store, data_dir: Path) -> None:
-    """``admin.key`` holds a valid admin key: made at the first start, and again when it was lost or revoked."""
+    """``admin.key`` holds a valid admin key: made at the first start, and when it was lost or revoked."""
     path = data_dir / ADMIN_KEY_NAME
     try:
         credentials = parse_key(path.read_text(encoding="ascii", errors="replace").strip())

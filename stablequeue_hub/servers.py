@@ -1,4 +1,4 @@
-"""Servers: join, list, rename (``sync.forget_server`` removes one). An alias is unique, compared casefolded and in NFC."""
+"""Servers: join, list, rename, forget. An alias is unique, compared casefolded and in NFC."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RootInfo:
 @dataclass(frozen=True)
 class ServerInfo:
     """One server. ``alias``, ``apiUrl`` and ``auth`` are what the old StableQueue answered (the hub calls no
-    server, so the latter are null). ``files`` counts its files by state. ``frozen``: why its syncs are refused.
+    server, so the latter are null). ``files``: how many in which state. ``frozen``: why it may not sync.
     """
 
     server_id: str
@@ -230,6 +230,13 @@ def rename_server(connection: Connection, server_id: str, alias: str, *, actor: 
     )
     details = {"alias": alias, "before": before}
     events.append(connection, "server_renamed", actor, now_ms=now_ms, server_id=server_id, details=details)
+
+
+def forget_server(connection: Connection, server_id: str, *, actor: str, now_ms: int) -> None:
+    """Remove a server, what is known of its files, and its key; models stay. Raises NotFoundError."""
+    details = {"alias": _alias_of(connection, server_id)}
+    connection.execute(servers.delete().where(servers.c.server_id == server_id))  # the rest cascades
+    events.append(connection, "server_forgotten", actor, now_ms=now_ms, server_id=server_id, details=details)
 
 
 def _alias_of(connection: Connection, server_id: str) -> str:

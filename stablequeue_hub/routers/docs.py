@@ -1,4 +1,4 @@
-"""The API's description: ``/openapi.json``, and ``/docs`` as a plain page (no script, nothing from elsewhere)."""
+"""The API's description: ``/openapi.json``, and ``/docs`` as a plain page without any script."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def _page(document: dict[str, Any]) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>StableQueue API</title>'
         '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/static/style.css">'
-        f'</head><body><main class="sq-docs"><h1>StableQueue API</h1><p>{escape(document["info"]["description"])} '
+        '</head><body><main class="sq-docs"><h1>StableQueue API</h1>'
+        f"<p>{escape(document['info']['description'])} "
         'For programs: <a href="/openapi.json">openapi.json</a>.</p>'
         f"{operations}<h2>Types</h2>{schemas}</main></body></html>"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 from fastapi import APIRouter
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,7 +14,6 @@ from stablequeue_client.errors import (
     NotFoundError,
 )
 from stablequeue_client.protocol import JoinAnswer, JoinRequest, Order
-from stablequeue_hub import sync
 from stablequeue_hub.access import principal_of
 from stablequeue_hub.answers import json_answer
 from stablequeue_hub.bodies import read_json
@@ -23,7 +21,14 @@ from stablequeue_hub.documentation import described
 from stablequeue_hub.hub import Hub, hub_of
 from stablequeue_hub.orders import OrderRequest, add_order
 from stablequeue_hub.presence import ServerPresence
-from stablequeue_hub.servers import ServerInfo, find_server, join_server, list_servers, rename_server
+from stablequeue_hub.servers import (
+    ServerInfo,
+    find_server,
+    forget_server,
+    join_server,
+    list_servers,
+    rename_server,
+)
 
 router = APIRouter(prefix="/api/v1/servers", tags=["servers"])
 
@@ -88,9 +93,8 @@ async def rename(request: Request, server_id: str) -> Response:
 async def forget(request: Request, server_id: str) -> Response:
     """Remove a server, what is known of its files, and its key. Its models stay."""
     hub, actor = hub_of(request), principal_of(request).actor
-    await run_in_threadpool(
-        lambda: sync.forget_server(hub.store, server_id, actor=actor, now_ms=hub.clock.now_ms())
-    )
+    now_ms = hub.clock.now_ms()
+    await hub.writing(lambda connection: forget_server(connection, server_id, actor=actor, now_ms=now_ms))
     hub.presence.forget(server_id)
     hub.keys.drop(server_id)
     return Response(status_code=204)

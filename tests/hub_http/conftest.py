@@ -1,0 +1,208 @@
+"""A hub without a network: the real application over a real store, asked through its ASGI interface."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from stablequeue_client.protocol import (
+    FileEntry,
+    RootEntry,
+    WireDigests,
+    digest_hex,
+    digest_sum,
+    entry_dict,
+    row_digest,
+)
+from stablequeue_hub.app import create_app
+from stablequeue_hub.db.engine import Store, open_store
+from stablequeue_hub.db.migrate import migrate
+from stablequeue_hub.hub import Hub
+from stablequeue_hub.keys import create_key
+from stablequeue_hub.settings import HubSettings
+
+BASE = "http://127.0.0.1:8383"
+
+
+class FakeClock:
+    """Time that a test moves."""
+
+    def __init__(self) -> None:
+        self.ms = 1_800_000_000_000
+        self.seconds = 1000.0
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def advance(self, seconds: float) -> None:
+        self.ms += int(seconds * 1000)
+        self.seconds += seconds
+
+
+@dataclass
+class Server:
+    """A server as its agent would keep it."""
+
+    server_id: str
+    secret: str
+    alias: str
+
+    @property
+    def key(self) -> str:
+        return f"sq_{self.server_id}_{self.secret}"
+
+
+class HubUnderTest:
+    """Asks the application; ``request`` runs one request to its end."""
+
+    def __init__(self, app: FastAPI, clock: FakeClock) -> None:
+        self.app = app
+        self.clock = clock
+        self.hub: Hub = app.state.hub
+        self.loop = asyncio.new_event_loop()
+        self.admin = self.make_key("admin")
+
+    def make_key(self, scope: str, **options: Any) -> str:
+        with self.hub.store.write() as connection:
+            return create_key(connection, scope, actor="hub", now_ms=self.clock.now_ms(), **options).key
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        key: str | None = None,
+        client: tuple[str, int] = ("127.0.0.1", 5000),
+        **options: Any,
+    ) -> httpx.Response:
+        headers = dict(options.pop("headers", {}))
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key}"
+
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app, client=client)
+            async with httpx.AsyncClient(transport=transport, base_url=BASE) as asking:
+                return await asking.request(method, path, headers=headers, **options)
+
+        return self.loop.run_until_complete(ask())
+
+    def run(self, awaitable: Any) -> Any:
+        return self.loop.run_until_complete(awaitable)
+
+    def join(self, alias: str, *, key: str | None = None) -> Server:
+        server = Server(secrets.token_hex(16), secrets.token_hex(32), alias)
+        self.joined(server, key=key).raise_for_status()
+        return server
+
+    def joined(self, server: Server, *, key: str | None = None) -> httpx.Response:
+        body = {"server_id": server.server_id, "secret": server.secret, "alias": server.alias}
+        return self.request("POST", "/api/v1/servers/join", key=key or self.admin, json=body)
+
+    def beat(self, server: Server, boot: str, counter: int, **fields: Any) -> httpx.Response:
+        body = {
+            "boot_id": boot,
+            "boot_counter": counter,
+            "index_id": "index",
+            "sequence": 0,
+            "digest": "0" * 64,
+            **fields,
+        }
+        return self.request("POST", f"/api/v1/servers/{server.server_id}/heartbeat", key=server.key, json=body)
+
+    def sync(self, server: Server, body: dict[str, Any] | bytes, **options: Any) -> httpx.Response:
+        raw = body if isinstance(body, bytes) else gzip.compress(_json(body))
+        headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        return self.request(
+            "POST",
+            f"/api/v1/servers/{server.server_id}/models/sync",
+            key=server.key,
+            content=raw,
+            headers=headers,
+            **options,
+        )
+
+
+def _json(value: Any) -> bytes:
+    import msgspec
+
+    return msgspec.json.encode(value)
+
+
+def full_sync(names: list[str], *, index_id: str = "index", sequence: int = 1, salt: str = "") -> dict[str, Any]:
+    """A full inventory of LoRAs called so in one folder; contents differ by name and ``salt``."""
+    root = entry_dict(RootEntry("aaaaaaaa", "lora", "healthy"))
+    entries = [
+        entry_dict(
+            FileEntry(
+                "aaaaaaaa",
+                f"{name}.safetensors",
+                "lora",
+                1000,
+                "ready",
+                WireDigests(sha256=hashlib.sha256((salt + name).encode()).hexdigest()),
+            )
+        )
+        for name in names
+    ]
+    digest = digest_hex(digest_sum(row_digest(entry) for entry in [root, *entries]))
+    return {
+        "protocol": 1,
+        "index_id": index_id,
+        "mode": "full",
+        "base_sequence": 0,
+        "sequence": sequence,
+        "digest": digest,
+        "roots": [root],
+        "upserts": entries,
+        "removals": [],
+    }
+
+
+def databases() -> list[str]:
+    """SQLite always, PostgreSQL where CI has one."""
+    return ["sqlite", *(["postgresql"] if os.environ.get("STABLEQUEUE_TEST_POSTGRESQL") else [])]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(None, tmp_path / "hub")
+    migrate(opened)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> HubSettings:
+    return HubSettings(data_dir=tmp_path / "hub")
+
+
+@pytest.fixture
+def hub(settings: HubSettings, store: Store, clock: FakeClock) -> Iterator[HubUnderTest]:
+    under_test = HubUnderTest(create_app(settings, store, clock=clock), clock)
+    yield under_test
+    under_test.hub.lanes.close()
+    under_test.loop.close()
+
+
+@pytest.fixture
+def inventory() -> Callable[..., dict[str, Any]]:
+    return full_sync
