@@ -10,13 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
+import sqlalchemy as sa
 from sqlalchemy import Connection
+
+from stablequeue_client.errors import TooLargeError
+from stablequeue_client.protocol import AVAILABILITY_MAX_HASHES
+from stablequeue_hub.availability_rows import MAY_BECOME_READY
+from stablequeue_hub.db.bulk import slices
+from stablequeue_hub.db.prepared import Prepared, in_list
+from stablequeue_hub.db.tables import model_server_availability, server_files, server_roots
+from stablequeue_hub.identity import MODEL_EXTENSIONS, NameQuery, parse_query
+from stablequeue_hub.model_lookup import find_models
+from stablequeue_hub.server_view import KnownServer, known_servers
 
 if TYPE_CHECKING:
     from stablequeue_hub.presence import Live
+
+
+_SOURCES = {"available": "computed", "unhashed": "claim", "unavailable": "history"}
 
 
 class FileOnServer(msgspec.Struct, frozen=True):
@@ -36,7 +50,7 @@ class FileOnServer(msgspec.Struct, frozen=True):
 class ServerAvailability(msgspec.Struct, frozen=True):
     """One server's answer. ``last_seen`` is UTC (``YYYY-MM-DD HH:MM:SS``), when the hub last knew the model
     there; ``age_s`` the seconds since then; both None when ``unknown``. ``source``: ``computed`` (hashed
-    there), ``claim`` (somebody says so), ``history`` (was there), ``none``.
+    there), ``claim`` (somebody says so), ``name`` (a file of that name), ``history`` (was there), ``none``.
     """
 
     server_id: str
@@ -72,16 +86,173 @@ class AvailabilityAnswer(msgspec.Struct, frozen=True):
     success: bool = True
 
 
+_SUMMARY = Prepared(
+    sa.select(
+        model_server_availability.c.model_id,
+        model_server_availability.c.server_id,
+        model_server_availability.c.availability,
+        model_server_availability.c.last_seen,
+    ).where(in_list(model_server_availability.c.model_id, "ids"))
+)
+
+
+def _files_by(column: sa.Column[Any]) -> sa.Select[Any]:
+    root = sa.and_(
+        server_roots.c.server_id == server_files.c.server_id,
+        server_roots.c.root_id == server_files.c.root_id,
+        server_roots.c.rejected.is_(None),
+    )
+    return (
+        sa.select(
+            column,
+            server_files.c.server_id,
+            server_files.c.root_id,
+            server_roots.c.label,
+            server_files.c.path,
+            server_files.c.name,
+            server_files.c.kind,
+            server_files.c.size,
+            server_files.c.state,
+            sa.func.coalesce(server_roots.c.health, "unreachable"),
+        )
+        .select_from(sa.outerjoin(server_files, server_roots, root))
+        .where(in_list(column, "ids"))
+    )
+
+
+_FILES = Prepared(_files_by(server_files.c.model_id).union_all(_files_by(server_files.c.claimed_model_id)))
+_NAMED = Prepared(
+    _files_by(server_files.c.name_key).where(
+        server_files.c.model_id.is_(None),
+        server_files.c.rejected.is_(None),
+        in_list(server_files.c.state, "states"),
+    )
+)
+
+_FilesOf: TypeAlias = dict[tuple[Any, str], list[FileOnServer]]
+"""(model id, server_id) -> files."""
+
+
 def availability_of(connection: Connection, text: str, live: Live, *, now_ms: int) -> AvailabilityAnswer:
     """Where the model that ``text`` (row id, hash, name or path) means is. Nothing found: no matches."""
-    raise NotImplementedError
+    return availability_of_many(connection, (text,), live, now_ms=now_ms)[0]
 
 
 def availability_of_many(
     connection: Connection, texts: Sequence[str], live: Live, *, now_ms: int
 ) -> list[AvailabilityAnswer]:
     """As ``availability_of`` for up to 1,000 texts, in their order. Raises TooLargeError above."""
-    raise NotImplementedError
+    if len(texts) > AVAILABILITY_MAX_HASHES:
+        raise TooLargeError(f"One request asks for at most {AVAILABILITY_MAX_HASHES:,} models.")
+    found = find_models(connection, texts)
+    models_found = {model.id: model for models in found.values() for model in models}
+    servers = servers_of(connection, list(models_found), live, now_ms=now_ms)
+    matches = {model.id: ModelMatch(*model, servers=servers[model.id]) for model in models_found.values()}
+    answers = []
+    for text in texts:
+        its = [matches[model.id] for model in found[text]]
+        answers.append(_answer(text, its or _unhashed_of_name(connection, text, live, now_ms)))
+    return answers
+
+
+def servers_of(
+    connection: Connection, model_ids: Sequence[int], live: Live, *, now_ms: int
+) -> dict[int, tuple[ServerAvailability, ...]]:
+    """Per model every server that has or had it, and those that never told what they have."""
+    files: _FilesOf = {}
+    summary: dict[int, dict[str, tuple[str, int]]] = {model_id: {} for model_id in model_ids}
+    for part in slices(model_ids):
+        for model_id, server_id, availability, last_seen in _SUMMARY.all(connection, {"ids": part}):
+            summary[model_id][server_id] = (availability, last_seen)
+        for model_id, server_id, *columns in _FILES.all(connection, {"ids": part}):
+            files.setdefault((model_id, server_id), []).append(FileOnServer(*columns))
+    some = {server_id for there in summary.values() for server_id in there}
+    known = known_servers(connection, live, some)
+    silent = [server for server in known.values() if not server.has_inventory]
+    order = {server_id: place for place, server_id in enumerate(known)}
+    return {
+        model_id: tuple(
+            [
+                _known_there(known[server_id], stored, files.get((model_id, server_id), []), now_ms)
+                for server_id, stored in sorted(there.items(), key=lambda pair: order[pair[0]])
+            ]
+            + [_unknown_there(server) for server in silent if server.server_id not in there]
+        )
+        for model_id, there in summary.items()
+    }
+
+
+def _known_there(
+    server: KnownServer, stored: tuple[str, int], files: list[FileOnServer], now_ms: int
+) -> ServerAvailability:
+    availability, last_seen = stored
+    if availability != "unavailable":
+        last_seen = max(last_seen, server.heard_ms or 0)
+    return ServerAvailability(
+        server.server_id,
+        server.alias,
+        word_for(availability, server.reachable, [file for file in files if _counts(availability, file)]),
+        utc_text(last_seen),
+        max(0, now_ms - last_seen) // 1000,
+        _SOURCES[availability],
+        tuple(files),
+    )
+
+
+def _counts(availability: str, file: FileOnServer) -> bool:
+    return (file.state == "ready") == (availability == "available")
+
+
+def word_for(availability: str, reachable: bool, files: Sequence[FileOnServer]) -> str:
+    """The stored word, or ``unreachable``: nobody answers there, or no folder of ``files`` is connected."""
+    if availability == "unavailable":
+        return availability
+    if not reachable or (files and all(file.root_health != "healthy" for file in files)):
+        return "unreachable"
+    return availability
+
+
+def _unknown_there(server: KnownServer) -> ServerAvailability:
+    return ServerAvailability(server.server_id, server.alias, "unknown", None, None, "none")
+
+
+def _unhashed_of_name(connection: Connection, text: str, live: Live, now_ms: int) -> list[ModelMatch]:
+    """Files of this name that are no known model yet, grouped by kind and name."""
+    query = parse_query(text)
+    if not isinstance(query, NameQuery) or not query.key:
+        return []
+    keys = [query.key, *(query.key + extension for extension in MODEL_EXTENSIONS)]
+    groups: dict[tuple[str, str], dict[str, list[FileOnServer]]] = {}
+    for _key, server_id, *columns in _NAMED.all(connection, {"ids": keys, "states": list(MAY_BECOME_READY)}):
+        file = FileOnServer(*columns)
+        groups.setdefault((file.kind, file.name), {}).setdefault(server_id, []).append(file)
+    known = known_servers(connection, live, {server_id for there in groups.values() for server_id in there})
+    return [
+        ModelMatch(None, name, kind, None, None, None, None, servers=_named_there(there, known, now_ms))
+        for (kind, name), there in sorted(groups.items())
+    ]
+
+
+def _named_there(
+    there: dict[str, list[FileOnServer]], known: dict[str, KnownServer], now_ms: int
+) -> tuple[ServerAvailability, ...]:
+    entries = []
+    for server_id, files in there.items():
+        server = known[server_id]
+        last_seen = server.heard_ms or now_ms
+        word = word_for("unhashed", server.reachable, files)
+        age_s = max(0, now_ms - last_seen) // 1000
+        entries.append(
+            ServerAvailability(
+                server_id, server.alias, word, utc_text(last_seen), age_s, "name", tuple(files)
+            )
+        )
+    return tuple(sorted(entries, key=lambda entry: entry.alias))
+
+
+def _answer(text: str, matches: list[ModelMatch]) -> AvailabilityAnswer:
+    servers = matches[0].servers if len(matches) == 1 else ()
+    return AvailabilityAnswer(text, tuple(matches), len(matches) > 1, servers)
 
 
 def utc_text(milliseconds: int) -> str:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_hub.db.bulk import insert_rows, slices
+from stablequeue_hub.db.prepared import Prepared, in_list
 from stablequeue_hub.db.tables import events, model_server_availability, server_files, servers
 from stablequeue_hub.events import AVAILABILITY_CHANGED
 
@@ -23,30 +24,33 @@ MAY_BECOME_READY = ("unhashed", "busy", "unstable")
 """States in which a claim or an earlier digest makes a file count as ``unhashed``."""
 
 _COLUMNS = ("model_id", "server_id", "availability", "last_seen", "since_ms", "files")
-_IDS = sa.bindparam("ids", expanding=True)
 _SERVER = sa.bindparam("server_id")
 
-_READY = (
+_READY = Prepared(
     sa.select(server_files.c.model_id, sa.func.count())
-    .where(server_files.c.server_id == _SERVER, server_files.c.model_id.in_(_IDS))
+    .where(server_files.c.server_id == _SERVER, in_list(server_files.c.model_id, "ids"))
     .group_by(server_files.c.model_id)
 )
-_PROBABLE = (
+_PROBABLE = Prepared(
     sa.select(server_files.c.claimed_model_id, sa.func.count())
     .where(
         server_files.c.server_id == _SERVER,
-        server_files.c.claimed_model_id.in_(_IDS),
-        server_files.c.state.in_(MAY_BECOME_READY),
+        in_list(server_files.c.claimed_model_id, "ids"),
+        in_list(server_files.c.state, "states"),
     )
     .group_by(server_files.c.claimed_model_id)
 )
-_STORED = sa.select(
-    model_server_availability.c.model_id,
-    model_server_availability.c.availability,
-    model_server_availability.c.files,
-    model_server_availability.c.last_seen,
-    model_server_availability.c.since_ms,
-).where(model_server_availability.c.server_id == _SERVER, model_server_availability.c.model_id.in_(_IDS))
+_STORED = Prepared(
+    sa.select(
+        model_server_availability.c.model_id,
+        model_server_availability.c.availability,
+        model_server_availability.c.files,
+        model_server_availability.c.last_seen,
+        model_server_availability.c.since_ms,
+    ).where(
+        model_server_availability.c.server_id == _SERVER, in_list(model_server_availability.c.model_id, "ids")
+    )
+)
 _LAST_HEARD = sa.select(servers.c.last_contact_ms, servers.c.last_sync_ms).where(
     servers.c.server_id == _SERVER
 )
@@ -68,9 +72,9 @@ def _refresh_slice(
     connection: Connection, server_id: str, model_ids: list[int], last_heard: int, actor: str, now_ms: int
 ) -> None:
     values = {"server_id": server_id, "ids": model_ids}
-    ready = _pairs(connection.execute(_READY, values))
-    probable = _pairs(connection.execute(_PROBABLE, values))
-    stored = {row[0]: row[1:] for row in connection.execute(_STORED, values)}
+    ready = _pairs(_READY.all(connection, values))
+    probable = _pairs(_PROBABLE.all(connection, {**values, "states": list(MAY_BECOME_READY)}))
+    stored = {row[0]: row[1:] for row in _STORED.all(connection, values)}
     rows: list[tuple[Any, ...]] = []
     changes: list[tuple[int, str | None, str]] = []
     for model_id in model_ids:
@@ -88,7 +92,7 @@ def _refresh_slice(
 
 
 def _pairs(rows: Iterable[Any]) -> dict[int, int]:
-    return {model_id: count for model_id, count in rows}
+    return dict(tuple(row) for row in rows)
 
 
 def _summary(ready: int, probable: int) -> tuple[str, int]:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from stablequeue_hub.availability_rows import Affected
 from stablequeue_hub.db.bulk import change_rows, slices
+from stablequeue_hub.db.prepared import Prepared, in_list
 from stablequeue_hub.db.tables import models, server_files
 
 _COLUMNS = {
@@ -23,30 +24,32 @@ _COLUMNS = {
     "autov1": models.c.hash_autov1,
 }
 _MODELS_OF = {
-    digest: sa.select(column, models.c.id).where(
-        column.in_(sa.bindparam("values", expanding=True)), models.c.hash_sha256.is_not(None)
+    digest: Prepared(
+        sa.select(column, models.c.id).where(in_list(column, "values"), models.c.hash_sha256.is_not(None))
     )
     for digest, column in _COLUMNS.items()
 }
-_CLAIMS_OF_MODELS = (
+_CLAIMS_OF_MODELS = Prepared(
     sa.select(server_files.c.claim)
     .distinct()
     .select_from(
         sa.join(
             models,
             server_files,
-            server_files.c.claim.in_([sa.literal(f"{name}:") + col for name, col in _COLUMNS.items()]),
+            sa.or_(*(server_files.c.claim == sa.literal(f"{name}:") + col for name, col in _COLUMNS.items())),
         )
     )
-    .where(models.c.id.in_(sa.bindparam("ids", expanding=True)), server_files.c.claim.is_not(None))
+    .where(in_list(models.c.id, "ids"), server_files.c.claim.is_not(None))
 )
-_ROWS_WITH_CLAIM = sa.select(
-    server_files.c.server_id,
-    server_files.c.root_id,
-    server_files.c.path,
-    server_files.c.claim,
-    server_files.c.claimed_model_id,
-).where(server_files.c.claim.in_(sa.bindparam("claims", expanding=True)))
+_ROWS_WITH_CLAIM = Prepared(
+    sa.select(
+        server_files.c.server_id,
+        server_files.c.root_id,
+        server_files.c.path,
+        server_files.c.claim,
+        server_files.c.claimed_model_id,
+    ).where(in_list(server_files.c.claim, "claims"))
+)
 _ANY_CLAIM = sa.select(sa.literal(1)).where(server_files.c.claim.is_not(None)).limit(1)
 
 
@@ -59,7 +62,7 @@ def resolve_claims(connection: Connection, claims: Collection[str]) -> dict[str,
     found: dict[str, set[int]] = {}
     for digest, values in by_digest.items():
         for part in slices(values):
-            for value, model_id in connection.execute(_MODELS_OF[digest], {"values": part}):
+            for value, model_id in _MODELS_OF[digest].all(connection, {"values": part}):
                 found.setdefault(f"{digest}:{value}", set()).add(model_id)
     return {claim: ids.pop() for claim, ids in found.items() if len(ids) == 1}
 
@@ -71,13 +74,11 @@ def connect_claims(connection: Connection, model_ids: Sequence[int], affected: A
         return
     claims: set[str] = set()
     for part in slices(sorted(model_ids)):
-        claims.update(connection.scalars(_CLAIMS_OF_MODELS, {"ids": part}))
+        claims.update(row[0] for row in _CLAIMS_OF_MODELS.all(connection, {"ids": part}))
     targets = resolve_claims(connection, claims)
     changed = []
     for part_of_claims in slices(sorted(claims)):
-        for server_id, root, path, claim, old in connection.execute(
-            _ROWS_WITH_CLAIM, {"claims": part_of_claims}
-        ):
+        for server_id, root, path, claim, old in _ROWS_WITH_CLAIM.all(connection, {"claims": part_of_claims}):
             new = targets.get(claim)
             if new != old:
                 changed.append((new, server_id, root, path))

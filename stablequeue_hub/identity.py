@@ -17,7 +17,7 @@ KEY_MAX = 500
 """Characters. PostgreSQL refuses index entries above 2,704 bytes, and a character may take four."""
 
 _ROW_ID = re.compile(r"[0-9]{1,7}")
-_EXTENSION = re.compile(r"\.(safetensors|sft|ckpt|pt|pth|bin|gguf)\Z")
+MODEL_EXTENSIONS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ def search_key(text: str) -> str:
 
 def stem_key(path: str) -> str:
     """The key of a path's last part without a model file's extension: what a person calls the model."""
-    return _EXTENSION.sub("", _folded(path.rsplit("/", 1)[-1]))[:KEY_MAX]
+    name = _folded(path.rsplit("/", 1)[-1])
+    stem, dot, extension = name.rpartition(".")
+    return (stem if stem and dot + extension in MODEL_EXTENSIONS else name)[:KEY_MAX]
 
 
 def _folded(text: str) -> str:

@@ -18,6 +18,7 @@ from stablequeue_hub import model_rows
 from stablequeue_hub.availability_rows import Affected, refresh_availability
 from stablequeue_hub.claim_rows import connect_claims, resolve_claims
 from stablequeue_hub.db.bulk import change_rows, insert_rows, slices
+from stablequeue_hub.db.prepared import Prepared, in_list
 from stablequeue_hub.db.tables import server_files, server_roots
 from stablequeue_hub.sync_decoding import FileRow, RootRow, strongest_claim
 
@@ -97,9 +98,11 @@ _FILE_STATE = sa.select(
     server_files.c.model_id,
     server_files.c.claimed_model_id,
 ).where(server_files.c.server_id == sa.bindparam("server_id"))
-_SOME_FILES = _FILE_STATE.where(
-    server_files.c.root_id == sa.bindparam("root_id"),
-    server_files.c.path.in_(sa.bindparam("paths", expanding=True)),
+_ALL_FILES = Prepared(_FILE_STATE)
+_SOME_FILES = Prepared(
+    _FILE_STATE.where(
+        server_files.c.root_id == sa.bindparam("root_id"), in_list(server_files.c.path, "paths")
+    )
 )
 
 
@@ -116,7 +119,7 @@ def load_files(
 ) -> dict[FileKey, OldFile]:
     """The server's files by key: all of them, or those of ``keys`` that there are."""
     if keys is None:
-        return _old_files(connection.execute(_FILE_STATE, {"server_id": server_id}))
+        return _old_files(_ALL_FILES.all(connection, {"server_id": server_id}))
     found: dict[FileKey, OldFile] = {}
     by_root: dict[str, list[str]] = {}
     for root, path in keys:
@@ -124,7 +127,7 @@ def load_files(
     for root, paths in by_root.items():
         for part in slices(paths):
             values = {"server_id": server_id, "root_id": root, "paths": part}
-            found.update(_old_files(connection.execute(_SOME_FILES, values)))
+            found.update(_old_files(_SOME_FILES.all(connection, values)))
     return found
 
 

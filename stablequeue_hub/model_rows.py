@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_hub.db.bulk import change_rows, insert_rows, slices
+from stablequeue_hub.db.prepared import Prepared, in_list
 from stablequeue_hub.db.tables import model_aliases, models
 from stablequeue_hub.identity import search_key, stem_key
 from stablequeue_hub.sync_decoding import FileRow
@@ -26,15 +27,17 @@ _MODEL_COLUMNS = (
     "created_ms",
     "source",
 )
-_BY_SHA256 = sa.select(
-    models.c.hash_sha256,
-    models.c.id,
-    models.c.type,
-    models.c.hash_blake3,
-    models.c.hash_autov1,
-    models.c.hash_autov3,
-    models.c.size,
-).where(models.c.hash_sha256.in_(sa.bindparam("values", expanding=True)))
+_BY_SHA256 = Prepared(
+    sa.select(
+        models.c.hash_sha256,
+        models.c.id,
+        models.c.type,
+        models.c.hash_blake3,
+        models.c.hash_autov1,
+        models.c.hash_autov3,
+        models.c.size,
+    ).where(in_list(models.c.hash_sha256, "values"))
+)
 
 
 @dataclass
@@ -69,7 +72,7 @@ def ensure_models(connection: Connection, files: Iterable[FileRow], *, now_ms: i
 def _look_up(connection: Connection, wanted: dict[str, FileRow], contents: Contents) -> None:
     lacking = []
     for part in slices(sorted(wanted)):
-        for sha256, model_id, kind, *known in connection.execute(_BY_SHA256, {"values": part}):
+        for sha256, model_id, kind, *known in _BY_SHA256.all(connection, {"values": part}):
             contents.ids[sha256], contents.kinds[model_id] = model_id, kind
             file = wanted[sha256]
             told = (file.blake3, file.autov1, file.autov3, file.size)

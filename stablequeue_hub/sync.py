@@ -130,7 +130,7 @@ def _apply(
     plan = _planned(connection, server_id, known, request)
     if plan.digest != request.digest:
         error = DigestMismatchError if request.mode == "full" else SyncOutOfStepError
-        raise error(details=known.details())
+        raise error(details={**known.details(), "computed": plan.digest})
     inventory_rows.write_roots(connection, server_id, plan.roots, now_ms=now_ms)
     inventory_rows.write_files(connection, server_id, plan.files, now_ms=now_ms)
     if known.index_id not in (None, request.index_id):

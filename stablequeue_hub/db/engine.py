@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from stablequeue_client.errors import (
@@ -90,9 +90,12 @@ class Store:
             engine = self._after_fork(engine)
         try:
             with engine.connect() as connection:
+                connection.begin()
                 yield connection
         except (OperationalError, InterfaceError) as error:
-            raise self._explained(error) from error
+            raise self._explained(str(error.orig)) from error
+        except self._driver_errors as error:
+            raise self._explained(str(error)) from error
         except PoolTimeoutError as error:
             raise BusyError(f"The hub's database ({self.description}) is busy with other writes.") from error
 
@@ -107,10 +110,11 @@ class Store:
         self._pid = os.getpid()
         make = _sqlite_engine if self.is_sqlite else _postgresql_engine
         self._reader = make(self.url, writer=False)
+        driver = self._reader.dialect.loaded_dbapi
+        self._driver_errors: tuple[type[Exception], ...] = (driver.OperationalError, driver.InterfaceError)
         self._writer = make(self.url, writer=True)
 
-    def _explained(self, error: DBAPIError) -> StableQueueError:
-        text = str(error.orig)
+    def _explained(self, text: str) -> StableQueueError:
         if "locked" in text or "lock timeout" in text:
             return BusyError(f"The hub's database ({self.description}) is held by another process.")
         if "full" in text or "No space" in text:
