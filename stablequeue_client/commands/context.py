@@ -73,7 +73,7 @@ def up_state(data_dir: Path) -> dict[str, object]:
 
 
 def own_hub_url(data_dir: Path) -> str | None:
-    """The address of the hub that runs on this data folder, or None. What a killed one left does not count."""
+    """The address of the hub that runs on this data folder, or None. A killed one does not count."""
     state = _json_object(data_dir / HUB_STATE)
     url, pid = state.get("url"), state.get("pid")
     return url if isinstance(url, str) and isinstance(pid, int) and psutil.pid_exists(pid) else None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
 
 from stablequeue_client.agent.identity import load_identity
 from stablequeue_client.commands.context import Context, hub_address, open_hub
 from stablequeue_client.commands.inventory_report import inventory_report, state_text, summary
 from stablequeue_client.commands.local_orders import agent_runs, opened_index
-from stablequeue_client.commands.terminal import say, say_json, say_table, visible
+from stablequeue_client.commands.terminal import say, say_json, say_table, size_text, visible
 from stablequeue_client.errors import NotFoundError, StableQueueError, UsageError
 from stablequeue_client.hub_api import HubApi, Json
 from stablequeue_client.protocol import Activity
@@ -39,18 +40,22 @@ def _say_where(answer: Json) -> None:
     if answer.get("ambiguous"):
         say(f"{len(matches)} different models fit:")
     for match in matches:
-        say(f"{visible(str(match.get('name')))}  {match.get('hash_autov2') or ''}".rstrip())
-    say_table(
-        ("server", "state", "path"),
-        [
-            (
-                str(row.get("alias")),
-                _AVAILABILITY_WORDS.get(str(row.get("availability")), "?"),
-                str(row.get("path") or ""),
-            )
-            for row in answer.get("servers") or []
-        ],
-    )
+        size = size_text(match["size"]) if isinstance(match.get("size"), int) else ""
+        about = (
+            str(match.get("name")),
+            match.get("hash_autov2") or "not read yet",
+            match.get("base_model"),
+            size,
+        )
+        say("  ".join(visible(str(part)) for part in about if part))
+        say_table(("server", "state", "files"), [_where_row(row) for row in match.get("servers") or []])
+
+
+def _where_row(row: Json) -> tuple[str, str, str]:
+    state = _AVAILABILITY_WORDS.get(str(row.get("availability")), "?")
+    if row.get("last_seen") and row.get("availability") != "available":
+        state += f", last seen {row['last_seen']} UTC"
+    return str(row.get("alias")), state, ", ".join(str(file.get("path")) for file in row.get("files") or [])
 
 
 def run_servers(context: Context) -> int:
@@ -60,18 +65,26 @@ def run_servers(context: Context) -> int:
         say_json(servers)
         return 0
     say_table(
-        ("alias", "state", "last contact", "id"),
+        ("alias", "state", "last contact", "files", "id"),
         [
             (
                 str(row.get("alias")),
                 "there" if row.get("reachable") else "not heard of",
-                str(row.get("last_contact") or "never"),
+                _moment(row.get("last_contact_ms")),
+                str(sum((row.get("files") or {}).values())),
                 str(row.get("server_id")),
             )
             for row in servers
         ],
     )
     return 0
+
+
+def _moment(at_ms: object) -> str:
+    """A time of the hub as people here write it."""
+    if not isinstance(at_ms, int):
+        return "never"
+    return datetime.fromtimestamp(at_ms / 1000, tz=timezone.utc).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def run_rename(context: Context) -> int:
