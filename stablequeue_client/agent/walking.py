@@ -13,8 +13,8 @@ from stablequeue_client.scanning import Root, RootScan, ScanReport, Skipped, sca
 
 logger = logging.getLogger(__name__)
 
-STALL_S = 60.0
-"""No answer to a single call for so long: the folder hangs. An uninterruptible call cannot be ended."""
+STALL_S = 120.0
+"""No directory listed for so long: the folder hangs. A call that cannot be interrupted cannot be ended."""
 _LOOK_S = 0.05
 
 
@@ -25,14 +25,10 @@ class _TimedIO(ScanIO):
         self._inner = inner
         self._clock = clock
         self.answered = clock.monotonic()
+        self.stat_entry = inner.stat_entry  # once per file: no call around it
 
     def scandir(self, path: str) -> list[os.DirEntry[str]]:
         found = self._inner.scandir(path)
-        self.answered = self._clock.monotonic()
-        return found
-
-    def stat_entry(self, entry: os.DirEntry[str], /) -> os.stat_result:
-        found = self._inner.stat_entry(entry)
         self.answered = self._clock.monotonic()
         return found
 
