@@ -221,7 +221,7 @@
     reached() {
       this.failures = 0;
       this.awaySince = null;
-      if (!this.away.hidden) this.away.hidden = true;
+      this.showAway(false);
     }
 
     failed() {
@@ -230,7 +230,14 @@
       if (this.failures < 2) return;
       const text = `Hub not reachable since ${clock.format(this.awaySince)}. What you see is from then; it is tried again by itself.`;
       if (this.away.textContent !== text) this.away.textContent = text;
-      this.away.hidden = false;
+      this.showAway(true);
+    }
+
+    // In the place of the first line, which is no longer true then.
+    showAway(away) {
+      if (this.away.hidden !== away) return;
+      this.away.hidden = !away;
+      this.firstLine.hidden = away;
     }
 
     // --- going somewhere -----------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ STATES: tuple[v.Choice, ...] = (
     v.Choice("one_only", "On one server only"),
     v.Choice("duplicates", "Twice on a server"),
     v.Choice("problem", "With contradictions"),
-    v.Choice("unread", "Files to be read"),
+    v.Choice("unread", "Files being read"),
     v.Choice("troubled", "Files with problems"),
 )
 SEVERAL_ONLY = frozenset({"everywhere", "missing", "one_only"})
@@ -157,6 +157,7 @@ def _environment() -> Environment:
         name=_name,
         file=_file,
         plain=words.visible,
+        short_id=lambda parts: hashlib.sha256(repr(parts).encode()).hexdigest()[:12],
         kind=lambda kind: words.KINDS.get(kind, kind),
     )
     return environment
@@ -177,7 +178,7 @@ def _when(at_ms: int, style: str = "ago") -> Markup:
 
 def _name(text: str) -> Markup:
     """A name from outside, isolated from the direction of the text around it."""
-    return Markup('<bdi class="sq-name">{}</bdi>').format(words.visible(text))
+    return Markup('<bdi dir="ltr" class="sq-name">{}</bdi>').format(words.visible(text))
 
 
 def _file(text: str) -> Markup:
@@ -185,4 +186,6 @@ def _file(text: str) -> Markup:
     stem, ending = words.split_ending(words.visible(text))
     if not ending:
         return _name(text)
-    return Markup('<bdi class="sq-name">{}<wbr><span class="sq-ending">{}</span></bdi>').format(stem, ending)
+    return Markup('<bdi dir="ltr" class="sq-name">{}<wbr><span class="sq-ending">{}</span></bdi>').format(
+        stem, ending
+    )

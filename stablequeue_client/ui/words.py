@@ -21,12 +21,12 @@ class Mark:
 
 MARKS: dict[MarkName, Mark] = {
     "here": Mark("here", "disc", "good", "Read completely, so it is certain which model it is."),
-    "reading": Mark("to be read", "half", "busy", "Not read yet, so nobody knows for sure what it is."),
+    "reading": Mark("being read", "half", "busy", "Not read yet, so nobody knows for sure what it is."),
     "probably": Mark("probably", "half", "busy", "Not read yet; a note beside the file says so."),
     "copying": Mark("being copied", "arrow", "busy", "Still being written. It is read when it is complete."),
     "changing": Mark("changing", "wave", "warn", "It changed each time it was read. It is tried again."),
     "busy": Mark("in use", "lock", "warn", "Another program has it open. It is tried again."),
-    "away": Mark("switched off", "ring", "idle", "Its server is not heard of; this is the last known."),
+    "away": Mark("not connected", "ring", "idle", "Its server is not heard of; this is the last known."),
     "folder": Mark(
         "folder not connected", "folder", "warn", "Its folder is missing or empty. Nothing is forgotten."
     ),
@@ -86,9 +86,12 @@ def duration_text(seconds: int) -> str:
         return "under a minute"
     if minutes < 60:
         return f"{max(1, minutes)} min"
-    hours, rest = divmod(minutes, 60)
+    if minutes < 600:
+        hours, rest = divmod(minutes, 60)
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    hours = round(minutes / 60)
     if hours < 24:
-        return f"{hours} h {rest} min" if rest and hours < 10 else f"{hours} h"
+        return f"{hours} h"
     days = round(hours / 24)
     return "1 day" if days == 1 else f"{days} days"
 
