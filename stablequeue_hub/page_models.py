@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import get_args
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias, get_args
 
+import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.model_files import KINDS
 from stablequeue_client.ui import values as v
 from stablequeue_client.ui.views import FILE_STATES
 from stablequeue_hub import page_words as words
+from stablequeue_hub.db.tables import models
+from stablequeue_hub.identity import search_key
+from stablequeue_hub.model_filters import StateFilter
 from stablequeue_hub.presence import Presence
 from stablequeue_hub.registry import (
-    PAGE_LIMIT_MAX,
     Cell,
     ModelFilter,
     ModelRow,
     ServerColumn,
     SortOrder,
-    StateFilter,
-    UnidentifiedFile,
-    UnidentifiedPage,
     filter_choices,
     list_models,
-    list_unidentified,
 )
+from stablequeue_hub.unidentified import LIMIT_MAX, UnidentifiedFile, UnidentifiedPage, list_unidentified
 
 PAGE_SIZE = 50
 TROUBLED_SHOWN = 10
 UNREAD_SHOWN = 10
 SEARCH_MAX = 200
+
+NameOfKind: TypeAlias = tuple[str, str]
+"""Kind and search key."""
 
 
 def filters_of(query: Mapping[str, str]) -> v.Filters:
@@ -55,7 +58,8 @@ def models_page(connection: Connection, filters: v.Filters, live: Presence, *, n
     """One page of the matrix, and the files beside it that are no models yet."""
     files_only = filters.state in FILE_STATES
     listed = list_models(connection, _wanted(filters), live, now_ms=now_ms)
-    rows = () if files_only else tuple(_model_row(row, listed.servers) for row in listed.models)
+    twice = _names_used_twice(connection, listed.models)
+    rows = () if files_only else tuple(_model_row(row, listed.servers, twice) for row in listed.models)
     troubled, unread, files = _file_lists(connection, filters)
     return v.ModelsPage(
         servers=tuple(map(_column, listed.servers)),
@@ -95,7 +99,7 @@ def _column(server: ServerColumn) -> v.ServerColumn:
     return v.ServerColumn(server.server_id, server.alias, server.reachable, server.last_contact_ms)
 
 
-def _model_row(row: ModelRow, servers: tuple[ServerColumn, ...]) -> v.ModelRow:
+def _model_row(row: ModelRow, servers: tuple[ServerColumn, ...], twice: set[NameOfKind]) -> v.ModelRow:
     cells = {cell.server_id: cell for cell in row.cells}
     return v.ModelRow(
         model_id=row.id,
@@ -105,7 +109,20 @@ def _model_row(row: ModelRow, servers: tuple[ServerColumn, ...]) -> v.ModelRow:
         base_model=row.base_model,
         size=row.size,
         short_hash=row.hash_autov2,
+        on=row.available_on,
+        name_twice=(row.type, search_key(row.name)) in twice,
     )
+
+
+def _names_used_twice(connection: Connection, rows: Sequence[ModelRow]) -> set[NameOfKind]:
+    """Which of these names stand for more than one content."""
+    keys = {search_key(row.name) for row in rows}
+    name = (models.c.type, models.c.search_key)
+    kinds = {row.type for row in rows}
+    query = sa.select(*name).where(models.c.type.in_(kinds), models.c.search_key.in_(keys))
+    return {
+        (kind, key) for kind, key in connection.execute(query.group_by(*name).having(sa.func.count() > 1))
+    }
 
 
 def _cell(cell: Cell | None, server: ServerColumn) -> v.Cell:
@@ -139,7 +156,7 @@ def _file_list(
     shown: int,
 ) -> v.FileList:
     """The files in these states; all that one answer holds when the filter chose them, else the first few."""
-    limit = PAGE_LIMIT_MAX if filters.state == name else shown
+    limit = LIMIT_MAX if filters.state == name else shown
     rows: list[v.FileRow] = []
     for state in states:
         if counts.get(state) and len(rows) < limit:

@@ -16,8 +16,8 @@ from stablequeue_hub import page_words as words
 from stablequeue_hub.db.tables import models, server_files
 from stablequeue_hub.page_models import file_row
 from stablequeue_hub.presence import Presence
-from stablequeue_hub.registry import list_unidentified
 from stablequeue_hub.servers import RootInfo, ServerInfo, list_servers
+from stablequeue_hub.unidentified import list_unidentified
 
 PROBLEMS_SHOWN = 20
 
@@ -74,7 +74,8 @@ def _needs(servers: Sequence[ServerInfo]) -> list[tuple[str, str]]:
 
 
 def _waiting(server: ServerInfo) -> int:
-    return sum(server.files.get(state, 0) for state in words.UNREAD_STATES)
+    """Files to be read; those still being copied or in use wait for somebody else."""
+    return server.files.get("unhashed", 0)
 
 
 def _troubled(server: ServerInfo) -> int:

@@ -25,7 +25,7 @@ _FILE_MARKS: dict[str, MarkName] = {
 }
 _CELL_MARKS: dict[str, MarkName] = {
     "available": "here",
-    "unhashed": "probably",
+    "unhashed": "reading",
     "unavailable": "removed",
     "unreachable": "away",
     "unknown": "unknown",
@@ -50,13 +50,21 @@ _AVAILABILITY_EVENTS = {
     "unhashed": "probably here, not read yet",
     "unavailable": "removed",
 }
+_EVENTS = {
+    "metadata_received": "header received",
+    "model_registered": "registered by hand",
+}
 _ORDERS = {
     "rescan": "Asked to check its folders.",
     "sync": "Asked to report now.",
     "accept_removals": "Asked to take the missing files as removed.",
     "put_back": "Asked to put a file back.",
 }
-_HASHING_ORDERS = {
+_HASHING_EVENTS = {
+    "metadata_received": "header received",
+    "model_registered": "registered by hand",
+}
+_ORDERS = {
     "now": "Asked to read now.",
     "later": "Asked to read later.",
     "pause": "Asked to pause reading.",
@@ -86,7 +94,7 @@ def event_text(action: str, details: dict[str, Any]) -> str:
     """What happened, as half a sentence."""
     if action == "availability_changed":
         return _AVAILABILITY_EVENTS.get(str(details.get("to")), action)
-    return action.replace("_", " ")
+    return _EVENTS.get(action, action.replace("_", " "))
 
 
 def order_text(order: Order) -> str:

@@ -73,7 +73,8 @@ def row(number: int, servers: tuple[v.ServerColumn, ...], name: str | None = Non
             cells[place] = v.Cell("away", NOW_MS - 2 * DAY_MS)
         elif server.connected and cells[place].mark == "away":
             cells[place] = v.Cell("here")
-    return v.ModelRow(number + 1, name, kind, tuple(cells), base_model, size, digest[:10])
+    on = sum(cell.mark in ("here", "away", "folder") for cell in cells)
+    return v.ModelRow(number + 1, name, kind, tuple(cells), base_model, size, digest[:10], on, number == 4)
 
 
 TROUBLED = (

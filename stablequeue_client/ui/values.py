@@ -51,7 +51,8 @@ class ServerColumn:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One line of the matrix: a model, with ``cells`` in the columns' order."""
+    """One line of the matrix: a model, with ``cells`` in the columns' order. ``on``: how many servers have
+    it, whether they are connected now or not. ``name_twice``: another model of its kind has the same name."""
 
     model_id: int
     name: str
@@ -60,6 +61,8 @@ class ModelRow:
     base_model: str | None = None
     size: int | None = None
     short_hash: str | None = None
+    on: int = 0
+    name_twice: bool = False
 
 
 @dataclass(frozen=True)

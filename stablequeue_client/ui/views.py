@@ -25,7 +25,7 @@ STATES: tuple[v.Choice, ...] = (
     v.Choice("one_only", "On one server only"),
     v.Choice("duplicates", "Twice on a server"),
     v.Choice("problem", "With contradictions"),
-    v.Choice("unread", "Files being read"),
+    v.Choice("unread", "Files not read yet"),
     v.Choice("troubled", "Files with problems"),
 )
 SEVERAL_ONLY = frozenset({"everywhere", "missing", "one_only"})

@@ -12,7 +12,6 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter
 from markupsafe import Markup
 from sqlalchemy import Connection
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -26,7 +25,7 @@ from stablequeue_client.errors import (
 )
 from stablequeue_client.ui import values as v
 from stablequeue_client.ui import views
-from stablequeue_hub import page_details, page_keys, page_models, page_servers, sync
+from stablequeue_hub import page_details, page_keys, page_models, page_servers
 from stablequeue_hub.access import authorise, principal_of
 from stablequeue_hub.bodies import read_body
 from stablequeue_hub.documentation import described
@@ -35,7 +34,7 @@ from stablequeue_hub.keys import create_join_code, create_key, revoke_key
 from stablequeue_hub.network import network_info
 from stablequeue_hub.orders import OrderRequest, add_order
 from stablequeue_hub.routers.network import set_reachable
-from stablequeue_hub.servers import rename_server
+from stablequeue_hub.servers import forget_server, rename_server
 
 router = APIRouter(include_in_schema=False)
 FORM_MAX_BYTES = 16 * 1024
@@ -179,7 +178,7 @@ async def forget(request: Request, server_id: str) -> Response:
     """Forget a server and what is known of its files."""
     hub, actor = hub_of(request), principal_of(request).actor
     now_ms = hub.clock.now_ms()
-    await run_in_threadpool(sync.forget_server, hub.store, server_id, actor=actor, now_ms=now_ms)
+    await hub.writing(lambda connection: forget_server(connection, server_id, actor=actor, now_ms=now_ms))
     hub.presence.forget(server_id)
     hub.keys.drop(server_id)
     return _said("Forgotten.")
