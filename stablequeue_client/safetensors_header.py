@@ -32,6 +32,7 @@ _DTYPE_BITS = {
 }  # fmt: skip
 """Bits per element (safetensors ``Dtype``). The size of a tensor of another type is not checked."""
 _DIMENSIONS_MAX = 64
+_OBJECTS_MAX = 200_000
 _METADATA_KEY = "__metadata__"
 
 
@@ -52,7 +53,8 @@ class TruncatedError(HeaderError):
 class Header:
     """A valid header. ``length`` is N; the payload starts at ``8 + length`` (``payload_offset``).
 
-    ``note`` is set when the header is too long for our parser: then tensors and metadata are unknown.
+    ``note`` is set when the header is too long for our parser: then tensors and metadata are unknown,
+    and so is whether the file is whole.
     """
 
     length: int
@@ -96,6 +98,8 @@ def read_header(read_at: Callable[[int, int], bytes], size: int) -> Header:
         raise TruncatedError("It ends inside its header.")
     if not data.startswith(b"{"):
         raise HeaderError("Its header does not start with '{'.")
+    if data.count(b"{") > _OBJECTS_MAX:
+        return Header(length, 0, note="The header has too many entries; its metadata is not read.")
     metadata, tensors = _parse(data)
     payload = _payload_bytes(tensors)
     if 8 + length + payload != size:

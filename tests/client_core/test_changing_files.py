@@ -143,10 +143,10 @@ class Writer:
 
     def __init__(self, folder: Path, number: int) -> None:
         self.random = Random(number)
-        self.paths = [folder / f"{number}-{index}.pt" for index in range(12)]
+        self.paths = [folder / f"{number}-{index}.pt" for index in range(6)]
         self.seen: dict[StatKey, set[str]] = {}
         for path in self.paths:
-            path.write_bytes(self.random.randbytes(300_000))
+            path.write_bytes(self.random.randbytes(BUFFER_BYTES + 50_000))
             self.note(path)
 
     def note(self, path: Path) -> None:
@@ -167,7 +167,7 @@ class Writer:
                 file.write(self.random.randbytes(5_000))
         else:
             other = path.with_suffix(".new")
-            other.write_bytes(self.random.randbytes(300_000))
+            other.write_bytes(self.random.randbytes(BUFFER_BYTES + 50_000))
             self.note(other)
             other.replace(path)
         self.note(path)
@@ -196,7 +196,7 @@ def published_under_writers(folder: Path, io: Callable[[], ScanIO]) -> tuple[int
                 for path in writer.paths:
                     try:
                         result = hash_file(
-                            str(path), io=io(), progress=lambda _: stop.wait(0.0005), now_ns=two_ticks_on
+                            str(path), io=io(), progress=lambda _: stop.wait(0.003), now_ns=two_ticks_on
                         )
                     except FileUnreadableError:
                         continue

@@ -70,7 +70,7 @@ def run_every_point(top: Path, make_io: Callable[[int, int], Any], pace: Pace) -
 def test_no_failing_call_loses_a_file_or_gives_a_wrong_digest(
     library: Path, faulty_io: Any, quick_pace: Pace
 ) -> None:
-    for index in range(12):
+    for index in range(18):
         (library / "people" / f"more {index}.safetensors").write_bytes(
             (library / "a.safetensors").read_bytes()
         )
