@@ -28,7 +28,7 @@ class AgentSettings:
 
     ``hub_url`` None: the hub that ``server.json`` names, or none (scan only). ``join_secret`` is a join
     key or code and is needed once. ``digests_dir`` holds the machine's digest store, by default beside
-    the data of all servers. ``network_rate`` 0 is no limit. ``hashing`` is what holds until an order says otherwise.
+    the data of all servers. ``network_rate`` 0 is no limit. ``hashing`` holds until an order says otherwise.
     """
 
     data_dir: Path

@@ -1,4 +1,4 @@
-"""Time, as something that is passed in: monotonic for intervals, the wall only to see it jump and for stamps."""
+"""Time, as something that is passed in: monotonic for intervals, the wall for stamps and to see it jump."""
 
 from __future__ import annotations
 

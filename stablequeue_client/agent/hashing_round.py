@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from stablequeue_client.agent.clock import Clock
 from stablequeue_client.agent.policy import HashingPolicy
 from stablequeue_client.agent.progress import Progress
+from stablequeue_client.agent.same_file import same_file
 from stablequeue_client.devices import Device, device_of
 from stablequeue_client.digest_store import DigestStore
 from stablequeue_client.hashing import HashResult, usable_cores
 from stablequeue_client.index import Index
 from stablequeue_client.index_rows import Key, PendingFile
-from stablequeue_client.model_files import FileState
+from stablequeue_client.model_files import FileState, StatKey
 from stablequeue_client.pacing import Pace, ReadingStoppedError
 from stablequeue_client.read_io import ScanIO, file_error, stat_key
 from stablequeue_client.reading import FileJob, FileReading, read_model_file
@@ -29,7 +30,8 @@ logger = logging.getLogger(__name__)
 
 RETRY_S: dict[FileState, float] = {"busy": 30.0, "unstable": 60.0, "unreadable": 600.0}
 """Seconds until a file that could not be read is tried again; a corrupt one waits for a change."""
-DATABASE_RETRY_S = 30.0
+HELD_S = 60.0
+"""A file that is not as the index has it waits for a walk, at most so long until it is looked at again."""
 _IDLE_LOOK_S = 1.0
 
 
@@ -43,6 +45,37 @@ class _Lane:
     waiting: list[PendingFile] = field(default_factory=list)
     active: int = 0
     threads: int = 0
+
+
+class _Reading:
+    """Bytes of one file in work. It counts with its size in the end, however often it was read."""
+
+    def __init__(self, size: int, progress: Progress) -> None:
+        self._size = size
+        self._progress = progress
+        self._count = 0
+
+    @property
+    def left(self) -> int:
+        return max(0, self._size - self._count)
+
+    def __call__(self, count: int) -> None:
+        self._count += count
+        self._progress.read(count)
+
+    def settle(self) -> None:
+        """The file has been dealt with."""
+        self(self._size - self._count)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A file in work. ``full``: its digests, else only its header. ``alone``: nothing else is read."""
+
+    item: PendingFile
+    work: _Reading
+    full: bool
+    alone: bool
 
 
 class HashingRound:
@@ -79,6 +112,8 @@ class HashingRound:
         self._lanes: dict[Device, _Lane] = {}
         self._in_work: dict[Key, _Reading] = {}
         self._problems: set[Key] = set()
+        self._held: dict[tuple[Key, StatKey], float] = {}
+        self._headers_seen: set[tuple[Key, StatKey]] = set()
         self._devices: dict[str, Device] = {}
 
     # --- what is to be done ----------------------------------------------------------------------------
@@ -89,13 +124,18 @@ class HashingRound:
         with self._condition:
             for lane in self._lanes.values():
                 lane.waiting = []
-            waiting = [item for item in pending if (item.root_id, item.path) not in self._in_work]
+            waiting = [item for item in pending if self._is_waiting(item)]
             for item in waiting:
                 self._lane_of(item).waiting.append(item)
             files, size = self._left(waiting)
             self._progress.left(files, size)
             self._start_threads()
             self._condition.notify_all()
+
+    def _is_waiting(self, item: PendingFile) -> bool:
+        """Not in work, and not one that was out of place a moment ago."""
+        key = (item.root_id, item.path)
+        return key not in self._in_work and self._held.get((key, item.stat), 0.0) <= self._clock.monotonic()
 
     def _left(self, waiting: list[PendingFile]) -> tuple[int, int]:
         """Files and bytes still to be read, those in work and without those that failed just now."""
@@ -105,9 +145,15 @@ class HashingRound:
 
     def done(self) -> bool:
         """Whether everything that can be read has been read (problems are tried again later)."""
+        with self._condition:
+            waiting = (item for lane in self._lanes.values() for item in lane.waiting)
+            if self._in_work or any((item.root_id, item.path) not in self._problems for item in waiting):
+                return False
         pending = self._index.pending_hashes()
         with self._condition:
-            return not self._in_work and all((item.root_id, item.path) in self._problems for item in pending)
+            return not self._in_work and not any(
+                self._is_waiting(item) and (item.root_id, item.path) not in self._problems for item in pending
+            )
 
     def _lane_of(self, item: PendingFile) -> _Lane:
         device = self._devices.get(item.root_id)
@@ -133,73 +179,99 @@ class HashingRound:
         """Read files of one device until stopped."""
         try:
             while not self._stop.is_set():
-                taken = self._take(lane)
-                if taken is not None:
-                    self._read_taken(lane, *taken)
+                task = self._take(lane)
+                if task is not None:
+                    self._do(lane, task)
         except ReadingStoppedError:
             pass
         except BaseException as error:  # handed to the thread that watches over all
             self._failed(error)
 
-    def _take(self, lane: _Lane) -> tuple[PendingFile, bool] | None:
-        """The next file that may be read now, and whether nothing else is read meanwhile. Waits a while."""
+    def _take(self, lane: _Lane) -> _Task | None:
+        """The next file that may be read now; while none may be, one of which only the header is read.
+
+        Waits a while when there is nothing.
+        """
         with self._condition:
             now = self._clock.now()
-            ready = self._policy.may_read()
-            self._progress.paused(not ready)
-            item = next((item for item in lane.waiting if item.not_before <= now), None) if ready else None
+            full = self._policy.may_read()
+            self._progress.paused(not full)
+            item = next((item for item in lane.waiting if self._is_due(item, now, full)), None)
             if item is None:
                 self._condition.wait(self._patience(lane, now))
                 return None
-            lane.waiting.remove(item)
+            if full:
+                lane.waiting.remove(item)
+            else:
+                self._headers_seen.add(((item.root_id, item.path), item.stat))
             lane.active += 1
-            self._in_work[item.root_id, item.path] = _Reading(item.stat.size, self._progress)
-            return item, lane.streams == 1 or (lane.active == 1 and not lane.waiting)
+            work = self._in_work[item.root_id, item.path] = _Reading(item.stat.size, self._progress)
+            alone = lane.streams == 1 or (lane.active == 1 and not lane.waiting)
+            return _Task(item, work, full, alone)
+
+    def _is_due(self, item: PendingFile, now: float, full: bool) -> bool:
+        key = (item.root_id, item.path)
+        if item.not_before > now or key in self._in_work:
+            return False
+        return full or ((key, item.stat) not in self._headers_seen and not item.recheck)
 
     def _patience(self, lane: _Lane, now: float) -> float:
         soonest = min((item.not_before - now for item in lane.waiting), default=_IDLE_LOOK_S)
         return min(max(soonest, 0.02), _IDLE_LOOK_S)
 
-    def _read_taken(self, lane: _Lane, item: PendingFile, alone: bool) -> None:
+    def _do(self, lane: _Lane, task: _Task) -> None:
+        item = task.item
         try:
-            self._read(lane, item, alone)
-        except ReadingStoppedError:
-            raise
+            if not self._in_place(item):
+                self._rescan(item.root_id)
+            elif task.full:
+                self._record(item, self._read(lane, task))
+                task.work.settle()
+            else:
+                self._look_at_header(item)
         finally:
             with self._condition:
                 lane.active -= 1
                 del self._in_work[item.root_id, item.path]
+        if task.full:
             self._progress.file_done()
         self._changed()
 
-    def _read(self, lane: _Lane, item: PendingFile, alone: bool) -> None:
-        if not self._unchanged(item):
-            self._rescan(item.root_id)
-            return
-        counted = self._in_work[item.root_id, item.path]
-        reading = self._known(item)
-        if reading is None:
-            reading = read_model_file(
-                FileJob(item.native, item.kind, item.stat),
-                pace=lane.pace,
-                progress=counted,
-                stop=self._stop.is_set,
-                parallel=None if alone else False,
-                io=self._io,
-            )
-        counted.settle()
-        self._record(item, reading)
+    def _in_place(self, item: PendingFile) -> bool:
+        """Whether the file is still what the index has. If not, it is left alone until a walk was there.
 
-    def _unchanged(self, item: PendingFile) -> bool:
-        """Whether the file is still what the index has; what cannot be looked at is for the reading to tell."""
+        What cannot be looked at is for the reading to tell.
+        """
         try:
             found = self._io.stat(item.native)
         except FileNotFoundError:
-            return False
+            pass
         except OSError as error:
             logger.debug("%s", file_error(item.native, error))
             return True
-        return stat_key(found, stable_inode=item.stat.inode != 0) == item.stat
+        else:
+            if same_file(stat_key(found, stable_inode=item.stat.inode != 0), item.stat):
+                return True
+        with self._condition:
+            self._held[(item.root_id, item.path), item.stat] = self._clock.monotonic() + HELD_S
+        return False
+
+    def _look_at_header(self, item: PendingFile) -> None:
+        """A broken file is told at once, also while files are not read in full."""
+        reading = read_model_file(FileJob(item.native, item.kind, item.stat), digests=False, io=self._io)
+        if reading.state == "corrupt":
+            self._record(item, reading)
+
+    def _read(self, lane: _Lane, task: _Task) -> FileReading:
+        item = task.item
+        return self._known(item) or read_model_file(
+            FileJob(item.native, item.kind, item.stat),
+            pace=lane.pace,
+            progress=task.work,
+            stop=self._stop.is_set,
+            parallel=None if task.alone else False,
+            io=self._io,
+        )
 
     def _known(self, item: PendingFile) -> FileReading | None:
         """What this machine computed of the file before, with its header and claims read anew."""
@@ -209,7 +281,7 @@ class HashingRound:
         if digests is None or (item.want_payload and digests.payload_sha256 is None):
             return None
         reading = read_model_file(FileJob(item.native, item.kind, item.stat), digests=False, io=self._io)
-        if reading.state != "unhashed" or reading.stat != item.stat:
+        if reading.state != "unhashed" or reading.stat is None or not same_file(reading.stat, item.stat):
             return reading if reading.state == "corrupt" else None
         result = HashResult(digests, item.stat, 0, False)
         return FileReading("ready", None, result, item.stat, reading.header, reading.note, reading.claims)
@@ -229,34 +301,13 @@ class HashingRound:
         else:
             reason = reading.reason or "it cannot be read"
             stored = self._index.record_problem(
-                item, reading.state, reason, retry_s=RETRY_S.get(reading.state, DATABASE_RETRY_S)
+                item, reading.state, reason, retry_s=RETRY_S.get(reading.state, HELD_S)
             )
             self._problems.add(key)
             extra = {"action": "file_problem", "state": reading.state, "root": item.root_id}
             logger.warning("%s", reason, extra=extra)
         if not stored:
             self._rescan(item.root_id)
-
-
-class _Reading:
-    """Bytes of one file in work. It counts with its size in the end, however often it was read."""
-
-    def __init__(self, size: int, progress: Progress) -> None:
-        self._size = size
-        self._progress = progress
-        self._count = 0
-
-    @property
-    def left(self) -> int:
-        return max(0, self._size - self._count)
-
-    def __call__(self, count: int) -> None:
-        self._count += count
-        self._progress.read(count)
-
-    def settle(self) -> None:
-        """The file has been dealt with."""
-        self(self._size - self._count)
 
 
 def _tell_claims(item: PendingFile, reading: FileReading) -> None:

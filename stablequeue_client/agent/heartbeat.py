@@ -30,7 +30,8 @@ class HeartbeatLoop:
     """Runs in a thread of its own until ``stop``.
 
     ``inventory`` gives (index_id, sequence, digest, orders_seen) as of now; ``take_orders`` must have
-    stored them when it returns; ``wanted`` is told which sync the hub needs. Nothing is sent until ``joined``.
+    stored them when it returns; ``wanted`` is told which sync the hub needs. Nothing is sent before
+    ``joined``.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class HeartbeatLoop:
     def run(self) -> None:
         """Beat until stopped."""
         while not self._stop.is_set():
-            wait = self._link.ready_in() if self._joined() else JOIN_LOOK_S
+            wait = self._link.turn_in() if self._joined() else JOIN_LOOK_S
             if wait <= 0:
                 wait = self.beat()
             self._sleep(wait)

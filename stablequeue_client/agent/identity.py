@@ -54,7 +54,7 @@ def load_identity(data_dir: Path) -> Identity | None:
     except (OSError, msgspec.DecodeError) as exc:
         raise DataFolderError(
             f"{path} cannot be read ({type(exc).__name__}).",
-            remedy="Restore it, or delete it and join the hub again; the folders are then read into a new server.",
+            remedy="Restore it, or delete it and join the hub again as a new server.",
         ) from None
 
 

@@ -82,7 +82,7 @@ class Membership:
             )
         raise UsageError(
             f"This server has not joined the hub at {self.identity.hub_url}.",
-            remedy="Give a join key with --join KEY; `stablequeue keys create --scope join` on the hub makes one.",
+            remedy="Give a key with --join KEY; `stablequeue keys create --scope join` on the hub makes one.",
         )
 
     def _join(self) -> None:

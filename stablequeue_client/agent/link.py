@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from stablequeue_client.agent.backoff import Backoff
 from stablequeue_client.agent.clock import Clock
 from stablequeue_client.errors import (
     AuthenticationError,
+    ConflictError,
     ForbiddenError,
     NotFoundError,
     ProtocolMismatchError,
     StableQueueError,
+    UsageError,
 )
 from stablequeue_client.hub_api import RETRY_AFTER
 
@@ -25,7 +28,12 @@ logger = logging.getLogger(__name__)
 REFUSED_RETRY_S = 300.0
 """A hub that refuses our key or our version is asked again this rarely."""
 
-REFUSALS = (AuthenticationError, ForbiddenError, NotFoundError, ProtocolMismatchError)
+PROBE_S = 30.0
+"""Longer than one request that is not answered takes."""
+
+REFUSALS = (
+    AuthenticationError, ForbiddenError, NotFoundError, ConflictError, ProtocolMismatchError, UsageError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,31 +54,41 @@ class HubLink:
         self._next_try = clock.monotonic()
         self._problem: StableQueueError | None = None
         self._since = clock.now()
-        self._reached = False
+        self._on_return: list[Callable[[], None]] = []
 
-    def ready_in(self) -> float:
-        """Seconds until the hub may be called; 0 is now."""
+    def on_return(self, call: Callable[[], None]) -> None:
+        """``call`` when the hub answers again."""
+        self._on_return.append(call)
+
+    def turn_in(self) -> float:
+        """Seconds until the caller may call the hub; 0 is now.
+
+        During an outage one caller probes; the others' turn comes when it has an answer or took too long.
+        """
         with self._lock:
-            return max(0.0, self._next_try - self._clock.monotonic())
+            wait = self._next_try - self._clock.monotonic()
+            if wait > 0:
+                return wait
+            if self._problem is not None:
+                self._next_try = self._clock.monotonic() + PROBE_S
+            return 0.0
 
     def state(self) -> LinkState:
         with self._lock:
             return LinkState(self._problem, self._since)
-
-    @property
-    def ever_reached(self) -> bool:
-        """Whether any call of this process went through."""
-        return self._reached
 
     def succeeded(self) -> None:
         """A call went through: the hub is there."""
         with self._lock:
             self._backoff.success()
             self._next_try = self._clock.monotonic()
-            self._reached = True
-            if self._problem is not None:
+            returned = self._problem is not None
+            if returned:
                 logger.info("The hub answers again.", extra={"action": "hub_reached"})
                 self._problem, self._since = None, self._clock.now()
+        if returned:
+            for call in self._on_return:
+                call()
 
     def failed(self, error: StableQueueError) -> float:
         """A call failed; the seconds until the next try. A hub that refuses is asked every 5 minutes."""

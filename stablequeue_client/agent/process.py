@@ -35,7 +35,6 @@ from stablequeue_client.database import DamagedDatabaseError
 from stablequeue_client.devices import device_kind
 from stablequeue_client.digest_store import open_digest_store
 from stablequeue_client.errors import (
-    ConflictError,
     HubUnreachableError,
     NotAHubError,
     StableQueueError,
@@ -349,7 +348,7 @@ class Agent:
         problem = self._sync.problem or self._link.state().problem
         if problem is None:
             return None
-        if isinstance(problem, (*REFUSALS, ConflictError)):
+        if isinstance(problem, REFUSALS):
             raise problem
         if self._clock.now() - self._link.state().since > ONCE_HUB_PATIENCE_S:
             raise problem
@@ -366,7 +365,7 @@ class Agent:
         self._stop.set()
         self._scans.wake()
         if self._sync is not None and self._heartbeat is not None:
-            self._sync.changed()
+            self._sync.wake()
             self._heartbeat.hurry()
         for thread in self._threads:
             thread.join(timeout=1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from stablequeue_client.agent.same_file import same_file
 from stablequeue_client.errors import ConflictError
 from stablequeue_client.model_files import Kind, StatKey
 from stablequeue_client.read_io import ScanIO, long_path, shown, stat_key
@@ -29,7 +30,7 @@ def put_back(native: str, kind: Kind, stat: StatKey, *, stop: Callable[[], bool]
     target = native[: -len(SET_ASIDE_SUFFIX)]
     reading = read_model_file(FileJob(native, kind, stat), stop=stop, io=io)
     _require_whole(native, reading)
-    if reading.stat != stat:
+    if reading.stat is None or not same_file(reading.stat, stat):
         raise NotPutBackError(f"{shown(native)} changed since the last look.", remedy="Try again.")
     _rename_to_free_name(native, target, reading.stat)
     return target
@@ -52,7 +53,7 @@ def _rename_to_free_name(source: str, target: str, stat: StatKey) -> None:
         if _is_other_file(source, target):
             raise NotPutBackError(f"{shown(target)} is there already.", remedy="Move one of the two away.")
         is_link = os.path.islink(long_path(source))
-        if not is_link and stat_key(found, stable_inode=stat.inode != 0) != stat:
+        if not is_link and not same_file(stat_key(found, stable_inode=stat.inode != 0), stat):
             raise NotPutBackError(f"{shown(source)} changed while it was read.", remedy="Try again.")
         if os.path.lexists(long_path(target)) or (
             os.name != "nt" and not is_link and _linked(source, target)

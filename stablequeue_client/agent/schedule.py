@@ -16,10 +16,10 @@ SPREAD = 0.25
 DEBOUNCE_S = 0.5
 DEBOUNCE_MAX_S = 2.0
 RETRY_WALK_S = 606.0
-"""A folder that is not healthy is looked at again this soon: just over the 10 minutes of two agreeing scans."""
+"""A folder that is not well is looked at again this soon: just over the 10 minutes of two agreeing scans."""
 REST_FACTOR = 10
 REST_MAX_S = 60.0
-"""After a walk, events lead to the next only after this many times as long, so that a stream of them costs little."""
+"""After a walk, events lead to the next only after this many times as long: a stream of them costs little."""
 
 
 @dataclass

@@ -71,6 +71,8 @@ class SyncLoop:
         self._clock = clock
         self._stop = stop
         self._bell = threading.Event()
+        self._urgent = threading.Event()
+        link.on_return(self._urgent.set)
         self._want: str | None = None
         self._hub_id: str | None = None
         self._not_before = clock.monotonic()
@@ -94,6 +96,12 @@ class SyncLoop:
         self._not_before = self._clock.monotonic()
         self._link.try_now()
         self.wanted("delta")
+        self._urgent.set()
+
+    def wake(self) -> None:
+        """Look at ``stop``."""
+        self._bell.set()
+        self._urgent.set()
 
     def settled(self) -> bool:
         """Whether the hub has acknowledged all there is."""
@@ -106,30 +114,19 @@ class SyncLoop:
         """Synchronise whenever there is something to say, until stopped."""
         while not self._stop.is_set():
             self._bell.clear()
-            wait = self._turn()
-            self._rest(wait)
+            if self._want is None and self.settled():
+                self._clock.wait(self._bell, IDLE_WAIT_S)
+                continue
+            self._urgent.clear()
+            hold = max(0.0, self._not_before - self._clock.monotonic()) or self._link.turn_in()
+            if hold > 0:
+                self._clock.wait(self._urgent, hold)
+            else:
+                self.sync()
         self._api.close()
 
-    def _rest(self, wait: float) -> None:
-        """Until the bell, and until ``wait`` is over where something is due then."""
-        end = self._clock.monotonic() + wait
-        while not self._stop.is_set() and (left := end - self._clock.monotonic()) > 0:
-            if self._clock.wait(self._bell, left):
-                return
-
-    def _turn(self) -> float:
-        """Synchronise if it is due; seconds until the next look."""
-        if self._hub_id is not None and self._want is None and self.settled():
-            return IDLE_WAIT_S
-        hold = max(self._link.ready_in(), self._not_before - self._clock.monotonic())
-        if hold > 0:
-            self._bell.clear()
-            self._stop.wait(0)
-            return hold
-        return self.sync()
-
-    def sync(self) -> float:
-        """One synchronisation; the seconds until the next may begin."""
+    def sync(self) -> None:
+        """One synchronisation, whatever comes of it; sets when the next may begin."""
         try:
             if self._hub_id is None:
                 self._hub_id = self._greet()
@@ -141,7 +138,6 @@ class SyncLoop:
             self._done(answer)
             wait = BATCH_S
         self._not_before = self._clock.monotonic() + wait
-        return wait
 
     def _exchange(self, hub_id: str) -> SyncAnswer:
         """Requests until the hub has what we have. Raises what cannot be mended by another request."""
@@ -195,6 +191,9 @@ class SyncLoop:
 
     def _done(self, answer: SyncAnswer) -> None:
         self.problem = None
+        self._want = (
+            None  # what came meanwhile was said before this; the next heartbeat tells if it still holds
+        )
         self.rejected = list(answer.rejected)
         for entry in answer.rejected:
             extra = {"action": "entry_rejected", "root": entry.root}
