@@ -24,7 +24,7 @@ MAY_BECOME_READY = ("unhashed", "busy", "unstable")
 """States in which a claim or an earlier digest makes a file count as ``unhashed``."""
 
 _COLUMNS = ("model_id", "server_id", "availability", "last_seen", "since_ms", "files")
-_SERVER = sa.bindparam("server_id")
+_SERVER: sa.BindParameter[str] = sa.bindparam("server_id")
 
 _READY = Prepared(
     sa.select(server_files.c.model_id, sa.func.count())

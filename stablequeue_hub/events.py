@@ -20,7 +20,7 @@ AVAILABILITY_CHANGED = "availability_changed"
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One thing that happened. ``alias`` and ``model`` are names as they are now, None when gone or not meant."""
+    """One thing that happened. ``alias`` and ``model`` are today's names; None when gone or not meant."""
 
     id: int
     at_ms: int

@@ -141,11 +141,9 @@ def _old_files(rows: Iterable[Any]) -> dict[FileKey, OldFile]:
 def load_rows_of_roots(connection: Connection, server_id: str, roots: Collection[str]) -> list[FileRow]:
     """Every file row under ``roots``, as it was decoded when it came."""
     c = server_files.c
-    query = sa.select(
-        c.root_id, c.path, c.kind, c.name, c.name_key, c.size, c.state, c.sha256, c.blake3, c.autov1, c.autov3,
-        c.claims_json, c.claim, c.rejected, c.row_digest,
-    ).where(c.server_id == server_id, c.root_id.in_(sorted(roots)))  # fmt: skip
-    return [_with_claim(FileRow(*row)) for row in connection.execute(query)]
+    columns = [server_files.c[name] for name in _FILE_COLUMNS[1 : _FILE_COLUMNS.index("model_id")]]
+    query = sa.select(*columns).where(c.server_id == server_id, c.root_id.in_(sorted(roots)))
+    return [_with_claim(FileRow(*tuple(row))) for row in connection.execute(query)]
 
 
 def _with_claim(file: FileRow) -> FileRow:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from stablequeue_client.errors import ForbiddenError, TooLargeError
 from stablequeue_client.protocol import METADATA_MAX_BYTES, WANT_METADATA_MAX
 from stablequeue_client.safetensors_header import allowed_metadata, base_model
+from stablequeue_hub import events
 from stablequeue_hub.db.tables import models, server_files
 
 _READY_HERE = (
@@ -30,7 +31,7 @@ _WANTED = (
 
 
 def want_metadata(connection: Connection, server_id: str) -> list[str]:
-    """Up to 100 SHA256s of safetensors files that this server has ready and whose metadata nobody sent yet."""
+    """Up to 100 SHA256s of safetensors files that this server has ready and whose metadata nobody sent."""
     return [str(sha256) for sha256 in connection.scalars(_WANTED, {"server_id": server_id})]
 
 
@@ -60,5 +61,13 @@ def store_metadata(
         models.update()
         .where(models.c.id == model.id)
         .values(metadata_json=text, base_model=model.base_model or base_model(allowed))
+    )
+    events.append(
+        connection,
+        "metadata_received",
+        f"server:{server_id}",
+        now_ms=now_ms,
+        server_id=server_id,
+        model_id=model.id,
     )
     return True

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from stablequeue_client.errors import (
     DigestMismatchError,
@@ -80,7 +80,7 @@ def apply_sync(store: Store, server_id: str, request: DecodedSync, *, now_ms: in
 
 
 def _known(connection: Connection, server_id: str) -> _Known:
-    row: Row[tuple[str | None, int, str, str | None]] | None = connection.execute(
+    row = connection.execute(
         sa.select(servers.c.index_id, servers.c.sequence, servers.c.digest, servers.c.frozen).where(
             servers.c.server_id == server_id
         )

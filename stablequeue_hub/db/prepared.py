@@ -75,7 +75,7 @@ class Prepared:
         self._compiled: dict[str, _Compiled] = {}
 
     def all(self, connection: Connection, values: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
-        """Every row, for ``values`` by parameter name; lists, which are not empty, for those of ``in_list``."""
+        """Every row, for ``values`` by parameter name; lists (not empty) for those of ``in_list``."""
         compiled = self._compiled.get(connection.dialect.name)
         if compiled is None:
             compiled = _Compiled(self._statement, connection.dialect)

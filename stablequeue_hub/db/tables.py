@@ -195,6 +195,7 @@ model_server_availability = Table(
     CheckConstraint("availability IN ('available', 'unhashed', 'unavailable')", name="availability"),
 )
 Index("ix_msa_server_id", model_server_availability.c.server_id, model_server_availability.c.availability)
+Index("ix_msa_availability", model_server_availability.c.availability, model_server_availability.c.model_id)
 
 model_aliases = Table(
     "model_aliases",
