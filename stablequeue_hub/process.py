@@ -156,7 +156,8 @@ class MovableListener:
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket. Raises PortTakenError, and UsageError for an address not of this computer."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # Named, because asyncio switches Nagle's algorithm off only where the protocol is said to be TCP.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform == "win32":  # there SO_REUSEADDR would let two programs share the port
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
