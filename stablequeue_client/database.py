@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import threading
 import zlib
@@ -227,6 +228,7 @@ def open_database(
     ``repair`` False is for guests: only the header is checked (rows still are when they are read), and
     damage is for the owner to repair. Raises NewerDataError, DataFolderError, and then DamagedDatabaseError.
     """
+    path = os.path.abspath(path)
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         with FileLock(path + ".lock", timeout=busy_s, mode=0o600):
@@ -359,6 +361,8 @@ def errors_named(path: str) -> Iterator[None]:
 def _named(error: sqlite3.Error, path: str) -> DataFolderError:
     # Python 3.10 has no sqlite_errorcode yet; SQLite's texts are stable.
     text = str(error).lower()
+    if isinstance(error, sqlite3.ProgrammingError):
+        return DataFolderError(f"{path} is not open any more: {error}", remedy="Start again.")
     if "full" in text:
         return DataFolderError(
             f"The disk that holds {path} is full: the last change was not stored, all before it is safe.",
@@ -398,9 +402,10 @@ def _remove_files(path: str) -> None:
 
 def _move_aside(path: str) -> str:
     """Keeps the damaged file (and its log) as ``.damaged-<n>``, the newest few of them."""
-    number = 1
-    while os.path.exists(f"{path}.damaged-{number}"):
-        number += 1
+    folder, name = os.path.split(path)
+    pattern = re.compile(re.escape(name) + r"\.damaged-(\d+)\Z")
+    numbers = [int(found[1]) for entry in os.listdir(folder) if (found := pattern.match(entry))]
+    number = max(numbers, default=0) + 1
     aside = f"{path}.damaged-{number}"
     for suffix in ("-wal", "-journal"):
         with contextlib.suppress(FileNotFoundError):
@@ -408,4 +413,7 @@ def _move_aside(path: str) -> str:
     with contextlib.suppress(FileNotFoundError):
         os.remove(path + "-shm")
     os.replace(path, aside)
+    for old in numbers:
+        if old <= number - DAMAGED_COPIES_KEPT:
+            _remove_files(f"{path}.damaged-{old}")
     return aside

@@ -18,9 +18,8 @@ from pathlib import Path
 
 from stablequeue_client.database import Connect, Database, Schema, Table, open_database
 from stablequeue_client.errors import DataFolderError
-from stablequeue_client.index_rows import escaped
+from stablequeue_client.index_rows import escaped, stored_stamps
 from stablequeue_client.model_files import Digests, StatKey
-from stablequeue_client.reconcile import to_int64
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ class DigestStore:
 
     def get(self, native: str, stat: StatKey) -> Digests | None:
         """What was computed of the file at ``native`` when it had exactly these stamps."""
-        key = (_real(native), *_stamps(stat))
+        key = (_real(native), *stored_stamps(stat))
         try:
             if self._database is None:
                 return None
@@ -82,7 +81,7 @@ class DigestStore:
     def put(self, native: str, stat: StatKey, digests: Digests) -> None:
         """Keeps digests that were computed from the bytes, and not from a file written a moment before."""
         row = (
-            _real(native), *_stamps(stat), digests.sha256, digests.blake3, digests.autov1,
+            _real(native), *stored_stamps(stat), digests.sha256, digests.blake3, digests.autov1,
             digests.payload_sha256, digests.sample, int(self._clock() * 1000),
         )  # fmt: skip
         try:
@@ -92,7 +91,7 @@ class DigestStore:
         except DataFolderError as error:
             self._failed(error)
 
-    def prune(self) -> None:
+    def prune(self, keep: int = ENTRIES_MAX) -> None:
         """Keeps the newest entries only."""
         try:
             if self._database is not None:
@@ -100,7 +99,7 @@ class DigestStore:
                     connection.execute(
                         "DELETE FROM digests WHERE stored_ms < (SELECT stored_ms FROM digests"
                         " ORDER BY stored_ms DESC LIMIT 1 OFFSET ?)",
-                        (ENTRIES_MAX,),
+                        (max(0, keep - 1),),
                     )
         except DataFolderError as error:
             self._failed(error)
@@ -111,7 +110,3 @@ class DigestStore:
 
 def _real(native: str) -> str:
     return escaped(os.path.realpath(native))
-
-
-def _stamps(stat: StatKey) -> tuple[int, int, int, int]:
-    return to_int64(stat.size), to_int64(stat.mtime_ns), to_int64(stat.ctime_ns), to_int64(stat.inode)

@@ -47,6 +47,7 @@ from stablequeue_client.index_rows import (
     Stamps,
     claims_json,
     escaped,
+    stored_stamps,
     wants_payload,
 )
 from stablequeue_client.inventory import SyncContent
@@ -426,10 +427,7 @@ def _pending(rows: Sequence[IndexRow], folders: Mapping[str, str], asked_ms: int
 
 
 def _same_file(one: StatKey, other: StatKey) -> bool:
-    def stamps(stat: StatKey) -> Stamps:
-        return stat.size, stat.mtime_ns, stat.ctime_ns, stat.inode
-
-    return same_stamps(stamps(one), stamps(other))
+    return same_stamps(stored_stamps(one), stored_stamps(other))
 
 
 def _hashed(row: IndexRow, pending: PendingFile, result: HashResult, now_ms: int) -> IndexRow:

@@ -13,6 +13,7 @@ from stablequeue_client.model_files import Claim, ClaimSource, DigestKind, Diges
 from stablequeue_client.protocol import native_path, wire_path
 
 WINDOWS = os.name == "nt"
+_INT64 = 1 << 63
 
 TODO_NOTHING, TODO_HASH, TODO_RECHECK = 0, 1, 2
 """What is to be done with a row: nothing; hash it; hash it again although its digests stand."""
@@ -63,7 +64,10 @@ class IndexRow(NamedTuple):
 
     @property
     def stat(self) -> StatKey:
-        return StatKey(self.size, self.mtime_ns, self.ctime_ns, self.inode)
+        """The stamps as the operating system gives them."""
+        return StatKey(
+            self.size, _os_stamp(self.mtime_ns), _os_stamp(self.ctime_ns), self.inode % (2 * _INT64)
+        )
 
     @property
     def stamps(self) -> Stamps:
@@ -94,6 +98,20 @@ class IndexRow(NamedTuple):
             payload_sha256=other.payload_sha256, sample=other.sample, claims_json=other.claims_json,
             base_model=other.base_model, racy=other.racy, verified_ms=other.verified_ms,
         )  # fmt: skip
+
+
+def to_int64(value: int) -> int:
+    """``value`` within the 64 bits that SQLite has: inodes are unsigned, stamps may lie beyond 2262."""
+    return value if -_INT64 <= value < _INT64 else (value + _INT64) % (2 * _INT64) - _INT64
+
+
+def _os_stamp(stored: int) -> int:
+    """A stamp from before 1823 is really one from beyond 2262."""
+    return stored if stored >= -_INT64 // 2 else stored + 2 * _INT64
+
+
+def stored_stamps(stat: StatKey) -> Stamps:
+    return to_int64(stat.size), to_int64(stat.mtime_ns), to_int64(stat.ctime_ns), to_int64(stat.inode)
 
 
 def wants_payload(kind: Kind) -> bool:

@@ -138,12 +138,17 @@ def _unbury(connection: sqlite3.Connection, keys: Iterable[Key]) -> None:
     connection.executemany("DELETE FROM tombstones WHERE root_id = ? AND path = ?", keys)
 
 
-def content_since(connection: sqlite3.Connection, base: int | None) -> SyncContent:
-    """The changes after ``base``, or everything: when it is None, or when they are not all known any more."""
+def content_since(
+    connection: sqlite3.Connection, base: int | None, *, limit: int = SYNC_MAX_ROWS
+) -> SyncContent:
+    """The changes after ``base``, or everything.
+
+    Everything when ``base`` is None, when the changes are not all known any more, or are over ``limit`` rows.
+    """
     here = position(connection)
     if base is not None and here.delta_from <= base <= here.sequence:
         content = _content(connection, here, base)
-        if content.rows <= SYNC_MAX_ROWS:
+        if content.rows <= limit:
             return content
     return _content(connection, here, None)
 

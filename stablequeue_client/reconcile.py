@@ -21,6 +21,7 @@ from stablequeue_client.index_rows import (
     RootRow,
     Stamps,
     escaped,
+    stored_stamps,
     wants_payload,
 )
 from stablequeue_client.model_files import FileState
@@ -28,7 +29,6 @@ from stablequeue_client.root_guard import Judge, is_connected, judge_root
 from stablequeue_client.scanning import RootScan, ScannedFile
 
 _NS_PER_MS = 1_000_000
-_INT64 = 1 << 63
 _OUT_OF_SIGHT = ("file_unreadable", "broken_link")
 """Skipped names that may still be model files; the others are something else now."""
 _RETRIED = ("busy", "unstable", "unreadable")
@@ -88,15 +88,9 @@ class ScanPlan:
 
 
 def stamps_of(file: ScannedFile, root: RootRow | None = None) -> Stamps:
-    """The stamps of a scanned file, within 64 bits, without the inode where it means nothing."""
-    inode = 0 if root is not None and not root.inodes else file.inode
-    return to_int64(file.size), to_int64(file.mtime_ns), to_int64(file.ctime_ns), to_int64(inode)
-
-
-def to_int64(value: int) -> int:
-    """``value`` within the 64 bits that SQLite has, each value in one way."""
-    # Some file systems give 64-bit unsigned inodes, some files stamps beyond the year 2262.
-    return value if -_INT64 <= value < _INT64 else (value + _INT64) % (2 * _INT64) - _INT64
+    """The stamps of a scanned file as the index stores them, without the inode where it means nothing."""
+    stamps = stored_stamps(file.stat)
+    return (*stamps[:3], 0) if root is not None and not root.inodes else stamps
 
 
 def same_stamps(one: Stamps, other: Stamps) -> bool:
