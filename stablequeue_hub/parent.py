@@ -21,7 +21,7 @@ START_TIME_TOLERANCE_S = 2.0
 
 
 def end_with_parent(text: str | None) -> None:
-    """Have this process end as by SIGTERM soon after the one that ``text`` names. Nothing without ``text``."""
+    """Have this process end, as by SIGTERM, soon after the one that ``text`` names. Without it: nothing."""
     if not text:
         return
     pid, _, start_time = text.partition(":")

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 
 from stablequeue_client.commands.terminal import visible
+from stablequeue_client.errors import StableQueueError
 
 PARENT_VARIABLE = "STABLEQUEUE_PARENT"
 """``<pid>:<start time>`` of the process whose end ends this one."""
@@ -50,12 +51,13 @@ class Child:
         self._not_before: float | None = None
 
     def start(self) -> None:
-        """Start it; its log begins anew."""
+        """Start it; its log begins anew. Raises what the plan's ``environment`` raises."""
+        environment = dict(self.plan.environment())
         self.plan.log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with open(self.plan.log, "wb") as log:
             self._process = subprocess.Popen(
                 list(self.plan.words),
-                env=dict(self.plan.environment()),
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -69,7 +71,7 @@ class Child:
         return self._process.poll() if self._process else None
 
     def look_after(self) -> str | None:
-        """Start it again when it died and its wait is over; a sentence when it was just found dead."""
+        """Start it again when it died and its wait is over; a sentence when that is to be told."""
         code = self.exit_code()
         if code is None:
             return None
@@ -77,14 +79,21 @@ class Child:
         if self._not_before is None:
             if now - self._started >= STEADY_AFTER_S:
                 self._wait_s = FIRST_WAIT_S
-            self._not_before = now + self._wait_s
-            again = f"is started again in {self._wait_s:.0f} s"
-            sentence = f"{self.plan.name} ended ({code}), {again}: {self.last_words()}"
-            self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
-            return sentence
-        if now >= self._not_before:
+            return f"{self.plan.name} ended ({code}), {self._wait_first(now)}: {self.last_words()}"
+        if now < self._not_before:
+            return None
+        try:
             self.start()
+        except StableQueueError as error:  # the hub that was to give a join code is down as well
+            return f"{self.plan.name} {self._wait_first(now)}: {visible(str(error))}"
         return None
+
+    def _wait_first(self, now: float) -> str:
+        """Put the next start off, twice as long each time."""
+        self._not_before = now + self._wait_s
+        sentence = f"is started again in {self._wait_s:.0f} s"
+        self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
+        return sentence
 
     def last_words(self) -> str:
         """The last line it printed, and where the rest stands."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from stablequeue_client.errors import FolderError, UsageError
+from stablequeue_client.errors import UsageError
 from stablequeue_client.model_files import Kind
 from stablequeue_client.scanning import find_webui_roots
 from stablequeue_client.settings import Settings, typed_folders
@@ -28,13 +28,7 @@ def model_folders(settings: Settings) -> tuple[tuple[Kind, str], ...]:
     """
     found: list[tuple[Kind, str]] = []
     for webui in settings.webui:
-        roots = find_webui_roots(_absolute(webui))
-        if not roots:
-            raise FolderError(
-                f"In {webui} there are no model folders of a WebUI.",
-                remedy="Give the folder that holds `models`, or folders with --checkpoints and --loras.",
-            )
-        found += [(root.kind, root.path) for root in roots]
+        found += [(root.kind, root.path) for root in find_webui_roots(_absolute(webui))]
     found += [(kind, _absolute(path)) for kind, path in typed_folders(settings)]
     return tuple(dict.fromkeys(found))
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from stablequeue_client.commands.children import PARENT_VARIABLE, parent_mark
 from stablequeue_client.commands.context import Context
 from stablequeue_client.errors import StableQueueError
 from stablequeue_client.settings import DEFAULT_PORT, Settings
@@ -59,7 +60,8 @@ def run_hub(context: Context) -> int:
     require_hub()
     port = context.settings.port or DEFAULT_PORT
     words = hub_command("hub", *hub_words(context.settings, context.data_dir, port))
-    return _wait_for(subprocess.Popen(words, env=child_environment(context.settings)))
+    environment = child_environment(context.settings, {PARENT_VARIABLE: parent_mark()})
+    return _wait_for(subprocess.Popen(words, env=environment))
 
 
 def run_keys(context: Context) -> int:
@@ -76,10 +78,11 @@ def run_keys(context: Context) -> int:
 
 
 def _wait_for(child: subprocess.Popen[bytes]) -> int:
-    """The child's exit code; what ends us is passed on to it."""
+    """The child's exit code, 0 when it ended by a signal to end; what ends us is passed on to it."""
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     while True:
         try:
-            return child.wait()
+            code = child.wait()
+            return 0 if code in (-signal.SIGTERM, -signal.SIGINT) else code
         except KeyboardInterrupt:  # the terminal sent it to the child as well
             continue

@@ -63,7 +63,7 @@ def file_report(row: IndexRow, folder: str) -> dict[str, Any]:
         "state": row.state,
         **{name: values.get(name) for name in _DIGESTS},
         "source": sources,
-        **({"reason": row.reason} if row.reason else {}),
+        **({"reason": row.reason.removeprefix(f"{os.path.join(folder, path)}: ")} if row.reason else {}),
     }
 
 
