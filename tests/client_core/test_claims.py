@@ -62,8 +62,10 @@ def test_a_civitai_file_of_this_size_gives_all_its_hashes(model: Path) -> None:
         {"name": "renamed-by-owner.safetensors", "sizeKB": 2.0, "hashes": hashes},
     )
     assert set(report.claims) == {
-        Claim("civitai", "sha256", SHA), Claim("civitai", "autov2", SHA[:10]), Claim("civitai", "autov3", OTHER[:12]),
-    }  # fmt: skip
+        Claim("civitai", "sha256", SHA),
+        Claim("civitai", "autov2", SHA[:10]),
+        Claim("civitai", "autov3", OTHER[:12]),
+    }
     assert report.refused == ()
 
 

@@ -37,7 +37,7 @@ def test_the_folders_of_a_webui_are_found(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_webui_is_named_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(FolderError, match="has no models folder.*--checkpoints"):
+    with pytest.raises(FolderError, match=r"has no models folder.*--checkpoints"):
         find_webui_roots(str(tmp_path))
 
 
