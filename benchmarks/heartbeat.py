@@ -105,7 +105,13 @@ class BenchServer:
             "index_id": "c" * 32,
             "sequence": 12345,
             "digest": "d" * 64,
-            "activity": {"phase": "hashing", "files_done": 3, "files_total": 9, "bytes_done": 5, "bytes_total": 9},
+            "activity": {
+                "phase": "hashing",
+                "files_done": 3,
+                "files_total": 9,
+                "bytes_done": 5,
+                "bytes_total": 9,
+            },
         }
         return post(f"/api/v1/servers/{self.server_id}/heartbeat", msgspec.json.encode(body), self.key)
 
@@ -279,7 +285,9 @@ async def measure(hub_port: int, trivial_port: int, admin: str, quick: bool) -> 
         ("P11", "p99 during full syncs / quiet p99", loaded / quiet, "<= 5", 5.0),
         ("P11", "p99 during full syncs, ms", loaded * 1000, "<= 250", 250.0),
     ]
-    print(f"ratios {' '.join(f'{r:.2f}' for r in ratios)}; quiet p99 {quiet * 1000:.1f} ms; {count} heartbeats")
+    print(
+        f"ratios {' '.join(f'{r:.2f}' for r in ratios)}; quiet p99 {quiet * 1000:.1f} ms; {count} heartbeats"
+    )
     good = True
     for name, what, value, aim, most in rows:
         ok = value >= 0.45 if most is None else value <= most

@@ -121,7 +121,9 @@ class HubUnderTest:
             "digest": "0" * 64,
             **fields,
         }
-        return self.request("POST", f"/api/v1/servers/{server.server_id}/heartbeat", key=server.key, json=body)
+        return self.request(
+            "POST", f"/api/v1/servers/{server.server_id}/heartbeat", key=server.key, json=body
+        )
 
     def sync(self, server: Server, body: dict[str, Any] | bytes, **options: Any) -> httpx.Response:
         raw = body if isinstance(body, bytes) else gzip.compress(_json(body))
@@ -142,7 +144,9 @@ def _json(value: Any) -> bytes:
     return msgspec.json.encode(value)
 
 
-def full_sync(names: list[str], *, index_id: str = "index", sequence: int = 1, salt: str = "") -> dict[str, Any]:
+def full_sync(
+    names: list[str], *, index_id: str = "index", sequence: int = 1, salt: str = ""
+) -> dict[str, Any]:
     """A full inventory of LoRAs called so in one folder; contents differ by name and ``salt``."""
     root = entry_dict(RootEntry("aaaaaaaa", "lora", "healthy"))
     entries = [

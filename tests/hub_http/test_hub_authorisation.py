@@ -152,9 +152,7 @@ def test_the_last_use_of_a_key_is_written_later(hub: Any) -> None:
 def test_wrong_keys_make_an_address_wait_but_not_good_keys_and_not_other_addresses(hub: Any) -> None:
     bad, here, there = "sq_nobody_" + "0" * 64, ("10.0.0.9", 1), ("10.0.0.10", 1)
     assert hub.request("GET", "/api/v1/servers", key=hub.admin, client=here).status_code == 200
-    statuses = [
-        hub.request("GET", "/api/v1/servers", key=bad, client=here).status_code for _ in range(20)
-    ]
+    statuses = [hub.request("GET", "/api/v1/servers", key=bad, client=here).status_code for _ in range(20)]
     assert statuses[:10] == [401] * 10
     assert set(statuses[10:]) == {429}
     refused = hub.request("GET", "/api/v1/servers", key=bad, client=here)
