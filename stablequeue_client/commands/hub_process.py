@@ -84,5 +84,5 @@ def _wait_for(child: subprocess.Popen[bytes]) -> int:
         try:
             code = child.wait()
             return 0 if code in (-signal.SIGTERM, -signal.SIGINT) else code
-        except KeyboardInterrupt:  # the terminal sent it to the child as well
-            continue
+        except KeyboardInterrupt:
+            child.terminate()

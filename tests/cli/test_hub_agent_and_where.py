@@ -202,7 +202,8 @@ class Hidden(importlib.machinery.PathFinder):
     def find_spec(cls, name, path=None, target=None):
         return None if name.split(".")[0] in {"fastapi", "alembic"} else super().find_spec(name, path, target)
 
-sys.meta_path[:] = [Hidden if finder is importlib.machinery.PathFinder else finder for finder in sys.meta_path]
+plain = importlib.machinery.PathFinder
+sys.meta_path[:] = [Hidden if finder is plain else finder for finder in sys.meta_path]
 from stablequeue_client.cli import main
 sys.exit(main(sys.argv[1:]))
 """
