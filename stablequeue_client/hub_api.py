@@ -42,6 +42,9 @@ RETRY_AFTER_MAX_S = 3_600.0
 RETRY_AFTER = "retry_after_s"
 """Key in an error's ``details``: seconds the hub asked us to wait."""
 
+HTTP_STATUS = "http_status"
+"""Key in the ``details`` of a NotAHubError that an answer other than 2xx caused."""
+
 _CHUNK = 64 * 1024
 _Answer = TypeVar("_Answer")
 
@@ -105,8 +108,8 @@ class HubApi:
             found = self._typed("GET", "/healthz", protocol.Health, auth=False)
             if found.service != protocol.SERVICE_NAME:
                 raise NotAHubError(f"{self.base_url} says that it is {_words(found.service)!r}, not a hub.")
-        except NotAHubError:
-            if self._is_old_stablequeue():
+        except NotAHubError as error:
+            if error.details.get(HTTP_STATUS) in (None, 200, 404) and self._is_old_stablequeue():
                 raise OldStableQueueError from None
             raise
         if found.protocol.min > protocol.PROTOCOL_MAX or found.protocol.max < protocol.PROTOCOL_MIN:
@@ -290,7 +293,9 @@ class HubApi:
                 remedy="Give the address of the hub itself.",
             )
         else:
-            error = _wire_error(content) or NotAHubError(described)
+            error = _wire_error(content) or NotAHubError(
+                described, details={HTTP_STATUS: response.status_code}
+            )
         wait = retry_after_s(response.headers.get("Retry-After"), self._now())
         if wait is not None:
             error.details[RETRY_AFTER] = wait

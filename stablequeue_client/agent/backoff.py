@@ -34,10 +34,10 @@ class Backoff:
         """Seconds until the next try. ``asked_s`` (Retry-After) is kept to, with at most 1 s on top.
 
         Without it: anything between nothing and the bound, which doubles from ``first_s`` to
-        ``longest_s``; never under half a ``first_s``, so that no draw becomes a burst.
+        ``longest_s``; never under a quarter of it, so that a row of short draws does not become a burst.
         """
         self._failures += 1
         if asked_s is not None:
             return asked_s + self._uniform(0.0, min(ASKED_JITTER_MAX_S, asked_s * ASKED_JITTER + 0.1))
         bound = min(self._longest_s, self._first_s * 2.0 ** min(self._failures - 1, 30))
-        return max(self._uniform(0.0, bound), self._first_s / 2)
+        return max(self._uniform(0.0, bound), bound / 4)

@@ -79,10 +79,11 @@ class HeartbeatLoop:
         self._api.close()
 
     def beat(self) -> float:
-        """One heartbeat; the seconds until the next."""
+        """One heartbeat; the seconds until the next. Raises DataFolderError when the index cannot be used."""
         self._counter += 1
+        said = self._heartbeat()
         try:
-            answer = self._api.heartbeat(self._server_id, self._heartbeat())
+            answer = self._api.heartbeat(self._server_id, said)
         except ServerFrozenError as error:
             self._tell_frozen(error)
             return HEARTBEAT_INTERVAL_S

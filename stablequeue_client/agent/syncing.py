@@ -15,6 +15,7 @@ from typing import Protocol
 from stablequeue_client.agent.clock import Clock
 from stablequeue_client.agent.link import HubLink
 from stablequeue_client.errors import (
+    DataFolderError,
     DigestMismatchError,
     RolledBackError,
     ServerFrozenError,
@@ -25,7 +26,7 @@ from stablequeue_client.errors import (
 from stablequeue_client.hub_api import HubApi
 from stablequeue_client.inventory import SyncContent, sync_request
 from stablequeue_client.ledger import Position
-from stablequeue_client.protocol import MISMATCH_BACKOFF_S, RejectedEntry, SyncAnswer
+from stablequeue_client.protocol import MISMATCH_BACKOFF_S, WANT_METADATA_MAX, RejectedEntry, SyncAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class SyncLoop:
         self._urgent = threading.Event()
         link.on_return(self._urgent.set)
         self._want: str | None = None
+        self._working = False
         self._hub_id: str | None = None
         self._not_before = clock.monotonic()
         self.problem: StableQueueError | None = None
@@ -104,7 +106,9 @@ class SyncLoop:
         self._urgent.set()
 
     def settled(self) -> bool:
-        """Whether the hub has acknowledged all there is."""
+        """Whether the hub has acknowledged all there is, and nothing more is asked or being sent."""
+        if self._working or self._want is not None:
+            return False
         here = self._index.position()
         return self._hub_id is not None and self._index.acked(self._hub_id) == here.sequence
 
@@ -114,7 +118,7 @@ class SyncLoop:
         """Synchronise whenever there is something to say, until stopped."""
         while not self._stop.is_set():
             self._bell.clear()
-            if self._want is None and self.settled():
+            if self.settled():
                 self._clock.wait(self._bell, IDLE_WAIT_S)
                 continue
             self._urgent.clear()
@@ -126,17 +130,21 @@ class SyncLoop:
         self._api.close()
 
     def sync(self) -> None:
-        """One synchronisation, whatever comes of it; sets when the next may begin."""
+        """One synchronisation; sets when the next may begin. Raises DataFolderError, nothing for the hub."""
+        self._working = True
         try:
             if self._hub_id is None:
                 self._hub_id = self._greet()
             answer = self._exchange(self._hub_id)
-        except StableQueueError as error:
-            wait = self._failed(error)
-        else:
             self._link.succeeded()
             self._done(answer)
             wait = BATCH_S
+        except DataFolderError:  # our own disk, not the hub
+            raise
+        except StableQueueError as error:
+            wait = self._failed(error)
+        finally:
+            self._working = False
         self._not_before = self._clock.monotonic() + wait
 
     def _exchange(self, hub_id: str) -> SyncAnswer:
@@ -184,6 +192,7 @@ class SyncLoop:
 
     def _refused(self, error: StableQueueError, wait: float) -> float:
         """The hub is there but does not take the inventory."""
+        self._link.succeeded()
         self.problem = error
         extra = {"action": "sync_refused", "code": error.code}
         logger.warning("%s %s", error.message, error.remedy, extra=extra)
@@ -191,25 +200,24 @@ class SyncLoop:
 
     def _done(self, answer: SyncAnswer) -> None:
         self.problem = None
-        self._want = (
-            None  # what came meanwhile was said before this; the next heartbeat tells if it still holds
-        )
+        self._want = None  # asked before the hub had this; the next heartbeat tells whether it still holds
         self.rejected = list(answer.rejected)
         for entry in answer.rejected:
             extra = {"action": "entry_rejected", "root": entry.root}
             logger.warning("The hub cannot use %s: %s", entry.path, entry.reason, extra=extra)
-        for sha256 in answer.want_metadata:
-            if self._stop.is_set():
-                return
-            self._send_metadata(sha256)
+        sent = [sha256 for sha256 in answer.want_metadata if self._send_metadata(sha256)]
+        if sent and len(answer.want_metadata) >= WANT_METADATA_MAX:
+            self._want = "delta"  # to be asked for the rest
 
-    def _send_metadata(self, sha256: str) -> None:
+    def _send_metadata(self, sha256: str) -> bool:
         """Header fields of one content; a failure of one does not stop the rest: the hub asks again."""
         fields = self._index.metadata_of(sha256)
-        if fields is None:
-            return
+        if fields is None or self._stop.is_set():
+            return False
         try:
             self._api.put_metadata(sha256, fields)
         except StableQueueError as error:
             extra = {"action": "metadata_failed", "code": error.code}
             logger.warning("Metadata of %s was not taken: %s", sha256[:10], error.message, extra=extra)
+            return False
+        return True

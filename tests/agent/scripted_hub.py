@@ -61,16 +61,18 @@ class ScriptedHub:
                 self.send_response(said.status)
                 for name, value in said.headers.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(said.body) if said.length is None else said.length))
+                self.send_header(
+                    "Content-Length", str(len(said.body) if said.length is None else said.length)
+                )
                 self.end_headers()
                 self.wfile.write(said.body)
                 self.close_connection = said.length is not None
 
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle
-
             def log_message(self, *_: Any) -> None:
                 pass
 
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+            setattr(Handler, f"do_{method}", Handler._handle)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
