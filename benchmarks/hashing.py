@@ -202,6 +202,21 @@ def many_files(path: str, rounds: int) -> Row:
     )
 
 
+def free_cores() -> float:
+    """How many cores this machine really gives now: SHA256 in memory in one thread and in all."""
+    memory = bytearray(64 * MIB)
+
+    def together() -> None:
+        threads = [threading.Thread(target=in_memory, args=(memory,)) for _ in range(usable_cores())]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    seconds = medians({"one": lambda: in_memory(memory), "all": together}, 7)
+    return usable_cores() * seconds["one"] / seconds["all"]
+
+
 def page_cache(folder: str, size: int, rounds: int) -> list[Row]:
     """P5: what stays in the page cache, and what dropping costs."""
     path = os.path.join(folder, "cold")
@@ -263,7 +278,7 @@ def main() -> int:
     parser.add_argument("--folder", help="where the test files are made (default: the temporary folder)")
     options = parser.parse_args()
     size, rounds, cold = (128 * MIB, 7, 512 * MIB) if options.quick else (512 * MIB, 9, 4096 * MIB)
-    print(cpu(), f"- {usable_cores()} cores")
+    print(cpu(), f"- {usable_cores()} cores, {free_cores():.1f} of them free at the start")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         path = os.path.join(folder, "warm")
@@ -273,6 +288,7 @@ def main() -> int:
         rows += [bytes_read(path), many_files(path, rounds)]
         os.remove(path)
         rows += page_cache(folder, cold, 7)
+    print(f"{free_cores():.1f} cores free at the end; with fewer than {usable_cores()} the ratios say little")
     print(f"{'measure':<46} {'measured':>8}  aim       ok")
     for row in rows:
         print(row)
