@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from stablequeue_client.errors import (
@@ -92,10 +92,11 @@ class Store:
             with engine.connect() as connection:
                 connection.begin()
                 yield connection
-        except (OperationalError, InterfaceError) as error:
-            raise self._explained(str(error.orig)) from error
-        except self._driver_errors as error:
-            raise self._explained(str(error)) from error
+        except (DBAPIError, self._driver.Error) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            if not self._is_of_the_database(cause):
+                raise
+            raise self._explained(str(cause)) from error
         except PoolTimeoutError as error:
             raise BusyError(f"The hub's database ({self.description}) is busy with other writes.") from error
 
@@ -110,15 +111,25 @@ class Store:
         self._pid = os.getpid()
         make = _sqlite_engine if self.is_sqlite else _postgresql_engine
         self._reader = make(self.url, writer=False)
-        driver = self._reader.dialect.loaded_dbapi
-        self._driver_errors: tuple[type[Exception], ...] = (driver.OperationalError, driver.InterfaceError)
         self._writer = make(self.url, writer=True)
+        self._driver: Any = self._reader.dialect.loaded_dbapi
+
+    def _is_of_the_database(self, cause: BaseException | None) -> bool:
+        """Whether the database failed, and not a statement of ours."""
+        failures = (self._driver.OperationalError, self._driver.InterfaceError)
+        return isinstance(cause, failures) or type(cause) is self._driver.DatabaseError
 
     def _explained(self, text: str) -> StableQueueError:
         if "locked" in text or "lock timeout" in text:
             return BusyError(f"The hub's database ({self.description}) is held by another process.")
         if "full" in text or "No space" in text:
             return DataFolderError(f"The disk of the hub's database ({self.description}) is full.")
+        if "malformed" in text or "not a database" in text:
+            return StoreUnavailableError(
+                f"The hub's database ({self.description}) is damaged: {text}.",
+                remedy="Stop the hub and put back a copy of the file, or move it away: servers send"
+                " what they have again, keys and servers are to be made and joined anew.",
+            )
         return StoreUnavailableError(
             f"The hub's database ({self.description}) cannot be used: {self._without_password(text)}"
         )

@@ -52,18 +52,21 @@ class _AdvisoryLock:
         self._connection: Connection | None = None
 
     def try_take(self) -> bool:
-        connection = self._store.dedicated_connection().execution_options(isolation_level="AUTOCOMMIT")
-        if connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({HUB_LOCK_ID})").scalar():
+        connection = self._store.dedicated_connection()
+        taken = connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({HUB_LOCK_ID})").scalar()
+        connection.commit()  # the lock belongs to the session, and no transaction is to stay open
+        if taken:
             self._connection = connection
-            return True
-        connection.close()
-        return False
+        else:
+            connection.close()
+        return bool(taken)
 
     def still_held(self) -> bool:
         if self._connection is None:
             return False
         try:
             self._connection.exec_driver_sql("SELECT 1")
+            self._connection.commit()
         except DBAPIError:
             return False
         return True

@@ -1,0 +1,124 @@
+"""The schema goes up, down and up again; data is copied first, and newer data is refused."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from stablequeue_client.errors import BackupNeededError, NewerDataError
+from stablequeue_hub.db.engine import Store, open_store
+from stablequeue_hub.db.lock import hold_store_lock
+from stablequeue_hub.db.migrate import current_revision, downgrade, migrate, newest_revision
+from stablequeue_hub.db.tables import hub_facts, metadata
+
+
+def _differences(store: Store) -> list[object]:
+    with store.read() as connection:
+        # Alembic takes SQLite's DEFAULT '' for another default than the one it was made from.
+        context = MigrationContext.configure(connection, opts={"compare_server_default": not store.is_sqlite})
+        return list(compare_metadata(context, metadata))
+
+
+def test_up_makes_exactly_the_tables_that_the_code_knows_and_down_takes_them_away(
+    empty_url: str | None, tmp_path: Path
+) -> None:
+    store = open_store(empty_url, tmp_path)
+    migrate(store)
+    assert current_revision(store) == newest_revision()
+    assert _differences(store) == []
+    downgrade(store, "base", backup_confirmed=True)
+    with store.read() as connection:
+        assert set(sa.inspect(connection).get_table_names()) <= {"alembic_version"}
+    migrate(store)
+    assert _differences(store) == []
+    store.close()
+
+
+def test_an_order_id_is_never_used_twice_also_after_a_migration(tmp_path: Path) -> None:
+    store = open_store(None, tmp_path)
+    migrate(store)
+    with store.read() as connection:
+        sql = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = 'orders'").scalar_one()
+    assert "AUTOINCREMENT" in sql
+    store.close()
+
+
+def test_migrating_twice_changes_nothing_and_copies_nothing(empty_url: str | None, tmp_path: Path) -> None:
+    store = open_store(empty_url, tmp_path)
+    migrate(store)
+    before = sorted(os.listdir(tmp_path))
+    migrate(store)
+    assert sorted(os.listdir(tmp_path)) == before
+    assert not [name for name in before if "backup" in name]
+    store.close()
+
+
+def test_data_is_copied_before_its_schema_changes(tmp_path: Path) -> None:
+    store = open_store(None, tmp_path)
+    migrate(store)
+    with store.write() as connection:
+        connection.execute(hub_facts.insert(), {"name": "kept", "value": "yes"})
+    downgrade(store, "base")
+    store.close()
+    copy = tmp_path / f"hub.sqlite.backup-{newest_revision()}"
+    assert os.name == "nt" or copy.stat().st_mode & 0o077 == 0
+    with sqlite3.connect(copy) as connection:
+        assert connection.execute("SELECT value FROM hub_facts").fetchall() == [("yes",)]
+
+
+@pytest.mark.postgresql
+def test_postgresql_is_dumped_or_the_owner_says_that_there_is_a_backup(
+    postgresql_url: str, new_store: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = new_store("postgresql")  # type: ignore[operator]
+    path = os.environ["PATH"]
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(BackupNeededError) as refused:
+        downgrade(store, "base")
+    assert "--backup-confirmed" in str(refused.value)
+    assert current_revision(store) == newest_revision()
+    monkeypatch.setenv("PATH", path + ":/usr/lib/postgresql/15/bin")
+    downgrade(store, "base")
+    dump = store.data_dir / f"hub.pgdump.backup-{newest_revision()}"
+    assert dump.read_bytes()[:5] == b"PGDMP"
+
+
+def test_data_of_a_newer_version_is_refused_and_left_alone(empty_url: str | None, tmp_path: Path) -> None:
+    store = open_store(empty_url, tmp_path)
+    migrate(store)
+    with store.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(NewerDataError) as refused:
+        migrate(store)
+    assert "9999" in refused.value.message
+    assert current_revision(store) == "9999"
+    store.close()
+
+
+def test_a_second_process_waits_for_the_hub_that_is_just_making_the_schema(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from stablequeue_hub.db.engine import open_store\n"
+        "from stablequeue_hub.db.migrate import migrate\n"
+        "store = open_store(None, Path(sys.argv[1])); print('started', flush=True); migrate(store)\n"
+    )
+    store = open_store(None, tmp_path)
+    with hold_store_lock(store):
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        child = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], env=environment, stdout=subprocess.PIPE
+        )
+        assert child.stdout is not None
+        child.stdout.readline()
+        migrate(store)
+        assert child.wait(30) == 0
+        child.stdout.close()
+    store.close()

@@ -1,0 +1,124 @@
+"""PostgreSQL for tests: the server named by STABLEQUEUE_TEST_POSTGRESQL, or one of our own for this run.
+
+The own server listens on a socket in a temporary folder only, does not sync to disk, and is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+
+ENVIRONMENT = "STABLEQUEUE_TEST_POSTGRESQL"
+_START_TIMEOUT_S = 30
+_FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=60")
+
+
+class NoPostgresqlError(Exception):
+    """Why there is none."""
+
+
+@contextmanager
+def postgresql_server() -> Iterator[str]:
+    """The URL of a server where databases may be made. Raises NoPostgresqlError."""
+    given = os.environ.get(ENVIRONMENT)
+    if given:
+        yield given
+        return
+    with _own_server() as url:
+        yield url
+
+
+@contextmanager
+def new_database(server_url: str, template: str | None = None) -> Iterator[str]:
+    """The URL of a new database on the server, dropped afterwards."""
+    name = f"stablequeue_test_{uuid.uuid4().hex[:12]}"
+    source = f" TEMPLATE {make_url(template).database}" if template else ""
+    _administer(server_url, f"CREATE DATABASE {name}{source}")
+    try:
+        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+    finally:
+        _administer(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _administer(server_url: str, command: str) -> None:
+    url = make_url(server_url).set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(command)
+
+
+@contextmanager
+def _own_server() -> Iterator[str]:
+    programs = _programs()
+    folder = Path(tempfile.mkdtemp(prefix="sq-pg-"))
+    process = None
+    try:
+        account = _account(folder)
+        data = str(folder / "data")
+        initdb = [str(programs / "initdb"), "-D", data, "-U", "stablequeue", "-A", "trust", "--no-sync"]
+        initdb += ["--encoding=UTF8", "--locale=C.UTF-8"]
+        subprocess.run(initdb, check=True, capture_output=True, user=account, cwd=folder)
+        command = [str(programs / "postgres"), "-D", data, "-k", str(folder), "-c", "listen_addresses="]
+        for option in _FAST:
+            command += ["-c", option]
+        with open(folder / "log", "wb") as log:
+            process = subprocess.Popen(command, user=account, cwd=folder, stdout=log, stderr=log)
+        url = f"postgresql://stablequeue@/postgres?host={folder}"
+        _wait_until_up(url, process, folder / "log")
+        yield url
+    finally:
+        if process is not None:
+            process.send_signal(signal.SIGINT)  # PostgreSQL's "fast shutdown"
+            process.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _programs() -> Path:
+    found = shutil.which("initdb")
+    folders = sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)
+    if found:
+        folders.insert(0, os.path.dirname(os.path.realpath(found)))
+    for folder in folders:
+        if os.path.exists(os.path.join(folder, "postgres")):
+            return Path(folder)
+    raise NoPostgresqlError(f"{ENVIRONMENT} is not set, and no PostgreSQL programs were found")
+
+
+def _account(folder: Path) -> int | None:
+    """PostgreSQL refuses to run as root: then another account's id, which gets the folder."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            account = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        os.chown(folder, account.pw_uid, account.pw_gid)
+        return account.pw_uid
+    raise NoPostgresqlError("PostgreSQL does not run as root, and there is no account `postgres` or `nobody`")
+
+
+def _wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    give_up = time.monotonic() + _START_TIMEOUT_S
+    while True:
+        try:
+            psycopg.connect(url, connect_timeout=2).close()
+            return
+        except psycopg.OperationalError:
+            if process.poll() is not None or time.monotonic() > give_up:
+                raise NoPostgresqlError(f"PostgreSQL did not start: {log.read_text()[-500:]}") from None
+            time.sleep(0.1)
