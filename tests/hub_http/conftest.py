@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import importlib.util
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
@@ -26,7 +30,7 @@ from stablequeue_client.protocol import (
     row_digest,
 )
 from stablequeue_hub.app import create_app
-from stablequeue_hub.db.engine import Store, open_store
+from stablequeue_hub.db.engine import SQLITE_NAME, Store, open_store
 from stablequeue_hub.db.migrate import migrate
 from stablequeue_hub.hub import Hub
 from stablequeue_hub.keys import create_key
@@ -176,19 +180,74 @@ def full_sync(
     }
 
 
-def databases() -> list[str]:
-    """SQLite always, PostgreSQL where CI has one."""
-    return ["sqlite", *(["postgresql"] if os.environ.get("STABLEQUEUE_TEST_POSTGRESQL") else [])]
-
-
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
 
 
+def _postgresql_module() -> ModuleType:
+    """The module beside the tests, which are no package."""
+    spec = importlib.util.spec_from_file_location(
+        "postgresql_server", Path(__file__).parent.parent / "postgresql_server.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+postgresql = _postgresql_module()
+BOTH_DATABASES = [
+    pytest.param("sqlite", id="sqlite"),
+    pytest.param("postgresql", id="postgresql", marks=pytest.mark.postgresql),
+]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What a module does with rows is tried on both databases; the rest on SQLite."""
+    if getattr(metafunc.module, "ON_BOTH_DATABASES", False) and "database" in metafunc.fixturenames:
+        metafunc.parametrize("database", BOTH_DATABASES, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """A PostgreSQL server where databases may be made; its absence fails in CI and skips elsewhere."""
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(postgresql.postgresql_server())
+        except postgresql.NoPostgresql as reason:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"CI needs PostgreSQL: {reason}")
+            pytest.skip(str(reason))
+        yield url
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with the newest schema, for copies."""
+    folder = tmp_path_factory.mktemp("template")
+    opened = open_store(None, folder)
+    migrate(opened)
+    opened.close()
+    return folder / SQLITE_NAME
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(None, tmp_path / "hub")
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str | None]:
+    """The URL of an empty database; None: an SQLite file that is up to date, in the data folder."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        (tmp_path / "hub").mkdir()
+        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "hub" / SQLITE_NAME)
+        yield None
+        return
+    with postgresql.new_database(request.getfixturevalue("postgresql_url")) as url:
+        yield url
+
+
+@pytest.fixture
+def store(database: str | None, tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(database, tmp_path / "hub")
     migrate(opened)
     yield opened
     opened.close()

@@ -12,7 +12,7 @@ from stablequeue_hub.app import create_app
 from stablequeue_hub.heartbeat import wanted_sync
 from stablequeue_hub.presence import Inventory, Presence, ServerPresence
 
-UNKNOWN = {"index_id": None, "sequence": 0, "digest": "0" * 64}
+ON_BOTH_DATABASES = True
 
 
 def test_a_heartbeat_makes_a_server_reachable_for_thirty_five_seconds(hub: Any) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+ON_BOTH_DATABASES = True
+
 
 def aliases(hub: Any) -> list[str]:
     return [server["alias"] for server in hub.request("GET", "/api/v1/servers", key=hub.admin).json()]
