@@ -158,6 +158,7 @@ class ProtocolMismatchError(StableQueueError):
     """The hub and this installation speak different versions of the protocol."""
 
     code = "protocol_mismatch"
+    http_status = 400
     remedy_text = "Update the older of the two."
 
 
