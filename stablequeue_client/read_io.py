@@ -106,7 +106,7 @@ class OpenedFile:
                 os.posix_fadvise(self._descriptor, offset, length, os.POSIX_FADV_DONTNEED)
 
     def _readinto(self, view: memoryview) -> int:
-        if hasattr(os, "preadv"):
+        if hasattr(os, "readv"):
             return os.readv(self._descriptor, [view])
         data = os.read(self._descriptor, len(view))
         view[: len(data)] = data
