@@ -1,9 +1,8 @@
 """A local SQLite file that is believed only as far as its checksums reach.
 
-Every table ends in a ``checksum`` column: the CRC32 of the row's other values as MessagePack, so that value
-and type count. ``quick_check`` alone misses about half of all flipped bits, together they miss none. Table
-``facts`` (name, value) is in every file and never changes its shape: it repeats the schema's version, so that
-a flipped bit in the header is not taken for data of a newer StableQueue.
+Every row has a checksum (``checked_tables``). Table ``facts`` (name, value) is in every file and never
+changes its shape: it repeats the schema's version, so that a flipped bit in the header is not taken for data
+of a newer StableQueue.
 
 WAL where the file system can do it; else one process at a time with a rollback journal. Every write is
 ``BEGIN IMMEDIATE`` (a read that becomes a write fails with "locked" under load, whatever the timeout).
@@ -17,93 +16,21 @@ import os
 import re
 import sqlite3
 import threading
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-import msgspec
 from filelock import FileLock, Timeout
 
+from stablequeue_client.checked_tables import FACTS, DamagedDatabaseError, Table, get_fact, set_facts
 from stablequeue_client.errors import DataFolderError, NewerDataError
+
+__all__ = ["Connect", "DamagedDatabaseError", "Database", "Schema", "open_database"]
 
 BUSY_TIMEOUT_S = 20.0
 DAMAGED_COPIES_KEPT = 3
 _WAL_LIMIT_BYTES = 8 * 1024 * 1024
 
 Connect = Callable[..., sqlite3.Connection]
-_encode = msgspec.msgpack.Encoder().encode
-
-
-class DamagedDatabaseError(DataFolderError):
-    """A local database is damaged."""
-
-    code = "damaged_database"
-    remedy_text = "It is moved aside and rebuilt from the files themselves when it is opened again."
-
-
-@dataclass(frozen=True)
-class Table:
-    """Columns as (name, SQL type), without the checksum; ``key`` are the first of them."""
-
-    name: str
-    columns: tuple[tuple[str, str], ...]
-    key: int = 1
-
-    @property
-    def names(self) -> str:
-        return ", ".join(name for name, _ in self.columns)
-
-    @property
-    def create(self) -> str:
-        columns = ", ".join(f"{name} {kind}" for name, kind in self.columns)
-        key = ", ".join(name for name, _ in self.columns[: self.key])
-        return (
-            f"CREATE TABLE {self.name} ({columns}, checksum INTEGER NOT NULL, "
-            f"PRIMARY KEY ({key})) WITHOUT ROWID"
-        )
-
-    def put(self, connection: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Inserts or replaces rows (values in the order of the columns)."""
-        marks = ", ".join("?" * (len(self.columns) + 1))
-        connection.executemany(
-            f"INSERT OR REPLACE INTO {self.name} VALUES ({marks})",  # noqa: S608 (a constant name)
-            ((*row, checksum(row)) for row in rows),
-        )
-
-    def select(
-        self, connection: sqlite3.Connection, where: str = "1", values: tuple[Any, ...] = ()
-    ) -> list[tuple[Any, ...]]:
-        """Rows that meet ``where``, in key order, each checked. Raises DamagedDatabaseError."""
-        order = ", ".join(name for name, _ in self.columns[: self.key])
-        cursor = connection.execute(
-            f"SELECT {self.names}, checksum FROM {self.name} WHERE {where} ORDER BY {order}",  # noqa: S608
-            values,
-        )
-        return [self._checked(row) for row in cursor]
-
-    def _checked(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
-        values = row[:-1]
-        if zlib.crc32(_encode(values)) != row[-1]:
-            raise DamagedDatabaseError(f"A row of {self.name} does not match its checksum.")
-        return values
-
-
-FACTS = Table("facts", (("name", "TEXT NOT NULL"), ("value", "TEXT NOT NULL")))
-
-
-def checksum(values: tuple[Any, ...]) -> int:
-    """CRC32 over values and types of a row."""
-    return zlib.crc32(_encode(tuple(values)))
-
-
-def get_fact(connection: sqlite3.Connection, name: str) -> str | None:
-    found = FACTS.select(connection, "name = ?", (name,))
-    return str(found[0][1]) if found else None
-
-
-def set_facts(connection: sqlite3.Connection, facts: Mapping[str, str]) -> None:
-    FACTS.put(connection, facts.items())
 
 
 @dataclass(frozen=True)
@@ -173,6 +100,7 @@ class Database:
 
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        self._leave_parents_connection()
         with self._lock, errors_named(self.path):
             connection = self._usable()
             connection.execute(begin)
@@ -186,17 +114,21 @@ class Database:
                         connection.execute("ROLLBACK")
                 raise
 
-    def _usable(self) -> sqlite3.Connection:
+    def _leave_parents_connection(self) -> None:
+        """After a fork: a connection and a lock of our own; closing the inherited one would disturb it."""
         if os.getpid() != self._pid:
-            self._inherited = self._connection  # closing it here would disturb the parent's files
+            self._inherited = self._connection
             self._lock = threading.RLock()
             self._open()
+
+    def _usable(self) -> sqlite3.Connection:
         if _identity(self.path) != self._file:
             raise DamagedDatabaseError(f"{self.path} was replaced or deleted while it was in use.")
         return self._connection
 
     def data_version(self) -> int:
         """Changes when another connection has written."""
+        self._leave_parents_connection()
         with self._lock, errors_named(self.path):
             return int(self._usable().execute("PRAGMA data_version").fetchone()[0])
 
@@ -343,7 +275,8 @@ def _verify(database: Database, schema: Schema) -> None:
         if answer != "ok":
             raise DamagedDatabaseError(f"quick_check says: {answer}")
         for table in schema.all_tables:
-            table.select(connection)
+            for _ in table.iterate(connection):
+                pass
         problem = schema.check(connection)
         if problem:
             raise DamagedDatabaseError(problem)

@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from stablequeue_client.database import Connect, Database, Schema, Table, open_database
+from stablequeue_client.checked_tables import Table
+from stablequeue_client.database import Connect, Database, Schema, open_database
 from stablequeue_client.errors import DataFolderError
 from stablequeue_client.index_rows import escaped, stored_stamps
 from stablequeue_client.model_files import Digests, StatKey

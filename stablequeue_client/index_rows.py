@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-from stablequeue_client.database import Table
+from stablequeue_client.checked_tables import Table
 from stablequeue_client.model_files import Claim, ClaimSource, DigestKind, Digests, FileState, Kind, StatKey
 from stablequeue_client.protocol import native_path, wire_path
 

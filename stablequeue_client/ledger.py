@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from stablequeue_client.database import get_fact, set_facts
+from stablequeue_client.checked_tables import get_fact, set_facts
 from stablequeue_client.index_rows import ACKS, FILES, ROOTS, TOMBSTONES, IndexRow, Key, RootRow
 from stablequeue_client.inventory import SyncContent, file_digest, file_entry, root_digest, root_entry
 from stablequeue_client.protocol import SYNC_MAX_ROWS, Removal, digest_difference, digest_hex, digest_sum
@@ -59,12 +59,11 @@ def _set_position(connection: sqlite3.Connection, now: Position) -> None:
 def problem(connection: sqlite3.Connection) -> str | None:
     """What is wrong with the whole although every row is sound: pages of two times, lost rows."""
     here = position(connection)
-    digests, highest = 0, 0
-    for table in (FILES, ROOTS):
-        for digest, sequence in connection.execute(f"SELECT row_digest, sequence FROM {table.name}"):  # noqa: S608
-            digests = digest_sum((digest,), digests)
-            highest = max(highest, sequence)
-    if digests != here.digest or highest > here.sequence:
+    rows = connection.execute(
+        "SELECT row_digest, sequence FROM files UNION ALL SELECT row_digest, sequence FROM roots"
+    ).fetchall()
+    highest = max((sequence for _, sequence in rows), default=0)
+    if digest_sum(digest for digest, _ in rows) != here.digest or highest > here.sequence:
         return "its rows are not those of its last change"
     return None
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from stablequeue_client.database import Table, get_fact, set_facts
+from stablequeue_client.checked_tables import Table, get_fact, set_facts
 from stablequeue_client.protocol import Activity
 
 ORDERS = Table(

@@ -160,7 +160,9 @@ class Bench:
 
     def hash_due(self) -> int:
         """Hashes whatever may be hashed now; how many."""
-        due = [item for item in self.index.pending_hashes(self.disk.now) if item.not_before <= self.disk.now]
+        now = self.disk.now
+        pending = self.index.pending_hashes(now)
+        due = [item for item in pending if item.not_before <= now and item.path in self.disk.files]
         for item in due:
             self.index.record_hash(item, self.disk.hash(item), {"title": item.path}, ())
         return len(due)
@@ -209,7 +211,7 @@ class Hub:
         for entry in content.upserts:
             self.entries[entry.root, entry.path] = entry_dict(entry)
         for removal in content.removals:
-            del self.entries[removal.root, removal.path]
+            self.entries.pop((removal.root, removal.path), None)  # it may have come and gone between
         self.index_id, self.sequence = content.index_id, content.sequence
         assert digest_sum(row_digest(entry) for entry in self.entries.values()) == content.digest
         if acknowledge:

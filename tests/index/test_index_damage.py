@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.database import DamagedDatabaseError, Table, open_database
+from stablequeue_client.checked_tables import DamagedDatabaseError, Table
+from stablequeue_client.database import open_database
 from stablequeue_client.errors import DataFolderError, NewerDataError
 from stablequeue_client.index import INDEX_SCHEMA, Index, open_index
 
@@ -130,8 +131,8 @@ def _activity():
 class Unchecked(Table):
     """The broken variant: rows are believed as they are read."""
 
-    def _checked(self, row):
-        return row[:-1]
+    def _checked(self, rows):
+        return (row[:-1] for row in rows)
 
 
 @pytest.mark.fault

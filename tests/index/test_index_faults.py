@@ -16,7 +16,7 @@ from itertools import count
 
 import pytest
 
-from stablequeue_client.database import DamagedDatabaseError
+from stablequeue_client.checked_tables import DamagedDatabaseError
 from stablequeue_client.errors import DataFolderError, StableQueueError
 from stablequeue_client.index import open_index
 from stablequeue_client.protocol import Activity
