@@ -79,8 +79,14 @@
   }
 
   function morphChildren(before, after) {
+    const wantedIds = new Set([...after.children].map((child) => child.id));
     const named = new Map();
-    for (const child of before.children) if (child.id) named.set(child.id, child);
+    for (const child of [...before.children]) {
+      if (!child.id) continue;
+      // What is gone goes first: moving all that follows past it would take the focus from it.
+      if (wantedIds.has(child.id)) named.set(child.id, child);
+      else child.remove();
+    }
     let here = before.firstChild;
     for (const wanted of [...after.childNodes]) {
       const known = wanted.id ? named.get(wanted.id) : null;

@@ -60,11 +60,7 @@ _ORDERS = {
     "accept_removals": "Asked to take the missing files as removed.",
     "put_back": "Asked to put a file back.",
 }
-_HASHING_EVENTS = {
-    "metadata_received": "header received",
-    "model_registered": "registered by hand",
-}
-_ORDERS = {
+_HASHING_ORDERS = {
     "now": "Asked to read now.",
     "later": "Asked to read later.",
     "pause": "Asked to pause reading.",

@@ -1,0 +1,60 @@
+import shlex
+
+import pytest
+
+from stablequeue_client.errors import InvalidValueError
+from stablequeue_client.settings import OPTIONS
+from stablequeue_hub.keys import NewKey
+from stablequeue_hub.network import NetworkInfo
+from stablequeue_hub.page_keys import join_line, powershell_quote
+
+CODE = NewKey("id", "sq_id_" + "0" * 64, "join", "", 0, 3_600_000)
+NETWORK = NetworkInfo(True, "0.0.0.0", 8383, ("192.168.1.20", "10.0.0.4"))
+
+
+def line(**given: str) -> list[str]:
+    fields = {"address": "", "alias": "", "webui": "", **given}
+    return [command.text for command in join_line(NETWORK, CODE, **fields).commands]
+
+
+def test_a_shell_reads_back_what_the_person_typed() -> None:
+    linux, _ = line(alias="o'brien; rm -rf /", webui="/home/me/my models")
+    words = shlex.split(linux)
+    assert words[:2] == ["stablequeue", "agent"]
+    assert words[words.index("--alias") + 1] == "o'brien; rm -rf /"
+    assert words[words.index("--webui") + 1] == "/home/me/my models"
+    assert words[words.index("--hub") + 1] == "http://192.168.1.20:8383"
+
+
+def test_powershell_gets_its_own_quotes() -> None:
+    _, windows = line(alias="a$(calc)", webui="C:\\AI\\my models")
+    assert "--alias 'a$(calc)'" in windows
+    assert "--webui 'C:\\AI\\my models'" in windows
+    assert powershell_quote("it's") == "'it''s'"
+    assert powershell_quote("it\u2019s") == "'it\u2019\u2019s'"
+    assert powershell_quote("") == "''"
+    assert powershell_quote("C:\\AI\\forge") == "C:\\AI\\forge"
+
+
+@pytest.mark.parametrize("field", ["alias", "webui"])
+def test_a_line_break_is_refused(field: str) -> None:
+    with pytest.raises(InvalidValueError):
+        line(**{field: "a\nrm"})
+
+
+def test_only_addresses_of_this_computer_are_offered() -> None:
+    assert "10.0.0.4:8383" in line(address="http://10.0.0.4:8383")[0]
+    with pytest.raises(InvalidValueError, match="not an address"):
+        line(address="http://evil.example:8383")
+
+
+def test_without_a_network_it_says_so() -> None:
+    with pytest.raises(InvalidValueError, match="no address"):
+        join_line(NetworkInfo(True, "0.0.0.0", 8383, ()), CODE, address="", alias="", webui="")
+
+
+def test_the_agent_knows_every_option_of_the_line() -> None:
+    flags = {
+        "--" + option.name.replace("_", "-") for option in OPTIONS.values() if "agent" in option.commands
+    }
+    assert {word for word in shlex.split(line(alias="a")[0]) if word.startswith("--")} <= flags
