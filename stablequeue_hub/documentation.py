@@ -13,6 +13,7 @@ import msgspec
 from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from starlette.responses import Response
 
 from stablequeue_client import __version__
 from stablequeue_client.errors import StableQueueError
@@ -59,10 +60,12 @@ def described(
 ) -> dict[str, Any]:
     """Keyword arguments for a router's method. ``request`` and ``answer`` are types msgspec knows."""
     content: dict[str, Any] = {}
-    if status != 204:
+    if status not in (204, 303):
         content = {"content": {media_type: {"schema": _schema(answer) if answer else {}}}}
     responses: dict[int | str, dict[str, Any]] = {status: {"description": "Done.", **content}}
     responses.update(_error_responses(access, errors))
+    if media_type == "text/html":
+        responses.update(_page_responses(responses))
     extra: dict[str, Any] = {"x-access": access}
     if request is not None:
         extra["requestBody"] = {
@@ -77,6 +80,7 @@ def described(
         "openapi_extra": extra,
         "dependencies": [Depends(Require(access))],
         "response_model": None,
+        "response_class": Response,  # else FastAPI documents JSON beside what stands here
     }
 
 
@@ -99,6 +103,15 @@ def _error_responses(
     found["5XX"] = {"description": "The hub failed; its log says more."}
     for response in found.values():
         response["content"] = {"application/json": {"schema": _schema(ErrorAnswer)}}
+    return found
+
+
+def _page_responses(responses: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+    """Pages send people on, and show them their failures as pages too."""
+    found: dict[int | str, dict[str, Any]] = {303: {"description": "Goes on to another page."}}
+    for status, response in responses.items():
+        if "application/json" in response.get("content", {}):
+            found[status] = {**response, "content": {**response["content"], "text/html": {}}}
     return found
 
 
