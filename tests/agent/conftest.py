@@ -12,6 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from .real_hub import RealHub
+
+
+@pytest.fixture
+def real_hub(tmp_path: Path) -> Iterator[RealHub]:
+    """The hub as its own process, with a database of its own."""
+    hub = RealHub(tmp_path / "hub")
+    try:
+        hub.start()
+        yield hub
+    finally:
+        hub.kill()
+
 
 @pytest.fixture
 def tls_url(tmp_path: Path) -> Iterator[str]:
