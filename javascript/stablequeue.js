@@ -124,6 +124,7 @@
       this.firstLine = app.querySelector("#sq-first-line");
       this.away = app.querySelector("#sq-away");
       this.said = app.querySelector("#sq-said");
+      this.home = this.query().get("view") ? "models" : app.dataset.sqView;
       this.tags = new Map();
       this.failures = 0;
       this.awaySince = null;
@@ -146,12 +147,20 @@
       this.plan(POLL_MS);
     }
 
+    query() {
+      return new URLSearchParams(window.location.search);
+    }
+
+    // The view that the address names; without one, the view that came with the page.
+    viewName() {
+      return this.query().get("view") || this.home;
+    }
+
     // The address of the fragment for an address of the page: ?view=model&id=12 is /views/model/12.
     fragmentAddress() {
-      const query = new URLSearchParams(window.location.search);
-      const view = query.get("view") || "models";
+      const query = this.query();
       query.delete("view");
-      let path = encodeURIComponent(view);
+      let path = encodeURIComponent(this.viewName());
       if (query.has("id")) {
         path += `/${encodeURIComponent(query.get("id"))}`;
         query.delete("id");
@@ -286,7 +295,7 @@
     }
 
     markNav() {
-      const view = new URLSearchParams(window.location.search).get("view") || "models";
+      const view = this.viewName();
       const before = this.app.dataset.sqView;
       const current = view === "model" ? "models" : view;
       this.app.dataset.sqView = view;
@@ -340,7 +349,7 @@
     syncFilters() {
       const form = this.view.querySelector("form[data-sq-filter]");
       if (!form) return;
-      const query = new URLSearchParams(window.location.search);
+      const query = this.query();
       for (const field of form.elements) {
         if (!field.name || field === document.activeElement || field.type === "hidden") continue;
         const wanted = query.get(field.name) || "";

@@ -85,5 +85,6 @@ def test_names_that_a_server_sends_stay_names_on_every_view(open_page, hub) -> N
         assert watched.page.evaluate(INTRUDERS) == []
     watched.page.goto(f"{hub.url}/?view=models")
     assert watched.page.locator(".sq-matrix tbody tr").count() == 39
+    watched.page.goto(f"{hub.url}/?view=models&state=troubled")
     assert watched.page.get_by_text("not accepted").count() == 2  # NUL, twice
     assert watched.complaints == []
