@@ -37,7 +37,9 @@ from stablequeue_hub.security import AllowedHosts, Guard
 from stablequeue_hub.sessions import SessionCodes, SessionRing
 from stablequeue_hub.settings import HubSettings
 
-ROUTERS = (health, inventory, servers, availability, models, keys, events, network, session, static, docs, page)
+API = (health, inventory, servers, availability, models, keys, events, network)
+PAGES = (session, static, docs, page)
+ROUTERS = (*API, *PAGES)
 
 
 def create_app(

@@ -13,7 +13,7 @@ from typing import Protocol
 import psutil
 from sqlalchemy import Connection
 
-from stablequeue_hub.facts import LISTEN_HOST, get_fact, set_fact
+from stablequeue_hub.facts import LISTEN_HOST, get_fact
 from stablequeue_hub.settings import LOOPBACK
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - only when the owner says so
@@ -66,9 +66,6 @@ def machine_addresses(host: str = EVERYWHERE) -> tuple[str, ...]:
     return tuple(str(ip) for ip in sorted(usable, key=lambda ip: (not ip.is_private, ip)))
 
 
-def chosen_host(connection: Connection, given: str | None) -> str:
-    """The host to listen on: ``given`` (stored for later starts), else the stored one, else this computer."""
-    if given is not None:
-        set_fact(connection, LISTEN_HOST, given)
-        return given
+def chosen_host(connection: Connection) -> str:
+    """The host to listen on as its owner chose it, else this computer only."""
     return get_fact(connection, LISTEN_HOST) or LOOPBACK

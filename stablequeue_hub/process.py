@@ -10,6 +10,7 @@ import asyncio
 import errno
 import gc
 import json
+import logging
 import os
 import signal
 import socket
@@ -27,9 +28,10 @@ from stablequeue_hub import log
 from stablequeue_hub.app import create_app
 from stablequeue_hub.clock import SYSTEM_CLOCK
 from stablequeue_hub.db.engine import Store, open_store
-from stablequeue_hub.db.lock import hold_store_lock
+from stablequeue_hub.db.lock import StoreLock, hold_store_lock
 from stablequeue_hub.db.migrate import migrate
 from stablequeue_hub.errors import PortTakenError
+from stablequeue_hub.facts import LISTEN_HOST, set_fact
 from stablequeue_hub.keys import create_key, is_valid, parse_key
 from stablequeue_hub.network import EVERYWHERE, chosen_host, is_loopback
 from stablequeue_hub.settings import LOOPBACK, HubSettings
@@ -40,6 +42,7 @@ BACKLOG = 512
 KEEP_ALIVE_S = 75
 """Longer than a heartbeat's interval, so that servers keep their connection."""
 SHUTDOWN_S = 5
+LOCK_LOOK_S = 10.0
 SWITCH_INTERVAL_S = 0.001
 """How long a worker thread may keep the interpreter while the event loop waits for it."""
 
@@ -49,19 +52,24 @@ def run_hub(settings: HubSettings, *, host: str | None) -> int:
     log.set_up(sys.stderr)
     store = open_store(settings.database_url, settings.data_dir)
     try:
-        with hold_store_lock(store):
+        with store.read() as connection:
+            connection.exec_driver_sql("SELECT 1")  # a database that is not there is named before anything
+        with hold_store_lock(store) as lock:
             migrate(store)
-            with store.write() as connection:
-                chosen = chosen_host(connection, host)
-            ensure_admin_key(store, settings.data_dir)
+            with store.read() as connection:
+                chosen = host or chosen_host(connection)
             listening = bind(chosen, settings.port)
+            if host is not None:
+                with store.write() as connection:
+                    set_fact(connection, LISTEN_HOST, host)
+            ensure_admin_key(store, settings.data_dir)
             port = listening.getsockname()[1]
-            return _serve(replace(settings, host=chosen, port=port), store, listening)
+            return _serve(replace(settings, host=chosen, port=port), store, lock, listening)
     finally:
         store.close()
 
 
-def _serve(settings: HubSettings, store: Store, listening: socket.socket) -> int:
+def _serve(settings: HubSettings, store: Store, lock: StoreLock, listening: socket.socket) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     listener = MovableListener(settings.host, settings.port)
     app = create_app(settings, store, listener=listener)
@@ -76,7 +84,7 @@ def _serve(settings: HubSettings, store: Store, listening: socket.socket) -> int
         timeout_graceful_shutdown=SHUTDOWN_S,
         backlog=BACKLOG,
     )
-    listener.server = server = _Server(config, settings)
+    listener.server = server = _Server(config, settings, lock)
     gc.collect()
     gc.freeze()  # what was loaded stays: collections need not look at it again
     with _own_signals():
@@ -84,15 +92,17 @@ def _serve(settings: HubSettings, store: Store, listening: socket.socket) -> int
             server.run(sockets=[listening])
         finally:
             _ready_path(settings).unlink(missing_ok=True)
-    return 0
+    return 1 if server.lock_lost else 0
 
 
 class _Server(uvicorn.Server):
-    """Says when it answers: in ``hub.json`` and in one line."""
+    """Says when it answers, in ``hub.json`` and in one line; ends when it is not the store's hub any more."""
 
-    def __init__(self, config: uvicorn.Config, settings: HubSettings) -> None:
+    def __init__(self, config: uvicorn.Config, settings: HubSettings, lock: StoreLock) -> None:
         super().__init__(config)
         self._settings = settings
+        self._lock = lock
+        self.lock_lost = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -101,6 +111,16 @@ class _Server(uvicorn.Server):
         write_private(_ready_path(self._settings), json.dumps(ready) + "\n")
         also = "" if is_loopback(self._settings.host) else f" and on {self._settings.host} for your network"
         print(f"StableQueue hub listens on {url}{also}", flush=True)  # noqa: T201 - the line its starter waits for
+        self._watch = asyncio.create_task(self._watch_lock())
+
+    async def _watch_lock(self) -> None:
+        while await asyncio.to_thread(self._lock.still_held):
+            await asyncio.sleep(LOCK_LOOK_S)
+        logging.getLogger("stablequeue_hub").error(
+            "The database was restarted or cut off, so another hub may have taken over. "
+            "This one ends; start it again."
+        )
+        self.lock_lost = self.should_exit = True
 
 
 class MovableListener:

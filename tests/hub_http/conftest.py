@@ -223,6 +223,13 @@ def postgresql_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def postgresql_database(postgresql_url: str) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database."""
+    with postgresql.new_database(postgresql_url) as url:
+        yield url
+
+
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite file with the newest schema, for copies."""
@@ -241,8 +248,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str | N
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "hub" / SQLITE_NAME)
         yield None
         return
-    with postgresql.new_database(request.getfixturevalue("postgresql_url")) as url:
-        yield url
+    yield request.getfixturevalue("postgresql_database")
 
 
 @pytest.fixture
