@@ -34,6 +34,7 @@ CONTENTS = ("x", "y", "z")
 ROOTS = ("r1", "r2")
 servers_st, paths_st = st.sampled_from(SERVERS), st.sampled_from(PATHS)
 contents_st, roots_st = st.sampled_from(CONTENTS), st.sampled_from(ROOTS)
+rarely = st.integers(0, 4).map(lambda number: number == 4)
 MAY_BECOME_READY = ("unhashed", "busy", "unstable")
 
 
@@ -130,13 +131,21 @@ class Syncs(RuleBasedStateMachine):
         elif (root, None) in self.agents[server].rows:
             self.agents[server].remove((root, None))
 
+    @rule(server=servers_st, path=paths_st, content=contents_st)
+    def a_folder_is_named_after_its_file(self, server: str, path: str, content: str) -> None:
+        self.change_root(server, "r2", None)
+        self.hash_file(server, path, content, "r2")
+        self.synchronise(server, False, False)
+        self.change_root(server, "r2", "lora")
+        self.synchronise(server, False, False)
+
     @rule(server=servers_st)
     def new_index(self, server: str) -> None:
         agent = self.agents[server]
         name, _, number = agent.index_id.partition("-")
         agent.index_id, self.acknowledged[server] = f"{name}-{int(number) + 1}", 0
 
-    @rule(server=servers_st, full=st.booleans(), reply_lost=st.booleans())
+    @rule(server=servers_st, full=rarely, reply_lost=rarely)
     def synchronise(self, server: str, full: bool, reply_lost: bool) -> None:
         agent = self.agents[server]
         base = self.acknowledged[server]
