@@ -12,7 +12,7 @@ from stablequeue_hub.availability import ServerAvailability
 from stablequeue_hub.events import list_events
 from stablequeue_hub.model_details import KnownDigest, ModelDetails, model_details
 from stablequeue_hub.presence import Presence
-from stablequeue_hub.servers import list_servers
+from stablequeue_hub.server_view import known_servers
 
 HISTORY_SHOWN = 30
 _HAS = ("available", "unhashed", "unreachable")
@@ -21,7 +21,7 @@ _HAS = ("available", "unhashed", "unreachable")
 def details_page(connection: Connection, text: str, live: Presence, *, now_ms: int) -> v.ModelDetails:
     """The model that ``text`` (row id or hash) means. Raises NotFoundError, ConflictError (several)."""
     found = model_details(connection, text, live, now_ms=now_ms)
-    servers = list_servers(connection, live)
+    servers = known_servers(connection, live).values()
     has = {server.server_id for server in found.servers if server.availability in _HAS}
     return v.ModelDetails(
         model_id=found.model.id,

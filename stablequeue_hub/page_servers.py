@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 import sqlalchemy as sa
@@ -13,14 +13,18 @@ from stablequeue_client.errors import ServerFrozenError
 from stablequeue_client.ui import values as v
 from stablequeue_client.ui.words import counted
 from stablequeue_hub import page_words as words
-from stablequeue_hub.db.tables import models, server_files
+from stablequeue_hub.db.tables import models, server_files, server_roots
+from stablequeue_hub.db.tables import servers as servers_table
 from stablequeue_hub.page_models import file_row
 from stablequeue_hub.presence import Presence
+from stablequeue_hub.server_view import KnownServer, known_servers
 from stablequeue_hub.servers import RootInfo, ServerInfo, list_servers
 from stablequeue_hub.unidentified import list_unidentified
 
 PROBLEMS_SHOWN = 20
 
+Need: TypeAlias = tuple[str, str]
+"""What needs its owner, as a sentence, and the address that shows it."""
 FileCounts: TypeAlias = dict[tuple[str, str], int]
 """(server_id, root_id) -> files."""
 
@@ -30,20 +34,18 @@ FileCounts: TypeAlias = dict[tuple[str, str], int]
 
 def first_line(connection: Connection, live: Presence) -> v.FirstLine:
     """Is everything all right, and if not, what is the most important thing to do?"""
-    servers = list_servers(connection, live)
-    total = connection.scalar(sa.select(sa.func.count()).select_from(models)) or 0
-    reading = [server for server in servers if server.reachable and _waiting(server)]
-    etas = [
-        server.activity.eta_s for server in reading if server.activity and server.activity.eta_s is not None
-    ]
-    needs = _needs(servers)
+    servers = known_servers(connection, live)
+    unread, troubled = _waiting_and_troubled(connection)
+    reading = [server_id for server_id in unread if servers[server_id].reachable]
+    activities = [live.activity(server_id) for server_id in reading]
+    needs = [*_frozen(connection), *_lost_folders(connection, servers), *_troubled_files(servers, troubled)]
     problem, action = needs[0] if needs else ("", "")
     return v.FirstLine(
-        models=total,
-        reading=sum(map(_waiting, reading)),
-        eta_s=max(etas, default=None),
+        models=connection.scalar(sa.select(sa.func.count()).select_from(models)) or 0,
+        reading=sum(unread[server_id] for server_id in reading),
+        eta_s=max((a.eta_s for a in activities if a and a.eta_s is not None), default=None),
         servers=len(servers),
-        connected=sum(server.reachable for server in servers),
+        connected=sum(server.reachable for server in servers.values()),
         needs=len(needs),
         problem=problem,
         action=action,
@@ -51,26 +53,48 @@ def first_line(connection: Connection, live: Presence) -> v.FirstLine:
     )
 
 
-def _needs(servers: Sequence[ServerInfo]) -> list[tuple[str, str]]:
-    """What needs its owner, the gravest first: a sentence, and the address that shows it."""
-    frozen = [
-        (f"{server.alias} is frozen: two running copies use its identity", "?view=servers")
-        for server in servers
-        if server.frozen
-    ]
-    folders = [
-        (f"Folder {root.label or root.root_id} on {server.alias} is not connected", "?view=servers")
-        for server in servers
-        if server.reachable
-        for root in server.roots
-        if root.health != "healthy"
-    ]
-    files = [
-        (f"{counted(troubled, 'file')} with problems on {server.alias}", "?view=models&state=troubled")
-        for server in servers
-        if (troubled := _troubled(server))
-    ]
-    return frozen + folders + files
+def _waiting_and_troubled(connection: Connection) -> tuple[Counter[str], Counter[str]]:
+    """server_id -> files to be read, and files that need their owner. Among files without a model only:
+    there are few, and an index finds them."""
+    rejected = server_files.c.rejected.is_not(None)
+    query = sa.select(server_files.c.server_id, server_files.c.state, rejected, sa.func.count())
+    query = query.where(server_files.c.model_id.is_(None))
+    unread: Counter[str] = Counter()
+    troubled: Counter[str] = Counter()
+    for server_id, state, refused, count in connection.execute(
+        query.group_by(server_files.c.server_id, server_files.c.state, rejected)
+    ):
+        if refused or state in words.TROUBLED_STATES:
+            troubled[server_id] += count
+        elif state == "unhashed":
+            unread[server_id] += count
+    return unread, troubled
+
+
+def _frozen(connection: Connection) -> Iterator[Need]:
+    query = sa.select(servers_table.c.alias).where(servers_table.c.frozen.is_not(None))
+    for alias in connection.scalars(query.order_by(servers_table.c.alias_key)):
+        yield f"{alias} is frozen: two running copies use its identity", "?view=servers"
+
+
+def _lost_folders(connection: Connection, servers: Mapping[str, KnownServer]) -> Iterator[Need]:
+    """Folders not connected, on servers that are; a server that is off is no fault."""
+    query = sa.select(server_roots.c.server_id, server_roots.c.root_id, server_roots.c.label)
+    for server_id, root_id, label in connection.execute(
+        query.where(server_roots.c.health != "healthy", server_roots.c.rejected.is_(None))
+    ):
+        if servers[server_id].reachable:
+            yield f"Folder {label or root_id} on {servers[server_id].alias} is not connected", "?view=servers"
+
+
+def _troubled_files(servers: Mapping[str, KnownServer], troubled: Counter[str]) -> Iterator[Need]:
+    for server_id, server in servers.items():
+        if troubled[server_id]:
+            files = counted(troubled[server_id], "file")
+            yield (
+                f"{files} with problems on {server.alias}",
+                f"?view=models&state=troubled&server={server_id}",
+            )
 
 
 def _waiting(server: ServerInfo) -> int:

@@ -56,15 +56,18 @@ def first_line(line: v.FirstLine) -> Markup:
 
 def models(page: v.ModelsPage) -> Markup:
     """Models x servers; with one server a list."""
-    pages = max(1, ceil(page.total / page.page_size))
+    compact = len(page.servers) >= COMPACT_FROM
+    shown = {cell.mark for row in page.rows for cell in row.cells}
     return _render(
         "models.html",
         page=page,
-        pages=pages,
+        pages=max(1, ceil(page.total / page.page_size)),
         states=[state for state in STATES if len(page.servers) > 1 or state.value not in SEVERAL_ONLY],
         sorts=SORTS,
-        compact=len(page.servers) >= COMPACT_FROM,
-        shown=[name for name in words.MARKS if any(c.mark == name for row in page.rows for c in row.cells)],
+        compact=compact,
+        shown=[name for name in words.MARKS if name in shown],
+        aliases=[words.visible(server.alias) for server in page.servers],
+        plain_marks={name: _plain_mark(name, compact) for name in shown},
         at_page=lambda number: models_query(page.filters, page=number),
     )
 
@@ -167,6 +170,14 @@ def _render(template: str, **context: object) -> Markup:
     html = _environment().get_template(template).render(**context)
     # A name may hold lone surrogates; an answer cannot.
     return Markup(html.encode("utf-8", "replace").decode())  # noqa: S704 - autoescaped
+
+
+@lru_cache(maxsize=64)
+def _plain_mark(name: v.MarkName, compact: bool) -> Markup:
+    """A mark without dates: made once, for the matrix has thousands."""
+    macros = _environment().get_template("_macros.html").module
+    made: Markup = macros.mark(name, None, 1, compact)  # type: ignore[attr-defined]
+    return Markup(made.strip())  # noqa: S704 - made by our own macro
 
 
 def _when(at_ms: int, style: str = "ago") -> Markup:
