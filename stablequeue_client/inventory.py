@@ -58,6 +58,7 @@ def file_entry(row: IndexRow) -> FileEntry:
         state=row.state,
         digests=wire if wire != WireDigests() else None,
         claims=claims or None,
+        link=bool(row.link),
     )
 
 

@@ -194,7 +194,8 @@ class WireClaim(msgspec.Struct, frozen=True):
 
 
 class FileEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One model file. (root, path) is the key; ``path`` is a wire path."""
+    """One model file. (root, path) is the key; ``path`` is a wire path. ``link``: another name (a symbolic
+    or hard link) of a file that lies there already, so it takes no space of its own."""
 
     root: str
     path: str
@@ -203,6 +204,7 @@ class FileEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     state: str
     digests: WireDigests | None = None
     claims: tuple[WireClaim, ...] | None = None
+    link: bool = False
 
 
 class RootEntry(msgspec.Struct, frozen=True, omit_defaults=True):

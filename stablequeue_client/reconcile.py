@@ -156,6 +156,7 @@ class _FilePlanner:
             self.of_root[row.root_id].append(row)
         self.roots = {scan.root.root_id: self._root_row(scan) for scan in scans}
         self._live = Counter((file.device, file.inode) for file in self.seen.values() if file.inode)
+        self._own_names = self._names_of_their_own()
         self._by_stamps: dict[Stamps, IndexRow] = {}
         self._by_inode: dict[tuple[int, int, int], IndexRow] = {}
         for row in known.rows.values():
@@ -177,8 +178,25 @@ class _FilePlanner:
         elif not same:
             self.counts["changed"] += 1
 
+    def _names_of_their_own(self) -> dict[tuple[str, int, int], str]:
+        """Of a file with several names in one root the path that counts: no symbolic link, else the first.
+
+        Within one root only: which roots are looked at together changes from scan to scan.
+        """
+        names: dict[tuple[str, int, int], tuple[bool, str]] = {}
+        for file in self.seen.values():
+            if self._live[file.device, file.inode] > 1:
+                key, name = (file.root_id, file.device, file.inode), (file.link, file.path)
+                names[key] = min(names.get(key, name), name)
+        return {key: path for key, (_, path) in names.items()}
+
+    def _is_link(self, file: ScannedFile) -> int:
+        """Whether this is another name of a file that has one already."""
+        own = self._own_names.get((file.root_id, file.device, file.inode), file.path)
+        return int(file.link or own != file.path)
+
     def _unchanged(self, old: IndexRow, file: ScannedFile, stamps: Stamps) -> IndexRow:
-        row = old._replace(kind=file.kind, inode=stamps[3], link=int(file.link))
+        row = old._replace(kind=file.kind, inode=stamps[3], link=self._is_link(file))
         if file.partial:
             return _downloading(row)
         if row.sha256:
@@ -190,7 +208,7 @@ class _FilePlanner:
 
     def _another(self, old: IndexRow | None, file: ScannedFile, stamps: Stamps) -> IndexRow:
         """The row of a new file, or of one that is not what it was."""
-        row = _new_row(file, stamps, self._look.now_ms)
+        row = _new_row(file, stamps, self._look.now_ms)._replace(link=self._is_link(file))
         if old is not None:
             row = row._replace(sequence=old.sequence, row_digest=old.row_digest)
         if file.partial:
