@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
+from stablequeue_client.errors import DataFolderError
 from stablequeue_hub.clock import SYSTEM_CLOCK, Clock
 from stablequeue_hub.db.engine import Store, open_store
-from stablequeue_hub.db.migrate import migrate
+from stablequeue_hub.db.migrate import current_revision, migrate, newest_revision
 from stablequeue_hub.keys import create_key, list_keys, revoke_key
 
 ACTOR = "key:command-line"
@@ -61,6 +62,12 @@ def _store(data_dir: Path | None, url: str | None) -> Iterator[Store]:
     with tempfile.TemporaryDirectory() as scratch:
         store = open_store(url, data_dir or Path(scratch))
         try:
+            if data_dir is None and current_revision(store) not in (None, newest_revision()):
+                # The copy made before a migration must land where it stays.
+                raise DataFolderError(
+                    "The hub's data is of another version.",
+                    remedy="Start the hub first; it brings the data up to date.",
+                )
             migrate(store)
             yield store
         finally:
