@@ -1,20 +1,61 @@
-"""Runs an agent in a forked child for a while and kills it, again and again, as told on standard input.
+"""Runs an agent in a forked child and kills it, again and again, as told on standard input.
 
-Started as a process of its own: forking is safe only where no other thread runs. Each line of input is
-the seconds until the kill; the answer is the child's end (``killed`` or its exit code).
+Started as a process of its own: forking is safe only where no other thread runs. A line of input is ``time
+S`` (killed S seconds after its start), ``call N`` (it kills itself before its N-th call that writes or reads
+something: a statement of SQLite, a read, a send, a rename) or ``write N`` (before its N-th call that changes
+something). The answer is the child's end.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from stablequeue_client.agent.agent_settings import AgentSettings
 from stablequeue_client.agent.process import run
+
+WRITES = frozenset({"executemany", "sendall", "send", "fsync"})
+CALLS = WRITES | {"execute", "readv", "recv_into", "replace"}
+LONGEST_LIFE_S = 2.0
+
+
+def die_at_call(number: int, calls: frozenset[str]) -> None:
+    """SIGKILL for this process right before that one of these calls, in whichever thread it happens."""
+    seen = itertools.count(1)
+
+    def look(frame: FrameType, event: str, called: Any) -> None:
+        if event == "c_call" and called.__name__ in calls and next(seen) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.setprofile(look)
+    sys.setprofile(look)
+
+
+def live(settings: AgentSettings, how: str, value: float) -> str:
+    """One life of an agent; how it ended."""
+    child = os.fork()
+    if child == 0:
+        if how != "time":
+            die_at_call(int(value), WRITES if how == "write" else CALLS)
+        os._exit(run(settings))
+    end = time.monotonic() + (value if how == "time" else LONGEST_LIFE_S)
+    while time.monotonic() < end and how != "time":
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return "killed" if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}"
+        time.sleep(0.005)
+    time.sleep(max(0.0, end - time.monotonic()))
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    return "killed" if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}"
 
 
 def main() -> None:
@@ -26,13 +67,8 @@ def main() -> None:
         low_priority=False,
     )
     for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            os._exit(run(settings))
-        time.sleep(float(line))
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        print("killed" if os.WIFSIGNALED(status) else os.WEXITSTATUS(status), flush=True)
+        how, value = line.split()
+        print(live(settings, how, float(value)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """R1: an agent that is killed at any instant loses nothing and says nothing wrong.
 
-Real processes, real files, the real hub; ``kill -9`` after a random time in which it scans, hashes, writes
-and synchronises. STABLEQUEUE_TEST_KILLS sets the number of kills (CI: 40), STABLEQUEUE_TEST_SEED the history.
+Real processes, real files, the real hub; ``kill -9`` after a random time or at a random call with which it
+scans, hashes, writes and synchronises. STABLEQUEUE_TEST_KILLS sets the number of kills (CI: 40),
+STABLEQUEUE_TEST_SEED the history.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from .real_hub import (
 KILLS = int(os.environ.get("STABLEQUEUE_TEST_KILLS", "40"))
 SEED = int(os.environ.get("STABLEQUEUE_TEST_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
 LONGEST_LIFE_S = 0.9
+CALLS, WRITES = 250, 40
+"""About so many calls an agent makes until it has done all there is to do here."""
 
 
 class History:
@@ -140,6 +143,14 @@ def test_an_agent_killed_at_any_instant_loses_nothing_and_says_nothing_wrong(
     assert real_hub.rows() == index_rows(data) == as_ready(on_disk(loras))
 
 
+def _instant(dice: random.Random) -> str:
+    """When the agent is to die, as ``kill_runner`` understands it."""
+    how = dice.choice(["time", "call", "write", "write"])
+    if how == "time":
+        return f"time {dice.uniform(0.0, LONGEST_LIFE_S):.4f}"
+    return f"call {dice.randint(1, CALLS)}" if how == "call" else f"write {dice.randint(1, WRITES)}"
+
+
 def _kills(hub: RealHub, data: Path, loras: Path, dice: random.Random, history: History) -> Iterator[None]:
     """Let an agent live for a while, change files before and meanwhile, kill it; yields after each."""
     told = json.dumps({"data": str(data), "loras": str(loras), "url": hub.url})
@@ -153,7 +164,7 @@ def _kills(hub: RealHub, data: Path, loras: Path, dice: random.Random, history: 
         for _ in range(KILLS):
             if dice.random() < 0.5:
                 history.change()
-            runner.stdin.write(f"{dice.uniform(0.0, LONGEST_LIFE_S):.4f}\n")
+            runner.stdin.write(_instant(dice) + "\n")
             runner.stdin.flush()
             if dice.random() < 0.5:
                 history.change()
