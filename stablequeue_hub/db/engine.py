@@ -94,9 +94,13 @@ class Store:
                 yield connection
         except (DBAPIError, self._driver.Error) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
+            if isinstance(cause, self._driver.DataError):
+                raise InvalidValueError("A value holds something that the database cannot store.") from error
             if not self._is_of_the_database(cause):
                 raise
             raise self._explained(str(cause)) from error
+        except UnicodeEncodeError as error:
+            raise InvalidValueError("A text holds half a character.") from error
         except PoolTimeoutError as error:
             raise BusyError(f"The hub's database ({self.description}) is busy with other writes.") from error
 
