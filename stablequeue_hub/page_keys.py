@@ -14,6 +14,9 @@ from stablequeue_hub.network import NetworkInfo
 WORTHLESS_SHOWN_MS = 7 * 24 * 3_600_000
 """Revoked, expired and used-up keys leave the list after a week."""
 FIELD_MAX = 1_000
+# As the README has them; a test compares.
+LINUX_INSTALL = "python3 -m venv .venv && .venv/bin/pip install -q ."
+WINDOWS_INSTALL = "py -m venv .venv; .venv\\Scripts\\pip install -q ."
 
 
 def keys_page(connection: Connection, *, now_ms: int) -> v.KeysPage:
@@ -73,12 +76,14 @@ def join_line(network: NetworkInfo, code: NewKey, *, address: str, alias: str, w
     for text in (alias, webui):
         if not text.isprintable() or len(text) > FIELD_MAX:
             raise InvalidValueError(f"Name and folder have at most {FIELD_MAX} printable characters.")
-    words = ["stablequeue", "agent", "--hub", address or ours[0], "--join", code.key]
+    words = ["agent", "--hub", address or ours[0], "--join", code.key]
     words += ["--alias", alias] if alias else []
     words += ["--webui", webui or "DIR"]
+    linux = " ".join(map(shlex.quote, words))
+    windows = " ".join(map(powershell_quote, words))
     commands = (
-        v.CommandLine("Linux, macOS", " ".join(map(shlex.quote, words))),
-        v.CommandLine("Windows (PowerShell)", " ".join(map(powershell_quote, words))),
+        v.CommandLine("Linux, macOS", LINUX_INSTALL, f".venv/bin/stablequeue {linux}"),
+        v.CommandLine("Windows (PowerShell)", WINDOWS_INSTALL, f".venv\\Scripts\\stablequeue {windows}"),
     )
     return v.JoinLine(commands, code.expires_ms or 0)
 

@@ -308,14 +308,16 @@ def new_key() -> v.NewKey:
 
 
 def join_line() -> v.JoinLine:
-    command = (
+    words = (
         "stablequeue agent --hub http://192.168.1.20:8383 "
         f"--join sq_77aa01cc9d3e42f0_{sha256('code')} --alias attic --webui "
     )
+    linux = "python3 -m venv .venv && .venv/bin/pip install -q ."
+    windows = "py -m venv .venv; .venv\\Scripts\\pip install -q ."
     return v.JoinLine(
         (
-            v.CommandLine("Linux", command + "/home/me/forge"),
-            v.CommandLine("Windows (PowerShell)", command + '"C:\\AI\\forge"'),
+            v.CommandLine("Linux, macOS", linux, f".venv/bin/{words}/home/me/forge"),
+            v.CommandLine("Windows (PowerShell)", windows, f".venv\\Scripts\\{words}C:\\AI\\forge"),
         ),
         NOW_MS + 60 * MINUTE_MS,
     )

@@ -309,9 +309,10 @@ class NewKey:
 
 @dataclass(frozen=True)
 class CommandLine:
-    """A command to copy, and where it is typed ("Linux", "Windows (PowerShell)")."""
+    """A command to copy, where it is typed ("Linux", "Windows (PowerShell)"), and what installs it there."""
 
     label: str
+    install: str
     text: str
 
 

@@ -1,4 +1,5 @@
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -6,7 +7,7 @@ from stablequeue_client.errors import InvalidValueError
 from stablequeue_client.settings import OPTIONS
 from stablequeue_hub.keys import NewKey
 from stablequeue_hub.network import NetworkInfo
-from stablequeue_hub.page_keys import join_line, powershell_quote
+from stablequeue_hub.page_keys import LINUX_INSTALL, join_line, powershell_quote
 
 CODE = NewKey("id", "sq_id_" + "0" * 64, "join", "", 0, 3_600_000)
 NETWORK = NetworkInfo(True, "0.0.0.0", 8383, ("192.168.1.20", "10.0.0.4"))
@@ -20,7 +21,7 @@ def line(**given: str) -> list[str]:
 def test_a_shell_reads_back_what_the_person_typed() -> None:
     linux, _ = line(alias="o'brien; rm -rf /", webui="/home/me/my models")
     words = shlex.split(linux)
-    assert words[:2] == ["stablequeue", "agent"]
+    assert words[:2] == [".venv/bin/stablequeue", "agent"]
     assert words[words.index("--alias") + 1] == "o'brien; rm -rf /"
     assert words[words.index("--webui") + 1] == "/home/me/my models"
     assert words[words.index("--hub") + 1] == "http://192.168.1.20:8383"
@@ -58,3 +59,8 @@ def test_the_agent_knows_every_option_of_the_line() -> None:
         "--" + option.name.replace("_", "-") for option in OPTIONS.values() if "agent" in option.commands
     }
     assert {word for word in shlex.split(line(alias="a")[0]) if word.startswith("--")} <= flags
+
+
+def test_the_readme_installs_in_the_same_way() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    assert LINUX_INSTALL in readme
