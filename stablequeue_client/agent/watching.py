@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import watchfiles
 
+from stablequeue_client.protocol import wire_path
 from stablequeue_client.scanning import Root
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ LOOK_S = 5.0
 """How often a watched folder is checked for being still the same."""
 RETRY_S = 600.0
 _STEP_MS = 200
+_UNDECODABLE = "Unable to decode path"
+"""What watchfiles says, instead of the event, of a name that is no UTF-8."""
 _DEBOUNCE_MS = 800
 
 
@@ -46,6 +49,11 @@ class Watcher(threading.Thread):
             try:
                 self._watch(identity)
             except Exception as error:  # any failure of the hint is only told
+                if _UNDECODABLE in str(error):
+                    # An event all the same: of a file whose name is no UTF-8.
+                    self._changed(self._root.root_id)
+                    self._stop_event.wait(_DEBOUNCE_MS / 1000)
+                    continue
                 self._tell(error)
                 self._stop_event.wait(RETRY_S)
 
@@ -72,10 +80,13 @@ class Watcher(threading.Thread):
                 return
 
     def _tell(self, error: Exception) -> None:
-        self.problem = f"File events of a folder are not heard ({type(error).__name__}); it is walked hourly."
+        cause = wire_path(str(error) or type(error).__name__)[:200]
+        self.problem = f"File events of {self._root.label} are not heard ({cause}); it is walked hourly."
         extra = {"action": "watch_failed", "root": self._root.root_id}
         logger.warning(
-            "%s If it is the watch limit, raise fs.inotify.max_user_watches.", self.problem, extra=extra
+            "%s If it is the watch limit, raise fs.inotify.max_user_watches or max_user_instances.",
+            self.problem,
+            extra=extra,
         )
 
 
