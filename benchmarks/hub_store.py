@@ -1,0 +1,315 @@
+"""The hub's store: a full sync against raw inserts (P8), answers against one indexed SELECT, and memory.
+
+Everything is called as Python functions in one process, on SQLite, without HTTP. Ratios of one run, rounds
+in shuffled order, medians. Exit code 1 on a miss.
+
+    python benchmarks/hub_store.py [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import os
+import platform
+import random
+import shutil
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import psutil
+import sqlalchemy as sa
+
+from stablequeue_client.protocol import (
+    FileEntry,
+    RootEntry,
+    SyncRequest,
+    WireDigests,
+    digest_hex,
+    digest_sum,
+    entry_dict,
+    row_digest,
+)
+from stablequeue_hub.availability import availability_of
+from stablequeue_hub.db.engine import SQLITE_NAME, Store, open_store
+from stablequeue_hub.db.migrate import migrate
+from stablequeue_hub.db.tables import models, servers
+from stablequeue_hub.registry import ModelFilter, list_models
+from stablequeue_hub.sync import apply_sync, decode_sync, decompress_limited
+
+WRITTEN = ("models", "server_files", "model_aliases", "model_server_availability", "events")
+PAGE = 50
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything."""
+
+    rows: int
+    rounds: int
+    models: int
+    servers: int
+    queries: int
+
+
+FULL = Scale(rows=10_000, rounds=7, models=20_000, servers=50, queries=300)
+QUICK = Scale(rows=2_000, rounds=3, models=2_000, servers=10, queries=60)
+
+
+class Everybody:
+    """Every server is there."""
+
+    def is_reachable(self, _server_id: str) -> bool:
+        return True
+
+    def last_contact_ms(self, _server_id: str) -> int | None:
+        return 5_000
+
+    def activity(self, _server_id: str) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the table."""
+
+    id: str
+    measured: float
+    aim: float
+    at_least: bool
+    unit: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.measured >= self.aim if self.at_least else self.measured <= self.aim
+
+
+# --- inventories ----------------------------------------------------------------------------------------
+
+
+def file_entry(number: int) -> FileEntry:
+    """A hashed LoRA, or every fifth time a checkpoint; 60 to 70 characters of path."""
+    sha256, blake3 = (hashlib.sha256(f"{kind}{number}".encode()).hexdigest() for kind in "sb")
+    lora = number % 5 != 0
+    root, kind = ("r2", "lora") if lora else ("r1", "checkpoint")
+    path = f"collection {number % 40:02}/some long model name as people have them v{number}.safetensors"
+    digests = WireDigests(sha256, blake3, sha256[8:16], blake3[:12] if lora else None)
+    return FileEntry(root, path, kind, 144_000_000 + number, "ready", digests)
+
+
+def request(files: Sequence[FileEntry]) -> bytes:
+    """A full inventory as gzipped JSON."""
+    roots = [RootEntry("r1", "checkpoint", "healthy", "models"), RootEntry("r2", "lora", "healthy", "Lora")]
+    digest = digest_hex(digest_sum(row_digest(entry_dict(entry)) for entry in (*roots, *files)))
+    raw_roots, raw_files = ([msgspec.Raw(msgspec.json.encode(e)) for e in part] for part in (roots, files))
+    body = SyncRequest(1, "index", "full", 0, 1, digest, raw_roots, raw_files)
+    return gzip.compress(msgspec.json.encode(body), 6)
+
+
+def new_store(folder: Path, names: Sequence[str]) -> Store:
+    store = open_store(None, folder)
+    migrate(store)
+    with store.write() as connection:
+        for name in names:
+            row = {"server_id": name, "alias": name, "alias_key": name, "joined_ms": 1}
+            connection.execute(servers.insert(), row)
+    return store
+
+
+def synchronise(store: Store, server: str, body: bytes) -> None:
+    apply_sync(store, server, decode_sync(decompress_limited(body)), now_ms=1_000)
+
+
+# --- P8: a full sync of new rows against raw executemany of the same rows ---------------------------------
+
+
+def sync_against_raw(folder: Path, scale: Scale) -> Result:
+    body = request([file_entry(number) for number in range(scale.rows)])
+    empty = folder / "empty"
+    new_store(empty, ["a"]).close()
+    rows = _rows_of_one_sync(folder, empty, body)
+    timed: dict[str, list[float]] = {"sync": [], "raw": []}
+    for number in range(scale.rounds):
+        for which in random.sample(["sync", "raw"], 2):
+            copy = _copy(empty, folder / f"{which}{number}")
+            timed[which].append(_time_sync(copy, body) if which == "sync" else _time_raw(copy, rows))
+            shutil.rmtree(copy)
+    ratio = statistics.median(timed["raw"]) / statistics.median(timed["sync"])
+    return Result(
+        f"P8 hub: full sync of {scale.rows:,} new rows / raw executemany (speed)", ratio, 0.20, True
+    )
+
+
+def _copy(empty: Path, target: Path) -> Path:
+    target.mkdir()
+    shutil.copy(empty / SQLITE_NAME, target / SQLITE_NAME)
+    return target
+
+
+def _rows_of_one_sync(folder: Path, empty: Path, body: bytes) -> dict[str, list[tuple[object, ...]]]:
+    """Table -> the rows that one sync writes."""
+    copy = _copy(empty, folder / "example")
+    store = open_store(None, copy)
+    synchronise(store, "a", body)
+    store.close()
+    with closing(sqlite3.connect(copy / SQLITE_NAME)) as connection:
+        return {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in WRITTEN}
+
+
+def _time_sync(folder: Path, body: bytes) -> float:
+    store = open_store(None, folder)
+    with store.read():
+        pass
+    started = time.perf_counter()
+    synchronise(store, "a", body)
+    taken = time.perf_counter() - started
+    store.close()
+    return taken
+
+
+def _time_raw(folder: Path, rows: dict[str, list[tuple[object, ...]]]) -> float:
+    with closing(sqlite3.connect(folder / SQLITE_NAME, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        started = time.perf_counter()
+        connection.execute("BEGIN IMMEDIATE")
+        for table, values in rows.items():
+            marks = ", ".join("?" * len(values[0]))
+            connection.executemany(f"INSERT INTO {table} VALUES ({marks})", values)
+        connection.execute("COMMIT")
+        return time.perf_counter() - started
+
+
+# --- answers against one indexed SELECT -------------------------------------------------------------------
+
+
+def fill(folder: Path, scale: Scale) -> None:
+    """Every model on a tenth of the servers, at least on one."""
+    chance = random.Random(20_000)
+    names = [f"server-{number:02}" for number in range(scale.servers)]
+    having: dict[str, list[FileEntry]] = {name: [] for name in names}
+    for number in range(scale.models):
+        for name in chance.sample(names, max(1, scale.servers // 10)):
+            having[name].append(file_entry(number))
+    store = new_store(folder, names)
+    for name in names:
+        synchronise(store, name, request(having[name]))
+    store.close()
+
+
+def questions(store: Store, scale: Scale) -> dict[str, Callable[[], object]]:
+    """What is compared: one SELECT by primary key, availability of one hash, a page of 50 models."""
+    chance = random.Random(1)
+    live = Everybody()
+    one = sa.select(models).where(models.c.id == sa.bindparam("model_id"))
+    pages = scale.models // PAGE
+
+    def select() -> object:
+        with store.read() as connection:
+            return connection.execute(one, {"model_id": chance.randint(1, scale.models)}).one()
+
+    def availability() -> object:
+        sha256 = hashlib.sha256(f"s{chance.randrange(scale.models)}".encode()).hexdigest()
+        with store.read() as connection:
+            answer = availability_of(connection, sha256, live, now_ms=9_000)
+        assert answer.servers
+        return answer
+
+    def page() -> object:
+        wanted = ModelFilter(page=chance.randint(1, pages), limit=PAGE)
+        with store.read() as connection:
+            found = list_models(connection, wanted, live, now_ms=9_000)
+        assert (found.count, found.total) == (PAGE, scale.models)
+        return found
+
+    return {"select": select, "availability": availability, "page": page}
+
+
+def answers_against_select(folder: Path, scale: Scale) -> list[Result]:
+    store = open_store(None, folder)
+    asked = questions(store, scale)
+    timed: dict[str, list[float]] = {name: [] for name in asked}
+    for ask in asked.values():
+        ask()
+    for _ in range(scale.queries):
+        for name in random.sample(list(asked), len(asked)):
+            started = time.perf_counter()
+            asked[name]()
+            timed[name].append(time.perf_counter() - started)
+    store.close()
+    median = {name: statistics.median(values) for name, values in timed.items()}
+    print(f"one SELECT by primary key: {median['select'] * 1e6:.0f} µs")
+    where = f"{scale.models:,} models, {scale.servers} servers"
+    return [
+        Result(
+            f"availability of one hash / SELECT ({where})",
+            median["availability"] / median["select"],
+            5,
+            False,
+        ),
+        Result(f"page of {PAGE} models / SELECT ({where})", median["page"] / median["select"], 25, False),
+    ]
+
+
+# --- memory -----------------------------------------------------------------------------------------------
+
+
+def memory_of_queries(folder: Path, quick: bool) -> Result:
+    """In a fresh process: what 1,000 questions add to a hub that has only opened its store."""
+    command = [sys.executable, os.path.abspath(__file__), "--memory-child", str(folder)]
+    done = subprocess.run(command + ["--quick"] * quick, check=True, capture_output=True, text=True)
+    return Result("memory added by 1,000 such queries", float(done.stdout), 100, False, " MB")
+
+
+def memory_child(folder: Path, scale: Scale) -> None:
+    store = open_store(None, folder)
+    with store.read():
+        pass
+    process = psutil.Process()
+    bare = process.memory_info().rss
+    asked = questions(store, scale)
+    for _ in range(500):
+        asked["availability"]()
+        asked["page"]()
+    print((process.memory_info().rss - bare) / 1e6)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the data; ratios are rougher")
+    parser.add_argument("--memory-child", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    scale = QUICK if options.quick else FULL
+    if options.memory_child:
+        memory_child(options.memory_child, scale)
+        return 0
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()},", end=" ")
+    print(f"SQLite {sqlite3.sqlite_version}, SQLAlchemy {sa.__version__}")
+    with tempfile.TemporaryDirectory(prefix="sq-bench-") as name:
+        folder = Path(name)
+        results = [sync_against_raw(folder, scale)]
+        fill(folder / "filled", scale)
+        results += answers_against_select(folder / "filled", scale)
+        results.append(memory_of_queries(folder / "filled", options.quick))
+    for result in results:
+        sign = ">=" if result.at_least else "<="
+        verdict = "ok" if result.ok else "MISSED"
+        print(
+            f"{result.id:76} {result.measured:8.2f}{result.unit:3} {sign} {result.aim:g}{result.unit}  {verdict}"
+        )
+    return 0 if all(result.ok for result in results) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
