@@ -181,7 +181,6 @@ def _time_raw(folder: Path, rows: dict[str, list[tuple[object, ...]]]) -> float:
     with closing(sqlite3.connect(folder / SQLITE_NAME, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
         started = time.perf_counter()
         connection.execute("BEGIN IMMEDIATE")
         for table, values in rows.items():
@@ -305,9 +304,8 @@ def main() -> int:
     for result in results:
         sign = ">=" if result.at_least else "<="
         verdict = "ok" if result.ok else "MISSED"
-        print(
-            f"{result.id:76} {result.measured:8.2f}{result.unit:3} {sign} {result.aim:g}{result.unit}  {verdict}"
-        )
+        measured, aim = f"{result.measured:.2f}{result.unit}", f"{result.aim:g}{result.unit}"
+        print(f"{result.id:76} {measured:>10} {sign} {aim:7} {verdict}")
     return 0 if all(result.ok for result in results) else 1
 
 

@@ -32,7 +32,7 @@ from stablequeue_client.errors import (
 
 SQLITE_NAME = "hub.sqlite"
 WRITER_WAIT_S = 60.0
-READERS = 16
+READERS = 8
 _WRITER_LOCK_ID = 0x53515752  # advisory lock ids are numbers; these spell SQWR and SQHB
 HUB_LOCK_ID = 0x53514842
 
@@ -193,6 +193,7 @@ def _sqlite_engine(url: URL, *, writer: bool) -> Engine:
         poolclass=sa.QueuePool,
         pool_size=1 if writer else READERS,
         max_overflow=0,
+        pool_use_lifo=True,  # the connection used last has the warmest cache
         pool_timeout=WRITER_WAIT_S,
         connect_args={"check_same_thread": False, "timeout": WRITER_WAIT_S, "cached_statements": 512},
         hide_parameters=True,
@@ -201,7 +202,7 @@ def _sqlite_engine(url: URL, *, writer: bool) -> Engine:
     if writer:
         pragmas += ["cache_size=-16384", "journal_size_limit=67108864"]
     else:
-        pragmas += ["cache_size=-4096", "query_only=ON"]
+        pragmas += ["cache_size=-16384", "query_only=ON"]
     begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
 
     def prepare(connection: Any, _record: Any) -> None:

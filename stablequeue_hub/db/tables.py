@@ -194,6 +194,15 @@ model_server_availability = Table(
     UniqueConstraint("model_id", "server_id"),
     CheckConstraint("availability IN ('available', 'unhashed', 'unavailable')", name="availability"),
 )
+# Holds all that a cell of the matrix shows, so that a page need not visit the rows, which lie scattered.
+Index(
+    "ix_msa_cells",
+    model_server_availability.c.model_id,
+    model_server_availability.c.server_id,
+    model_server_availability.c.availability,
+    model_server_availability.c.files,
+    model_server_availability.c.last_seen,
+)
 Index("ix_msa_server_id", model_server_availability.c.server_id, model_server_availability.c.availability)
 Index("ix_msa_availability", model_server_availability.c.availability, model_server_availability.c.model_id)
 

@@ -222,6 +222,11 @@ def _create_model_server_availability() -> None:
         sa.UniqueConstraint("model_id", "server_id", name=op.f("uq_model_server_availability_model_id")),
     )
     op.create_index("ix_msa_availability", "model_server_availability", ["availability", "model_id"])
+    op.create_index(
+        "ix_msa_cells",
+        "model_server_availability",
+        ["model_id", "server_id", "availability", "files", "last_seen"],
+    )
     op.create_index("ix_msa_server_id", "model_server_availability", ["server_id", "availability"])
 
 
