@@ -117,7 +117,8 @@ class BenchServer:
 
     def full_sync(self, rows: int) -> bytes:
         root = entry_dict(RootEntry("aaaaaaaa", "lora", "healthy"))
-        entries = [entry_dict(_file(f"{self.alias}/{n:05}")) for n in range(rows)]
+        salt = secrets.token_hex(4)
+        entries = [entry_dict(_file(f"{self.alias}/{salt}/{n:05}")) for n in range(rows)]
         request = {
             "protocol": 1,
             "index_id": secrets.token_hex(16),
@@ -277,17 +278,20 @@ async def measure(hub_port: int, trivial_port: int, admin: str, quick: bool) -> 
     for server in [*beating, *syncing]:
         await server.join(connection, admin)
     ratios = await throughput_ratio(hub_port, trivial_port, beating[0], 3 if quick else 7)
-    quiet, loaded, count = await latency(
-        hub_port, beating, syncing, 2_000 if quick else 10_000, 2.0 if quick else 6.0
-    )
+    rounds = [
+        await latency(hub_port, beating, syncing, 2_000 if quick else 10_000, 2.0 if quick else 4.0)
+        for _ in range(1 if quick else 3)
+    ]
+    loaded = statistics.median(busy for _, busy, _ in rounds)
+    ratio = statistics.median(busy / quiet for quiet, busy, _ in rounds)
     rows = [
         ("P11", "heartbeat / trivial endpoint, throughput", statistics.median(ratios), ">= 0.45", None),
-        ("P11", "p99 during full syncs / quiet p99", loaded / quiet, "<= 5", 5.0),
+        ("P11", "p99 during full syncs / quiet p99", ratio, "<= 5", 5.0),
         ("P11", "p99 during full syncs, ms", loaded * 1000, "<= 250", 250.0),
     ]
-    print(
-        f"ratios {' '.join(f'{r:.2f}' for r in ratios)}; quiet p99 {quiet * 1000:.1f} ms; {count} heartbeats"
-    )
+    print(f"throughput ratios {' '.join(f'{r:.2f}' for r in ratios)}")
+    for quiet, busy, count in rounds:
+        print(f"p99 quiet {quiet * 1000:.1f} ms, during syncs {busy * 1000:.1f} ms of {count} heartbeats")
     good = True
     for name, what, value, aim, most in rows:
         ok = value >= 0.45 if most is None else value <= most

@@ -43,7 +43,7 @@ KEEP_ALIVE_S = 75
 """Longer than a heartbeat's interval, so that servers keep their connection."""
 SHUTDOWN_S = 5
 LOCK_LOOK_S = 10.0
-SWITCH_INTERVAL_S = 0.001
+SWITCH_INTERVAL_S = 0.0003
 """How long a worker thread may keep the interpreter while the event loop waits for it."""
 
 
