@@ -36,7 +36,7 @@ CHROMIUM_OPTIONS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: Playwright's event loop would stand in the way of other tests
 def browser() -> Iterator[Browser]:
     found = shutil.which("chromium")
     if found is None:
