@@ -120,8 +120,9 @@ class HashingRound:
 
     def refresh(self) -> None:
         """Ask the index what is to be read; after a scan, and now and then for files to be tried again."""
-        pending = self._index.pending_hashes()
         with self._condition:
+            # Asked inside the lock: a file is in work until it is recorded, so none is taken up twice.
+            pending = self._index.pending_hashes()
             for lane in self._lanes.values():
                 lane.waiting = []
             waiting = [item for item in pending if self._is_waiting(item)]
@@ -149,10 +150,9 @@ class HashingRound:
             waiting = (item for lane in self._lanes.values() for item in lane.waiting)
             if self._in_work or any((item.root_id, item.path) not in self._problems for item in waiting):
                 return False
-        pending = self._index.pending_hashes()
-        with self._condition:
-            return not self._in_work and not any(
-                self._is_waiting(item) and (item.root_id, item.path) not in self._problems for item in pending
+            return not any(
+                self._is_waiting(item) and (item.root_id, item.path) not in self._problems
+                for item in self._index.pending_hashes()
             )
 
     def _lane_of(self, item: PendingFile) -> _Lane:

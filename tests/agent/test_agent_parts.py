@@ -33,7 +33,7 @@ from stablequeue_client.errors import (
     DataFolderError,
     HubUnreachableError,
 )
-from stablequeue_client.read_io import OS_IO, ScanIO, stat_key
+from stablequeue_client.read_io import OS_IO, OpenedFile, ScanIO, stat_key
 from stablequeue_client.scanning import make_root
 
 from .agent_clock import FakeClock
@@ -342,23 +342,33 @@ def test_a_scan_needs_no_hub_and_a_second_server_reads_no_byte_again(
         return scan_only(settings, io=io)
 
     time.sleep(3.1)  # digests of a file written a moment ago are not shared
-    assert scan("one", OS_IO) == 0
+    first = CountingIO()
+    assert scan("one", first) == 0
+    assert first.read == (loras / "a.safetensors").stat().st_size
     assert index_rows(tmp_path / "one") == {"a.safetensors": ("ready", sha256)}
     counting = CountingIO()
     assert scan("two", counting) == 0
     assert index_rows(tmp_path / "two") == {"a.safetensors": ("ready", sha256)}
-    assert counting.opened == 1  # for the header
+    assert counting.read == 0
 
 
 class CountingIO(ScanIO):
-    """Counts how often a file is opened."""
+    """Counts the bytes of model files that are read through, beyond their headers."""
 
     def __init__(self) -> None:
-        self.opened = 0
+        self.read = 0
 
-    def open(self, path: str):  # type: ignore[no-untyped-def]
-        self.opened += 1
-        return super().open(path)
+    def open(self, path: str) -> OpenedFile:
+        opened = super().open(path)
+        plain = opened.readinto
+
+        def readinto(view: memoryview) -> int:
+            count = plain(view)
+            self.read += count
+            return count
+
+        opened.readinto = readinto  # type: ignore[method-assign]
+        return opened
 
 
 @pytest.mark.fault
