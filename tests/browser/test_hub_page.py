@@ -167,6 +167,7 @@ def test_a_key_is_shown_once_and_revoked_for_good(page, hub) -> None:
     row.get_by_text("Revoke", exact=True).click()
     row.get_by_role("button", name="Revoke it").click()
     expect(row.get_by_text("revoked")).to_be_visible()
+    expect(page.locator(".sq-result code")).to_have_text(secret)  # the list changed around it
     page.reload()
     assert secret not in page.content()
 
