@@ -35,7 +35,8 @@ _SOURCES = {"available": "computed", "unhashed": "claim", "unavailable": "histor
 
 class FileOnServer(msgspec.Struct, frozen=True):
     """One file of the model on a server. ``path`` is a wire path relative to ``root``; ``label`` and
-    ``root_health`` are the root's. ``name`` is the WebUI's name."""
+    ``root_health`` are the root's. ``name`` is the WebUI's name. ``link``: another name of a file that is
+    there already."""
 
     root: str
     label: str | None
@@ -45,6 +46,7 @@ class FileOnServer(msgspec.Struct, frozen=True):
     size: int
     state: str
     root_health: str
+    link: bool = False
 
 
 class ServerAvailability(msgspec.Struct, frozen=True):
@@ -114,6 +116,7 @@ def _files_by(column: sa.Column[Any]) -> sa.Select[Any]:
             server_files.c.size,
             server_files.c.state,
             sa.func.coalesce(server_roots.c.health, "unreachable"),
+            server_files.c.link,
         )
         .select_from(sa.outerjoin(server_files, server_roots, root))
         .where(in_list(column, "ids"))
@@ -165,7 +168,7 @@ def servers_of(
         for model_id, server_id, availability, last_seen in _SUMMARY.all(connection, {"ids": part}):
             summary[model_id][server_id] = (availability, last_seen)
         for model_id, server_id, *columns in _FILES.all(connection, {"ids": part}):
-            files.setdefault((model_id, server_id), []).append(FileOnServer(*columns))
+            files.setdefault((model_id, server_id), []).append(_file(*columns))
     some = {server_id for there in summary.values() for server_id in there}
     known = known_servers(connection, live, some)
     silent = [server for server in known.values() if not server.has_inventory]
@@ -224,13 +227,18 @@ def _unhashed_of_name(connection: Connection, text: str, live: Live, now_ms: int
     keys = [query.key, *(query.key + extension for extension in MODEL_EXTENSIONS)]
     groups: dict[tuple[str, str], dict[str, list[FileOnServer]]] = {}
     for _key, server_id, *columns in _NAMED.all(connection, {"ids": keys, "states": list(MAY_BECOME_READY)}):
-        file = FileOnServer(*columns)
+        file = _file(*columns)
         groups.setdefault((file.kind, file.name), {}).setdefault(server_id, []).append(file)
     known = known_servers(connection, live, {server_id for there in groups.values() for server_id in there})
     return [
         ModelMatch(None, name, kind, None, None, None, None, servers=_named_there(there, known, now_ms))
         for (kind, name), there in sorted(groups.items())
     ]
+
+
+def _file(*columns: Any) -> FileOnServer:
+    """A row of ``_files_by``: databases without booleans give numbers."""
+    return FileOnServer(*columns[:-1], bool(columns[-1]))
 
 
 def _named_there(

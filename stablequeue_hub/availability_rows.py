@@ -26,13 +26,15 @@ MAY_BECOME_READY = ("unhashed", "busy", "unstable")
 _COLUMNS = ("model_id", "server_id", "availability", "last_seen", "since_ms", "files")
 _SERVER: sa.BindParameter[str] = sa.bindparam("server_id")
 
+# Links are names, not files; where there is nothing but links, the file lies outside the folders.
+_FILES = sa.func.count() - sa.func.sum(server_files.c.link)
 _READY = Prepared(
-    sa.select(server_files.c.model_id, sa.func.count())
+    sa.select(server_files.c.model_id, _FILES)
     .where(server_files.c.server_id == _SERVER, in_list(server_files.c.model_id, "ids"))
     .group_by(server_files.c.model_id)
 )
 _PROBABLE = Prepared(
-    sa.select(server_files.c.claimed_model_id, sa.func.count())
+    sa.select(server_files.c.claimed_model_id, _FILES)
     .where(
         server_files.c.server_id == _SERVER,
         in_list(server_files.c.claimed_model_id, "ids"),
@@ -92,7 +94,7 @@ def _refresh_slice(
 
 
 def _pairs(rows: Iterable[Any]) -> dict[int, int]:
-    return dict(tuple(row) for row in rows)
+    return {model_id: max(1, files) for model_id, files in rows}
 
 
 def _summary(ready: int, probable: int) -> tuple[str, int]:

@@ -33,7 +33,10 @@ class KnownDigest(msgspec.Struct, frozen=True):
 
 
 class Duplicate(msgspec.Struct, frozen=True):
-    """The same content more than once on one server; ``wasted_bytes`` is what all but one file take."""
+    """The same content more than once on one server; ``wasted_bytes`` is what all but one file take.
+
+    A link takes nothing.
+    """
 
     server_id: str
     alias: str
@@ -156,7 +159,7 @@ def _duplicates(there: Iterable[ServerAvailability]) -> Iterable[Duplicate]:
         same = [file for file in server.files if file.state == "ready"]
         if len(same) > 1:
             paths = tuple(_shown(file) for file in same)
-            wasted = sum(file.size for file in same[1:])
+            wasted = sum(file.size for file in [file for file in same if not file.link][1:])
             yield Duplicate(server.server_id, server.alias, paths, wasted)
 
 

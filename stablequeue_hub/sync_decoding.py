@@ -72,7 +72,8 @@ class RootRow(msgspec.Struct, frozen=True):
 
 class FileRow(msgspec.Struct, frozen=True):
     """A judged file. ``path`` is the key form of its wire path. ``claim`` is the strongest claim on a file
-    that is not ready (``sha256:<value>``), None when there is none or claims contradict each other."""
+    that is not ready (``sha256:<value>``), None when there is none or claims contradict each other.
+    ``link`` 1: another name of a file that is here already."""
 
     root: str
     path: str
@@ -89,6 +90,7 @@ class FileRow(msgspec.Struct, frozen=True):
     claim: str | None
     rejected: str | None
     digest: bytes
+    link: int = 0
 
     @property
     def key(self) -> tuple[str, str]:
@@ -305,6 +307,7 @@ def judge_file(entry: dict[str, Any]) -> FileRow:
         None if state == "ready" else strongest_claim(sha256, claims or []),
         None,
         digest,
+        int(entry.get("link") is True),
     )
 
 

@@ -145,6 +145,9 @@ server_files = Table(
     Column("autov1", Text),
     Column("autov3", Text),
     Column("claims_json", Text),
+    Column(
+        "link", Integer, nullable=False, server_default="0"
+    ),  # 1: another name of a file that is here already
     # The strongest claim of a file that is not ready, as "sha256:<value>"; what claimed_model_id follows.
     Column("claim", Text),
     Column("kind_differs", Integer, nullable=False, server_default="0"),  # 1: in a folder of another kind

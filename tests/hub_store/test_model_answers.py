@@ -398,6 +398,22 @@ def test_details_show_duplicates_and_what_they_waste(
         _details(store, "0" * 64, live())
 
 
+def test_a_link_is_a_name_of_the_file_and_wastes_nothing(
+    store: Store, join: Callable[..., None], wire: ModuleType, live: Callable[..., Any]
+) -> None:
+    join(store, "a")
+    linked = {**wire.ready("other name.safetensors", "x"), "link": True}
+    agent = wire.Agent().put(wire.root(), wire.ready("m.safetensors", "x"), linked)
+    _sync(store, "a", agent)
+    details = _details(store, wire.sha("x"), live())
+    assert [(len(d.paths), d.wasted_bytes) for d in details.duplicates] == [(2, 0)]
+    assert _list(store, live(), state="duplicates").total == 0
+    agent.put(wire.ready("other name.safetensors", "x"))
+    _sync(store, "a", agent)
+    assert _details(store, wire.sha("x"), live()).wasted_bytes > 0
+    assert _list(store, live(), state="duplicates").total == 1
+
+
 def test_forgetting_a_server_takes_its_rows_and_leaves_the_models(
     store: Store, library: Any, wire: ModuleType, live: Callable[..., Any]
 ) -> None:

@@ -296,6 +296,7 @@ def _create_server_files() -> None:
         sa.Column("autov1", sa.Text(), nullable=True),
         sa.Column("autov3", sa.Text(), nullable=True),
         sa.Column("claims_json", sa.Text(), nullable=True),
+        sa.Column("link", sa.Integer(), server_default="0", nullable=False),
         sa.Column("claim", sa.Text(), nullable=True),
         sa.Column("kind_differs", sa.Integer(), server_default="0", nullable=False),
         sa.Column("rejected", sa.Text(), nullable=True),
