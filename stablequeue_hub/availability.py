@@ -238,7 +238,8 @@ def _unhashed_of_name(connection: Connection, text: str, live: Live, now_ms: int
 
 def _file(*columns: Any) -> FileOnServer:
     """A row of ``_files_by``: databases without booleans give numbers."""
-    return FileOnServer(*columns[:-1], bool(columns[-1]))
+    values = (*columns[:-1], bool(columns[-1]))
+    return FileOnServer(*values)
 
 
 def _named_there(
