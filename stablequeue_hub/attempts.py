@@ -1,7 +1,8 @@
 """Wrong keys and codes, counted per address: after some, the address waits longer and longer.
 
 A guess at a 256-bit secret never succeeds; the limit keeps strangers from costing the hub database reads.
-Keys that were good before are checked all the same, so that nobody is shut out by a neighbour's mistakes.
+Good keys and codes are taken all the same, so that nobody is shut out by a neighbour's mistakes (behind a
+reverse proxy all clients share one address).
 """
 
 from __future__ import annotations

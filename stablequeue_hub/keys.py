@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from stablequeue_client.errors import (
     AuthenticationError,
@@ -35,7 +35,6 @@ from stablequeue_hub.db.tables import keys, servers
 Scope = Literal["admin", "jobs", "view", "join", "server"]
 CREATED_SCOPES: tuple[str, ...] = tuple(scope for scope in get_args(Scope) if scope != "server")
 CACHE_S = 4.0
-USED_LATELY_S = 60.0
 JOIN_CODE_TTL_MS = 3_600_000
 NAME_MAX = 100
 
@@ -104,7 +103,6 @@ class _StoredKey:
     principal: Principal
     expires_ms: int | None
     fetched_at: float
-    used_at: float
 
 
 # --- what people do with keys ---------------------------------------------------------------------------
@@ -303,7 +301,7 @@ class KeyRing:
         self._used: dict[str, int] = {}
 
     def is_known(self, key_id: str) -> bool:
-        """A key of this id was good before; such keys are checked even when their address sends bad ones."""
+        """A key of this id is good; such keys are checked even when their address sends bad ones."""
         return key_id in self._keys
 
     def is_fresh(self, key_id: str) -> bool:
@@ -318,17 +316,17 @@ class KeyRing:
         if row is None:
             self._keys.pop(key_id, None)
             return
-        principal = Principal("key", row.scope, row.key_id, row.server_id)
-        now, before = self._clock.monotonic(), self._keys.get(key_id)
-        used_at = before.used_at if before else now
-        self._keys[key_id] = _StoredKey(row.secret_hash, principal, row.expires_ms, now, used_at)
+        self._keys[key_id] = self._stored(row)
 
-    def refresh_used(self, connection: Connection) -> None:
-        """Read those again that were used lately, so that the next request need not wait for it."""
-        now = self._clock.monotonic()
-        for key_id, stored in list(self._keys.items()):
-            if now - stored.used_at <= USED_LATELY_S:
-                self.refresh(connection, key_id)
+    def refresh_all(self, connection: Connection) -> None:
+        """Read all good keys, so that no request waits for that, nor for a neighbour's mistakes."""
+        good = sa.or_(keys.c.expires_ms.is_(None), keys.c.expires_ms > self._clock.now_ms())
+        rows = connection.execute(sa.select(keys).where(keys.c.revoked_ms.is_(None), good)).all()
+        self._keys = {row.key_id: self._stored(row) for row in rows}
+
+    def _stored(self, row: Row[Any]) -> _StoredKey:
+        principal = Principal("key", row.scope, row.key_id, row.server_id)
+        return _StoredKey(row.secret_hash, principal, row.expires_ms, self._clock.monotonic())
 
     def check(self, credentials: Credentials) -> Principal | None:
         """Who that is, from what is remembered; None when the key is unknown, revoked, expired or wrong."""
@@ -342,7 +340,6 @@ class KeyRing:
         if stored.expires_ms is not None and stored.expires_ms <= now_ms:
             return None
         self._used[credentials.key_id] = now_ms
-        stored.used_at = self._clock.monotonic()
         return stored.principal
 
     def drop(self, key_id: str) -> None:

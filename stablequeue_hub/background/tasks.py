@@ -57,8 +57,8 @@ async def _repeat(name: str, every_s: float, step: Callable[[Hub], Awaitable[Non
 
 
 async def refresh_keys(hub: Hub) -> None:
-    """Keys in use are read again before they are stale, so that a heartbeat never waits for that."""
-    await hub.reading(hub.keys.refresh_used)
+    """Keys are read again before they are stale, so that a heartbeat never waits for that."""
+    await hub.reading(hub.keys.refresh_all)
 
 
 async def expire(hub: Hub) -> None:

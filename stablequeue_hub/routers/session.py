@@ -83,10 +83,10 @@ async def logout(request: Request) -> Response:
 
 
 def _use_code(hub: Hub, request: Request, code: str) -> None:
-    check_attempts(hub, request)
     try:
         hub.codes.use(code)
     except CodeError:
+        check_attempts(hub, request)
         hub.attempts.failed(client_address(request))
         raise
 

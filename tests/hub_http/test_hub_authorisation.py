@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 
 from stablequeue_hub.access import SCOPES_OF, Access
 from stablequeue_hub.app import ROUTERS
+from stablequeue_hub.background.tasks import refresh_keys
 from stablequeue_hub.documentation import access_of
 
 PUBLIC = {
@@ -162,6 +163,21 @@ def test_wrong_keys_make_an_address_wait_but_not_good_keys_and_not_other_address
     assert hub.request("GET", "/api/v1/servers", key=hub.admin, client=here).status_code == 200
     hub.clock.advance(700)
     assert hub.request("GET", "/api/v1/servers", key=bad, client=here).status_code == 401
+
+
+def test_a_neighbours_wrong_keys_shut_out_no_good_key_or_code_that_was_never_used(hub: Any) -> None:
+    """Behind a reverse proxy all share one address; a hub just started has seen no key yet."""
+    new, code = (
+        hub.make_key("view"),
+        hub.request("POST", "/api/v1/session-codes", key=hub.admin).json()["code"],
+    )
+    for _ in range(12):
+        last = hub.request("GET", "/api/v1/servers", key="sq_nobody_" + "0" * 64).status_code
+    assert last == 429
+    hub.run(refresh_keys(hub.hub))
+    assert hub.request("GET", "/api/v1/servers", key=new).status_code == 200
+    assert hub.request("GET", f"/login?code={code}").status_code == 303
+    assert hub.request("GET", f"/login?code={code}").status_code == 429
 
 
 def test_wrong_codes_and_wrong_secrets_of_a_known_key_count_too(hub: Any) -> None:
