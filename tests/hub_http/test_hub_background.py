@@ -11,6 +11,7 @@ import pytest
 from stablequeue_hub.background import tasks
 from stablequeue_hub.background.retention import EVENTS_MS
 from stablequeue_hub.events import append
+from stablequeue_hub.keys import revoke_key
 
 ON_BOTH_DATABASES = True
 
@@ -90,7 +91,7 @@ def test_a_failing_task_says_so_once_and_is_tried_again(hub: Any, caplog: Any) -
     assert caplog.text.count("not now") == 1
 
 
-def test_keys_in_use_are_read_again_before_they_are_stale(hub: Any) -> None:
+def test_keys_are_read_again_before_they_are_stale_and_revoked_ones_dropped(hub: Any) -> None:
     box = hub.join("box")
     key_id = box.server_id
     hub.beat(box, "b", 1)
@@ -98,9 +99,10 @@ def test_keys_in_use_are_read_again_before_they_are_stale(hub: Any) -> None:
     hub.run(tasks.refresh_keys(hub.hub))
     hub.clock.advance(3.9)
     assert hub.hub.keys.is_fresh(key_id)
-    hub.clock.advance(61)
+    with hub.hub.store.write() as connection:  # as another process does
+        revoke_key(connection, key_id, actor="test", now_ms=hub.clock.now_ms())
     hub.run(tasks.refresh_keys(hub.hub))
-    assert not hub.hub.keys.is_fresh(key_id)
+    assert not hub.hub.keys.is_known(key_id)
 
 
 def test_the_tasks_run_while_the_application_does(hub: Any) -> None:
