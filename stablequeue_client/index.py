@@ -265,6 +265,20 @@ class Index:
                 CONTENTS.put(connection, [(sha256, json.dumps(dict(metadata), sort_keys=True))])
         return bool(changes)
 
+    def record_claims(
+        self, pending: PendingFile, claims: Collection[Claim], *, base_model: str | None = None
+    ) -> bool:
+        """What others say of a file that is not hashed yet. False: it is another file now, or hashed.
+
+        It was looked at after its quiet period: a file that was still being written is at rest now.
+        """
+        said = claims_json(claims)
+        with self._database.write() as connection:
+            rows = [row for row in self._rows_of(connection, pending) if row.sha256 is None]
+            changes = [(row, _at_rest(row)._replace(claims_json=said, base_model=base_model)) for row in rows]
+            ledger.put_files(connection, [(old, new) for old, new in changes if old != new])
+        return bool(rows)
+
     def record_problem(
         self, pending: PendingFile, state: FileState, reason: str, *, retry_s: float = 30.0
     ) -> bool:
@@ -453,6 +467,10 @@ def _is_settled(row: IndexRow, pending: PendingFile, sha256: str | None) -> bool
     A later write would have got later stamps; without this rule a file from the future is hashed for ever.
     """
     return bool(row.racy) and row.sha256 == sha256 and pending.asked_ms - row.seen_ms >= RACY_WINDOW_MS
+
+
+def _at_rest(row: IndexRow) -> IndexRow:
+    return row._replace(state="unhashed", reason="") if row.state == "partial" else row
 
 
 def _with_problem(row: IndexRow, state: FileState, reason: str, retry_ms: int) -> IndexRow:

@@ -181,6 +181,12 @@ class Settings:
         metavar="URL|@FILE",
         secret=True,
     )
+    backup_confirmed: bool = option(
+        "You made a backup of the PostgreSQL database yourself, so its schema may be updated without pg_dump",
+        "up hub",
+        type="flag",
+        default=False,
+    )
     demo: bool = option(
         "Show a small sample library on three servers, in a data folder of its own",
         "up",

@@ -46,6 +46,7 @@ def _settings(given: argparse.Namespace) -> HubSettings:
         port=given.port,
         allowed_hosts=tuple(name for name in [*further, *given.allowed_host] if name),
         database_url=_database_url(given.database),
+        backup_confirmed=given.backup_confirmed,
     )
 
 
@@ -86,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     hub.add_argument("--host", metavar="H", help="address to listen on, now and at later starts")
     hub.add_argument(
         "--database", metavar="URL|@FILE", help="PostgreSQL instead of SQLite in the data folder"
+    )
+    hub.add_argument(
+        "--backup-confirmed", action="store_true", help="update a PostgreSQL schema without pg_dump"
     )
     hub.add_argument(
         "--allowed-host",

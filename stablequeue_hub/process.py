@@ -55,7 +55,7 @@ def run_hub(settings: HubSettings, *, host: str | None) -> int:
         with store.read() as connection:
             connection.exec_driver_sql("SELECT 1")  # a database that is not there is named before anything
         with hold_store_lock(store) as lock:
-            migrate(store)
+            migrate(store, backup_confirmed=settings.backup_confirmed)
             with store.read() as connection:
                 chosen = host or chosen_host(connection)
             listening = bind(chosen, settings.port)

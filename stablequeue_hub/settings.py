@@ -24,4 +24,5 @@ class HubSettings:
     full_syncs: int = 1
     sync_wait_s: float = 10.0
     body_timeout_s: float = 60.0
+    backup_confirmed: bool = False  # its owner made a backup, so the schema may change without one of ours
     database_url: str | None = field(default=None, repr=False)  # may hold a password

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from stablequeue_client.agent.progress import Progress
 from stablequeue_client.agent.same_file import same_file
 from stablequeue_client.devices import Device, device_of
 from stablequeue_client.digest_store import DigestStore
+from stablequeue_client.errors import DataFolderError
 from stablequeue_client.hashing import HashResult, usable_cores
 from stablequeue_client.index import Index
 from stablequeue_client.index_rows import Key, PendingFile
@@ -32,17 +34,20 @@ RETRY_S: dict[FileState, float] = {"busy": 30.0, "unstable": 60.0, "unreadable":
 """Seconds until a file that could not be read is tried again; a corrupt one waits for a change."""
 HELD_S = 60.0
 """A file that is not as the index has it waits for a walk, at most so long until it is looked at again."""
+HEADER_FIRST_BYTES = 16 * 1024 * 1024
+"""The header of such a file is looked at before any file is read: it may be hours until its turn comes."""
 _IDLE_LOOK_S = 1.0
 
 
 @dataclass
 class _Lane:
-    """The files of one device that wait, and how many are being read."""
+    """The files of one device that wait, and how many are being read. ``headers``: of large ones, first."""
 
     device: Device
     pace: Pace
     streams: int
     waiting: list[PendingFile] = field(default_factory=list)
+    headers: deque[PendingFile] = field(default_factory=deque)
     active: int = 0
     threads: int = 0
 
@@ -80,7 +85,8 @@ class _Task:
 
 class HashingRound:
     """Reading threads for one index. ``changed`` is called after a row was recorded, ``rescan`` (root id)
-    when a file is not what the index thinks."""
+    when a file is not what the index thinks. ``failed`` is told what a reading thread could not do, and says
+    whether it goes on."""
 
     def __init__(
         self,
@@ -91,7 +97,7 @@ class HashingRound:
         *,
         changed: Callable[[], None],
         rescan: Callable[[str], None],
-        failed: Callable[[BaseException], None],
+        failed: Callable[[BaseException], bool],
         network_rate: int,
         io: ScanIO,
         clock: Clock,
@@ -125,9 +131,13 @@ class HashingRound:
             pending = self._index.pending_hashes()
             for lane in self._lanes.values():
                 lane.waiting = []
+                lane.headers.clear()
             waiting = [item for item in pending if self._is_waiting(item)]
             for item in waiting:
-                self._lane_of(item).waiting.append(item)
+                lane = self._lane_of(item)
+                lane.waiting.append(item)
+                if item.stat.size >= HEADER_FIRST_BYTES:
+                    lane.headers.append(item)
             files, size = self._left(waiting)
             self._progress.left(files, size)
             self._start_threads()
@@ -179,9 +189,13 @@ class HashingRound:
         """Read files of one device until stopped."""
         try:
             while not self._stop.is_set():
-                task = self._take(lane)
-                if task is not None:
-                    self._do(lane, task)
+                try:
+                    task = self._take(lane)
+                    if task is not None:
+                        self._do(lane, task)
+                except DataFolderError as error:
+                    if not self._failed(error):
+                        return
         except ReadingStoppedError:
             pass
         except BaseException as error:  # handed to the thread that watches over all
@@ -196,7 +210,11 @@ class HashingRound:
             now = self._clock.now()
             full = self._policy.may_read()
             self._progress.paused(not full)
-            item = next((item for item in lane.waiting if self._is_due(item, now, full)), None)
+            item = self._next_header(lane, now)
+            if item is not None:
+                full = False
+            else:
+                item = next((item for item in lane.waiting if self._is_due(item, now, full)), None)
             if item is None:
                 self._condition.wait(self._patience(lane, now))
                 return None
@@ -208,6 +226,14 @@ class HashingRound:
             work = self._in_work[item.root_id, item.path] = _Reading(item.stat.size, self._progress)
             alone = lane.streams == 1 or (lane.active == 1 and not lane.waiting)
             return _Task(item, work, full, alone)
+
+    def _next_header(self, lane: _Lane, now: float) -> PendingFile | None:
+        """The next large file of which nothing is known yet: its header goes before anybody's content."""
+        while lane.headers:
+            item = lane.headers.popleft()
+            if self._is_due(item, now, False):
+                return item
+        return None
 
     def _is_due(self, item: PendingFile, now: float, full: bool) -> bool:
         key = (item.root_id, item.path)
@@ -257,10 +283,13 @@ class HashingRound:
         return False
 
     def _look_at_header(self, item: PendingFile) -> None:
-        """A broken file is told at once, also while files are not read in full."""
+        """A broken file, and what header and sidecars claim, are told before a file is read in full."""
         reading = read_model_file(FileJob(item.native, item.kind, item.stat), digests=False, io=self._io)
         if reading.state == "corrupt":
             self._record(item, reading)
+        elif reading.state == "unhashed" and not item.recheck:
+            base = base_model(reading.header.metadata) if reading.header else None
+            self._index.record_claims(item, reading.claims.claims, base_model=base)
 
     def _read(self, lane: _Lane, task: _Task) -> FileReading:
         item = task.item

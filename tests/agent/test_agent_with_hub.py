@@ -281,3 +281,22 @@ def test_two_agents_with_one_identity_are_found_out_within_two_heartbeats_and_mi
         HubApi(real_hub.url, identity.key).sync(identity.server_id, sync_request(index.full()))
     index.close()
     assert real_hub.rows() == before
+
+
+def test_what_a_sidecar_says_is_told_before_the_file_is_read_and_finds_the_model(
+    real_hub: RealHub, tmp_path: Path
+) -> None:
+    """A claim points at a model that another server has, and never makes the file count as that model."""
+    sha256 = write_model(tmp_path / "there" / "m.safetensors", 30_000, 1)
+    assert run_once(real_hub, tmp_path / "first", tmp_path / "there") == 0
+    here = tmp_path / "here"
+    write_model(here / "other name.safetensors", 30_000, 2)
+    (here / "other name.sha256").write_text(f"{sha256}  *other name.safetensors\n")
+    with running_agent(settings_for(real_hub, tmp_path / "second", here, hashing="later")):
+
+        def words() -> list[str]:
+            answer = real_hub.admin().availability(sha256)
+            return sorted(str(server["availability"]) for server in answer["servers"])
+
+        until(lambda: words() == ["available", "unhashed"], 25, "the claim to arrive")
+        assert real_hub.rows()["other name.safetensors"] == ("unhashed", None)
