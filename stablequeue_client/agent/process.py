@@ -35,6 +35,7 @@ from stablequeue_client.database import DamagedDatabaseError
 from stablequeue_client.devices import device_kind
 from stablequeue_client.digest_store import open_digest_store
 from stablequeue_client.errors import (
+    DataFolderError,
     HubUnreachableError,
     NotAHubError,
     StableQueueError,
@@ -169,6 +170,7 @@ class Agent:
         self._io = io
         self._stop = threading.Event()
         self._fatal: BaseException | None = None
+        self._borne: str | None = None
         self._threads: list[threading.Thread] = []
         self._index = open_index(settings.data_dir, clock=clock.now)
         if self._index.repaired:
@@ -193,7 +195,7 @@ class Agent:
             self._progress,
             changed=self._changed,
             rescan=self._rescan,
-            failed=self._thread_failed,
+            failed=self._reading_failed,
             network_rate=self._settings.network_rate,
             io=self._io,
             clock=self._clock,
@@ -263,6 +265,21 @@ class Agent:
         if self._fatal is None:
             self._fatal = error
 
+    def _reading_failed(self, error: BaseException) -> bool:
+        if self._bears(error):
+            return not self._stop.wait(FAILED_RETRY_S)
+        self._thread_failed(error)
+        return False
+
+    def _bears(self, error: BaseException) -> bool:
+        """Whether work goes on: a full disk passes, and all that was stored before is safe. Told once."""
+        if self._once or isinstance(error, DamagedDatabaseError) or not isinstance(error, DataFolderError):
+            return False
+        if self._borne != error.message and not self._stop.is_set():
+            logger.warning("%s %s", error.message, error.remedy, extra={"action": "data_folder_failed"})
+            self._borne = error.message
+        return True
+
     def _forget_other_roots(self) -> None:
         """Folders that are not in the settings any more: their rows go, which is no loss of files."""
         given = {root.root_id for root in self._roots}
@@ -282,14 +299,19 @@ class Agent:
                 raise self._fatal
             if looks.due("parent", PARENT_S) and not self._parent_lives():
                 return EXIT_DONE
-            if looks.due("progress", PROGRESS_S):
-                self._index.write_progress(self._progress.activity())
-                version = self._index.data_version()
-                if version != orders_version:
-                    orders_version = version
-                    self._obedience.carry_out()
-            if looks.due("refresh", REFRESH_S):
-                self._hashing.refresh()
+            try:
+                if looks.due("progress", PROGRESS_S):
+                    self._index.write_progress(self._progress.activity())
+                    self._borne = None
+                    version = self._index.data_version()
+                    if version != orders_version:
+                        self._obedience.carry_out()
+                        orders_version = version
+                if looks.due("refresh", REFRESH_S):
+                    self._hashing.refresh()
+            except DataFolderError as error:
+                if not self._bears(error):
+                    raise
             if self._once and (code := self._once_over()) is not None:
                 return code
             time.sleep(LOOK_S)  # not an event: a signal's handler sets ``ended`` in this very thread

@@ -96,11 +96,20 @@ class ScanLoop:
             if report is None:
                 return
             outcome = self._index.apply_scan(report)
+        except BaseException:
+            self._plan_again(due)
+            raise
         finally:
             self._progress.scanning(-1)
         self._plan_next(due, started)
         _tell(report, outcome)
         self._scanned()
+
+    def _plan_again(self, due: Sequence[str]) -> None:
+        """What was seen could not be stored: these folders are due again."""
+        with self._lock:
+            for root_id in due:
+                self._schedule.at_once(root_id, self._clock.monotonic())
 
     def _plan_next(self, due: Sequence[str], started: float) -> None:
         """Sooner at folders that are not well; and not again at once where a walk took long."""
