@@ -84,6 +84,13 @@ class AuthenticationError(StableQueueError):
     remedy_text = "Give a key with --key or the Authorization header; `stablequeue keys create` makes one."
 
 
+class ForgottenServerError(AuthenticationError):
+    """The hub does not know this server any more: it was forgotten there, or its key was revoked."""
+
+    code = "server_forgotten"
+    remedy_text = "Join again with --join KEY; `stablequeue keys create --scope join` on the hub makes one."
+
+
 class ForbiddenError(StableQueueError):
     """This key may not do that."""
 

@@ -9,7 +9,12 @@ from collections.abc import Callable
 
 from stablequeue_client.agent.clock import Clock, JumpWatch
 from stablequeue_client.agent.link import HubLink
-from stablequeue_client.errors import ServerFrozenError, StableQueueError
+from stablequeue_client.errors import (
+    AuthenticationError,
+    ForgottenServerError,
+    ServerFrozenError,
+    StableQueueError,
+)
 from stablequeue_client.hub_api import HubApi
 from stablequeue_client.protocol import (
     HEARTBEAT_INTERVAL_S,
@@ -87,6 +92,8 @@ class HeartbeatLoop:
         except ServerFrozenError as error:
             self._tell_frozen(error)
             return HEARTBEAT_INTERVAL_S
+        except AuthenticationError:
+            return self._link.failed(ForgottenServerError())
         except StableQueueError as error:
             return self._link.failed(error)
         self.frozen = None

@@ -98,3 +98,10 @@ class Membership:
         if self.identity != identity:
             store_identity(self._data_dir, self.identity)
             logger.info("Joined the hub as %s.", protocol.wire_path(answer.alias), extra={"action": "joined"})
+        if answer.alias != identity.alias:
+            logger.warning(
+                "Another server is called %s, so this one is %s now (`servers rename` changes it).",
+                protocol.wire_path(identity.alias),
+                protocol.wire_path(answer.alias),
+                extra={"action": "alias_taken"},
+            )

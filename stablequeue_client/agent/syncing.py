@@ -15,8 +15,10 @@ from typing import Protocol
 from stablequeue_client.agent.clock import Clock
 from stablequeue_client.agent.link import HubLink
 from stablequeue_client.errors import (
+    AuthenticationError,
     DataFolderError,
     DigestMismatchError,
+    ForgottenServerError,
     RolledBackError,
     ServerFrozenError,
     StableQueueError,
@@ -153,6 +155,8 @@ class SyncLoop:
         for _ in range(TRIES):
             try:
                 answer = self._api.sync(self._server_id, sync_request(content))
+            except AuthenticationError as error:
+                raise ForgottenServerError from error
             except SyncOutOfStepError as error:
                 content = self._in_step(content, error)
             except RolledBackError:

@@ -69,7 +69,7 @@ def run_servers(context: Context) -> int:
         [
             (
                 str(row.get("alias")),
-                "there" if row.get("reachable") else "not heard of",
+                _presence(row),
                 _moment(row.get("last_contact_ms")),
                 str(sum((row.get("files") or {}).values())),
                 str(row.get("server_id")),
@@ -78,6 +78,12 @@ def run_servers(context: Context) -> int:
         ],
     )
     return 0
+
+
+def _presence(row: dict[str, object]) -> str:
+    if row.get("frozen"):
+        return "stopped: two copies run with its identity"
+    return "there" if row.get("reachable") else "not heard of"
 
 
 def _moment(at_ms: object) -> str:

@@ -21,6 +21,7 @@ from stablequeue_client.agent.process import run, scan_only
 from stablequeue_client.errors import (
     AlreadyRunningError,
     AuthenticationError,
+    ForgottenServerError,
     HubUnreachableError,
     ServerFrozenError,
     UsageError,
@@ -120,7 +121,7 @@ def test_a_server_that_the_hub_forgot_comes_back_with_a_join_key(real_hub: RealH
     write_model(loras / "a.safetensors", 1_000, 1)
     run_once(real_hub, data, loras)
     real_hub.admin().forget_server(real_hub.server()["server_id"])
-    with pytest.raises(AuthenticationError):
+    with pytest.raises(ForgottenServerError, match="--join"):
         run_once(real_hub, data, loras)
     again = replace(settings_for(real_hub, data, loras), join_secret=real_hub.join_key())
     assert run(again, once=True) == 0
