@@ -219,6 +219,9 @@ def _sqlite_engine(url: URL, *, writer: bool) -> Engine:
 
 def _postgresql_engine(url: URL, *, writer: bool) -> Engine:
     options = f"-c lock_timeout={int(WRITER_WAIT_S * 1000)} -c timezone=UTC"
+    if writer:
+        # A plan kept from when the tables were nearly empty reads them whole, until the transaction ends.
+        options += " -c plan_cache_mode=force_custom_plan"
     engine = sa.create_engine(
         url,
         pool_size=1 if writer else READERS,

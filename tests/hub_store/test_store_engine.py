@@ -198,6 +198,24 @@ def test_the_lock_of_a_killed_process_is_free(store: Store) -> None:
 
 
 @pytest.mark.postgresql
+def test_a_long_transaction_keeps_no_plan_from_when_its_tables_were_empty(
+    new_store: Callable[[str], Store],
+) -> None:
+    """Else the look-ups of a first inventory read whole tables: 50,000 rows took minutes."""
+    lookup = sa.select(hub_facts.c.value).where(hub_facts.c.name.in_([str(n) for n in range(500)]))
+    with new_store("postgresql").write() as connection:
+        for count in (0, 20_000):
+            rows = [{"name": f"row {n}", "value": "1"} for n in range(count)]
+            if rows:
+                connection.execute(hub_facts.insert(), rows)
+            for _ in range(20):
+                connection.execute(lookup)
+        kept = "SELECT sum(generic_plans), sum(custom_plans) FROM pg_prepared_statements WHERE statement LIKE"
+        generic, custom = connection.exec_driver_sql(f"{kept} 'SELECT hub_facts.value%%'").one()
+    assert (generic, custom > 20) == (0, True)
+
+
+@pytest.mark.postgresql
 def test_a_hub_notices_that_postgresql_dropped_its_lock(new_store: Callable[[str], Store]) -> None:
     store = new_store("postgresql")
     with hold_store_lock(store) as lock:
