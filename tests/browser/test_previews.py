@@ -84,3 +84,11 @@ def test_fifty_servers_are_shown_quickly(open_page, preview, name: str) -> None:
         return performance.now() - before; }"""
     )
     assert took_ms < 2_000
+
+
+def test_how_often_a_server_has_a_model_stands_beside_the_word_on_a_phone(open_page, preview) -> None:
+    page = open_page(390).page
+    page.goto(f"{preview}/models-fifty-servers")
+    often = page.locator(".sq-cell:visible", has=page.locator(".sq-times")).first
+    word, times = often.get_by_text("here").bounding_box(), often.locator(".sq-times").bounding_box()
+    assert times["x"] >= word["x"] + word["width"]
