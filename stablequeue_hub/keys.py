@@ -220,7 +220,7 @@ def store_server_key(connection: Connection, server_id: str, secret_hash: str, *
                 created_ms=now_ms,
             )
         )
-    elif not hmac.compare_digest(row.secret_hash, secret_hash):
+    elif row.scope != "server" or not hmac.compare_digest(row.secret_hash, secret_hash):
         raise ConflictError(
             "Another secret belongs to this server's id.",
             remedy="Delete `server.json` in its data folder and join again, or forget the server first.",

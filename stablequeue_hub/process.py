@@ -43,6 +43,7 @@ KEEP_ALIVE_S = 75
 """Longer than a heartbeat's interval, so that servers keep their connection."""
 SHUTDOWN_S = 5
 LOCK_LOOK_S = 10.0
+LOCK_WAIT_S = 2.0
 SWITCH_INTERVAL_S = 0.0003
 """How long a worker thread may keep the interpreter while the event loop waits for it."""
 
@@ -54,7 +55,8 @@ def run_hub(settings: HubSettings, *, host: str | None) -> int:
     try:
         with store.read() as connection:
             connection.exec_driver_sql("SELECT 1")  # a database that is not there is named before anything
-        with hold_store_lock(store) as lock:
+        # A hub that ended a moment ago: PostgreSQL needs a little to notice.
+        with hold_store_lock(store, wait_s=LOCK_WAIT_S) as lock:
             migrate(store, backup_confirmed=settings.backup_confirmed)
             with store.read() as connection:
                 chosen = host or chosen_host(connection)

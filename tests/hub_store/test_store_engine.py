@@ -165,7 +165,7 @@ def test_one_hub_per_store(store: Store) -> None:
             hold_store_lock(other)
         assert "--data" in str(refused.value)
         _add(other, "keys are made while the hub runs")
-    with hold_store_lock(other):
+    with hold_store_lock(other, wait_s=10):  # PostgreSQL frees it when it has ended the session
         pass
     other.close()
 
