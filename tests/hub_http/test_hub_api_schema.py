@@ -14,6 +14,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -141,3 +142,16 @@ def test_the_docs_page_names_every_operation_and_links_only_to_what_it_shows(hub
         assert f" {path}</code>" in page
     assert "<script" not in page
     assert Path(__file__).exists()
+
+
+def test_a_description_that_is_not_true_is_found_by_these_checks(hub: Any) -> None:
+    """The broken variant: the same request and checks against a document that promises something else."""
+    document = document_of(hub)
+    promised = document["paths"]["/api/v1/servers"]["get"]["responses"]["200"]
+    promised["content"]["application/json"]["schema"] = {"type": "object"}
+    operation = schemathesis.openapi.from_dict(document)["/api/v1/servers"]["GET"]
+    case = operation.Case()
+    answer, raw = ask(hub, case, hub.admin)
+    assert raw.json() == []
+    with pytest.raises(FailureGroup):
+        case.validate_response(answer, checks=CHECKS)
