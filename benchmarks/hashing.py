@@ -79,6 +79,7 @@ class Row:
         sign = "<=" if self.at_most else ">="
         note = "yes" if self.reached else "NO"
         if self.limit is not None and LIMIT_SHARE * self.limit < self.aim:
+            note = "limit" if self.reached and self.measured < self.aim else note
             note += f"  (the barest loop on this CPU: {self.limit:.2f})"
         return f"{self.name:<46} {self.measured:>8.2f}  {sign} {self.aim:<6.2f} {note}"
 
