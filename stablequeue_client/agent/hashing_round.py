@@ -102,7 +102,9 @@ class HashingRound:
         io: ScanIO,
         clock: Clock,
         stop: threading.Event,
+        device: Callable[[str], Device] = device_of,
     ) -> None:
+        self._device_of = device
         self._index = index
         self._store = store
         self._policy = policy
@@ -168,7 +170,7 @@ class HashingRound:
     def _lane_of(self, item: PendingFile) -> _Lane:
         device = self._devices.get(item.root_id)
         if device is None:
-            device = self._devices[item.root_id] = device_of(item.native)
+            device = self._devices[item.root_id] = self._device_of(item.native)
         if device not in self._lanes:
             rate = float(self._network_rate) if device.kind == "network" and self._network_rate else None
             pace = Pace(rate, paused=self._policy.is_paused)
