@@ -11,6 +11,8 @@ survive a power cut; NORMAL could lose it.
 from __future__ import annotations
 
 import os
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +35,7 @@ from stablequeue_client.errors import (
 SQLITE_NAME = "hub.sqlite"
 WRITER_WAIT_S = 60.0
 READERS = 8
+_WAL_RETRY_S = 0.02
 _WRITER_LOCK_ID = 0x53515752  # advisory lock ids are numbers; these spell SQWR and SQHB
 HUB_LOCK_ID = 0x53514842
 
@@ -198,7 +201,7 @@ def _sqlite_engine(url: URL, *, writer: bool) -> Engine:
         connect_args={"check_same_thread": False, "timeout": WRITER_WAIT_S, "cached_statements": 512},
         hide_parameters=True,
     )
-    pragmas = ["busy_timeout=60000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"]
+    pragmas = ["busy_timeout=60000", "synchronous=FULL", "foreign_keys=ON"]
     if writer:
         pragmas += ["cache_size=-16384", "journal_size_limit=67108864"]
     else:
@@ -207,6 +210,7 @@ def _sqlite_engine(url: URL, *, writer: bool) -> Engine:
 
     def prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions are begun below, never by the driver's guess
+        _use_wal(connection)
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}").close()
 
@@ -215,6 +219,20 @@ def _sqlite_engine(url: URL, *, writer: bool) -> Engine:
 
     _listen(engine, prepare, start)
     return engine
+
+
+def _use_wal(connection: Any) -> None:
+    """Switch a new file to WAL. SQLite does not wait for this, whatever its busy timeout: two processes that
+    make the same new database would meet "locked" at once."""
+    give_up = time.monotonic() + WRITER_WAIT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > give_up:
+                raise
+        time.sleep(_WAL_RETRY_S)
 
 
 def _postgresql_engine(url: URL, *, writer: bool) -> Engine:

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,20 @@ def test_data_of_a_newer_version_is_refused_and_left_alone(empty_url: str | None
     assert "9999" in refused.value.message
     assert current_revision(store) == "9999"
     store.close()
+
+
+def test_a_new_database_is_waited_for_while_another_process_switches_it_to_wal(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "hub.sqlite", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.5, lambda: other.execute("COMMIT"))
+    release.start()
+    store = open_store(None, tmp_path)
+    assert current_revision(store) is None
+    with store.write() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+    store.close()
+    release.join()
+    other.close()
 
 
 def test_a_second_process_waits_for_the_hub_that_is_just_making_the_schema(tmp_path: Path) -> None:
