@@ -30,6 +30,7 @@ SYNC_MAX_BYTES = 64 * 1024 * 1024
 """Largest body after decompression."""
 SYNC_MAX_COMPRESSED_BYTES = 16 * 1024 * 1024
 METADATA_MAX_BYTES = 64 * 1024
+CAPABILITIES_MAX_BYTES = 64 * 1024
 WANT_METADATA_MAX = 100
 AVAILABILITY_MAX_HASHES = 1_000
 WIRE_PATH_MAX = 4_096
@@ -330,6 +331,32 @@ class JoinAnswer(msgspec.Struct, frozen=True):
     server_id: str
     alias: str
     hub_id: str
+
+
+WorksForOthers = Literal["never", "idle", "always"]
+"""May this server run other people's jobs: never, when nobody has used it for 10 minutes, always."""
+
+
+class ServerCapabilities(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``PUT /api/v1/servers/{server_id}/capabilities``: what the WebUI of a server can do, as it names it.
+
+    ``webui`` is its family ("forge", "classic", "a1111"), ``architectures`` what it can load ("sd1", "sdxl",
+    "flux"). Lists are sorted. At most ``CAPABILITIES_MAX_BYTES`` as JSON. Sent again when it changed.
+    """
+
+    webui: str
+    webui_version: str = ""
+    extension_version: str = ""
+    scripts: list[str] = []
+    alwayson_scripts: list[str] = []
+    samplers: list[str] = []
+    schedulers: list[str] = []
+    upscalers: list[str] = []
+    controlnet_models: list[str] = []
+    architectures: list[str] = []
+    gpu: str = ""
+    gpu_memory_mb: int | None = None
+    works_for_others: WorksForOthers = "never"
 
 
 class ProtocolRange(msgspec.Struct, frozen=True):

@@ -1,0 +1,1 @@
+"""The extension inside a WebUI. The only place that imports gradio, modules, modules_forge or launch."""
