@@ -38,7 +38,8 @@ class InvalidSettingError(UsageError):
 
 @dataclass(frozen=True)
 class Option:
-    """How a field of ``Settings`` is set. ``commands`` names the commands that take it."""
+    """How a field of ``Settings`` is set. ``commands`` names the commands that take it; "webui" is the
+    extension in a WebUI, which has no command line."""
 
     name: str
     type: OptionType
@@ -62,6 +63,8 @@ class Option:
 
 READING = "up agent scan"
 HUB_CLIENTS = "status where servers"
+IN_A_WEBUI = "webui"
+"""No command: set for the extension in a WebUI, by its options, the environment or stablequeue.toml."""
 EVERY = "up hub agent scan sync status where servers keys put-back pause resume"
 
 
@@ -154,6 +157,52 @@ class Settings:
         choices=("now", "later", "idle"),
     )
     once: bool = option("Read everything, synchronise, and end", "agent", type="flag", default=False)
+    sync: str = option(
+        "When the hub is told what changed: by itself, or only when asked",
+        "agent",
+        default="auto",
+        metavar="WHEN",
+        choices=("auto", "manual"),
+    )
+    sync_on_start: bool = option(
+        "Read the folders and tell the hub at the start", "agent", type="flag", default=True
+    )
+    sync_every: int = option(
+        "Read local folders again after this many minutes; 0: only when they change or when asked",
+        "agent",
+        type="number",
+        default=60,
+        metavar="MINUTES",
+    )
+    watch: bool = option("Notice changed files as they change", "agent", type="flag", default=True)
+    private: tuple[str, ...] = option(
+        "Files or folders that are not read in full and never told to the hub, as a pattern such as "
+        "secret/* (may be repeated)",
+        "agent",
+        type="names",
+        default=(),
+        metavar="PATTERN",
+    )
+    webui_cache: str | None = option(
+        "Folder of a WebUI's hash cache, believed only until the files are read", "agent", metavar="DIR"
+    )
+
+    works_for_others: str = option(
+        "In a WebUI: may jobs from other servers run on it",
+        IN_A_WEBUI,
+        default="never",
+        metavar="WHEN",
+        choices=("never", "idle", "always"),
+    )
+    card_marks: bool = option(
+        "In a WebUI: mark on the model cards how many servers have a model",
+        IN_A_WEBUI,
+        type="flag",
+        default=True,
+    )
+    ask_before_generate: bool = option(
+        "In a WebUI: ask before Generate when a model is missing", IN_A_WEBUI, type="flag", default=False
+    )
 
     port: int | None = option(
         f"Port of the page and the API (default: {DEFAULT_PORT}, or the one `up` used last)",

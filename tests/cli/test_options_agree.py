@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stablequeue_client.cli import COMMANDS, Command, build_parser
-from stablequeue_client.settings import OPTIONS, Option
+from stablequeue_client.settings import IN_A_WEBUI, OPTIONS, Option
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -29,7 +29,8 @@ def readme_row(opt: Option) -> str:
     default = {True: "yes", False: "no"}.get(opt.default) if isinstance(opt.default, bool) else None
     shown = default or (f"`{opt.default}`" if opt.default not in (None, ()) else "")
     meaning = opt.help + (f": {', '.join(opt.choices)}" if opt.choices else "")
-    return f"| `{opt.flag}` | `{opt.environment}` | `{opt.name}` | {shown} | {meaning} |"
+    flag = "" if opt.commands == {IN_A_WEBUI} else f"`{opt.flag}`"
+    return f"| {flag} | `{opt.environment}` | `{opt.name}` | {shown} | {meaning} |"
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
@@ -48,9 +49,11 @@ def test_the_examples_of_a_command_are_of_its_form(command: Command) -> None:
         assert build_parser().parse_args(shlex.split(example)).command is command
 
 
-def test_every_option_belongs_to_a_command() -> None:
+def test_every_option_belongs_to_a_command_or_to_the_webui() -> None:
     used = {opt.name for command in COMMANDS for opt in command.options()}
-    assert used == set(OPTIONS)
+    webui = {opt.name for opt in OPTIONS.values() if opt.commands == {IN_A_WEBUI}}
+    assert used | webui == set(OPTIONS)
+    assert not used & webui
 
 
 def test_every_command_takes_json() -> None:
@@ -58,7 +61,7 @@ def test_every_command_takes_json() -> None:
 
 
 def test_the_readme_lists_every_setting_and_no_other() -> None:
-    rows = [line for line in README.splitlines() if line.startswith("| `--")]
+    rows = [line for line in README.splitlines() if "`STABLEQUEUE_" in line and line.startswith("|")]
     assert rows == [readme_row(opt) for opt in OPTIONS.values()]
 
 
