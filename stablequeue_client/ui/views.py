@@ -51,14 +51,14 @@ COMPACT_FROM = 9
 
 def first_line(line: v.FirstLine) -> Markup:
     """The one line that answers "all right?"."""
-    return _render("first_line.html", line=line)
+    return render("first_line.html", line=line)
 
 
 def models(page: v.ModelsPage) -> Markup:
     """Models x servers; with one server a list."""
     compact = len(page.servers) >= COMPACT_FROM
     shown = {cell.mark for row in page.rows for cell in row.cells}
-    return _render(
+    return render(
         "models.html",
         page=page,
         pages=max(1, ceil(page.total / page.page_size)),
@@ -74,57 +74,57 @@ def models(page: v.ModelsPage) -> Markup:
 
 def model(details: v.ModelDetails) -> Markup:
     """Everything known of one model."""
-    return _render("model.html", model=details)
+    return render("model.html", model=details)
 
 
 def servers(page: v.ServersPage) -> Markup:
     """Every server with its work, folders and problems."""
-    return _render("servers.html", page=page)
+    return render("servers.html", page=page)
 
 
 def keys(page: v.KeysPage) -> Markup:
     """The list of keys and the form for a new one."""
-    return _render("keys.html", page=page)
+    return render("keys.html", page=page)
 
 
 def new_key(key: v.NewKey) -> Markup:
     """The key just made, shown once."""
-    return _render("new_key.html", key=key)
+    return render("new_key.html", key=key)
 
 
 def join(page: v.JoinPage) -> Markup:
     """ "Add another computer": the question, or the form for the line."""
-    return _render("join.html", page=page)
+    return render("join.html", page=page)
 
 
 def join_line(line: v.JoinLine) -> Markup:
     """The line that joins one more computer."""
-    return _render("join_line.html", line=line)
+    return render("join_line.html", line=line)
 
 
 def notice(value: v.Notice) -> Markup:
     """The answer to something the person just pressed."""
-    return _render("notice.html", notice=value)
+    return render("notice.html", notice=value)
 
 
 def problem(value: v.Problem) -> Markup:
     """A view that could not be made: what went wrong and what to do."""
-    return _render("problem.html", problem=value)
+    return render("problem.html", problem=value)
 
 
 def shell(value: v.Shell) -> Markup:
     """The whole page around a view."""
-    return _render("shell.html", shell=value, nav=NAV)
+    return render("shell.html", shell=value, nav=NAV)
 
 
 def login_page(form: v.LoginForm) -> Markup:
     """The whole page with the login form."""
-    return _render("login.html", form=form)
+    return render("login.html", form=form)
 
 
 def error_page(value: v.Problem, sample: bool = False) -> Markup:
     """A whole page for what has no view: not found, too many requests."""
-    return _render("error_page.html", problem=value, sample=sample)
+    return render("error_page.html", problem=value, sample=sample)
 
 
 def etag(html: str) -> str:
@@ -166,7 +166,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _render(template: str, **context: object) -> Markup:
+def render(template: str, **context: object) -> Markup:
+    """A template of this package with these values; every text in them is escaped."""
     html = _environment().get_template(template).render(**context)
     # A name may hold lone surrogates; an answer cannot.
     return Markup(html.encode("utf-8", "replace").decode())  # noqa: S704 - autoescaped
