@@ -27,7 +27,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stablequeue_client import ledger, orders
+from stablequeue_client import agent_report, ledger, orders
+from stablequeue_client.agent_report import AgentReport
 from stablequeue_client.database import BUSY_TIMEOUT_S, Connect, Database, Schema, open_database
 from stablequeue_client.errors import StableQueueError
 from stablequeue_client.hashing import HashResult, sample_digest
@@ -359,6 +360,15 @@ class Index:
         """What the agent was doing when it last said so."""
         with self._database.read() as connection:
             return orders.get_progress(connection)
+
+    def write_agent_report(self, report: AgentReport) -> None:
+        with self._database.write() as connection:
+            agent_report.put_report(connection, report)
+
+    def agent_report(self) -> AgentReport | None:
+        """What the last agent said of itself and of the hub; None when none ever ran."""
+        with self._database.read() as connection:
+            return agent_report.get_report(connection)
 
 
 # --- rows -------------------------------------------------------------------------------------------------
