@@ -32,12 +32,15 @@ from stablequeue_client.errors import (
     StableQueueError,
     error_from_wire,
 )
+from stablequeue_client.ui.values import VIEW_TYPES, View
 
 Json = dict[str, Any]
 """A JSON object as the hub sent it; its fields are described at the hub's ``/docs``."""
 
 OLD_STATUS_TEXT = "MobileSD Server is running"
 ANSWER_MAX_BYTES = 32 * 1024 * 1024
+VIEW_MAX_BYTES = 8 * 1024 * 1024
+"""A page of 50 models on 50 servers is a fifth of a megabyte."""
 RETRY_AFTER_MAX_S = 3_600.0
 RETRY_AFTER = "retry_after_s"
 """Key in an error's ``details``: seconds the hub asked us to wait."""
@@ -91,6 +94,7 @@ class HubApi:
         self._auth = _Bearer(_checked_key(key)) if key else None
         self._timeouts = timeouts
         self._now = now
+        self.last_etag: str | None = None
         self._session = session or requests.Session()
         self._session.trust_env = False
         self._session.verify = ca_file or True
@@ -147,6 +151,14 @@ class HubApi:
         """Send the header fields of one content, as the hub asked for them."""
         self._call("PUT", f"/api/v1/models/{quote(sha256, safe='')}/metadata", body=_dump(dict(fields)))
 
+    def put_capabilities(self, server_id: str, capabilities: protocol.ServerCapabilities) -> None:
+        """Tell what the WebUI of this server can do; the former word is replaced."""
+        self._call(
+            "PUT",
+            f"/api/v1/servers/{quote(server_id, safe='')}/capabilities",
+            body=protocol.encode(capabilities),
+        )
+
     # --- models ----------------------------------------------------------------------------------------
 
     def availability(self, text: str) -> Json:
@@ -168,6 +180,36 @@ class HubApi:
     def register_model(self, fields: Mapping[str, Any]) -> Json:
         """Enter a model by hand (admin)."""
         return self._object("POST", "/api/v1/models/register", body=_dump(dict(fields)))
+
+    # --- views -----------------------------------------------------------------------------------------
+
+    def view(
+        self,
+        name: str,
+        ident: str = "",
+        query: Mapping[str, str] | None = None,
+        etag: str | None = None,
+    ) -> View | None:
+        """A view of the hub's page as its value, of the type ``VIEW_TYPES[name]``.
+
+        ``query``: the filters of its address. None: nothing changed since ``etag``; the ETag of the last
+        answer stands in ``last_etag``. Raises NotAHubError for what is no such value.
+        """
+        path = "/views/" + "/".join(quote(part, safe="") for part in (name, ident) if part)
+        unchanged = {} if etag is None else {"If-None-Match": etag}
+        response, content = self._exchange(
+            "GET",
+            path,
+            params=query,
+            headers={"Accept": "application/json", **unchanged},
+            max_bytes=VIEW_MAX_BYTES,
+        )
+        if response.status_code == 304 and etag is not None:
+            return None
+        described = self._checked(response, content)
+        value = _decoded(content, VIEW_TYPES[name], described)
+        self.last_etag = response.headers.get("ETag")
+        return value
 
     # --- servers, keys, the hub itself -----------------------------------------------------------------
 
@@ -231,10 +273,7 @@ class HubApi:
 
     def _typed(self, method: str, path: str, form: type[_Answer], **options: Any) -> _Answer:
         body, described = self._call(method, path, **options)
-        try:
-            return msgspec.json.decode(body, type=form)
-        except msgspec.DecodeError as exc:
-            raise NotAHubError(f"{described} ({exc})") from None
+        return _decoded(body, form, described)
 
     def _object(self, method: str, path: str, **options: Any) -> Json:
         return self._typed(method, path, Json, **options)
@@ -242,18 +281,24 @@ class HubApi:
     def _array(self, method: str, path: str, **options: Any) -> list[Json]:
         return self._typed(method, path, list[Json], **options)
 
-    def _call(
+    def _call(self, method: str, path: str, **options: Any) -> tuple[bytes, str]:
+        """The body of a 2xx answer, and a description of the answer for a message about it."""
+        response, content = self._exchange(method, path, **options)
+        return content, self._checked(response, content)
+
+    def _exchange(
         self,
         method: str,
         path: str,
         *,
         body: bytes | None = None,
-        params: Mapping[str, str | int | None] | None = None,
+        params: Mapping[str, str | int | None] | Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         auth: bool = True,
         read_timeout: float | None = None,
-    ) -> tuple[bytes, str]:
-        """The body of a 2xx answer, and a description of the answer for a message about it."""
+        max_bytes: int = ANSWER_MAX_BYTES,
+    ) -> tuple[requests.Response, bytes]:
+        """One request and its answer, of whatever status. Raises HubUnreachableError."""
         content_type = {} if body is None else {"Content-Type": "application/json"}
         deadline = time.monotonic() + self._timeouts.total
         try:
@@ -269,13 +314,16 @@ class HubApi:
                 stream=True,
             )
             with response:
-                content = _read(response, deadline)
+                return response, _read(response, deadline, max_bytes)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as exc:
             raise HubUnreachableError(f"The hub at {self.base_url} does not answer: {_cause(exc)}.") from None
+
+    def _checked(self, response: requests.Response, content: bytes) -> str:
+        """The description of a 2xx answer; any other raises its error."""
         described = self._described(response, content)
-        if not response.ok or response.is_redirect or 300 <= response.status_code < 400:
+        if not response.ok or 300 <= response.status_code < 400:
             raise self._error(response, content, described)
-        return content, described
+        return described
 
     def _described(self, response: requests.Response, content: bytes) -> str:
         kind = _words(response.headers.get("Content-Type", "no content type"))
@@ -352,14 +400,22 @@ def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def _read(response: requests.Response, deadline: float) -> bytes:
-    """The body, decompressed, up to ANSWER_MAX_BYTES and the deadline."""
+def _decoded(content: bytes, form: type[_Answer], described: str) -> _Answer:
+    """The answer as ``form``; fields that only a newer hub has are left out. Raises NotAHubError."""
+    try:
+        return msgspec.json.decode(content, type=form)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise NotAHubError(f"{described} ({exc})") from None
+
+
+def _read(response: requests.Response, deadline: float, max_bytes: int) -> bytes:
+    """The body, decompressed, up to ``max_bytes`` and the deadline."""
     parts: list[bytes] = []
     size = 0
     for part in _pieces(response):
         size += len(part)
-        if size > ANSWER_MAX_BYTES:
-            raise ValueError(f"its answer is larger than {ANSWER_MAX_BYTES >> 20} MiB")
+        if size > max_bytes:
+            raise ValueError(f"its answer is larger than {max_bytes >> 20} MiB")
         if time.monotonic() > deadline:
             raise ValueError("its answer takes too long")
         parts.append(part)

@@ -1,7 +1,8 @@
 """Who may do what. Every route names its access; a test goes through all routes and scopes.
 
-``public``: anybody. ``read``: keys that may look, and the page. ``admin``: admin keys, and the page of an
-owner. ``join``: join and admin keys. ``server``: a server's own key, for its own path only.
+``public``: anybody. ``read``: keys that may look (servers' own too), and the page. ``admin``: admin keys,
+and the page of an owner. ``join``: join and admin keys. ``server``: a server's own key, for its own path
+only.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from stablequeue_hub.sessions import cookie_name
 Access = Literal["public", "read", "admin", "join", "server"]
 
 SCOPES_OF: dict[Access, frozenset[str]] = {
-    "read": frozenset({"admin", "jobs", "view"}),
+    "read": frozenset({"admin", "jobs", "view", "server"}),
     "admin": frozenset({"admin"}),
     "join": frozenset({"admin", "join"}),
     "server": frozenset({"server"}),

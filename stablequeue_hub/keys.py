@@ -1,9 +1,9 @@
 """Keys: ``sq_<id>_<secret>``, the secret 256 bits as 64 hex digits, stored as its SHA256, shown once.
 
 Scopes: ``admin`` may do everything; ``jobs`` and ``view`` read (``jobs`` will submit jobs); ``join`` makes a
-server known; ``server`` is a server's own key (its id is the server's), for its inventory and the metadata
-the hub asked it for. Keys are also made and revoked by another process (``stablequeue keys``), so what is
-remembered of them here is at most ``CACHE_S`` old.
+server known; ``server`` is a server's own key (its id is the server's): it reads, and writes its inventory,
+its capabilities and the metadata the hub asked it for. Keys are also made and revoked by another process
+(``stablequeue keys``), so what is remembered of them here is at most ``CACHE_S`` old.
 """
 
 from __future__ import annotations

@@ -7,9 +7,12 @@ no database, no request.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from markupsafe import Markup
+
+ModelId: TypeAlias = int | str
+"""The hub's row id; in a WebUI without a hub the SHA256."""
 
 MarkName = Literal[
     "here",  # read, and on a connected server
@@ -54,7 +57,7 @@ class ModelRow:
     """One line of the matrix: a model, with ``cells`` in the columns' order. ``on``: how many servers have
     it, whether they are connected now or not. ``name_twice``: another model of its kind has the same name."""
 
-    model_id: int
+    model_id: ModelId
     name: str
     kind: str
     cells: tuple[Cell, ...]
@@ -79,7 +82,7 @@ class FileRow:
     size: int | None = None
     reason: str = ""
     probably: str = ""
-    probably_id: int | None = None
+    probably_id: ModelId | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,7 @@ class Duplicate:
 class OtherModel:
     """Another content under the same name."""
 
-    model_id: int | None
+    model_id: ModelId | None
     name: str
     short_hash: str
     size: int | None
@@ -204,7 +207,7 @@ class HistoryLine:
 class ModelDetails:
     """Everything known of one model."""
 
-    model_id: int
+    model_id: ModelId
     name: str
     kind: str
     digests: tuple[DigestLine, ...]
@@ -352,6 +355,17 @@ class FirstLine:
     problem: str = ""
     action: str = ""
     action_label: str = ""
+
+
+View: TypeAlias = FirstLine | ModelsPage | ModelDetails | ServersPage
+VIEW_TYPES: dict[str, type[View]] = {
+    "first-line": FirstLine,
+    "models": ModelsPage,
+    "model": ModelDetails,
+    "servers": ServersPage,
+}
+"""The views that a hub also answers as values: ``GET /views/{name}[/{id}]`` with ``Accept:
+application/json``."""
 
 
 @dataclass(frozen=True)

@@ -127,9 +127,10 @@ def error_page(value: v.Problem, sample: bool = False) -> Markup:
     return render("error_page.html", problem=value, sample=sample)
 
 
-def etag(html: str) -> str:
-    """A strong ETag of a fragment, quotes included."""
-    return f'"{hashlib.sha256(html.encode()).hexdigest()[:32]}"'
+def etag(content: str | bytes) -> str:
+    """A strong ETag of a fragment or a value as it is sent, quotes included."""
+    data = content.encode() if isinstance(content, str) else content
+    return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
 
 
 def models_query(filters: v.Filters, **changes: object) -> str:

@@ -61,6 +61,7 @@ _MONTHS = (
     *("July", "August", "September", "October", "November", "December"),
 )
 _ENDINGS = (".safetensors", ".ckpt", ".pt", ".gguf")
+_LAST_MS = 253_402_300_799_000
 # Format characters that belong to ordinary text: joiners of scripts and emoji.
 _HARMLESS = {"\u200c", "\u200d"}
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -118,7 +119,8 @@ def time_iso(at_ms: int) -> str:
 
 
 def _utc(at_ms: int) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000, tz=timezone.utc)
+    """The values may come from a hub, and a hub may say anything: years 1970 to 9999."""
+    return datetime.fromtimestamp(min(max(at_ms, 0), _LAST_MS) / 1000, tz=timezone.utc)
 
 
 def split_ending(name: str) -> tuple[str, str]:

@@ -1,14 +1,17 @@
 """The page: its shell, its views as fragments, and what its buttons do.
 
-A fragment carries its ETag; the script asks every two seconds and gets 304 while nothing changed. Buttons
-post urlencoded forms and get a fragment that says what happened.
+A fragment carries its ETag; the script asks every two seconds and gets 304 while nothing changed. The views
+of ``values.VIEW_TYPES`` are answered as values (JSON) to who accepts that: a WebUI's tab renders them itself.
+Buttons post urlencoded forms and get a fragment that says what happened.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
+import msgspec
 from fastapi import APIRouter
 from markupsafe import Markup
 from sqlalchemy import Connection
@@ -71,14 +74,14 @@ async def home(request: Request) -> Response:
 
 @router.get("/views/{view}", **described("read", media_type="text/html"))
 async def view_fragment(request: Request, view: str) -> Response:
-    """One view as a fragment."""
-    return _tagged(request, *await _view(request, view))
+    """One view as a fragment, or as its value."""
+    return await _answer(request, view)
 
 
 @router.get("/views/{view}/{ident}", **described("read", media_type="text/html"))
 async def view_fragment_of(request: Request, view: str, ident: str) -> Response:
     """One view of one thing: a model."""
-    return _tagged(request, *await _view(request, view, ident))
+    return await _answer(request, view, ident)
 
 
 def is_sample(hub: Hub) -> bool:
@@ -86,40 +89,70 @@ def is_sample(hub: Hub) -> bool:
     return (hub.settings.data_dir / SAMPLE_MARKER).is_file()
 
 
-def _tagged(request: Request, fragment: Markup, status: int) -> Response:
-    headers = {"ETag": views.etag(fragment)}
+async def _answer(request: Request, view: str, ident: str = "") -> Response:
+    if _wants_value(request):
+        return _tagged(request, *await _value(request, view, ident), media_type="application/json")
+    fragment, status = await _view(request, view, ident)
+    return _tagged(request, fragment.encode(), status, media_type="text/html")
+
+
+def _wants_value(request: Request) -> bool:
+    accepted = request.headers.get("accept", "").lower()
+    return "application/json" in accepted and "text/html" not in accepted
+
+
+def _tagged(request: Request, content: bytes, status: int, *, media_type: str) -> Response:
+    headers = {"ETag": views.etag(content), "Vary": "Accept"}
     if status == 200 and request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    return HTMLResponse(fragment, status, headers)
+    return Response(content, status, headers, media_type=media_type)
 
 
 async def _view(request: Request, view: str, ident: str = "") -> tuple[Markup, int]:
     """The fragment and its status; what goes wrong is a view too."""
     try:
-        return await hub_of(request).reading(_maker(request, view, ident)), 200
+        shown = _shown(request, view, ident)
+        return await hub_of(request).reading(lambda c: shown.render(shown.make(c))), 200
     except StableQueueError as error:
         return views.problem(v.Problem(error.message, error.remedy)), error.http_status
 
 
-def _maker(request: Request, view: str, ident: str) -> Callable[[Connection], Markup]:
-    """What makes the view from the database, in a worker thread. Raises NotFoundError, ForbiddenError."""
+async def _value(request: Request, view: str, ident: str) -> tuple[bytes, int]:
+    """The view's value as JSON. What goes wrong is raised: programs get errors in the form of the API's."""
+    if view not in v.VIEW_TYPES:
+        raise NotFoundError(
+            "There is no such view.", remedy=f"As values there are {', '.join(v.VIEW_TYPES)}."
+        )
+    shown = _shown(request, view, ident)
+    return await hub_of(request).reading(lambda c: msgspec.json.encode(shown.make(c))), 200
+
+
+class _Shown(NamedTuple):
+    """How a view comes from the database, in a worker thread: first its value, then its HTML."""
+
+    make: Callable[[Connection], Any]
+    render: Callable[[Any], Markup]
+
+
+def _shown(request: Request, view: str, ident: str) -> _Shown:
+    """Raises NotFoundError, ForbiddenError."""
     hub, may_change = hub_of(request), _may_change(request)
     live, now_ms = hub.presence, hub.clock.now_ms()
     filters = page_models.filters_of(request.query_params)
     network = network_info(hub.host, hub.settings.port) if view == "join" else None
-    makers: dict[str, Callable[[Connection], Markup]] = {
-        "first-line": lambda c: views.first_line(page_servers.first_line(c, live)),
-        "models": lambda c: views.models(page_models.models_page(c, filters, live, now_ms=now_ms)),
-        "model": lambda c: views.model(page_details.details_page(c, ident, live, now_ms=now_ms)),
-        "servers": lambda c: views.servers(page_servers.servers_page(c, live, may_change=may_change)),
-        "keys": lambda c: views.keys(page_keys.keys_page(c, now_ms=now_ms)),
-        "join": lambda _: views.join(page_keys.join_page(network)) if network else Markup(),
+    known = {
+        "first-line": _Shown(lambda c: page_servers.first_line(c, live), views.first_line),
+        "models": _Shown(lambda c: page_models.models_page(c, filters, live, now_ms=now_ms), views.models),
+        "model": _Shown(lambda c: page_details.details_page(c, ident, live, now_ms=now_ms), views.model),
+        "servers": _Shown(lambda c: page_servers.servers_page(c, live, may_change=may_change), views.servers),
+        "keys": _Shown(lambda c: page_keys.keys_page(c, now_ms=now_ms), views.keys),
+        "join": _Shown(lambda _: page_keys.join_page(network) if network else None, views.join),
     }
-    if view not in makers:
+    if view not in known:
         raise NotFoundError("There is no such view.", remedy="Start from the models.")
     if view in OWNERS_VIEWS and not may_change:
         raise ForbiddenError("Only the owner may see this.", remedy="Sign in with an admin key.")
-    return makers[view]
+    return known[view]
 
 
 def _may_change(request: Request) -> bool:

@@ -1,0 +1,98 @@
+"""The views' values as JSON: what a WebUI's tab shows of the hub, read back by the client's own types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from stablequeue_client.ui import values as v
+from stablequeue_client.ui import views
+
+AS_VALUE = {"Accept": "application/json"}
+RENDERED = {
+    "first-line": views.first_line,
+    "models": views.models,
+    "model": views.model,
+    "servers": views.servers,
+}
+
+
+@pytest.fixture
+def synced(hub: Any, inventory: Any) -> Any:
+    """A server with two LoRAs."""
+    server = hub.join("attic")
+    hub.beat(server, "boot", 1)
+    hub.sync(server, inventory(["ink", "oil <b>"])).raise_for_status()
+    return server
+
+
+def ask(hub: Any, path: str, key: str, **headers: str) -> Any:
+    return hub.request("GET", f"/views/{path}", key=key, headers={**AS_VALUE, **headers})
+
+
+@pytest.mark.parametrize("view", v.VIEW_TYPES)
+def test_a_value_renders_to_the_very_fragment_that_the_page_shows(hub: Any, synced: Any, view: str) -> None:
+    path = "model/1" if view == "model" else view
+    answer = ask(hub, path, hub.admin)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    value = msgspec.json.decode(answer.content, type=v.VIEW_TYPES[view])
+    page = hub.request("GET", f"/views/{path}", key=hub.admin)
+    assert page.headers["content-type"].startswith("text/html")
+    assert RENDERED[view](value) == page.text
+
+
+def test_filters_choose_for_the_value_as_for_the_page(hub: Any, synced: Any) -> None:
+    page = msgspec.json.decode(ask(hub, "models?search=ink", hub.admin).content, type=v.ModelsPage)
+    assert [row.name for row in page.rows] == ["ink"]
+    assert page.filters.search == "ink"
+
+
+def test_an_unchanged_value_is_304_and_fragment_and_value_have_different_etags(hub: Any, synced: Any) -> None:
+    first = ask(hub, "models", hub.admin)
+    again = ask(hub, "models", hub.admin, **{"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    fragment = hub.request("GET", "/views/models", key=hub.admin)
+    assert fragment.headers["etag"] != first.headers["etag"]
+    assert first.headers["vary"] == fragment.headers["vary"] == "Accept"
+    hub.join("studio")
+    changed = ask(hub, "models", hub.admin, **{"If-None-Match": first.headers["etag"]})
+    assert changed.status_code == 200
+
+
+def test_a_servers_own_key_looks_but_is_never_told_that_it_may_change(hub: Any, synced: Any) -> None:
+    for view in v.VIEW_TYPES:
+        path = "model/1" if view == "model" else view
+        assert ask(hub, path, synced.key).status_code == 200
+    servers = msgspec.json.decode(ask(hub, "servers", synced.key).content, type=v.ServersPage)
+    assert [card.alias for card in servers.servers] == ["attic"]
+    assert servers.may_change is False
+    assert msgspec.json.decode(ask(hub, "servers", hub.admin).content, type=v.ServersPage).may_change is True
+    post = hub.request(
+        "POST",
+        f"/views/servers/{synced.server_id}/orders",
+        key=synced.key,
+        data={"kind": "rescan"},
+    )
+    assert post.status_code == 403
+
+
+@pytest.mark.parametrize("view", ["keys", "join", "nothing"])
+def test_what_only_owners_see_has_no_value(hub: Any, view: str) -> None:
+    answer = ask(hub, view, hub.admin)
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "not_found"
+
+
+def test_a_failure_is_an_error_of_the_api_and_needs_a_key_like_the_page(hub: Any) -> None:
+    assert ask(hub, "model/12345", hub.admin).json()["error"]["code"] == "not_found"
+    assert hub.request("GET", "/views/models", headers=AS_VALUE).status_code == 401
+    assert ask(hub, "models", hub.make_key("join")).status_code == 403
+
+
+def test_a_browser_that_accepts_json_after_html_gets_the_page(hub: Any) -> None:
+    accepts = {"Accept": "text/html,application/json;q=0.9"}
+    answer = hub.request("GET", "/views/models", key=hub.admin, headers=accepts)
+    assert answer.headers["content-type"].startswith("text/html")
