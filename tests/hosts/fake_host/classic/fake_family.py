@@ -1,0 +1,3 @@
+"""Which family this fake plays; no real host has this module."""
+
+FORGE = False
