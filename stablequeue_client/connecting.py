@@ -1,10 +1,44 @@
-"""How this WebUI joins a hub, and leaves it."""
+"""How this WebUI joins a hub, and leaves it.
+
+``joining/server.json`` beside ``server.json`` holds the identity of a join under way: a join whose answer got
+lost is repeated with it, and until the hub has agreed nothing of the former connection changes.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import re
+import shlex
 from pathlib import Path
 
-from stablequeue_client.agent.identity import Identity
+import msgspec
+
+from stablequeue_client import __version__, protocol
+from stablequeue_client.agent.identity import FILE_NAME, Identity, load_identity, new_identity, store_identity
+from stablequeue_client.errors import (
+    AuthenticationError,
+    ForbiddenError,
+    HubUnreachableError,
+    InvalidValueError,
+    OldStableQueueError,
+)
+from stablequeue_client.hub_api import HubApi, Timeouts, checked_base_url
+
+JOINING = "joining"
+"""Folder in the server's data folder for the identity of a join under way."""
+_CODE = re.compile(r"sq_[A-Za-z0-9]+_[A-Za-z0-9_-]+")
+_HOST = re.compile(r"(https?://)?(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-~]*)?")
+_SHOWN_AT = '"Add another computer" on the hub\'s page shows both; the code begins with sq_.'
+    '"Add another computer" on the hub\'s page shows both: an address and a code that begins with sq_.'
+)
+_TIMEOUTS = Timeouts(connect=4.0, read=10.0, total=15.0)
+
+
+class JoinRefusedError(ForbiddenError):
+    """The hub did not take the code: it was used already, is older than an hour, or was mistyped."""
+
+    code = "join_refused"
+    remedy_text = 'Have "Add another computer" on the hub\'s page show a new one, and paste that.'
 
 
 def parse_join_text(text: str) -> tuple[str, str]:
@@ -12,14 +46,98 @@ def parse_join_text(text: str) -> tuple[str, str]:
 
     Raises InvalidValueError, which says what is missing.
     """
-    raise NotImplementedError
+    words = _words(text)
+    code = next((found[0] for found in map(_CODE.search, words) if found), None)
+    address = _address([word for word in words if not _CODE.search(word)])
+    if code is None and address is None:
+        raise InvalidValueError("This holds neither an address nor a code.", remedy=_SHOWN_AT)
+    if code is None:
+        raise InvalidValueError("The code is missing.", remedy=_SHOWN_AT)
+    if address is None:
+        raise InvalidValueError("The hub's address is missing.", remedy=_SHOWN_AT)
+    return checked_base_url(address), code
+
+
+def _words(text: str) -> list[str]:
+    """The words of a line, without quotes around them."""
+    try:
+        words = shlex.split(text.replace("\\", "\\\\"))
+    except ValueError:  # an odd quote
+        words = text.split()
+    return [word.strip("\"'`<>,;") for part in words for word in (part.split() or [part])]
+
+
+def _address(words: list[str]) -> str | None:
+    """What stands behind ``--hub``, else the first word that is an address with its scheme, else any."""
+    if "--hub" in words[:-1]:
+        return words[words.index("--hub") + 1]
+    fitting = [word for word in words if _HOST.fullmatch(word)]
+    marked = [word for word in fitting if "://" in word]
+    plain = [word for word in fitting if re.search(r":[0-9]+", word) or "." in word or word == "localhost"]
+    return next(iter([*marked, *plain]), None)
 
 
 def join(server_dir: Path, url: str, code: str, alias: str, *, ca_file: str | None = None) -> Identity:
-    """Join the hub at ``url`` and store ``server.json``; until then nothing of the former hub changes."""
-    raise NotImplementedError
+    """Join the hub at ``url`` and store ``server.json``. The hub may have given another alias.
+
+    Raises OldStableQueueError, JoinRefusedError, HubUnreachableError and what else the hub says, each with
+    its remedy; the former connection is then as it was.
+    """
+    hub = HubApi(url, code, ca_file=ca_file, timeouts=_TIMEOUTS)
+    try:
+        hub_id = hub.health().hub_id
+        wished = _identity_for(server_dir, hub.base_url, hub_id, alias)
+        answer = hub.join(protocol.JoinRequest(wished.server_id, wished.secret, wished.alias, __version__))
+    except (AuthenticationError, ForbiddenError) as error:
+        raise JoinRefusedError(f"The hub at {hub.base_url} did not take the code: {error.message}") from error
+    except OldStableQueueError:
+        raise
+    except HubUnreachableError as error:
+        raise _with_remedy(error) from error
+    finally:
+        hub.close()
+    joined = msgspec.structs.replace(wished, alias=answer.alias, hub_id=answer.hub_id)
+    store_identity(server_dir, joined)
+    _drop_joining(server_dir)
+    return joined
+
+
+def _identity_for(server_dir: Path, url: str, hub_id: str, alias: str) -> Identity:
+    """Whom the hub is told: who we are there already, who we said we were in a join whose answer got lost,
+    else somebody new, stored first. No hub is shown the secret of another."""
+    stored = load_identity(server_dir)
+    if stored is not None and stored.hub_id == hub_id:
+        return msgspec.structs.replace(stored, hub_url=url, alias=alias)
+    pending = load_identity(server_dir / JOINING)
+    if pending is not None and pending.hub_url == url:
+        return msgspec.structs.replace(pending, alias=alias)
+    fresh = new_identity(alias, url)
+    store_identity(server_dir / JOINING, fresh)
+    return fresh
+
+
+def _with_remedy(error: HubUnreachableError) -> HubUnreachableError:
+    """The same error with what helps somebody who pasted an address."""
+    if "certificate is not trusted" in error.message:
+        remedy = (
+            "If the certificate is your own, name its authority's PEM file in STABLEQUEUE_CA_FILE "
+            "(or `ca_file` in stablequeue.toml) and start the WebUI again."
+        )
+    else:
+        remedy = (
+            "Check that the hub's computer is on, that the address is the one its page shows, "
+            "and that its firewall lets this port in."
+        )
+    return type(error)(error.message, remedy=remedy, details=error.details)
 
 
 def leave(server_dir: Path) -> None:
     """Forget the hub here. The hub keeps what it knows until its owner forgets this server there."""
-    raise NotImplementedError
+    (server_dir / FILE_NAME).unlink(missing_ok=True)
+    _drop_joining(server_dir)
+
+
+def _drop_joining(server_dir: Path) -> None:
+    with contextlib.suppress(OSError):
+        (server_dir / JOINING / FILE_NAME).unlink(missing_ok=True)
+        (server_dir / JOINING).rmdir()

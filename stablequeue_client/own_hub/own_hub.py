@@ -1,46 +1,333 @@
-"""The hub of this computer, as its owner starts and ends it by a button."""
+"""The hub of this computer, as its owner starts and ends it by a button.
+
+What it does is safe to be cut off anywhere: an environment counts only when it is complete, the database is
+the hub's own business, and the next press or start goes on from what is there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import filelock
+
+from stablequeue_client.commands.context import HUB_STATE, OWNER_KEY, owner_key, up_state
+from stablequeue_client.commands.own_hub import PORTS_TRIED, port_is_free
+from stablequeue_client.commands.terminal import visible
+from stablequeue_client.errors import DataFolderError, HubUnreachableError, StableQueueError
 from stablequeue_client.hub_api import HubApi
-from stablequeue_client.own_hub.status import OwnHubStatus
+from stablequeue_client.own_hub import database_copy, running
+from stablequeue_client.own_hub.building import LOG as BUILD_LOG
+from stablequeue_client.own_hub.building import build
+from stablequeue_client.own_hub.environments import Environments, Made, Source, read_source, replaces
+from stablequeue_client.own_hub.errors import OwnHubError, StartedElsewhereError, UpdateError
+from stablequeue_client.own_hub.running import RunningHub
+from stablequeue_client.own_hub.service import Service, service_of
+from stablequeue_client.own_hub.shared_progress import SharedProgress, Step
+from stablequeue_client.own_hub.state import FILE_NAME as STATE
+from stablequeue_client.own_hub.state import OwnHubState, load_state, store_state
+from stablequeue_client.own_hub.status import OwnHubStatus, Phase
+from stablequeue_client.settings import DEFAULT_HOST, DEFAULT_PORT
+
+log = logging.getLogger(__name__)
+
+LOCK = "own_hub.lock"
+LOG_LINES = 30
+_LOCK_LOOK_S = 0.3
+Then = Callable[[HubApi], None]
 
 
 class OwnHub:
     """``machine_dir``: its data folder, as for ``stablequeue hub --data``. ``source_dir``: the checkout it is
-    made from. ``python``: the interpreter it runs with. Thread-safe; only ``start``, ``stop``, ``remove`` and
-    ``ensure_running`` do something, the first and the last in a thread of their own.
+    made from. ``python``: the interpreter it runs with. Thread-safe. ``start`` and ``ensure_running`` return
+    at once and work in a thread of their own; of several WebUIs on one computer one works at a time.
     """
 
-    def __init__(self, machine_dir: Path, source_dir: Path, python: str) -> None: ...
+    def __init__(
+        self, machine_dir: Path, source_dir: Path, python: str, *, first_port: int = DEFAULT_PORT
+    ) -> None:
+        self._machine_dir = machine_dir
+        self._source_dir = source_dir
+        self._python = python
+        self._first_port = first_port
+        self._environments = Environments(machine_dir)
+        self._progress = SharedProgress(machine_dir)
+        self._guard = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._then: list[Then] = []
+        self._error: StableQueueError | None = None
+
+    @property
+    def service(self) -> Service:
+        return service_of(self._machine_dir)
+
+    # --- looking -----------------------------------------------------------------------------------------
 
     def status(self) -> OwnHubStatus:
-        """How it is now. Asks the hub itself, at most for a second: not for the main thread."""
-        raise NotImplementedError
+        """How it is now. Asks the hub itself, for two seconds at most: not for the main thread."""
+        here = running.find_running(self._machine_dir)
+        state, step = load_state(self._machine_dir), self._step()
+        has_data = (self._machine_dir / database_copy.DATABASE).is_file()
+        return OwnHubStatus(
+            phase=self._phase(here, step, has_data),
+            url=here.url if here else "",
+            hub_id=here.hub_id if here else "",
+            step=step.words if step else "",
+            done=step.done if step else 0,
+            total=step.total if step else 0,
+            error=None if step else self._error,
+            wanted=state.wanted,
+            service=self.service.status().installed,
+            started_elsewhere=here is not None and not self._is_ours(here),
+            has_data=has_data,
+            log_tail=tuple(visible(line) for line in running.log_tail(self._machine_dir, LOG_LINES)),
+        )
 
-    def start(self, then: Callable[[HubApi], None] | None = None) -> None:
-        """Have it run; returns at once. ``then`` gets the owner's client once it answers (in our thread)."""
-        raise NotImplementedError
+    def _phase(self, here: RunningHub | None, step: Step | None, has_data: bool) -> Phase:
+        if step is not None:
+            return step.phase
+        if here is not None:
+            return "running"
+        if self._error is not None:
+            return "failed"
+        return "stopped" if has_data else "none"
+
+    def _step(self) -> Step | None:
+        """What is being done by us, or by another WebUI of this computer."""
+        with self._guard:
+            busy = self._thread is not None
+        return self._progress.mine(busy)
+
+    def _is_ours(self, here: RunningHub) -> bool:
+        return running.is_started_by(here.pid, self._environments.starter)
+
+    def api(self) -> HubApi:
+        """The owner's client of the running hub. Raises HubUnreachableError, DataFolderError."""
+        here = running.find_running(self._machine_dir)
+        if here is None:
+            raise HubUnreachableError("The hub of this computer does not run.", remedy="Start it first.")
+        key = owner_key(self._machine_dir)
+        if key is None:
+            raise DataFolderError(
+                f"The owner's key in {self._machine_dir} is missing.",
+                remedy="Stop the hub and start it again: it makes a new one.",
+            )
+        return HubApi(here.url, key)
+
+    def join_code(self) -> str:
+        """A code with which one server joins within an hour. Raises as ``api``, and what the hub says."""
+        return str(self.api().join_code()["key"])
+
+    # --- starting ----------------------------------------------------------------------------------------
+
+    def start(self, then: Then | None = None) -> None:
+        """Have it run, and from now on whenever a WebUI runs. Returns at once.
+
+        ``then`` gets the owner's client when it answers; what it raises stands in ``status().error``.
+        """
+        with self._guard:
+            if then is not None:
+                self._then.append(then)
+            if self._thread is not None:
+                return
+            self._error = None
+            self._progress.wait("Looking for the hub")
+            self._thread = threading.Thread(target=self._work, name="stablequeue-own-hub", daemon=True)
+            self._thread.start()
 
     def ensure_running(self) -> None:
         """At the WebUI's start: start it when it is wanted, and bring it to this version. Returns at once."""
-        raise NotImplementedError
+        if load_state(self._machine_dir).wanted:
+            self.start()
+
+    def _work(self) -> None:
+        error: StableQueueError | None = None
+        try:
+            with self._alone():
+                error = self._make_it_run()
+            self._do_what_follows()
+        except StableQueueError as problem:
+            error = problem
+        except Exception as problem:
+            log.exception("The hub of this computer could not be started.")
+            error = OwnHubError(f"The hub could not be started: {type(problem).__name__}: {problem}.")
+        finally:
+            with self._guard:
+                self._error, self._thread = error, None
+                self._then.clear()
+            self._progress.end()
+
+    def _do_what_follows(self) -> None:
+        while True:
+            with self._guard:
+                if not self._then:
+                    return
+                follow = self._then.pop(0)
+            self._progress.say("starting", "Connecting this WebUI", 98, 100)
+            follow(self.api())
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process of this computer at a time."""
+        try:
+            self._machine_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = filelock.FileLock(self._machine_dir / LOCK)
+            while True:
+                with suppress(filelock.Timeout):
+                    lock.acquire(timeout=_LOCK_LOOK_S)
+                    break
+                self._progress.wait("Another WebUI of this computer is starting the hub")
+        except OSError as error:
+            raise DataFolderError(f"{self._machine_dir} cannot be used: {error.strerror}.") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _make_it_run(self) -> StableQueueError | None:
+        """A hub that answers, of this version where that is ours to decide. The error is one that left
+        another hub running. Raises what left none."""
+        here = running.find_running(self._machine_dir)
+        if here is not None and not self._is_ours(here):
+            return None
+        source = read_source(self._source_dir)
+        made, before = source.made(), self._environments.current()
+        if before is not None and not replaces(made, before):
+            made = before
+        error = None
+        if not self._environments.is_complete(made):
+            error = self._build(source, made, before)
+            made = before if error and before else made
+        if here is None or made != before:
+            error = self._switch(made, before, was_running=here is not None) or error
+        self._environments.clean_up(keep=self._environments.current() or made)
+        return error
+
+    def _build(self, source: Source, made: Made, before: Made | None) -> StableQueueError | None:
+        """Make the environment; with one from before, a failure is only reported."""
+        self._progress.say("building", "Looking for the packages", 0, 100)
+        try:
+            build(
+                self._environments,
+                source,
+                made,
+                self._python,
+                lambda words, done, total: self._progress.say("building", words, done, total),
+            )
+        except StableQueueError as error:
+            if before is None:
+                raise
+            return UpdateError(
+                f"The hub was not updated to {made.version}: {error.message}", remedy=error.remedy
+            )
+        return None
+
+    def _switch(self, made: Made, before: Made | None, *, was_running: bool) -> StableQueueError | None:
+        """Run the hub from ``made``; when it does not answer, from ``before`` again."""
+        if before is None or made == before:
+            self._launch(made)
+            return None
+        if was_running:
+            self._progress.say("starting", "Ending the hub of the former version", 90, 100)
+            running.end(self._machine_dir)
+        database_copy.copy_database(self._machine_dir)
+        try:
+            self._launch(made)
+        except StableQueueError as error:
+            running.end(self._machine_dir)
+            database_copy.put_back(self._machine_dir)
+            self._launch(before)
+            return UpdateError(
+                f"The hub of version {made.version} did not start, so {before.version} runs again. "
+                f"{error.message}",
+                remedy=error.remedy,
+            )
+        finally:
+            database_copy.drop_copy(self._machine_dir)
+        return None
+
+    def _launch(self, made: Made) -> RunningHub:
+        self._progress.say("starting", "Starting the hub", 92, 100)
+        self._environments.use(made)
+        port = self._port()
+        process = running.start_detached(self._python, self._environments.starter, self._machine_dir, port)
+        here = running.wait_until_it_answers(self._machine_dir, process)
+        store_state(self._machine_dir, OwnHubState(wanted=True, port=port))
+        return here
+
+    def _port(self) -> int:
+        """The port it had before, because other computers know it by that; at first any that is free."""
+        used = load_state(self._machine_dir).port
+        if used:
+            if not port_is_free(DEFAULT_HOST, used):
+                raise OwnHubError(
+                    f"Another program uses port {used}, at which the other computers know this hub.",
+                    remedy="End that program, then press Start.",
+                )
+            return used
+        remembered = up_state(self._machine_dir).get("port")
+        first = remembered if isinstance(remembered, int) else self._first_port
+        for port in range(first, min(first + PORTS_TRIED, 65_536)):
+            if port_is_free(DEFAULT_HOST, port):
+                return port
+        raise OwnHubError(f"No port from {first} on is free.", remedy="End programs that listen there.")
+
+    # --- ending ------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """End it, and do not start it with the WebUI any more. Waits until it has ended."""
-        raise NotImplementedError
+        """End it, and do not start it with the WebUI any more. Waits until it has ended.
+
+        Raises StartedElsewhereError, and OwnHubError while it is being started.
+        """
+        with self._resting():
+            here = running.find_running(self._machine_dir)
+            if here is not None and not self._is_ours(here):
+                raise StartedElsewhereError
+            running.end(self._machine_dir)
+            store_state(self._machine_dir, OwnHubState(False, load_state(self._machine_dir).port))
 
     def remove(self) -> None:
-        """Stop it and delete its data, keys, environments and service. There is no way back."""
-        raise NotImplementedError
+        """Stop it and delete its database, keys, environments, logs and service. There is no way back.
 
-    def join_code(self) -> str:
-        """A code with which one server joins within an hour. Raises HubUnreachableError."""
-        raise NotImplementedError
+        What agents of this computer know of its files stays. Raises as ``stop``, and ServiceError.
+        """
+        self.stop()
+        self.service.remove()
+        with self._resting():
+            names = [HUB_STATE, OWNER_KEY, STATE, str(running.LOG), f"{running.LOG}.1", f"logs/{BUILD_LOG}"]
+            targets = [self._machine_dir / name for name in names]
+            for path in [*targets, *self._machine_dir.glob(f"{database_copy.DATABASE}*")]:
+                path.unlink(missing_ok=True)
+            shutil.rmtree(self._environments.folder, ignore_errors=True)
 
-    def api(self) -> HubApi:
-        """The owner's client of the running hub. Raises HubUnreachableError."""
-        raise NotImplementedError
+    @contextmanager
+    def _resting(self) -> Iterator[None]:
+        """While nobody starts it. Raises OwnHubError at once when somebody does."""
+        with self._guard:
+            busy = self._thread is not None
+        lock = filelock.FileLock(self._machine_dir / LOCK)
+        try:
+            if busy:
+                raise filelock.Timeout(str(LOCK))
+            self._machine_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock.acquire(timeout=_LOCK_LOOK_S)
+        except filelock.Timeout:
+            raise OwnHubError("The hub is just being started.", remedy="Wait until it runs.") from None
+        try:
+            self._error = None
+            yield
+        finally:
+            lock.release()
+
+    # --- the system ----------------------------------------------------------------------------------------
+
+    def service_words(self) -> list[str]:
+        """What a service runs. Raises OwnHubError before the first start."""
+        port = load_state(self._machine_dir).port
+        if self._environments.current() is None or not port:
+            raise OwnHubError("There is no hub here yet.", remedy="Start it once.")
+        return running.hub_words(self._python, self._environments.starter, self._machine_dir, port)

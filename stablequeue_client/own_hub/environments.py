@@ -1,0 +1,168 @@
+"""The environments that hubs of this computer run from.
+
+    hub-env/
+      0.1.0-3f2a9c17d0b4/   packages and our own code; environment.json is written last
+      .building-...         one that is being made; never used
+      current               the name of the one that is used
+      start_hub.py          starts the hub from ``current``; what a service starts too
+
+A name is the version and a digest of everything that goes in: our sources, the list of packages, the Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from stablequeue_client.commands.context import write_private
+from stablequeue_client.own_hub import start_hub
+from stablequeue_client.own_hub.errors import BuildError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
+
+FOLDER = "hub-env"
+RECORD = "environment.json"
+UNFINISHED = ".building-"
+STARTER = "start_hub.py"
+_NOT_COPIED = ("__pycache__",)
+
+
+class Made(msgspec.Struct, frozen=True):
+    """``environment.json``: what an environment was made from."""
+
+    version: str
+    digest: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a hub is made from: a checkout, as its ``pyproject.toml`` describes it."""
+
+    folder: Path
+    version: str
+    requirements: tuple[str, ...]
+    parts: tuple[tuple[str, str], ...]
+    """(path in the checkout, path in the environment) of our own folders and files."""
+
+    def made(self) -> Made:
+        """What an environment of these sources and this Python would be."""
+        digest = hashlib.sha256()
+        facts = [*self.requirements, sys.implementation.cache_tag or "", sysconfig.get_platform()]
+        for part in facts:
+            digest.update(part.encode() + b"\0")
+        for path in self._files():
+            digest.update(path.relative_to(self.folder).as_posix().encode() + b"\0")
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        return Made(self.version, digest.hexdigest()[:12], os.path.realpath(self.folder))
+
+    def copy_to(self, target: Path) -> None:
+        """Our own code, laid out as in a wheel."""
+        for origin, place in self.parts:
+            source, copy = self.folder / origin, target / place
+            if source.is_dir():
+                shutil.copytree(source, copy, ignore=shutil.ignore_patterns(*_NOT_COPIED), dirs_exist_ok=True)
+            else:
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, copy)
+
+    def _files(self) -> Iterator[Path]:
+        for origin, _ in sorted(self.parts):
+            path = self.folder / origin
+            inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+            yield from (file for file in inside if file.is_file() and "__pycache__" not in file.parts)
+
+
+def read_source(folder: Path) -> Source:
+    """The checkout in ``folder``. Raises BuildError when it is none."""
+    try:
+        project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
+        about, wheel = project["project"], project["tool"]["hatch"]["build"]["targets"]["wheel"]
+        needs: list[str] = [*about["dependencies"], *about["optional-dependencies"]["hub"]]
+        copies: dict[str, Any] = wheel.get("force-include", {})
+        parts = [(name, name) for name in wheel["packages"]] + list(copies.items())
+        return Source(folder, about["version"], tuple(needs), tuple(parts))
+    except (OSError, ValueError, KeyError) as error:
+        raise BuildError(
+            f"The extension's own files in {folder} are not complete ({type(error).__name__}).",
+            remedy="Install the extension again.",
+        ) from error
+
+
+class Environments:
+    """The folder ``hub-env`` of one data folder."""
+
+    def __init__(self, machine_dir: Path) -> None:
+        self.folder = machine_dir / FOLDER
+
+    @property
+    def starter(self) -> Path:
+        return self.folder / STARTER
+
+    def path(self, made: Made) -> Path:
+        return self.folder / f"{made.version}-{made.digest}"
+
+    def is_complete(self, made: Made) -> bool:
+        return self._record(self.path(made)) is not None
+
+    def current(self) -> Made | None:
+        """The environment in use; None when there is none that is complete."""
+        try:
+            name = (self.folder / start_hub.CURRENT).read_text("utf-8").strip()
+        except OSError:
+            return None
+        return self._record(self.folder / name) if name and Path(name).name == name else None
+
+    def use(self, made: Made) -> None:
+        """Have the next start take this one."""
+        write_private(self.starter, Path(start_hub.__file__).read_text("utf-8"))
+        write_private(self.folder / start_hub.CURRENT, self.path(made).name + "\n")
+
+    def clean_up(self, *, keep: Made) -> None:
+        """Delete all others, also what was never finished. What cannot be deleted now is so next time."""
+        for path in self._folders():
+            if path != self.path(keep):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def clean_unfinished(self) -> None:
+        for path in self._folders():
+            if path.name.startswith(UNFINISHED):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _folders(self) -> list[Path]:
+        try:
+            return [Path(entry.path) for entry in os.scandir(self.folder) if entry.is_dir()]
+        except OSError:
+            return []
+
+    @staticmethod
+    def _record(path: Path) -> Made | None:
+        try:
+            return msgspec.json.decode((path / RECORD).read_bytes(), type=Made)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+
+def replaces(new: Made, old: Made) -> bool:
+    """Whether a hub that runs from ``old`` is to run from ``new``: never an older version, and of one version
+    only what the same checkout became (another WebUI's checkout would change it back at its next start)."""
+    if new.version != old.version:
+        return _order(new.version) > _order(old.version)
+    return new.digest != old.digest and new.source == old.source
+
+
+def _order(version: str) -> list[tuple[int, int | str]]:
+    parts = version.replace("-", ".").split(".")
+    return [(1, int(part)) if part.isdigit() else (0, part) for part in parts]

@@ -1,0 +1,182 @@
+"""The hub's process on this computer: found, started apart from us, ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from stablequeue_client.commands.context import HUB_STATE
+from stablequeue_client.errors import StableQueueError
+from stablequeue_client.hub_api import HubApi, Timeouts
+from stablequeue_client.own_hub.errors import OwnHubError
+
+LOG = Path("logs") / "hub.log"
+LOG_MAX_BYTES = 1_000_000
+START_S = 120.0
+STOP_S = 20.0
+_LOOK = Timeouts(connect=0.5, read=1.0, total=2.0)
+_TAIL_BYTES = 16_384
+_BREAK_AWAY = 0x01000000 | 0x00000200 | 0x00000008
+"""Windows: CREATE_BREAKAWAY_FROM_JOB, CREATE_NEW_PROCESS_GROUP, DETACHED_PROCESS."""
+
+
+@dataclass(frozen=True)
+class RunningHub:
+    """A hub of this data folder that answers now."""
+
+    pid: int
+    url: str
+    hub_id: str
+
+
+def find_running(machine_dir: Path) -> RunningHub | None:
+    """The hub that answers for this data folder, whoever started it."""
+    told = _told(machine_dir)
+    if told is None or not _is_hub(told[0]):
+        return None
+    pid, url = told
+    hub = HubApi(url, timeouts=_LOOK)
+    try:
+        return RunningHub(pid, url, hub.health().hub_id)
+    except StableQueueError:  # also what a hub that was killed left behind
+        return None
+    finally:
+        hub.close()
+
+
+def is_started_by(pid: int, starter: Path) -> bool:
+    """Whether that process was started through ``starter``, so from an environment of ours."""
+    return str(starter) in _words(pid)
+
+
+def start_detached(python: str, starter: Path, machine_dir: Path, port: int) -> subprocess.Popen[bytes]:
+    """A hub in a session of its own: it lives on when we end. What it prints goes to the log."""
+    log = machine_dir / LOG
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if log.exists() and log.stat().st_size > LOG_MAX_BYTES:
+        os.replace(log, log.with_name(log.name + ".1"))
+    with open(log, "ab") as out:
+        return subprocess.Popen(
+            hub_words(python, starter, machine_dir, port),
+            cwd=machine_dir,
+            env=hub_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            **_apart(),
+        )
+
+
+def hub_words(python: str, starter: Path, machine_dir: Path, port: int) -> list[str]:
+    """The argument list of a hub from our environment; see ``start_hub``."""
+    words = [python, "-I", "-S", "-u", str(starter), "hub", "--data", str(machine_dir)]
+    return [*words, "--port", str(port)]
+
+
+def hub_environment() -> dict[str, str]:
+    """Ours without our settings: in particular without the parent with whose end a child ends."""
+    return {name: text for name, text in os.environ.items() if not name.startswith("STABLEQUEUE_")}
+
+
+def wait_until_it_answers(
+    machine_dir: Path, process: subprocess.Popen[bytes], *, clock: Callable[[], float] = time.monotonic
+) -> RunningHub:
+    """The hub, once it answers. Raises OwnHubError with its last words when it ended or takes too long."""
+    deadline = clock() + START_S
+    while clock() < deadline:
+        running = find_running(machine_dir)
+        if running is not None:
+            return running
+        if process.poll() is not None:
+            raise OwnHubError(f"The hub ended at its start: {last_line(machine_dir)}", remedy=_SEE_LOG)
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    raise OwnHubError(
+        f"The hub did not answer within {START_S:.0f} s: {last_line(machine_dir)}", remedy=_SEE_LOG
+    )
+
+
+_SEE_LOG = "Its log (logs/hub.log in the data folder) says more. Press Start to try again."
+
+
+def end(machine_dir: Path) -> None:
+    """End the hub of this data folder and wait for it; it survives being killed."""
+    told = _told(machine_dir)
+    if told is None or not _is_hub(told[0]):
+        return
+    try:
+        process = psutil.Process(told[0])
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(STOP_S)
+    except psutil.NoSuchProcess:
+        pass
+    except psutil.Error as error:
+        raise OwnHubError(
+            f"The hub (process {told[0]}) could not be ended: {type(error).__name__}.",
+            remedy="End it as the user who started it.",
+        ) from error
+    with contextlib.suppress(OSError):  # a killed hub leaves it behind
+        (machine_dir / HUB_STATE).unlink()
+
+
+def last_line(machine_dir: Path) -> str:
+    """The last thing the hub printed."""
+    tail = log_tail(machine_dir, 1)
+    return tail[0][:400] if tail else "it printed nothing"
+
+
+def log_tail(machine_dir: Path, lines: int) -> tuple[str, ...]:
+    """The last lines of its log."""
+    try:
+        with open(machine_dir / LOG, "rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - _TAIL_BYTES))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return ()
+    return tuple(line.rstrip() for line in text.splitlines() if line.strip())[-lines:]
+
+
+def _told(machine_dir: Path) -> tuple[int, str] | None:
+    """(pid, address) as the hub wrote them; it removes them when it ends in order."""
+    try:
+        told = json.loads((machine_dir / HUB_STATE).read_text("utf-8"))
+        pid, url = told["pid"], told["url"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return (pid, url) if isinstance(pid, int) and isinstance(url, str) else None
+
+
+def _is_hub(pid: int) -> bool:
+    """Whether a hub runs under that number; another program may have got it since."""
+    words = _words(pid)
+    return any("stablequeue_hub" in word or word.endswith("start_hub.py") for word in words)
+
+
+def _words(pid: int) -> list[str]:
+    try:
+        process = psutil.Process(pid)
+        return [] if process.status() == psutil.STATUS_ZOMBIE else process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def _apart() -> dict[str, Any]:
+    """Neither our end nor a Ctrl-C on our terminal reaches it."""
+    if os.name == "nt":
+        return {"creationflags": _BREAK_AWAY}
+    return {"start_new_session": True}
