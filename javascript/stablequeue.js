@@ -1,12 +1,15 @@
-// StableQueue's page: fetches views and swaps in what changed. DOM only, no dependencies; HTML comes from
-// our own views alone, and text from anywhere else is only ever written as text.
+// StableQueue's views, on the hub's page and in a WebUI's tab: fetches them and swaps in what changed. DOM
+// only, no dependencies; HTML comes from our own views alone, and text from anywhere else is only ever written
+// as text. The two places differ in one object each (HubPage, WebuiTab); all else is Page.
 "use strict";
 
 (() => {
   const POLL_MS = 2000;
   const AWAY_MS = [2000, 4000, 8000, 15000, 30000];
   const TIMEOUT_MS = 15000;
-  const TYPING_MS = 250;
+  const TYPING_MS = 200;
+  const VERSION = "X-StableQueue-Version";
+  const NAV = "X-StableQueue-Nav";
 
   // --- times -------------------------------------------------------------------------------------------
 
@@ -115,11 +118,116 @@
     return template.content;
   }
 
+  // --- the two places --------------------------------------------------------------------------------------
+
+  // The hub's own page: the place stands in the address.
+  class HubPage {
+    constructor(app) {
+      this.base = app.dataset.sqBase;
+      this.headers = {};
+      this.nobody = "The hub did not answer";
+    }
+
+    get query() { return window.location.search; }
+
+    move(query, how) {
+      window.history[how === "push" ? "pushState" : "replaceState"]({}, "", query || window.location.pathname);
+    }
+
+    back() { window.history.back(); }
+
+    watch(page, signal) { window.addEventListener("popstate", () => page.show(false), { signal }); }
+
+    isShown() { return !document.hidden; }
+
+    toTop() { window.scrollTo(0, 0); }
+
+    titled(label) { document.title = `${label} · StableQueue`; }
+
+    refused(answer) {
+      if (answer.status === 401) window.location.assign(`${this.base}/login`);
+    }
+
+    awayText(since) {
+      return `Hub not reachable since ${since}. What you see is from then; it is tried again by itself.`;
+    }
+  }
+
+  // A tab among others of a WebUI's page: the address is not ours, the place is kept here. One per page, so
+  // that the place outlives a tab that Gradio draws anew.
+  class WebuiTab {
+    constructor() {
+      this.places = [""];
+      this.token = null;
+      this.nobody = "This WebUI did not answer";
+    }
+
+    adopt(app) {
+      this.app = app;
+      this.token = app.dataset.sqToken;
+      app.removeAttribute("data-sq-token");
+      // Relative to the page's own address, as the WebUI's own scripts do: it may lie below a path.
+      this.base = new URL(app.dataset.sqBase, document.baseURI).href;
+      this.headers = { "X-StableQueue-Token": this.token };
+    }
+
+    get query() { return this.places[this.places.length - 1]; }
+
+    move(query, how) {
+      if (how === "push") this.places = [...this.places.slice(-50), query];
+      else this.places[this.places.length - 1] = query;
+    }
+
+    back() {
+      this.places.pop();
+      this.page.show(false);
+    }
+
+    watch(page, signal) {
+      this.page = page;
+      const seen = new IntersectionObserver(() => page.wake());
+      seen.observe(this.app);
+      signal.addEventListener("abort", () => seen.disconnect());
+      // The WebUI's own keys (generate, skip, interrupt) look for buttons that our tab has not.
+      this.app.addEventListener("keydown", (event) => {
+        const enter = event.key === "Enter" && (event.ctrlKey || event.metaKey || event.altKey);
+        if (enter || event.key === "Escape") event.stopPropagation();
+      }, { signal });
+    }
+
+    isShown() { return !document.hidden && this.app.getClientRects().length > 0; }
+
+    toTop() {
+      if (this.app.getBoundingClientRect().top < 0) this.app.scrollIntoView();
+    }
+
+    titled() {}
+
+    // Another process answers at this address, which knows neither our token nor, perhaps, StableQueue.
+    refused(answer) {
+      if (answer.status === 404 && !answer.headers.get(VERSION)) this.page.lost();
+    }
+
+    awayText(since) {
+      return `This WebUI does not answer since ${since}. What you see is from then; it is tried again by itself.`;
+    }
+
+    // Brings our tab to the front.
+    bringUp() {
+      if (this.app.getClientRects().length > 0) return;
+      const panel = this.app.closest("[id^=tab_]");
+      const labelled = [...document.querySelectorAll("#tabs button")].find((button) => button.textContent.trim() === "StableQueue");
+      const button = (panel && document.getElementById(`${panel.id}-button`)) || labelled;
+      if (button) button.click();
+    }
+  }
+
   // --- one page ------------------------------------------------------------------------------------------
 
   class Page {
-    constructor(app) {
+    constructor(app, host) {
       this.app = app;
+      this.host = host;
       this.view = app.querySelector("#sq-view");
       this.firstLine = app.querySelector("#sq-first-line");
       this.away = app.querySelector("#sq-away");
@@ -131,32 +239,39 @@
       this.turn = 0;
       this.timer = null;
       this.typing = null;
+      this.ended = new AbortController();
     }
 
     start() {
+      const { signal } = this.ended;
       localise(this.app);
-      if (window.location.protocol === "file:") return;
-      this.app.addEventListener("click", (event) => this.onClick(event));
-      this.app.addEventListener("submit", (event) => this.onSubmit(event));
-      this.app.addEventListener("input", (event) => this.onFilter(event, TYPING_MS));
-      this.app.addEventListener("change", (event) => this.onFilter(event, 0));
-      window.addEventListener("popstate", () => this.show(false));
-      document.addEventListener("visibilitychange", () => this.wake());
-      window.addEventListener("online", () => this.wake());
-      setInterval(() => { if (!document.hidden) localise(this.app); }, 10000);
+      this.app.addEventListener("click", (event) => this.onClick(event), { signal });
+      this.app.addEventListener("submit", (event) => this.onSubmit(event), { signal });
+      this.app.addEventListener("input", (event) => this.onFilter(event, TYPING_MS), { signal });
+      this.app.addEventListener("change", (event) => this.onFilter(event, 0), { signal });
+      document.addEventListener("visibilitychange", () => this.wake(), { signal });
+      window.addEventListener("online", () => this.wake(), { signal });
+      const clockHand = setInterval(() => { if (this.host.isShown()) localise(this.app); }, 10000);
+      signal.addEventListener("abort", () => { clearInterval(clockHand); clearTimeout(this.timer); });
+      this.host.watch(this, signal);
       this.plan(POLL_MS);
     }
 
-    query() {
-      return new URLSearchParams(window.location.search);
+    stop() {
+      this.turn += 1;
+      this.ended.abort();
     }
 
-    // The view that the address names; without one, the view that came with the page.
+    query() {
+      return new URLSearchParams(this.host.query);
+    }
+
+    // The view that the place names; without one, the view that came with the page.
     viewName() {
       return this.query().get("view") || this.home;
     }
 
-    // The address of the fragment for an address of the page: ?view=model&id=12 is /views/model/12.
+    // The address of the fragment for a place: ?view=model&id=12 is /views/model/12.
     fragmentAddress() {
       const query = this.query();
       query.delete("view");
@@ -166,35 +281,41 @@
         query.delete("id");
       }
       const rest = query.toString();
-      return `${this.app.dataset.sqBase}/views/${path}${rest ? `?${rest}` : ""}`;
+      return `${this.host.base}/views/${path}${rest ? `?${rest}` : ""}`;
     }
 
     plan(delay) {
       clearTimeout(this.timer);
-      this.timer = document.hidden ? null : setTimeout(() => this.poll(), delay);
+      this.timer = this.ended.signal.aborted || !this.host.isShown() ? null : setTimeout(() => this.poll(), delay);
     }
 
+    // Something may have become visible again: what slept asks at once, what is awake keeps its pace.
     wake() {
-      if (document.hidden) clearTimeout(this.timer);
-      else this.poll();
+      if (this.timer === null && !this.ended.signal.aborted && this.host.isShown()) this.poll();
     }
 
     async poll() {
       clearTimeout(this.timer);
+      this.timer = null;
+      if (this.ended.signal.aborted || this.asking || !this.host.isShown()) return;
       const turn = this.turn;
+      this.asking = true;
       try {
         await this.refresh(turn);
       } catch (error) {
         this.failed(error);
+      } finally {
+        this.asking = false;
       }
       if (turn === this.turn) this.plan(this.failures ? AWAY_MS[Math.min(this.failures, AWAY_MS.length) - 1] : POLL_MS);
     }
 
     // Fetches first line and view; writes them unless the person has meanwhile gone elsewhere.
     async refresh(turn) {
-      const base = this.app.dataset.sqBase;
       const address = this.fragmentAddress();
-      const [line, view] = await Promise.all([this.fetchText(`${base}/views/first-line`), this.fetchText(address)]);
+      const shown = Promise.all([this.fetchText(`${this.host.base}/views/first-line`), this.fetchText(address)]);
+      const [line, view] = await shown;
+      if (this.ended.signal.aborted) return;
       this.reached();
       if (line !== null) morphChildren(this.firstLine, parsed(line));
       if (turn !== this.turn || view === null) return;
@@ -208,29 +329,28 @@
     async fetchText(address) {
       const tag = this.tags.get(address);
       const answer = await this.ask(address, { headers: tag ? { "If-None-Match": tag } : {} });
+      this.showNav(answer.headers.get(NAV));
       if (answer.status === 304) return null;
       const type = answer.headers.get("Content-Type") || "";
-      if (!type.startsWith("text/html")) throw new Error(`answered ${answer.status}`);
+      if (!type.startsWith("text/html")) throw new Error(await errorText(answer));
       const text = await answer.text();
       if (answer.ok && answer.headers.get("ETag")) this.tags.set(address, answer.headers.get("ETag"));
-      if (answer.status >= 500) throw new Error(`answered ${answer.status}`);
+      // A WebUI's own answer about a hub that fails is a view like others; a hub's own failure is not.
+      if (answer.status >= 500 && !answer.headers.get(VERSION)) throw new Error(`answered ${answer.status}`);
       return text;
     }
 
     async ask(address, options) {
       const control = new AbortController();
       const timer = setTimeout(() => control.abort(), TIMEOUT_MS);
+      const headers = { ...this.host.headers, ...options.headers };
       try {
-        const answer = await fetch(address, { cache: "no-store", credentials: "same-origin", redirect: "error", signal: control.signal, ...options });
-        if (answer.status === 401) this.signedOut();
+        const answer = await fetch(address, { cache: "no-store", credentials: "same-origin", redirect: "error", signal: control.signal, ...options, headers });
+        this.host.refused(answer);
         return answer;
       } finally {
         clearTimeout(timer);
       }
-    }
-
-    signedOut() {
-      window.location.assign(`${this.app.dataset.sqBase}/login`);
     }
 
     reached() {
@@ -240,11 +360,26 @@
     }
 
     failed() {
+      if (this.ended.signal.aborted) return;
       this.failures += 1;
       this.awaySince = this.awaySince || new Date();
       if (this.failures < 2) return;
-      const text = `Hub not reachable since ${clock.format(this.awaySince)}. What you see is from then; it is tried again by itself.`;
-      if (this.away.textContent !== text) this.away.textContent = text;
+      this.sayAway(this.host.awayText(clock.format(this.awaySince)));
+    }
+
+    // Nothing that is asked from this page will be answered any more: no further requests.
+    lost() {
+      if (this.ended.signal.aborted) return;
+      this.ended.abort();
+      this.sayAway("This WebUI was started again since this page was loaded. Reload the page to go on.");
+      const reload = this.away.querySelector("[data-sq-reload]");
+      reload.parentElement.hidden = false;
+      reload.addEventListener("click", () => window.location.reload());
+    }
+
+    sayAway(text) {
+      const place = this.away.querySelector("[data-sq-away-text]") || this.away;
+      if (place.textContent !== text) place.textContent = text;
       this.showAway(true);
     }
 
@@ -258,13 +393,13 @@
     // --- going somewhere -----------------------------------------------------------------------------------
 
     go(query, how) {
-      if (query === window.location.search && how === "push") how = "replace";
-      window.history[how === "push" ? "pushState" : "replaceState"]({}, "", query || window.location.pathname);
+      this.host.move(query, query === this.host.query ? "replace" : how);
       return this.show(how === "push");
     }
 
-    // Shows what the address names. ``fresh``: a new place, so from the top and with the focus on it.
+    // Shows what the place names. ``fresh``: a new place, so from the top and with the focus on it.
     async show(fresh) {
+      if (this.ended.signal.aborted) return;
       this.turn += 1;
       const turn = this.turn;
       clearTimeout(this.timer);
@@ -288,10 +423,19 @@
     }
 
     arrive(sameView) {
-      window.scrollTo(0, 0);
+      this.host.toTop();
       const heading = this.view.querySelector("h1, caption");
       if (!sameView) this.view.focus({ preventScroll: true });
       this.said.textContent = heading ? heading.textContent : "";
+    }
+
+    // The ways that lead somewhere now; without a word about them all stay as they are.
+    showNav(ways) {
+      if (!ways) return;
+      const shown = ways.split(",");
+      for (const link of this.app.querySelectorAll("[data-sq-nav]")) {
+        link.parentElement.hidden = !shown.includes(link.dataset.sqNav);
+      }
     }
 
     markNav() {
@@ -302,7 +446,7 @@
       for (const link of this.app.querySelectorAll("[data-sq-nav]")) {
         if (link.dataset.sqNav === current) {
           link.setAttribute("aria-current", "page");
-          document.title = `${link.textContent} · StableQueue`;
+          this.host.titled(link.textContent);
         } else {
           link.removeAttribute("aria-current");
         }
@@ -319,7 +463,7 @@
       const link = event.target.closest("a[data-sq-link]");
       if (!link || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
       event.preventDefault();
-      if (link.hasAttribute("data-sq-back") && this.cameFromModels) window.history.back();
+      if (link.hasAttribute("data-sq-back") && this.cameFromModels) this.host.back();
       else this.follow(link);
     }
 
@@ -342,10 +486,10 @@
       const query = new URLSearchParams();
       for (const [name, value] of new FormData(form)) if (value) query.set(name, value);
       const wanted = `?${query}`;
-      if (wanted !== window.location.search) this.go(wanted, "replace");
+      if (wanted !== this.host.query) this.go(wanted, "replace");
     }
 
-    // After going back, or following a link: the fields show the address again.
+    // After going back, or following a link: the fields show the place again.
     syncFilters() {
       const form = this.view.querySelector("form[data-sq-filter]");
       if (!form) return;
@@ -379,10 +523,10 @@
       if (form.dataset.sqBusy) return;
       form.dataset.sqBusy = "1";
       try {
-        const answer = await this.ask(`${this.app.dataset.sqBase}/views/${form.dataset.sqPost}`, { method: "POST", body: fields });
+        const answer = await this.ask(`${this.host.base}/views/${form.dataset.sqPost}`, { method: "POST", body: fields });
         await this.answered(form, result, answer);
       } catch (error) {
-        result.textContent = "The hub did not answer, so this may not have been done. Try again.";
+        result.textContent = `${this.host.nobody}, so this may not have been done. Try again.`;
       } finally {
         delete form.dataset.sqBusy;
         for (const button of buttons) button.removeAttribute("aria-disabled");
@@ -396,8 +540,7 @@
         result.replaceChildren(parsed(await answer.text()));
         if (answer.ok && answer.headers.get("X-StableQueue-Go")) this.go(answer.headers.get("X-StableQueue-Go"), "push");
       } else {
-        const { error } = await answer.json();
-        result.textContent = `${error.message} ${error.remedy || ""}`.trim();
+        result.textContent = await errorText(answer);
       }
       if (answer.ok) await this.poll();
     }
@@ -408,6 +551,16 @@
       button.textContent = done ? "Copied" : "Selected";
       this.said.textContent = done ? "Copied" : "Selected; press Ctrl+C";
       setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    }
+  }
+
+  // What an answer that is no view says, as the API writes errors.
+  async function errorText(answer) {
+    try {
+      const { error } = await answer.json();
+      return `${error.message} ${error.remedy || ""}`.trim();
+    } catch (error) {
+      return `answered ${answer.status}`;
     }
   }
 
@@ -429,14 +582,55 @@
     }
   }
 
+  // --- starting ------------------------------------------------------------------------------------------
+
+  const tab = new WebuiTab();
+  let page = null;
+  let arrived;
+  const ready = new Promise((resolve) => { arrived = resolve; });
+
+  // Starts when the frame is there, and again when Gradio has drawn it anew.
   function start() {
     const app = document.getElementById("sq-app");
-    if (app && !app.dataset.sqStarted) {
-      app.dataset.sqStarted = "1";
-      new Page(app).start();
+    if (!app || app.dataset.sqStarted) return;
+    app.dataset.sqStarted = "1";
+    if (window.location.protocol === "file:") {
+      localise(app);
+      return;
+    }
+    if (page) page.stop();
+    if (app.dataset.sqToken) startTab(app);
+    else {
+      page = new Page(app, new HubPage(app));
+      page.start();
     }
   }
 
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
-  else start();
+  function startTab(app) {
+    tab.adopt(app);
+    page = new Page(app, tab);
+    page.start();
+    arrived();
+    if (tab.query) page.show(false);
+  }
+
+  // For our own scripts beside this one (cards, the line under Generate).
+  window.stablequeue = {
+    // Shows a place such as "?view=model&id=..." in our tab.
+    async open(query) {
+      await ready;
+      tab.bringUp();
+      await page.go(query, "push");
+    },
+    // fetch() for a route below /stablequeue/v1/, with the token. Waits until the tab has brought it.
+    async ask(path, options = {}) {
+      await ready;
+      if (page.ended.signal.aborted) throw new Error("This WebUI was started again; the page has to be loaded again.");
+      return page.ask(`${tab.base}/${path}`, options);
+    },
+  };
+
+  start();
+  // A WebUI adds its tabs to the page some time after this script has run, and may draw them again.
+  new MutationObserver(start).observe(document.documentElement, { childList: true, subtree: true });
 })();

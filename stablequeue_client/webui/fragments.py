@@ -1,0 +1,59 @@
+"""What the tab shows and does, by name: the one place that knows which part makes which view.
+
+What may wait for the hub runs in a thread of its own, so that a hub that hangs delays nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from markupsafe import Markup
+
+from stablequeue_client.errors import NotFoundError
+from stablequeue_client.webui import first_run, page
+from stablequeue_client.webui.runtime import Runtime
+
+T = TypeVar("T")
+LOCAL_VIEWS = frozenset({"first-line", "this"})
+"""Made from this process's own values, never from the hub."""
+LOCAL_ACTIONS = "this/"
+_hub_lane = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stablequeue-hub")
+
+View = Callable[[Runtime, str, Mapping[str, str]], Markup]
+VIEWS: dict[str, View] = {
+    **page.VIEWS,
+    "setup": lambda rt, _ident, _query: first_run.setup_view(rt),
+    "hub": lambda rt, _ident, _query: first_run.hub_view(rt),
+}
+ACTIONS = {**page.ACTIONS, **first_run.ACTIONS}
+
+
+async def view(rt: Runtime, name: str, ident: str, query: Mapping[str, str]) -> Markup:
+    """A view as HTML. Raises NotFoundError, and what its maker raises."""
+    if name not in VIEWS:
+        raise NotFoundError("There is no such view.", remedy="Start from the models.")
+    make = VIEWS[name]
+    return await _run(rt, name in LOCAL_VIEWS, lambda: make(rt, ident, query))
+
+
+async def act(rt: Runtime, name: str, form: Mapping[str, str]) -> Markup:
+    """Do what a button says; the answer is a fragment. Raises NotFoundError, and what the doing raises."""
+    if name not in ACTIONS:
+        raise NotFoundError("There is no such action.", remedy="Reload the page.")
+    do = ACTIONS[name]
+    return await _run(rt, name.startswith(LOCAL_ACTIONS), lambda: do(rt, form))
+
+
+async def nav(rt: Runtime) -> tuple[str, ...]:
+    """The ways that the tab shows now."""
+    phase = (await rt.in_worker(rt.own_hub.status)).phase
+    return ("models", "this", "servers", "setup" if phase == "none" else "hub")
+
+
+async def _run(rt: Runtime, local: bool, call: Callable[[], T]) -> T:
+    if local:
+        return await rt.in_worker(call)
+    return await asyncio.get_running_loop().run_in_executor(_hub_lane, call)

@@ -1,0 +1,227 @@
+"""The extension's routes below ``/stablequeue/v1/``, documented in docs/extension-api.md.
+
+One ASGI application answers all of them, whatever the method, so that without the token nothing can be told
+from a WebUI that has no such routes. Nothing here blocks: what takes time runs in threads of our own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from stablequeue_client import __version__
+from stablequeue_client.errors import (
+    InvalidValueError,
+    NotFoundError,
+    StableQueueError,
+    TooLargeError,
+    UsageError,
+)
+from stablequeue_client.ui import values as v
+from stablequeue_client.ui import views
+from stablequeue_client.webui import cards, fragments, gate
+from stablequeue_client.webui.guard import Guard
+from stablequeue_client.webui.local_answers import inventory, status
+from stablequeue_client.webui.runtime import Runtime
+
+PREFIX = "/stablequeue/v1/"
+FORM_MAX_BYTES = 16 * 1024
+CHECK_MAX_BYTES = 512 * 1024
+BODY_TIMEOUT_S = 10.0
+PAGE_DEFAULT, PAGE_MAX = 1000, 5000
+HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-StableQueue-Version": __version__,
+}
+NAV_HEADER = "X-StableQueue-Nav"
+log = logging.getLogger("stablequeue")
+Handler = Callable[[Runtime, Request, "re.Match[str]"], Awaitable[Response]]
+
+
+def add(rt: Runtime, app: Any) -> None:
+    """Hang our routes into a (new) FastAPI or Starlette app; a second call for the same app does nothing."""
+    path = PREFIX + "{rest:path}"
+    if all(getattr(route, "path", None) != path for route in app.router.routes):
+        app.add_route(path, Routes(rt), include_in_schema=False)
+
+
+class Routes:
+    """The ASGI application behind the prefix."""
+
+    def __init__(self, rt: Runtime) -> None:
+        self._rt = rt
+        self._guard = Guard(rt.token, lambda: rt.settings().allowed_hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        if not self._guard.knows(headers):
+            raise HTTPException(404)  # the host's own answer to what is not there
+        try:
+            self._guard.check(request.method, headers)
+            answer = await self._answer(request)
+        except ClientDisconnect:
+            return
+        except StableQueueError as error:
+            answer = _error(error)
+        except Exception:
+            log.exception("StableQueue: a route failed.")
+            answer = _error(StableQueueError(remedy="The WebUI's log has more; reload the page."))
+        answer.headers.update(HEADERS)
+        await answer(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        rest = request.path_params["rest"]
+        method = "GET" if request.method == "HEAD" else request.method
+        known = False
+        for wanted, pattern, handler in _ROUTES:
+            match = pattern.fullmatch(rest)
+            known = known or match is not None
+            if match and wanted == method:
+                return await handler(self._rt, request, match)
+        if known:
+            raise WrongMethodError()
+        raise NotFoundError("There is no such route.", remedy="See docs/extension-api.md.")
+
+
+class WrongMethodError(UsageError):
+    """This route does not take that method."""
+
+    code = "wrong_method"
+    http_status = 405
+    remedy_text = "See docs/extension-api.md."
+
+
+# --- what the routes do -----------------------------------------------------------------------------------
+
+
+async def _status(rt: Runtime, request: Request, match: re.Match[str]) -> Response:
+    return _json(await rt.in_worker(lambda: status(rt)))
+
+
+async def _inventory(rt: Runtime, request: Request, match: re.Match[str]) -> Response:
+    offset = _number(request, "offset", 0, 0, 10**9)
+    limit = _number(request, "limit", PAGE_DEFAULT, 1, PAGE_MAX)
+    return _json(await rt.in_worker(lambda: inventory(rt, offset, limit)))
+
+
+async def _rescan(rt: Runtime, request: Request, match: re.Match[str]) -> Response:
+    await rt.in_worker(lambda: rt.models.order("rescan"))
+    return _json({"asked": "rescan"})
+
+
+async def _sync(rt: Runtime, request: Request, match: re.Match[str]) -> Response:
+    await rt.in_worker(lambda: rt.models.order("sync"))
+    return _json({"asked": "sync"})
+
+
+async def _check(rt: Runtime, request: Request, match: re.Match[str]) -> Response:
+    try:
+        values = msgspec.json.decode(await _body(request, CHECK_MAX_BYTES), type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidValueError("The body is not a JSON object.", remedy="See docs/extension-api.md.") from error
+    return _json(await rt.in_worker(lambda: gate.check(rt, values)))
+
+
+async def _marks(rt: Runtime, request: Request, match: re.Match[str]) -> Response:
+    kind = request.query_params.get("kind", "")
+    if kind not in ("checkpoint", "lora"):
+        raise InvalidValueError("There are marks for the kinds checkpoint and lora.", remedy="Say kind=lora.")
+    content = await rt.in_worker(lambda: cards.marks(rt, kind))
+    return _tagged(request, content, "application/json")
+
+
+async def _view(rt: Runtime, request: Request, match: re.Match[str]) -> Response:
+    name, query = match["name"], dict(request.query_params)
+    try:
+        html = await fragments.view(rt, name, match["ident"] or "", query)
+    except StableQueueError as error:
+        html = views.problem(v.Problem(error.message, error.remedy))
+        return Response(html, error.http_status, media_type="text/html")
+    answer = _tagged(request, html.encode(), "text/html")
+    if name == "first-line":
+        answer.headers[NAV_HEADER] = ",".join(await fragments.nav(rt))
+    return answer
+
+
+async def _act(rt: Runtime, request: Request, match: re.Match[str]) -> Response:
+    body = await _body(request, FORM_MAX_BYTES)
+    try:
+        pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=32)
+    except ValueError as error:
+        raise InvalidValueError("The form has too many fields.", remedy="Reload the page.") from error
+    return Response(await fragments.act(rt, match["action"], dict(pairs)), media_type="text/html")
+
+
+_ROUTES: tuple[tuple[str, re.Pattern[str], Handler], ...] = tuple(
+    (method, re.compile(pattern), handler)
+    for method, pattern, handler in (
+        ("GET", r"status", _status),
+        ("GET", r"inventory", _inventory),
+        ("POST", r"rescan", _rescan),
+        ("POST", r"sync", _sync),
+        ("POST", r"check", _check),
+        ("GET", r"marks", _marks),
+        ("GET", r"views/(?P<name>[a-z-]{1,40})(?:/(?P<ident>[^/]{1,200}))?", _view),
+        ("POST", r"views/(?P<action>[a-z/-]{1,80})", _act),
+    )
+)
+
+
+# --- bodies and answers -----------------------------------------------------------------------------------
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """The body. Raises TooLargeError before more than ``limit`` bytes are kept, UsageError when it is slow."""
+    length = request.headers.get("content-length", "0")
+    if not length.isdigit() or int(length) > limit:
+        raise TooLargeError("The request is larger than this route accepts.", remedy="Send less at once.")
+    try:
+        return await asyncio.wait_for(_read(request, limit), BODY_TIMEOUT_S)
+    except asyncio.TimeoutError as error:
+        raise UsageError("The request's body did not come.", remedy="Send it again.") from error
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise TooLargeError("The request is larger than this route accepts.", remedy="Send less at once.")
+    return bytes(body)
+
+
+def _number(request: Request, name: str, default: int, lowest: int, highest: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,10}", text) or not lowest <= int(text) <= highest:
+        raise InvalidValueError(f"{name} is not a number from {lowest} to {highest}.", remedy="Leave it out.")
+    return int(text)
+
+
+def _json(value: Any, http_status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), http_status, media_type="application/json")
+
+
+def _error(error: StableQueueError) -> Response:
+    return _json({"error": error.as_wire()}, error.http_status)
+
+
+def _tagged(request: Request, content: bytes, media_type: str) -> Response:
+    headers: Mapping[str, str] = {"ETag": views.etag(content)}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=dict(headers))
+    return Response(content, headers=dict(headers), media_type=media_type)
