@@ -57,7 +57,7 @@ class Guard:
             return
         name = host_name(hosts[0]) if len(hosts) == 1 else ""
         raise ForeignRequestError(
-            f"This WebUI was called by a name that StableQueue does not know as its own: {name[:100] or 'none'}.",
+            f"StableQueue does not know this name as one of this WebUI's own: {name[:100] or 'none'}.",
             remedy=(
                 "If the name is yours, add it in Settings > StableQueue, under the names by which this WebUI "
                 "is reached, or open the WebUI by its IP address."

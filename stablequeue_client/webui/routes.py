@@ -10,6 +10,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -27,6 +28,7 @@ from stablequeue_client.errors import (
     TooLargeError,
     UsageError,
 )
+from stablequeue_client.model_files import KINDS
 from stablequeue_client.ui import values as v
 from stablequeue_client.ui import views
 from stablequeue_client.webui import cards, fragments, gate
@@ -48,8 +50,20 @@ HEADERS = {
     "X-StableQueue-Version": __version__,
 }
 NAV_HEADER = "X-StableQueue-Nav"
+SEE_DOCS = "See docs/extension-api.md."
 log = logging.getLogger("stablequeue")
-Handler = Callable[[Runtime, Request, "re.Match[str]"], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request that may be answered, and its path as the route's pattern read it."""
+
+    rt: Runtime
+    request: Request
+    match: re.Match[str]
+
+
+Handler = Callable[[Asked], Awaitable[Response]]
 
 
 def add(rt: Runtime, app: Any) -> None:
@@ -92,10 +106,10 @@ class Routes:
             match = pattern.fullmatch(rest)
             known = known or match is not None
             if match and wanted == method:
-                return await handler(self._rt, request, match)
+                return await handler(Asked(self._rt, request, match))
         if known:
             raise WrongMethodError()
-        raise NotFoundError("There is no such route.", remedy="See docs/extension-api.md.")
+        raise NotFoundError("There is no such route.", remedy=SEE_DOCS)
 
 
 class WrongMethodError(UsageError):
@@ -103,68 +117,71 @@ class WrongMethodError(UsageError):
 
     code = "wrong_method"
     http_status = 405
-    remedy_text = "See docs/extension-api.md."
+    remedy_text = SEE_DOCS
 
 
 # --- what the routes do -----------------------------------------------------------------------------------
 
 
-async def _status(rt: Runtime, request: Request, match: re.Match[str]) -> Response:
-    return _json(await rt.in_worker(lambda: status(rt)))
+async def _status(asked: Asked) -> Response:
+    return _json(await asked.rt.in_worker(lambda: status(asked.rt)))
 
 
-async def _inventory(rt: Runtime, request: Request, match: re.Match[str]) -> Response:
+async def _inventory(asked: Asked) -> Response:
+    rt, request = asked.rt, asked.request
     offset = _number(request, "offset", 0, 0, 10**9)
     limit = _number(request, "limit", PAGE_DEFAULT, 1, PAGE_MAX)
     return _json(await rt.in_worker(lambda: inventory(rt, offset, limit)))
 
 
-async def _rescan(rt: Runtime, request: Request, match: re.Match[str]) -> Response:
-    await rt.in_worker(lambda: rt.models.order("rescan"))
+async def _rescan(asked: Asked) -> Response:
+    await asked.rt.in_worker(lambda: asked.rt.models.order("rescan"))
     return _json({"asked": "rescan"})
 
 
-async def _sync(rt: Runtime, request: Request, match: re.Match[str]) -> Response:
-    await rt.in_worker(lambda: rt.models.order("sync"))
+async def _sync(asked: Asked) -> Response:
+    await asked.rt.in_worker(lambda: asked.rt.models.order("sync"))
     return _json({"asked": "sync"})
 
 
-async def _check(rt: Runtime, request: Request, match: re.Match[str]) -> Response:
+async def _check(asked: Asked) -> Response:
+    body = await _body(asked.request, CHECK_MAX_BYTES)
     try:
-        values = msgspec.json.decode(await _body(request, CHECK_MAX_BYTES), type=dict[str, Any])
+        values = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidValueError("The body is not a JSON object.", remedy="See docs/extension-api.md.") from error
-    return _json(await rt.in_worker(lambda: gate.check(rt, values)))
+        raise InvalidValueError("The body is not a JSON object.", remedy=SEE_DOCS) from error
+    return _json(await asked.rt.in_worker(lambda: gate.check(asked.rt, values)))
 
 
-async def _marks(rt: Runtime, request: Request, match: re.Match[str]) -> Response:
-    kind = request.query_params.get("kind", "")
-    if kind not in ("checkpoint", "lora"):
-        raise InvalidValueError("There are marks for the kinds checkpoint and lora.", remedy="Say kind=lora.")
-    content = await rt.in_worker(lambda: cards.marks(rt, kind))
-    return _tagged(request, content, "application/json")
+async def _marks(asked: Asked) -> Response:
+    wanted = asked.request.query_params.get("kind", "")
+    kind = next((kind for kind in KINDS if kind == wanted), None)
+    if kind is None:
+        raise InvalidValueError("There is no such kind of model.", remedy=f"Say one of {', '.join(KINDS)}.")
+    content = await asked.rt.in_worker(lambda: cards.marks(asked.rt, kind))
+    return _tagged(asked.request, content, "application/json")
 
 
-async def _view(rt: Runtime, request: Request, match: re.Match[str]) -> Response:
-    name, query = match["name"], dict(request.query_params)
+async def _view(asked: Asked) -> Response:
+    name, query = asked.match["name"], dict(asked.request.query_params)
     try:
-        html = await fragments.view(rt, name, match["ident"] or "", query)
+        html = await fragments.view(asked.rt, name, asked.match["ident"] or "", query)
     except StableQueueError as error:
         html = views.problem(v.Problem(error.message, error.remedy))
         return Response(html, error.http_status, media_type="text/html")
-    answer = _tagged(request, html.encode(), "text/html")
+    answer = _tagged(asked.request, html.encode(), "text/html")
     if name == "first-line":
-        answer.headers[NAV_HEADER] = ",".join(await fragments.nav(rt))
+        answer.headers[NAV_HEADER] = ",".join(await fragments.nav(asked.rt))
     return answer
 
 
-async def _act(rt: Runtime, request: Request, match: re.Match[str]) -> Response:
-    body = await _body(request, FORM_MAX_BYTES)
+async def _act(asked: Asked) -> Response:
+    body = await _body(asked.request, FORM_MAX_BYTES)
     try:
         pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=32)
     except ValueError as error:
         raise InvalidValueError("The form has too many fields.", remedy="Reload the page.") from error
-    return Response(await fragments.act(rt, match["action"], dict(pairs)), media_type="text/html")
+    return Response(await fragments.act(asked.rt, asked.match["action"], dict(pairs)), media_type="text/html")
 
 
 _ROUTES: tuple[tuple[str, re.Pattern[str], Handler], ...] = tuple(
@@ -186,7 +203,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], Handler], ...] = tuple(
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    """The body. Raises TooLargeError before more than ``limit`` bytes are kept, UsageError when it is slow."""
+    """The body. Raises TooLargeError beyond ``limit`` bytes, UsageError when it does not come."""
     length = request.headers.get("content-length", "0")
     if not length.isdigit() or int(length) > limit:
         raise TooLargeError("The request is larger than this route accepts.", remedy="Send less at once.")
