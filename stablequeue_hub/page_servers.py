@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.errors import ServerFrozenError
+from stablequeue_client.protocol import ServerCapabilities
 from stablequeue_client.ui import values as v
 from stablequeue_client.ui.words import counted
 from stablequeue_hub import page_words as words
@@ -164,6 +165,19 @@ def _card(
         problems=v.FileList(tuple(mine[:PROBLEMS_SHOWN]), max(len(mine), _troubled(server)), "troubled"),
         frozen=ServerFrozenError.remedy_text if server.frozen else "",
         asked=tuple(words.order_text(waiting.order) for waiting in presence.orders) if presence else (),
+        capabilities=_capabilities(server.capabilities),
+    )
+
+
+def _capabilities(said: ServerCapabilities | None) -> v.Capabilities | None:
+    if said is None:
+        return None
+    lists = ((label, tuple(getattr(said, name))) for name, label in words.CAPABILITY_LISTS.items())
+    return v.Capabilities(
+        webui=words.webui_text(said),
+        gpu=words.gpu_text(said),
+        works_for_others=said.works_for_others,
+        lists=tuple((label, names) for label, names in lists if names),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stablequeue_client.protocol import Order
+from stablequeue_client.protocol import Order, ServerCapabilities
 from stablequeue_client.ui.values import MarkName
 
 UNREAD_STATES = ("unhashed", "partial", "busy")
@@ -54,6 +54,17 @@ _EVENTS = {
     "metadata_received": "header received",
     "model_registered": "registered by hand",
 }
+_WEBUIS = {"forge": "Forge", "classic": "Forge Classic", "a1111": "A1111"}
+CAPABILITY_LISTS = {
+    "architectures": "Can load",
+    "samplers": "Samplers",
+    "schedulers": "Schedulers",
+    "upscalers": "Upscalers",
+    "controlnet_models": "ControlNet models",
+    "scripts": "Scripts",
+    "alwayson_scripts": "Scripts beside every picture",
+}
+"""Fields of ``ServerCapabilities``, as people see them."""
 _ORDERS = {
     "rescan": "Asked to check its folders.",
     "sync": "Asked to report now.",
@@ -91,6 +102,18 @@ def event_text(action: str, details: dict[str, Any]) -> str:
     if action == "availability_changed":
         return _AVAILABILITY_EVENTS.get(str(details.get("to")), action)
     return _EVENTS.get(action, action.replace("_", " "))
+
+
+def webui_text(said: ServerCapabilities) -> str:
+    """ "Forge 2.0"."""
+    return f"{_WEBUIS.get(said.webui, said.webui)} {said.webui_version}".strip()
+
+
+def gpu_text(said: ServerCapabilities) -> str:
+    """ "RTX 4090 24 GB"; "" where it has none."""
+    memory = said.gpu_memory_mb
+    name = said.gpu.removeprefix("NVIDIA ").removeprefix("GeForce ")
+    return f"{name} {max(1, round(memory / 1024))} GB".strip() if memory else name
 
 
 def order_text(order: Order) -> str:

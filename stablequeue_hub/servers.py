@@ -12,8 +12,15 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.errors import AliasTakenError, ForbiddenError, InvalidValueError, NotFoundError
-from stablequeue_client.protocol import Activity, JoinAnswer, JoinRequest
+from stablequeue_client.protocol import (
+    Activity,
+    JoinAnswer,
+    JoinRequest,
+    ServerCapabilities,
+    WorksForOthers,
+)
 from stablequeue_hub import events
+from stablequeue_hub.capabilities import stored_capabilities, works_for_others
 from stablequeue_hub.db.tables import keys, server_files, server_roots, servers
 from stablequeue_hub.keys import Principal, hash_secret, store_server_key
 from stablequeue_hub.presence import Live
@@ -39,6 +46,7 @@ class RootInfo:
 class ServerInfo:
     """One server. ``alias``, ``apiUrl`` and ``auth`` are what the old StableQueue answered (the hub calls no
     server, so the latter are null). ``files``: how many in which state. ``frozen``: why it may not sync.
+    ``capabilities``: what its WebUI said it can do.
     """
 
     server_id: str
@@ -52,6 +60,8 @@ class ServerInfo:
     activity: Activity | None
     roots: tuple[RootInfo, ...]
     files: dict[str, int]
+    works_for_others: WorksForOthers
+    capabilities: ServerCapabilities | None
     apiUrl: None = None  # noqa: N815 - the old name
     auth: None = None
 
@@ -172,6 +182,7 @@ def find_server(connection: Connection, live: Live, server_id: str) -> ServerInf
 
 
 def _info(row: Any, live: Live, roots: list[RootInfo], files: dict[str, int]) -> ServerInfo:
+    capabilities = stored_capabilities(row.capabilities_json)
     contacts = [at for at in (live.last_contact_ms(row.server_id), row.last_contact_ms) if at is not None]
     return ServerInfo(
         server_id=row.server_id,
@@ -185,6 +196,8 @@ def _info(row: Any, live: Live, roots: list[RootInfo], files: dict[str, int]) ->
         activity=live.activity(row.server_id),
         roots=tuple(roots),
         files=files,
+        works_for_others=works_for_others(capabilities),
+        capabilities=capabilities,
     )
 
 

@@ -100,6 +100,7 @@ def servers() -> v.ServersPage:
             problems=v.FileList((file,), 1),
             frozen=name,
             asked=(name,),
+            capabilities=v.Capabilities(name, name, lists=((name, (name, name)),)),
         )
 
     return v.ServersPage(tuple(one(*pair) for pair in enumerate(NAMES)), error=v.Problem(*NAMES[:2]))

@@ -241,11 +241,32 @@ def server(number: int, alias: str, **changes: object) -> v.ServerCard:
     return v.ServerCard(**fields)  # type: ignore[arg-type]
 
 
+CAPABILITIES = v.Capabilities(
+    "Forge f2.0.1v1.10.1-previous-669-gdfdcbab6",
+    "RTX 4090 24 GB",
+    "idle",
+    (
+        ("Can load", ("flux", "sd1", "sdxl")),
+        ("Samplers", ("DDIM", "DPM++ 2M", "DPM++ 2M SDE", "DPM++ SDE", "Euler", "Euler a", "Heun", "UniPC")),
+        ("Schedulers", ("Automatic", "Beta", "Exponential", "Karras", "SGM Uniform", "Simple", "Uniform")),
+        ("ControlNet models", tuple(f"control_v11p_sd15_{name} [{name:>8}]" for name in ("canny", "depth"))),
+        ("Scripts", ("Prompt matrix", "Prompts from file or textbox", "X/Y/Z plot")),
+    ),
+)
+
+
 def servers_page() -> v.ServersPage:
     reading = v.Progress("hashing", 12, 49, 61_203_331_072, 212_000_000_000, 725)
     return v.ServersPage(
         (
-            server(0, "studio", progress=reading, waiting=37, problems=v.FileList(TROUBLED[:1], 1)),
+            server(
+                0,
+                "studio",
+                progress=reading,
+                waiting=37,
+                problems=v.FileList(TROUBLED[:1], 1),
+                capabilities=CAPABILITIES,
+            ),
             server(
                 1,
                 "attic",
@@ -254,7 +275,13 @@ def servers_page() -> v.ServersPage:
                 asked=("Asked to check its folders; it takes that up within 10 seconds.",),
             ),
             server(2, "laptop", connected=False, last_contact_ms=NOW_MS - 2 * DAY_MS, progress=None),
-            server(3, "old-gtx", progress=v.Progress("paused", 3, 40), waiting=37),
+            server(
+                3,
+                "old-gtx",
+                progress=v.Progress("paused", 3, 40),
+                waiting=37,
+                capabilities=v.Capabilities("A1111 v1.10.1", "GTX 1070 8 GB"),
+            ),
         )
     )
 

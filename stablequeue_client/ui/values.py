@@ -251,8 +251,22 @@ class Folder:
 
 
 @dataclass(frozen=True)
+class Capabilities:
+    """What the WebUI of a server can do. ``webui`` and ``gpu`` are half sentences ("Forge 2.0", "RTX 4090
+    24 GB"), ``lists`` labels with the names under each."""
+
+    webui: str
+    gpu: str = ""
+    works_for_others: Literal["never", "idle", "always"] = "never"
+    lists: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
 class ServerCard:
-    """One server: contact, work, folders and problems. ``asked`` are orders it has not taken yet."""
+    """One server: contact, work, folders and problems. ``asked`` are orders it has not taken yet.
+
+    ``capabilities`` is None where no WebUI ever said what it can do.
+    """
 
     server_id: str
     alias: str
@@ -268,6 +282,7 @@ class ServerCard:
     problems: FileList = FileList()
     frozen: str = ""
     asked: tuple[str, ...] = ()
+    capabilities: Capabilities | None = None
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(
-        MARKS=words.MARKS, KINDS=words.KINDS, SCOPES=words.SCOPES, counted=words.counted
+        MARKS=words.MARKS,
+        KINDS=words.KINDS,
+        SCOPES=words.SCOPES,
+        WORKS_FOR_OTHERS=words.WORKS_FOR_OTHERS,
+        counted=words.counted,
     )
     environment.filters.update(
         size=words.size_text,

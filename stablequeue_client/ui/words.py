@@ -61,6 +61,11 @@ _MONTHS = (
     *("July", "August", "September", "October", "November", "December"),
 )
 _ENDINGS = (".safetensors", ".ckpt", ".pt", ".gguf")
+WORKS_FOR_OTHERS: dict[str, str] = {
+    "never": "works for nobody else",
+    "idle": "works for others when idle",
+    "always": "works for others at any time",
+}
 _LAST_MS = 253_402_300_799_000
 # Format characters that belong to ordinary text: joiners of scripts and emoji.
 _HARMLESS = {"\u200c", "\u200d"}

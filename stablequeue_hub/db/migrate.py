@@ -41,14 +41,17 @@ def migrate(store: Store, *, backup_confirmed: bool = False) -> None:
     """Bring the schema to the newest revision. Nothing happens when it is there already.
 
     Before each step the data is copied (SQLite: ``hub.sqlite.backup-<revision>``; PostgreSQL: pg_dump, or
-    refused until ``backup_confirmed``). Raises NewerDataError when the data is newer than this program,
-    AlreadyRunningError when another process holds the store and steps stay due.
+    refused until ``backup_confirmed``); a new database has nothing to copy. Raises NewerDataError when the
+    data is newer than this program, AlreadyRunningError when another process holds the store and steps stay
+    due.
     """
     if not _steps_due(store):
         return
     with _store_lock(store):
+        is_new = current_revision(store) is None
         for revision in _steps_due(store):
-            back_up(store, current_revision(store), confirmed=backup_confirmed)
+            if not is_new:
+                back_up(store, current_revision(store), confirmed=backup_confirmed)
             _run(store, revision, upgrade=True)
 
 

@@ -64,6 +64,7 @@ servers = Table(
     Column("boot_id", Text),
     Column("boot_counter", BigInteger, nullable=False, server_default="0"),
     Column("frozen", Text),
+    Column("capabilities_json", Text),  # a ServerCapabilities; NULL: it never said what its WebUI can do
 )
 
 # Former agent processes of a server; heard again twice, they are alive beside the new one.

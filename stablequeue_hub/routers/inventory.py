@@ -1,4 +1,4 @@
-"""What servers send: heartbeats, inventories, header metadata."""
+"""What servers send: heartbeats, inventories, header metadata, what their WebUI can do."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ from stablequeue_client.errors import (
     TooLargeError,
 )
 from stablequeue_client.protocol import (
+    CAPABILITIES_MAX_BYTES,
     HEARTBEAT_MAX_BYTES,
     METADATA_MAX_BYTES,
     SYNC_MAX_BYTES,
     SYNC_MAX_COMPRESSED_BYTES,
     Heartbeat,
     HeartbeatAnswer,
+    ServerCapabilities,
     SyncAnswer,
     SyncRequest,
 )
 from stablequeue_hub.access import principal_of
 from stablequeue_hub.answers import json_answer
 from stablequeue_hub.bodies import read_body, read_json
+from stablequeue_hub.capabilities import store_capabilities
 from stablequeue_hub.documentation import described
 from stablequeue_hub.heartbeat import decode_heartbeat, take_heartbeat
 from stablequeue_hub.hub import Hub, hub_of
@@ -98,6 +101,24 @@ def _is_gzipped(request: Request) -> bool:
     if encoding not in ("gzip", "identity"):
         raise InvalidValueError("A sync may be compressed with gzip only.")
     return encoding == "gzip"
+
+
+@router.put(
+    "/servers/{server_id}/capabilities",
+    **described(
+        "server",
+        request=ServerCapabilities,
+        status=204,
+        errors=(InvalidValueError, NotFoundError, TooLargeError),
+    ),
+)
+async def capabilities(request: Request, server_id: str) -> Response:
+    """What the server's WebUI can do, and for whom it may work; replaces what it said before."""
+    hub = hub_of(request)
+    said = await read_json(request, ServerCapabilities, CAPABILITIES_MAX_BYTES)
+    now_ms = hub.clock.now_ms()
+    await hub.writing(lambda connection: store_capabilities(connection, server_id, said, now_ms=now_ms))
+    return Response(status_code=204)
 
 
 class Stored(msgspec.Struct, frozen=True):

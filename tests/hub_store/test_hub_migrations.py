@@ -18,7 +18,7 @@ from stablequeue_client.errors import BackupNeededError, NewerDataError
 from stablequeue_hub.db.engine import Store, open_store
 from stablequeue_hub.db.lock import hold_store_lock
 from stablequeue_hub.db.migrate import current_revision, downgrade, migrate, newest_revision
-from stablequeue_hub.db.tables import hub_facts, metadata
+from stablequeue_hub.db.tables import hub_facts, keys, metadata, servers
 
 
 def _differences(store: Store) -> list[object]:
@@ -73,6 +73,34 @@ def test_data_is_copied_before_its_schema_changes(tmp_path: Path) -> None:
     assert os.name == "nt" or copy.stat().st_mode & 0o077 == 0
     with sqlite3.connect(copy) as connection:
         assert connection.execute("SELECT value FROM hub_facts").fetchall() == [("yes",)]
+
+
+def test_a_hub_of_the_first_schema_keeps_its_data_and_a_copy_of_it(store: Store) -> None:
+    server = {"server_id": "s" * 8, "alias": "attic", "alias_key": "attic", "joined_ms": 1}
+    key = {
+        "key_id": "s" * 8,
+        "secret_hash": "x",
+        "scope": "server",
+        "server_id": "s" * 8,
+        "created_ms": 1,
+    }
+    with store.write() as connection:
+        connection.execute(servers.insert(), server)
+        connection.execute(keys.insert(), key)
+    downgrade(store, "0001", backup_confirmed=True)
+    assert _columns(store) == {column.name for column in servers.c} - {"capabilities_json"}
+    migrate(store, backup_confirmed=True)
+    assert _differences(store) == []
+    with store.read() as connection:
+        row = connection.execute(sa.select(servers)).one()
+        assert (row.alias, row.capabilities_json) == ("attic", None)
+        assert connection.scalar(sa.select(sa.func.count()).select_from(keys)) == 1
+    assert (store.data_dir / "hub.sqlite.backup-0001").is_file() == store.is_sqlite
+
+
+def _columns(store: Store) -> set[str]:
+    with store.read() as connection:
+        return {column["name"] for column in sa.inspect(connection).get_columns("servers")}
 
 
 @pytest.mark.postgresql
