@@ -12,7 +12,7 @@ def start() -> None:
     What our package needs may be missing or broken; then the WebUI gets a tab with one sentence instead.
     """
     try:
-        from stablequeue_client.webui.runtime import register
+        from stablequeue_client.webui.register import register
 
         register()
     except Exception as error:  # whatever is wrong with us, the WebUI goes on

@@ -1,8 +1,4 @@
-"""The one object the extension consists of in a WebUI process, and how it comes to be.
-
-``register`` is called at each start and each "Reload UI": the callbacks of the host are gone then and are
-given again; the runtime, its threads and the agent live on. What is slow runs in one background thread.
-"""
+"""The one object the extension consists of in a WebUI process: what its parts share."""
 
 from __future__ import annotations
 
@@ -18,21 +14,21 @@ from stablequeue_client.webui.callbacks import guarded
 from stablequeue_client.webui.compat import Host
 from stablequeue_client.webui.places import Places
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the parts import this file
     from stablequeue_client.hub_reader import HubReader
     from stablequeue_client.local_models import LocalModels
     from stablequeue_client.own_hub import OwnHub
     from stablequeue_client.webui.agent_keeper import AgentKeeper
     from stablequeue_client.webui.webui_settings import WebuiSettings
 
-__all__ = ["Places", "Runtime", "guarded", "register", "runtime"]
+__all__ = ["Places", "Runtime", "guarded", "keep", "runtime"]
 
 T = TypeVar("T")
 
 
 @dataclass
 class Runtime:
-    """What the parts of the extension share. One per process; it survives "Reload UI"."""
+    """One per process; it survives "Reload UI", with its threads and the agent."""
 
     host: Host
     places: Places
@@ -55,21 +51,18 @@ class Runtime:
         return await asyncio.get_running_loop().run_in_executor(self._workers, call)
 
 
-_made: dict[int, Runtime] = {}
+_kept: dict[int, Runtime] = {}
 """By process id: a forked child has none of our threads and makes its own."""
+
+
+def keep(rt: Runtime) -> None:
+    """Make ``rt`` the runtime of this process. Only ``register`` does this."""
+    _kept[os.getpid()] = rt
 
 
 def runtime() -> Runtime:
     """The runtime of this process. Raises RuntimeError before ``register``."""
     try:
-        return _made[os.getpid()]
+        return _kept[os.getpid()]
     except KeyError:
         raise RuntimeError("StableQueue is not registered in this process.") from None
-
-
-def register() -> None:
-    """Give the host our callbacks and start, once per process, what runs behind them. Idempotent.
-
-    Costs the WebUI's main thread less than 50 ms. Raises what a broken installation raises.
-    """
-    raise NotImplementedError

@@ -1,0 +1,68 @@
+"""The tab of an extension that cannot run: one sentence and the remedy. Needs the host and gradio, nothing else."""
+
+from __future__ import annotations
+
+import html
+import logging
+import sys
+from typing import Any
+
+from stablequeue_client.webui.needed import Needed, missing, too_old
+
+log = logging.getLogger("stablequeue")
+
+
+def show(error: Exception) -> None:
+    """Have the host show why StableQueue does not run. Never raises."""
+    log.error("StableQueue does not run: %s", error, exc_info=error)
+    sentence, remedy = explain(error)
+
+    def tabs() -> list[tuple[Any, str, str]]:
+        import gradio
+
+        with gradio.Blocks(analytics_enabled=False) as blocks:
+            gradio.HTML(
+                f'<div class="sq-broken"><p>{html.escape(sentence)}</p><p>{html.escape(remedy)}</p></div>'
+            )
+        return [(blocks, "StableQueue", "stablequeue")]
+
+    try:
+        from modules import script_callbacks
+
+        script_callbacks.on_ui_tabs(tabs)
+    except Exception:
+        log.exception("StableQueue: not even its tab could be shown.")
+
+
+def explain(error: Exception) -> tuple[str, str]:
+    """(what is wrong, what helps) for an exception of the start."""
+    absent, old = missing(), too_old()
+    if absent:
+        return (
+            f"StableQueue does not run: {_listed(absent)} is missing in the WebUI's Python.",
+            f"Close the WebUI, run {_pip(absent)}, and start it again.",
+        )
+    if old:
+        return (
+            f"StableQueue does not run: {_listed(old)} in the WebUI's Python is too old.",
+            f"Close the WebUI, run {_pip(old)}, and start it again.",
+        )
+    if isinstance(error, ImportError):
+        name = (error.name or "one of its packages").partition(".")[0]
+        return (
+            f"StableQueue does not run: {name} cannot be loaded ({error}).",
+            f'Close the WebUI, run "{sys.executable}" -m pip install --force-reinstall --no-deps {name}, '
+            "and start it again.",
+        )
+    return (
+        f"StableQueue could not start: {type(error).__name__}: {error}",
+        "The WebUI's log says where; updating the extension may help.",
+    )
+
+
+def _listed(items: list[Needed]) -> str:
+    return ", ".join(item.name for item in items)
+
+
+def _pip(items: list[Needed]) -> str:
+    return f'"{sys.executable}" -m pip install ' + " ".join(f'"{item.requirement}"' for item in items)

@@ -1,0 +1,74 @@
+"""The settings of this WebUI, read anew at each call: environment, stablequeue.toml, the WebUI's options."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stablequeue_client.settings import CONFIG_NAME
+from stablequeue_client.webui import options
+from stablequeue_client.webui.compat import Host
+from stablequeue_client.webui.webui_settings import WebuiSettings, resolve_webui
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
+
+
+class TomlFile:
+    """A settings file that is read again when it changed. ``mistake`` says what is wrong with it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.mistake = ""
+        self._stamp: tuple[int, int] | None = None
+        self._values: dict[str, Any] = {}
+
+    def values(self) -> dict[str, Any]:
+        """What stands in it; empty when there is none or it cannot be read."""
+        try:
+            about = self.path.stat()
+        except OSError:
+            self._stamp, self._values, self.mistake = None, {}, ""
+            return {}
+        stamp = (about.st_mtime_ns, about.st_size)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._values, self.mistake = self._read()
+        return self._values
+
+    def _read(self) -> tuple[dict[str, Any], str]:
+        try:
+            return tomllib.loads(self.path.read_text("utf-8")), ""
+        except OSError as error:
+            return {}, f"The settings file {self.path} cannot be read: {error.strerror}."
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            return {}, f"The settings file {self.path} is no valid TOML: {error}. Correct that line."
+
+
+def settings_file(environment: Mapping[str, str], machine_dir: Path) -> Path:
+    """Where stablequeue.toml is looked for: STABLEQUEUE_CONFIG, else the data folder."""
+    chosen = environment.get("STABLEQUEUE_CONFIG")
+    return Path(chosen).expanduser() if chosen else machine_dir / CONFIG_NAME
+
+
+class SettingsSource:
+    """Called without arguments it gives the settings of now. Cheap: no disk but one ``stat``."""
+
+    def __init__(self, host: Host, toml: TomlFile) -> None:
+        self._host = host
+        self._toml = toml
+
+    def __call__(self) -> WebuiSettings:
+        values = self._toml.values()
+        found = resolve_webui(
+            options.values_of(self._host), os.environ, values, toml_name=str(self._toml.path)
+        )
+        if self._toml.mistake:
+            found = replace(found, mistakes=(self._toml.mistake, *found.mistakes))
+        return found
