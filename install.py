@@ -1,4 +1,4 @@
-"""Run by the WebUI, as a process of its own, before each start: makes sure that our few requirements are there.
+"""Run by the WebUI, in a process of its own, before each start: sees to our few requirements.
 
 Standard library only. Installs what is missing and nothing else: everything that is installed already is
 given to pip as a constraint, so that no pin of the WebUI moves. Whatever fails is one sentence, and the
@@ -19,6 +19,9 @@ from collections.abc import Sequence
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from stablequeue_client.webui.needed import Needed, missing, too_old
+
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_VERSION = re.compile(r"\d[A-Za-z0-9.!+_-]*")
 
 
 def main() -> None:
@@ -74,11 +77,7 @@ def _everything_installed() -> list[str]:
     found = set()
     for distribution in importlib.metadata.distributions():
         name, version = distribution.metadata["Name"], distribution.version
-        if (
-            name
-            and re.fullmatch(r"[A-Za-z0-9._-]+", name)
-            and re.fullmatch(r"\d[A-Za-z0-9.!+_-]*", version or "")
-        ):
+        if _NAME.fullmatch(name or "") and _VERSION.fullmatch(version or ""):
             found.add(f"{name}=={version}")
     return sorted(found)
 
@@ -90,9 +89,9 @@ def _listed(items: Sequence[Needed]) -> str:
 def _tell(what: str, items: Sequence[Needed]) -> None:
     """One sentence with the remedy, where the WebUI's start-up messages stand."""
     words = " ".join(f'"{item.requirement}"' for item in items)
-    print(
+    sys.stdout.write(
         f"StableQueue: {what}. The WebUI starts without it. "
-        f'To mend it, run: "{sys.executable}" -m pip install {words}'
+        f'To mend it, run: "{sys.executable}" -m pip install {words}\n'
     )
 
 

@@ -1,4 +1,4 @@
-"""The one thread behind the extension: what is slow at the start, then a look at index and host each second."""
+"""The one thread behind the extension: what is slow at the start, then a look each second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tab of an extension that cannot run: one sentence and the remedy. Needs the host and gradio, nothing else."""
+"""The tab of an extension that cannot run: one sentence and the remedy. Needs only the host and gradio."""
 
 from __future__ import annotations
 

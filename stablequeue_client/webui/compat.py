@@ -57,7 +57,7 @@ class Host:
         """The folder of the WebUI's config.json (``--data-dir``), absolute."""
         from modules.paths_internal import data_path
 
-        return os.path.abspath(data_path)
+        return os.path.abspath(str(data_path))
 
     def model_folders(self) -> tuple[tuple[Kind, str], ...]:
         """(kind, absolute folder) of what this WebUI really reads; folders that do not exist are left out.

@@ -1,4 +1,4 @@
-"""What the extension needs in a WebUI's Python. Standard library only: install.py reads it before anything is there.
+"""What the extension needs in a WebUI's Python. Standard library only, because install.py reads it first.
 
 A copy of pyproject.toml's ``dependencies``, because a Python 3.10 cannot read TOML; a test compares them.
 """
