@@ -6,6 +6,7 @@ live on. Each part is registered by itself: what fails in one takes nothing from
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from stablequeue_client.hub_reader import HubReader
 from stablequeue_client.local_models import LocalModels
 from stablequeue_client.own_hub import OwnHub
-from stablequeue_client.webui import background, compat, gate, needed, old_extension, options, routes, tab
+from stablequeue_client.webui import background, compat, needed, old_extension, options
 from stablequeue_client.webui.agent_keeper import AgentKeeper
 from stablequeue_client.webui.callbacks import guarded
 from stablequeue_client.webui.places import find_places
@@ -28,8 +29,8 @@ def register() -> None:
     """
     rt, is_new = _runtime()
     guarded("the settings")(options.register)(rt)
-    guarded("the tab")(tab.register)(rt)
-    guarded("the line under Generate")(gate.register)(rt)
+    guarded("the tab")(lambda: _part("tab").register(rt))()
+    guarded("the line under Generate")(lambda: _part("gate").register(rt))()
     rt.host.on_app_started(lambda demo, app: _app_started(rt, demo, app), "stablequeue-routes")
     if is_new:
         background.start(rt)
@@ -70,6 +71,11 @@ def _make() -> Runtime:
 
 
 def _app_started(rt: Runtime, demo: Any, app: Any) -> None:
-    routes.add(rt, app)
+    guarded("the routes")(lambda: _part("routes").add(rt, app))()
     # Outside the WebUI's folder already, unless its owner chose otherwise.
     rt.host.block_path(demo, str(rt.places.machine_dir))
+
+
+def _part(name: str) -> Any:
+    """A part that is still being built: its import may fail by itself."""
+    return importlib.import_module(f"stablequeue_client.webui.{name}")
