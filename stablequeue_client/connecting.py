@@ -29,9 +29,7 @@ JOINING = "joining"
 _CODE = re.compile(r"sq_[A-Za-z0-9]+_[A-Za-z0-9_-]+")
 _HOST = re.compile(r"(https?://)?(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-~]*)?")
 _SHOWN_AT = '"Add another computer" on the hub\'s page shows both; the code begins with sq_.'
-    '"Add another computer" on the hub\'s page shows both: an address and a code that begins with sq_.'
-)
-_TIMEOUTS = Timeouts(connect=4.0, read=10.0, total=15.0)
+_TIMEOUTS = Timeouts(connect=3.0, read=4.0, total=6.0)
 
 
 class JoinRefusedError(ForbiddenError):
