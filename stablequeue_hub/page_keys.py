@@ -60,7 +60,7 @@ def _bracketed(address: str) -> str:
 
 
 def join_line(network: NetworkInfo, code: NewKey, *, address: str, alias: str, webui: str) -> v.JoinLine:
-    """The line to run on the other computer. ``address``: which of this computer's, "" the first.
+    """What to run or paste on the other computer. ``address``: which of this computer's, "" the first.
 
     Raises InvalidValueError for an address that is not ours, and for what cannot stand in one line.
     """
@@ -76,7 +76,8 @@ def join_line(network: NetworkInfo, code: NewKey, *, address: str, alias: str, w
     for text in (alias, webui):
         if not text.isprintable() or len(text) > FIELD_MAX:
             raise InvalidValueError(f"Name and folder have at most {FIELD_MAX} printable characters.")
-    words = ["agent", "--hub", address or ours[0], "--join", code.key]
+    chosen = address or ours[0]
+    words = ["agent", "--hub", chosen, "--join", code.key]
     words += ["--alias", alias] if alias else []
     words += ["--webui", webui or "DIR"]
     linux = " ".join(map(shlex.quote, words))
@@ -85,7 +86,7 @@ def join_line(network: NetworkInfo, code: NewKey, *, address: str, alias: str, w
         v.CommandLine("Linux, macOS", LINUX_INSTALL, f".venv/bin/stablequeue {linux}"),
         v.CommandLine("Windows (PowerShell)", WINDOWS_INSTALL, f".venv\\Scripts\\stablequeue {windows}"),
     )
-    return v.JoinLine(commands, code.expires_ms or 0)
+    return v.JoinLine(commands, code.expires_ms or 0, f"{chosen} {code.key}", network.port)
 
 
 def powershell_quote(word: str) -> str:

@@ -119,7 +119,7 @@ def parts() -> Markup:
             views.new_key(v.NewKey(name, name, name, name)),
             views.join(v.JoinPage(True, (name, name), error=v.Problem(name, name))),
             views.join(v.JoinPage(False, (name, name))),
-            views.join_line(v.JoinLine((v.CommandLine(name, name, name),), NOW_MS)),
+            views.join_line(v.JoinLine((v.CommandLine(name, name, name),), NOW_MS, name)),
             views.notice(v.Notice(name, False, name)),
             views.problem(v.Problem(name, name)),
             views.first_line(v.FirstLine(needs=2, problem=name, action="?view=models", action_label=name)),

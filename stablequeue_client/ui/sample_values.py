@@ -347,4 +347,5 @@ def join_line() -> v.JoinLine:
             v.CommandLine("Windows (PowerShell)", windows, f".venv\\Scripts\\{words}C:\\AI\\forge"),
         ),
         NOW_MS + 60 * MINUTE_MS,
+        f"http://192.168.1.20:8383 sq_77aa01cc9d3e42f0_{sha256('code')}",
     )

@@ -346,10 +346,13 @@ class JoinPage:
 
 @dataclass(frozen=True)
 class JoinLine:
-    """The line that joins one more computer; the code in it works once, until ``expires_ms``."""
+    """What joins one more computer: a line to run there, or ``paste``, the text for its WebUI's field "Join
+    my other computers". The code in both works once, until ``expires_ms``."""
 
     commands: tuple[CommandLine, ...]
     expires_ms: int
+    paste: str
+    port: int = 8383
 
 
 @dataclass(frozen=True)

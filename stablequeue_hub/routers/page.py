@@ -261,7 +261,7 @@ async def reach(request: Request) -> Response:
 
 @router.post("/views/join/code", **described("admin", media_type="text/html"))
 async def join_code(request: Request) -> Response:
-    """The line that joins one more computer, with a fresh code."""
+    """The ways to join one more computer, with a fresh code."""
     hub, actor = hub_of(request), principal_of(request).actor
     form, now_ms = await _form(request), hub.clock.now_ms()
     network = network_info(hub.host, hub.settings.port)

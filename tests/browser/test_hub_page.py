@@ -178,8 +178,10 @@ def test_another_computer_gets_its_line_after_the_owner_opened_the_network(page,
     page.get_by_role("button", name="Yes, make it reachable").click()
     page.get_by_label("Name for it").fill("cellar")
     page.get_by_label("Folder of its WebUI (there)").fill("/home/me/my forge")
-    page.get_by_role("button", name="Show the line").click()
-    line = page.locator(".sq-result code").nth(1)  # after the one that installs
+    page.get_by_role("button", name="Make a code").click()
+    paste = page.locator(".sq-result code").nth(0)
+    expect(paste).to_have_text(re.compile(r"^http://[\d.]+:\d+ sq_[0-9a-f]+_[0-9a-f]{64}$"))
+    line = page.locator(".sq-result code").nth(2)  # after the one that installs
     expect(line).to_contain_text(re.compile(r"stablequeue agent --hub http://.*--join sq_\w+ --alias cellar"))
     page.wait_for_timeout(2_500)
     expect(line).to_contain_text("'/home/me/my forge'")  # an update does not take it away

@@ -1,13 +1,17 @@
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from stablequeue_client.connecting import parse_join_text
 from stablequeue_client.errors import InvalidValueError
 from stablequeue_client.settings import OPTIONS
+from stablequeue_client.ui import views
 from stablequeue_hub.keys import NewKey
 from stablequeue_hub.network import NetworkInfo
-from stablequeue_hub.page_keys import LINUX_INSTALL, join_line, powershell_quote
+from stablequeue_hub.page_keys import LINUX_INSTALL, join_line, join_page, powershell_quote
 
 CODE = NewKey("id", "sq_id_" + "0" * 64, "join", "", 0, 3_600_000)
 NETWORK = NetworkInfo(True, "0.0.0.0", 8383, ("192.168.1.20", "10.0.0.4"))
@@ -47,6 +51,31 @@ def test_only_addresses_of_this_computer_are_offered() -> None:
     assert "10.0.0.4:8383" in line(address="http://10.0.0.4:8383")[0]
     with pytest.raises(InvalidValueError, match="not an address"):
         line(address="http://evil.example:8383")
+
+
+def test_the_text_for_a_webui_is_what_its_field_takes_with_the_code_of_the_line() -> None:
+    made = join_line(NETWORK, CODE, address="http://10.0.0.4:8383", alias="attic", webui="")
+    assert made.paste == f"http://10.0.0.4:8383 {CODE.key}"
+    assert all(CODE.key in command.text for command in made.commands)
+    assert parse_join_text(made.paste) == ("http://10.0.0.4:8383", CODE.key)
+    assert parse_join_text(made.commands[0].text) == ("http://10.0.0.4:8383", CODE.key)
+
+
+def test_both_ways_and_the_firewall_are_named_beside_the_code(elements: Callable[[str], list[Any]]) -> None:
+    html = views.join_line(join_line(NETWORK, CODE, address="", alias="", webui=""))
+    assert "Join my other computers" in html
+    assert "allow incoming connections on port 8383" in html
+    copies = [e.attributes["aria-label"] for e in elements(html) if "data-sq-copy" in e.attributes]
+    assert copies[0] == "Copy the text for its WebUI"
+    assert len(copies) == 5
+
+
+def test_the_question_names_address_and_firewall_before_anything_is_opened() -> None:
+    html = views.join(join_page(NetworkInfo(False, "127.0.0.1", 8383, ("192.168.1.20",))))
+    assert "http://192.168.1.20:8383" in html
+    assert "firewall" in html
+    assert "join/network" in html
+    assert "join/code" not in html
 
 
 def test_without_a_network_it_says_so() -> None:
