@@ -1,18 +1,78 @@
-"""What the hub says, for the views of a WebUI: never waited for long, never asked too often."""
+"""What the hub says, for the views of a WebUI: never waited for long, never asked too often.
+
+One request is under way at a time, in a thread of its own; who asks waits a moment for it and then goes on
+with what was known. During an outage the waits between two requests grow (``HubLink``), and a hub that
+refuses is asked every five minutes.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-HubKind = Literal["none", "connected", "away", "refused", "old"]
+from stablequeue_client.agent.backoff import Backoff
+from stablequeue_client.agent.clock import SYSTEM_CLOCK, Clock
+from stablequeue_client.agent.identity import FILE_NAME, Identity, load_identity
+from stablequeue_client.agent.joining import OtherHubError
+from stablequeue_client.agent.link import HubLink
+from stablequeue_client.errors import (
+    AuthenticationError,
+    ConflictError,
+    DataFolderError,
+    ForbiddenError,
+    HubUnreachableError,
+    NotAHubError,
+    NotFoundError,
+    OldStableQueueError,
+    StableQueueError,
+)
+from stablequeue_client.hub_api import HubApi, Timeouts
+from stablequeue_client.protocol import AVAILABILITY_MAX_HASHES
+from stablequeue_client.ui import values as v
+
+HubKind = Literal["none", "asking", "connected", "away", "refused", "old"]
+"""``asking``: it is being asked for the first time."""
+
+PATIENCE_S = 1.0
+"""So long an answer is waited for that nobody had before; a known one is refreshed in less."""
+REFRESH_PATIENCE_S = 0.3
+FRESH_S = 1.5
+"""The page asks every two seconds; several windows of it share one answer."""
+PROBE_EVERY_S = 15.0
+KEEP_S = 60.0
+"""An answer of the hub stands so long when it does not answer any more."""
+WHO_FRESH_S = 10.0
+LONGEST_WAIT_S = 60.0
+REMEMBERED = 32
+TIMEOUTS = Timeouts(connect=3.0, read=5.0, total=10.0)
+
+JOIN_AGAIN = (
+    'Join it again: "Set up", with a code from "Add another computer" on the hub\'s page. '
+    "Nothing here is lost meanwhile."
+)
+OLD = (
+    'Start the new one ("Set up", "Use on this computer") and use its address; '
+    "the old server is left as it is."
+)
+SERVERS = ("servers", "")
+"""The key of the answer that also tells how it stands with the hub."""
+
+
+class NotJoinedError(StableQueueError):
+    """The server has not joined the hub yet."""
+
+    code = "not_joined"
 
 
 @dataclass(frozen=True)
 class HubState:
-    """How it stands with the hub. ``since_ms``: since when; ``message`` and ``remedy`` unless connected."""
+    """How it stands with the hub. ``since_ms``: since when; ``message`` and ``remedy`` unless connected.
+
+    ``servers`` that the hub knows and how many are ``connected``; 0 while it never answered.
+    """
 
     kind: HubKind
     since_ms: int | None = None
@@ -20,26 +80,312 @@ class HubState:
     remedy: str = ""
     url: str = ""
     alias: str = ""
+    servers: int = 0
+    connected: int = 0
+
+
+@dataclass(frozen=True)
+class HubAnswer:
+    """A value and when the hub gave it. ``stale``: it could not be had anew just now."""
+
+    value: Any
+    at_ms: int
+    stale: bool = False
+
+
+@dataclass(frozen=True)
+class _Kept:
+    answer: HubAnswer
+    at: float
+    etag: str | None
+
+
+class _Flight:
+    """One request on its way. ``refusal``: what the hub said instead of an answer."""
+
+    def __init__(self, started: float, probing: bool) -> None:
+        self.started = started
+        self.probing = probing
+        self.landed = threading.Event()
+        self.refusal: StableQueueError | None = None
+
+
+class _Connection:
+    """Everything that belongs to one ``server.json``; another one begins with nothing known."""
+
+    def __init__(self, identity: Identity, clock: Clock) -> None:
+        self.identity = identity
+        self.link = HubLink(clock, Backoff(first_s=2.0, longest_s=LONGEST_WAIT_S))
+        self.hub: HubApi | None = None
+        self.greeted = False
+        self.reached = False
+        self.kept: dict[_Key, _Kept] = {}
+        self.flights: dict[_Key, _Flight] = {}
+        self.line = threading.Lock()
+        """One request at a time, on one connection."""
+
+
+_Key = tuple[str, ...]
+_Fetch = Callable[[HubApi, "str | None"], "tuple[Any, str | None]"]
+"""(hub, ETag of what is known) -> (value or None for "unchanged", its ETag)."""
 
 
 class HubReader:
-    """The hub of one WebUI. Any thread may call anything; nothing raises."""
+    """The hub of one WebUI. Any thread may call anything; only ``view`` raises (what the hub says of it)."""
 
-    def __init__(self, server_dir: Path, *, ca_file: Callable[[], str | None] = lambda: None) -> None:
-        raise NotImplementedError
+    def __init__(
+        self,
+        server_dir: Path,
+        *,
+        ca_file: Callable[[], str | None] = lambda: None,
+        clock: Clock = SYSTEM_CLOCK,
+        timeouts: Timeouts = TIMEOUTS,
+    ) -> None:
+        self._server_dir = server_dir
+        self._ca_file = ca_file
+        self._clock = clock
+        self._timeouts = timeouts
+        self._lock = threading.Lock()
+        self._stamp: tuple[int, int] | None = None
+        self._connection: _Connection | None = None
+        self._broken: StableQueueError | None = None
+
+    # --- what is asked ----------------------------------------------------------------------------------
 
     def state(self) -> HubState:
-        """As far as it is known now; returns at once."""
-        raise NotImplementedError
+        """As far as it is known now; returns at once. Asks the hub in the background every 15 seconds."""
+        connection = self._current()
+        if connection is None:
+            if self._broken is None:
+                return HubState("none")
+            return HubState("refused", message=self._broken.message, remedy=self._broken.remedy)
+        self._ask(connection, SERVERS, _view_fetch("servers", "", {}), patience=0.0, fresh_s=PROBE_EVERY_S)
+        return _state_of(connection)
 
-    def view(self, name: str, ident: str = "", query: Mapping[str, str] | None = None) -> Any | None:
-        """A view's value (``ui.values.VIEW_TYPES``), or None: no hub, or nothing known yet."""
-        raise NotImplementedError
+    def view(self, name: str, ident: str = "", query: Mapping[str, str] | None = None) -> HubAnswer | None:
+        """A view's value (of the type ``ui.values.VIEW_TYPES[name]``), or None: no hub, or no answer.
+
+        Waits at most about a second. Raises NotFoundError or ConflictError: the hub has no such thing.
+        """
+        connection = self._current()
+        if connection is None:
+            return None
+        filters = {key: value for key, value in (query or {}).items() if value and key != "view"}
+        key = (name, ident, *(f"{word}={value}" for word, value in sorted(filters.items())))
+        fetch = _view_fetch(name, ident, filters)
+        return self._ask(connection, key, fetch, patience=PATIENCE_S, fresh_s=FRESH_S)
 
     def who_has(self, texts: Sequence[str]) -> dict[str, list[str]]:
-        """Hash or name -> aliases of the other servers that have it now; texts not known are left out."""
-        raise NotImplementedError
+        """Hash or name -> aliases of the other servers that have it and are connected.
+
+        What the hub does not know, or knows several models for, is left out. Waits at most about a second.
+        """
+        connection, wanted = self._current(), sorted(set(texts))
+        if connection is None or not wanted:
+            return {}
+        own = connection.identity.server_id
+        answer = self._ask(
+            connection,
+            ("who_has", *wanted),
+            lambda hub, _: (_who_has(hub, wanted, own), None),
+            patience=PATIENCE_S,
+            fresh_s=WHO_FRESH_S,
+        )
+        return dict(answer.value) if answer is not None else {}
 
     def forget(self) -> None:
-        """The connection changed (joined, left): begin anew."""
-        raise NotImplementedError
+        """The connection changed (joined, left): begin anew. A changed server.json is noticed by itself."""
+        with self._lock:
+            self._stamp = None
+
+    # --- who we are there -------------------------------------------------------------------------------
+
+    def _current(self) -> _Connection | None:
+        """The connection of ``server.json`` as it is now; None without one."""
+        stamp = self._file_stamp()
+        with self._lock:
+            if stamp == self._stamp:
+                return self._connection
+            self._stamp, self._connection, self._broken = stamp, None, None
+            try:
+                identity = load_identity(self._server_dir)
+            except DataFolderError as error:
+                self._broken = error
+                return None
+            if identity is not None:
+                self._connection = _Connection(identity, self._clock)
+            return self._connection
+
+    def _file_stamp(self) -> tuple[int, int]:
+        try:
+            status = (self._server_dir / FILE_NAME).stat()
+        except OSError:
+            return 0, 0
+        return status.st_mtime_ns, status.st_ino
+
+    # --- one request at a time --------------------------------------------------------------------------
+
+    def _ask(
+        self, connection: _Connection, key: _Key, fetch: _Fetch, *, patience: float, fresh_s: float
+    ) -> HubAnswer | None:
+        """What is known under ``key``, refreshed when it is old and the hub's turn has come."""
+        now = self._clock.monotonic()
+        with self._lock:
+            kept = connection.kept.get(key)
+            if kept is not None and now - kept.at < fresh_s:
+                return kept.answer
+            flight = self._flight(connection, key, fetch, kept, now)
+        if flight is not None and patience:
+            longest = PATIENCE_S if kept is None else REFRESH_PATIENCE_S
+            flight.landed.wait(max(0.0, flight.started + longest - now))
+            if flight.refusal is not None:
+                raise flight.refusal
+        with self._lock:
+            return self._known(connection, key, fresh_s)
+
+    def _known(self, connection: _Connection, key: _Key, fresh_s: float) -> HubAnswer | None:
+        kept = connection.kept.get(key)
+        age = self._clock.monotonic() - kept.at if kept is not None else 0.0
+        if kept is None or age > KEEP_S:
+            return None
+        return kept.answer if age < fresh_s else replace(kept.answer, stale=True)
+
+    def _flight(
+        self, connection: _Connection, key: _Key, fetch: _Fetch, kept: _Kept | None, now: float
+    ) -> _Flight | None:
+        """The request for this key that is under way, or a new one; None when the hub is not to be asked."""
+        flights = connection.flights
+        if key in flights:
+            return flights[key]
+        if any(now - flight.started > PATIENCE_S for flight in flights.values()):
+            return None  # it is slow already; more questions would only queue up
+        if connection.link.turn_in() > 0:
+            return None
+        flight = flights[key] = _Flight(now, probing=connection.link.state().problem is not None)
+        threading.Thread(
+            target=self._run,
+            args=(connection, key, fetch, kept, flight),
+            name="stablequeue-hub-reader",
+            daemon=True,
+        ).start()
+        return flight
+
+    def _run(
+        self, connection: _Connection, key: _Key, fetch: _Fetch, kept: _Kept | None, flight: _Flight
+    ) -> None:
+        """One request, in a thread of its own."""
+        try:
+            with connection.line:
+                if flight.probing or connection.link.state().problem is None:
+                    self._request(connection, key, fetch, kept)
+        except StableQueueError as error:
+            if connection.greeted and error.code in (NotFoundError.code, ConflictError.code):
+                flight.refusal = error  # the hub answers; there is only no such thing
+                connection.link.succeeded()
+            else:
+                connection.greeted = False
+                connection.link.failed(error)
+        finally:
+            with self._lock:
+                connection.flights.pop(key, None)
+            flight.landed.set()
+
+    def _request(self, connection: _Connection, key: _Key, fetch: _Fetch, kept: _Kept | None) -> None:
+        if connection.hub is None:
+            connection.hub = self._open(connection.identity)
+        if not connection.greeted:
+            _greet(connection.hub, connection.identity)
+            connection.greeted = True
+        value, etag = fetch(connection.hub, kept.etag if kept else None)
+        now_ms = int(self._clock.now() * 1000)
+        if value is None and kept is not None:
+            value = kept.answer.value
+        with self._lock:
+            connection.reached = True
+            connection.kept.pop(key, None)
+            connection.kept[key] = _Kept(HubAnswer(value, now_ms), self._clock.monotonic(), etag)
+            while len(connection.kept) > REMEMBERED:
+                del connection.kept[next(iter(connection.kept))]
+        connection.link.succeeded()
+
+    def _open(self, identity: Identity) -> HubApi:
+        return HubApi(identity.hub_url, identity.key, ca_file=self._ca_file(), timeouts=self._timeouts)
+
+
+# --- requests ---------------------------------------------------------------------------------------------
+
+
+def _greet(hub: HubApi, identity: Identity) -> None:
+    """The key goes to the hub that was joined, and to no other."""
+    if identity.hub_id is None:
+        raise NotJoinedError
+    if hub.health().hub_id != identity.hub_id:
+        raise OtherHubError
+
+
+def _view_fetch(name: str, ident: str, filters: Mapping[str, str]) -> _Fetch:
+    def fetch(hub: HubApi, etag: str | None) -> tuple[Any, str | None]:
+        value = hub.view(name, ident, filters, etag)
+        return value, etag if value is None else hub.last_etag
+
+    return fetch
+
+
+def _who_has(hub: HubApi, texts: Sequence[str], own_id: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for start in range(0, len(texts), AVAILABILITY_MAX_HASHES):
+        answer = hub.availability_many(texts[start : start + AVAILABILITY_MAX_HASHES])
+        for result in answer.get("results") or ():
+            if result.get("matches") and not result.get("ambiguous"):
+                found[str(result.get("query"))] = [
+                    str(server.get("alias"))
+                    for server in result.get("servers") or ()
+                    if server.get("availability") == "available" and server.get("server_id") != own_id
+                ]
+    return found
+
+
+# --- states -----------------------------------------------------------------------------------------------
+
+
+def _state_of(connection: _Connection) -> HubState:
+    identity, link = connection.identity, connection.link.state()
+    since_ms = int(link.since * 1000)
+    state = HubState("connected", since_ms, url=identity.hub_url, alias=identity.alias)
+    kept = connection.kept.get(SERVERS)
+    page = kept.answer.value if kept is not None else None
+    if isinstance(page, v.ServersPage):
+        connected = sum(card.connected for card in page.servers)
+        state = replace(state, servers=len(page.servers), connected=connected)
+    if link.problem is not None:
+        kind, message, remedy = explain(link.problem, identity.hub_url)
+        return replace(state, kind=kind, message=message, remedy=remedy)
+    if not connection.reached:
+        return replace(state, kind="asking", since_ms=None)
+    for card in page.servers if isinstance(page, v.ServersPage) else ():
+        if card.server_id == identity.server_id and card.frozen:
+            return replace(
+                state, kind="refused", message="Two running copies use the identity of this WebUI.",
+                remedy=card.frozen, since_ms=None,
+            )  # fmt: skip
+    return state
+
+
+def explain(error: StableQueueError, url: str) -> tuple[HubKind, str, str]:
+    """A failed request in the words of somebody who looks at the WebUI: kind, what happened, what to do."""
+    if isinstance(error, OldStableQueueError):
+        return "old", f"At {url} runs the old StableQueue, which cannot take what this WebUI reports.", OLD
+    if isinstance(error, NotJoinedError):
+        return "refused", f"This WebUI has not joined the hub at {url} yet.", JOIN_AGAIN
+    if isinstance(error, OtherHubError):
+        return "refused", f"At {url} another hub answers than the one this WebUI joined.", JOIN_AGAIN
+    if isinstance(error, AuthenticationError):
+        return "refused", f"The hub at {url} does not know this WebUI any more.", JOIN_AGAIN
+    if isinstance(error, ForbiddenError):
+        return "refused", f"The hub at {url} is too old to answer a WebUI.", "Update the hub."
+    if isinstance(error, NotAHubError):
+        return "refused", error.message, "Correct the address under Settings, StableQueue."
+    if isinstance(error, HubUnreachableError):
+        remedy = "Check that its computer is on and StableQueue runs there. It is tried again by itself."
+        return "away", error.message, remedy
+    return "refused", error.message, error.remedy

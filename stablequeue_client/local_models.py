@@ -35,7 +35,7 @@ __all__ = ["LocalModel", "LocalModels", "Snapshot"]
 PIECE = 500
 """Rows between two pauses."""
 COMPARE_PAUSE_S = 0.002
-READ_PAUSE_S = 0.010
+READ_PAUSE_S = 0.005
 """After a piece of checksums was compared, and after one of rows was read."""
 LOOK_AGAIN_S = 1.0
 """The agent writes about once a second, so nobody needs to look more often."""

@@ -1,19 +1,178 @@
-"""The page "StableQueue" of the WebUI's settings. No secret is ever an option: config.json can be downloaded."""
+"""The page "StableQueue" of the WebUI's settings. No secret is an option: config.json can be downloaded."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from stablequeue_client.webui.callbacks import guarded
+from stablequeue_client.webui.webui_settings import WebuiSettings, option_key
 
 if TYPE_CHECKING:
     from stablequeue_client.webui.compat import Host
     from stablequeue_client.webui.runtime import Runtime
 
+__all__ = ["LABELS", "OPTIONS", "WebuiOption", "register", "values_of"]
+
+Component = Literal["text", "lines", "checkbox", "number", "radio"]
+
+
+@dataclass(frozen=True)
+class WebuiOption:
+    """One field of ``WebuiSettings`` on the settings page. ``choices``: (value, plain words).
+
+    ``restarts``: the process that reads has to be told.
+    """
+
+    name: str
+    label: str
+    help: str
+    component: Component = "text"
+    choices: tuple[tuple[str, str], ...] = ()
+    restarts: bool = True
+
+    @property
+    def key(self) -> str:
+        return option_key(self.name)
+
+    @property
+    def default(self) -> Any:
+        """What the host shows before anything was chosen."""
+        default = getattr(WebuiSettings(), self.name)
+        if self.component in ("text", "lines"):
+            return ""
+        return dict(self.choices)[default] if self.choices else default
+
+
+OPTIONS: tuple[WebuiOption, ...] = (
+    WebuiOption(
+        "hub",
+        "Address of the hub",
+        'Set by "Set up" on the StableQueue tab; change it here when the hub has moved. '
+        "Empty: the hub that this WebUI joined, or none.",
+    ),
+    WebuiOption(
+        "alias",
+        "Name of this WebUI",
+        "How the hub and your other computers call it. Empty: the computer's name. "
+        "Once joined, rename it on the hub's page.",
+    ),
+    WebuiOption(
+        "sync",
+        "Tell the hub what changed",
+        'Only when asked: the button "Tell the hub now" on the tab.',
+        "radio",
+        (("auto", "By itself"), ("manual", "Only when asked")),
+    ),
+    WebuiOption(
+        "sync_on_start",
+        "Check the folders and tell the hub when the WebUI starts",
+        "Off: they are checked at the next scheduled time, or when asked.",
+        "checkbox",
+    ),
+    WebuiOption(
+        "sync_every",
+        "Check local folders again after this many minutes",
+        "0: only when something changes, or when asked. Network folders are checked every 6 hours.",
+        "number",
+    ),
+    WebuiOption(
+        "watch",
+        "Notice changed files as they change",
+        "For local folders. Network folders do not tell, so they are checked by the clock.",
+        "checkbox",
+    ),
+    WebuiOption(
+        "extra_folders",
+        "Extra folders",
+        "Folders this WebUI does not use itself, one a line: loras = /mnt/nas/loras. "
+        "Kinds: checkpoints, loras, vae, text_encoders, embeddings.",
+        "lines",
+    ),
+    WebuiOption(
+        "private",
+        "Private files and folders",
+        "One pattern a line, such as secret/* or *_private.safetensors, or a whole folder. They stay usable "
+        "here, but are not read in full and never told to the hub.",
+        "lines",
+    ),
+    WebuiOption(
+        "hashing",
+        "When new files are read in full",
+        "Only then it is certain which models they are. Reading never runs beside a generation.",
+        "radio",
+        (("idle", "While nobody uses this computer"), ("now", "At once"), ("later", "Only when asked")),
+    ),
+    WebuiOption(
+        "network_rate",
+        "Read network folders at no more than this many MB/s",
+        "0: as fast as they go.",
+        "number",
+    ),
+    WebuiOption(
+        "works_for_others",
+        "May jobs from your other servers run on this WebUI?",
+        "Jobs handed in here always may.",
+        "radio",
+        (("never", "Never"), ("idle", "When nobody has used it for 10 minutes"), ("always", "Always")),
+    ),
+    WebuiOption(
+        "card_marks",
+        "Mark the model cards with how many servers have a model",
+        "On the checkpoint and LoRA cards of this WebUI.",
+        "checkbox",
+        restarts=False,
+    ),
+    WebuiOption(
+        "ask_before_generate",
+        "Ask before Generate when a model that the prompt names is missing",
+        "Without it the line under the buttons still says so.",
+        "checkbox",
+        restarts=False,
+    ),
+    WebuiOption(
+        "allowed_hosts",
+        "Further names by which this WebUI is reached",
+        "One a line, such as sd.example.org. Addresses, localhost and this computer's own name always are.",
+        "lines",
+        restarts=False,
+    ),
+)
+LABELS: dict[str, str] = {item.name: item.label for item in OPTIONS}
+
 
 def register(rt: Runtime) -> None:
     """Have the host ask for our options whenever it builds its settings page."""
-    raise NotImplementedError
+    rt.host.on_ui_settings(guarded("the settings page")(lambda: _add_all(rt)), "stablequeue-settings")
+
+
+def _add_all(rt: Runtime) -> None:
+    for item in OPTIONS:
+        component, arguments = _component(item)
+        rt.host.add_option(
+            item.key, item.default, item.label, item.help, component=component, component_args=arguments
+        )
+
+
+def _component(item: WebuiOption) -> tuple[Any, dict[str, Any] | None]:
+    """The Gradio component, and what it is given."""
+    import gradio as gr
+
+    if item.component == "lines":
+        return gr.Textbox, {"lines": 3, "max_lines": 12}
+    if item.component == "radio":
+        # The words themselves are stored: Gradio 3.41 has no separate labels that survive its settings page.
+        return gr.Radio, {"choices": [words for _, words in item.choices]}
+    made: dict[Component, Any] = {"text": gr.Textbox, "number": gr.Number, "checkbox": gr.Checkbox}
+    return made[item.component], {"precision": 0, "minimum": 0} if item.component == "number" else None
 
 
 def values_of(host: Host) -> dict[str, Any]:
     """What is set now, by the names of ``WebuiSettings``; what the host does not have is left out."""
-    raise NotImplementedError
+    values = {item.name: host.option(item.key) for item in OPTIONS}
+    return {item.name: _stored(item, values[item.name]) for item in OPTIONS if values[item.name] is not None}
+
+
+def _stored(item: WebuiOption, value: Any) -> Any:
+    """The words of a radio as the value they stand for; anything else as it is."""
+    return {words: chosen for chosen, words in item.choices}.get(value, value) if item.choices else value

@@ -87,7 +87,7 @@ def resolve_webui(
     toml_name: str = CONFIG_NAME,
     path_separator: str = os.pathsep,
 ) -> WebuiSettings:
-    """The settings. ``opts``: the WebUI's options by the fields' names (not their keys), as far as they are set."""
+    """The settings. ``opts``: the WebUI's options as far as they are set, by the fields' names."""
     sources = _Sources(opts, environment, toml, toml_name, path_separator)
     values = {name: value for name in NAMES if (value := sources.value(name)) is not None}
     folders = sources.folders()

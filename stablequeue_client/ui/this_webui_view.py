@@ -1,0 +1,126 @@
+""" "This WebUI": its work, folders, problems and settings; and the tab's first line. Values in, HTML out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from markupsafe import Markup
+
+from stablequeue_client.ui import values as v
+from stablequeue_client.ui import views
+
+HubKind = Literal["none", "asking", "connected", "away", "refused", "old"]
+
+
+@dataclass(frozen=True)
+class HubLine:
+    """How it stands with the hub. ``since_ms``: since when. ``problem`` unless all is well."""
+
+    kind: HubKind = "none"
+    since_ms: int | None = None
+    url: str = ""
+    problem: v.Problem | None = None
+
+
+@dataclass(frozen=True)
+class WebuiLine:
+    """The tab's first line, from local values. ``servers`` (of the hub) is 0 when it is not known.
+
+    ``starting``: the folders were never read yet. ``needs`` counts what needs its owner, ``problem`` is the
+    most important of it, ``action`` the address that leads to it.
+    """
+
+    models: int = 0
+    reading: int = 0
+    eta_s: int | None = None
+    waits: bool = False
+    starting: bool = False
+    hub: HubLine = HubLine()
+    servers: int = 0
+    connected: int = 0
+    needs: int = 0
+    problem: str = ""
+    action: str = ""
+    action_label: str = ""
+
+
+@dataclass(frozen=True)
+class FileNote:
+    """A file about which something is to be said: ``says`` is a sentence."""
+
+    folder: str
+    path: str
+    says: str
+
+
+@dataclass(frozen=True)
+class OutsideSetting:
+    """A setting that the environment or stablequeue.toml fixes."""
+
+    label: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The process that reads. ``state`` ended: it is started again; ``words``: the last it said."""
+
+    state: Literal["starting", "running", "ended"]
+    since_ms: int | None = None
+    words: str = ""
+
+
+@dataclass(frozen=True)
+class ThisWebui:
+    """Everything of this WebUI. ``waiting`` files of ``waiting_bytes`` are to be read.
+
+    ``notes``: what others say of files and is not believed. ``skipped``: what was not looked at.
+    ``waits``: reading waits, until the computer is idle or a pause is over. ``when``: the hashing policy.
+    """
+
+    alias: str
+    reading: Reading
+    hub: HubLine = HubLine()
+    progress: v.Progress | None = None
+    waiting: int = 0
+    waiting_bytes: int = 0
+    when: Literal["now", "later", "idle"] = "idle"
+    folders: tuple[v.Folder, ...] = ()
+    missing: tuple[tuple[str, int, str], ...] = ()
+    """(root_id, files that are not found, why that is not believed) of each folder in doubt."""
+    troubled: v.FileList = field(default_factory=v.FileList)
+    unread: v.FileList = field(default_factory=v.FileList)
+    notes: tuple[FileNote, ...] = ()
+    notes_total: int = 0
+    skipped: tuple[FileNote, ...] = ()
+    private: tuple[str, ...] = ()
+    problem: v.Problem | None = None
+    mistakes: tuple[str, ...] = ()
+    outside: tuple[OutsideSetting, ...] = ()
+    old_copies: tuple[str, ...] = ()
+
+
+def this_webui(value: ThisWebui) -> Markup:
+    """The view."""
+    return views.render("this_webui.html", this=value, in_doubt={item[0]: item for item in value.missing})
+
+
+def first_line(line: WebuiLine) -> Markup:
+    """The one line that answers "all right?"."""
+    return views.render("webui_line.html", line=line)
+
+
+def from_hub(fragment: Markup, sentence: str, url: str, known_ms: int | None) -> Markup:
+    """A view of the hub's values, with the way to its page. ``known_ms``: it is silent; this is from then."""
+    return views.render("webui_source.html", fragment=fragment, sentence=sentence, url=url, known_ms=known_ms)
+
+
+def from_here(fragment: Markup, hub: HubLine) -> Markup:
+    """A view of this WebUI's own values, with one sentence on why the others' are not there."""
+    return views.render("webui_alone.html", fragment=fragment, hub=hub)
+
+
+def not_yet() -> Markup:
+    """Instead of a list: the folders were not looked at yet."""
+    return views.render("webui_not_yet.html")
