@@ -12,7 +12,10 @@ log = logging.getLogger("stablequeue")
 
 
 def guarded(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A decorator for callbacks, plain or async: an exception is logged under ``name`` and None returned."""
+    """A decorator for callbacks, plain or async: an exception is logged under ``name`` and None returned.
+
+    The same failure again and again is logged once.
+    """
 
     def decorate(call: Callable[..., Any]) -> Callable[..., Any]:
         if inspect.iscoroutinefunction(call):
@@ -21,8 +24,8 @@ def guarded(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             async def safe_async(*args: Any, **kwargs: Any) -> Any:
                 try:
                     return await call(*args, **kwargs)
-                except Exception:
-                    _tell(name)
+                except Exception as error:
+                    _tell(name, error)
                     return None
 
             return safe_async
@@ -31,8 +34,8 @@ def guarded(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         def safe(*args: Any, **kwargs: Any) -> Any:
             try:
                 return call(*args, **kwargs)
-            except Exception:
-                _tell(name)
+            except Exception as error:
+                _tell(name, error)
                 return None
 
         return safe
@@ -40,5 +43,13 @@ def guarded(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return decorate
 
 
-def _tell(name: str) -> None:
+_told: dict[str, str] = {}
+"""The last failure under each name: the host calls some of us a thousand times for one page."""
+
+
+def _tell(name: str, error: Exception) -> None:
+    what = f"{type(error).__name__}: {error}"
+    if _told.get(name) == what:
+        return
+    _told[name] = what
     log.exception("StableQueue: %s failed; the WebUI goes on without it.", name)

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from threading import Thread
 from typing import Any
 
@@ -115,10 +116,18 @@ def webui_worker() -> None:
         initialize_rest()
 
 
+def _work() -> None:
+    try:
+        (api_only_worker if cmd_opts.nowebui else webui_worker)()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
 def main() -> None:
     signal.signal(signal.SIGINT, lambda *_: os._exit(0))
     initialize_rest()
-    Thread(target=api_only_worker if cmd_opts.nowebui else webui_worker, daemon=True).start()
+    Thread(target=_work, daemon=True).start()
     main_thread.loop()
 
 

@@ -34,11 +34,11 @@ class UiSettings:
 
     def run_settings(self, *args: Any) -> tuple[str, str]:
         changed = []
-        for key, value in zip(self.keys, args):
+        for key, value in zip(self.keys, args, strict=True):
             assert opts.same_type(value, opts.data_labels[key].default), (
                 f"Bad value for setting {key}: {value}"
             )
-        for key, value in zip(self.keys, args):
+        for key, value in zip(self.keys, args, strict=True):
             if opts.set(key, value):
                 changed.append(key)
         opts.save(shared.config_filename)
@@ -59,13 +59,15 @@ class UiSettings:
             self.result = gr.HTML(elem_id="settings_result")
             with gr.Tabs(elem_id="settings"):
                 for (section, text), keys in by_section.items():
-                    with gr.TabItem(elem_id=f"settings_{section}", label=text):
-                        with gr.Column(elem_id=f"column_settings_{section}", variant="compact"):
-                            for key in keys:
-                                component = create_setting_component(key)
-                                if not opts.data_labels[key].do_not_save:
-                                    self.keys.append(key)
-                                    self.components.append(component)
+                    with (
+                        gr.TabItem(elem_id=f"settings_{section}", label=text),
+                        gr.Column(elem_id=f"column_settings_{section}", variant="compact"),
+                    ):
+                        for key in keys:
+                            component = create_setting_component(key)
+                            if not opts.data_labels[key].do_not_save:
+                                self.keys.append(key)
+                                self.components.append(component)
             self.text_settings = gr.Textbox(
                 elem_id="settings_json", value=lambda: opts.dumpjson(), visible=False
             )
