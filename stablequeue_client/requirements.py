@@ -42,6 +42,7 @@ _COMMENT_LINE = re.compile("(^|\n)#[^\n]*(\n|$)")
 _COMMENT_END = re.compile("#[^\n]*(\n|$)")
 _HASH_AT_END = re.compile(r"\s\[([0-9a-f]{8,64})\]\s*\Z")
 _WORD = re.compile(r"\w+")
+_TEMPLATE = re.compile(r"\{.*\}|__.+__|\$\{", re.DOTALL)
 _NOTHING = frozenset({"", "None", "none", "Automatic", "Use same checkpoint", "Use same choices", "Built in"})
 """What the hosts' lists say for "no other one"."""
 
@@ -71,7 +72,7 @@ class Requirement:
     @property
     def is_filled_in(self) -> bool:
         """The name is a template (``{a|b}``, ``__file__``) that another extension replaces."""
-        return "{" in self.name or "__" in self.name or "$" in self.name
+        return bool(_TEMPLATE.search(self.name))
 
 
 class EmbeddingNames:
@@ -89,7 +90,8 @@ class EmbeddingNames:
 
     def find(self, text: str) -> list[str]:
         """The names that stand in ``text``, each once, in order; of two at one place the longer."""
-        folded, found, end = text.lower(), {}, 0
+        folded, end = text.lower(), 0
+        found: dict[str, None] = {}
         for word in _WORD.finditer(folded):
             if word.start() < end:
                 continue
@@ -124,9 +126,9 @@ def generation_requirements(
     """What a generation names. ``values`` are called as in the hosts' API; what is missing names nothing.
 
     ``prompt``, ``negative_prompt``, ``enable_hr``, ``hr_prompt``, ``hr_negative_prompt``,
-    ``hr_checkpoint_name``, ``hr_additional_modules``, ``refiner_checkpoint``, and of ``override_settings``:
-    ``sd_model_checkpoint``, ``sd_vae``, ``forge_additional_modules``, ``sd_lora``, ``enable_prompt_comments``.
-    ``styles`` are pairs of prompt and negative prompt, not names.
+    ``hr_checkpoint_name``, ``hr_additional_modules``, ``refiner_checkpoint``; of ``override_settings``:
+    ``sd_model_checkpoint``, ``sd_vae``, ``forge_additional_modules``, ``sd_lora`` and
+    ``enable_prompt_comments``. ``styles`` are pairs of prompt and negative prompt, not names.
     """
     settings = _mapping(values.get("override_settings"))
     found = _of_settings(values, settings)

@@ -1,18 +1,291 @@
-"""Gate 0 in the WebUI: is everything here that the next generation names?"""
+"""Gate 0 in the WebUI: is everything here that the next generation names?
+
+Answered from this process's own values within milliseconds; whether a hub hangs makes no difference. Who else
+has what is missing is asked beside it, once per name, and comes with a later answer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, TypeVar
 
+from stablequeue_client.index_rows import RootRow
+from stablequeue_client.local_models import Snapshot
+from stablequeue_client.model_files import Kind
+from stablequeue_client.nearest_names import NearestNames
+from stablequeue_client.prompt_check import (
+    CheckResult,
+    Finding,
+    NamesHere,
+    written_name,
+)
+from stablequeue_client.prompt_check import (
+    check as check_requirements,
+)
+from stablequeue_client.requirements import EmbeddingNames, can_be_written, generation_requirements
+from stablequeue_client.ui.gate_view import WORDS, GateItem, GateLine, gate_line, plain_sentence
+from stablequeue_client.ui.words import visible
+from stablequeue_client.webui.gate_page import GatePage
 from stablequeue_client.webui.runtime import Runtime
+
+T = TypeVar("T")
+REFRESH_WAIT_S = 0.05
+"""How long an answer waits for the index; what comes later serves the next answer."""
+KNOWN_FOR_S = 2.0
+WHO_FOR_S = 60.0
+WHO_MAX = 20
+LONGEST_NAME = 300
+STATUS_WORDS = {
+    "ambiguous": "ambiguous", "broken": "broken", "mistake": "mistake", "unseen": "not seen",
+    "changed": "changed", "mismatch": "other base", "ignored": "not used",
+}  # fmt: skip
 
 
 def register(rt: Runtime) -> None:
     """Have the host's page tell our script what txt2img and img2img would generate with."""
-    raise NotImplementedError
+    rt.host.on_after_component(GatePage(rt.host).on_component, "stablequeue-gate")
 
 
 def check(rt: Runtime, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The line for these values (docs/extension-api.md). From local values only; never waits for a hub."""
-    raise NotImplementedError
+    """The line for these values (docs/extension-api.md). From local values only; never waits for a hub.
+
+    ``html``: the line. ``tone``: good, note, warn or bad; "" when nothing is named. ``ask``: the sentences to
+    ask about before Generate, as plain text. ``more``: who else has it is being asked; ask again soon.
+    """
+    return _gate_of(rt).check(values)
+
+
+class Gate:
+    """What is remembered between two answers. Any thread may call ``check``."""
+
+    def __init__(self, rt: Runtime) -> None:
+        self.rt = rt
+        self._own = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stablequeue-gate")
+        self._refreshing: Future[bool] | None = None
+        self._kept: dict[str, tuple[Any, Any]] = {}
+        self._who = WhoHas(rt)
+
+    def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        self._refresh()
+        snapshot = self.rt.models.snapshot
+        wanted = generation_requirements(self._as_in_the_api(values), self._embeddings(snapshot))
+        result = check_requirements(wanted, self._names(snapshot))
+        others, asking = self._who.known(result.missing[:WHO_MAX])
+        return self._answer(result, others, asking)
+
+    def _answer(self, result: CheckResult, others: Mapping[str, list[str]], asking: bool) -> dict[str, Any]:
+        items = [_item(found, others) for found in result.findings if found.weight != "good"]
+        line = GateLine(
+            items=tuple(items),
+            named=len(result.findings),
+            unread=sum(found.status == "not_read" for found in result.findings),
+            asking=asking,
+        )
+        asks = self.rt.settings().ask_before_generate
+        return {
+            "html": str(gate_line(line)),
+            "tone": result.weight if result.findings else "",
+            "ask": [plain_sentence(item) for item in items if item.tone == "bad"] if asks else [],
+            "more": asking,
+        }
+
+    def _refresh(self) -> None:
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = self._own.submit(self.rt.models.refresh)
+        try:
+            self._refreshing.result(REFRESH_WAIT_S)
+        except FutureTimeout:
+            return
+
+    # --- values -----------------------------------------------------------------------------------------
+
+    def _as_in_the_api(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        host = self.rt.host
+        settings: dict[str, Any] = {
+            "sd_model_checkpoint": values.get("checkpoint") or host.current_checkpoint(),
+            "sd_lora": host.option("sd_lora"),
+            "enable_prompt_comments": host.option("enable_prompt_comments", True),
+        }
+        if "modules" in values:
+            settings["forge_additional_modules"] = values["modules"]
+        elif "vae" in values:
+            settings["sd_vae"] = values["vae"]
+        else:
+            settings["forge_additional_modules"] = host.current_modules()
+        settings.update(_overridden(values.get("override_settings_texts")))
+        styles = [name for name in _strings(values.get("styles")) if name]
+        refined = values.get("enable_refiner") is True
+        return {
+            **values,
+            "styles": host.styles(styles),
+            "refiner_checkpoint": values.get("refiner_checkpoint") if refined else None,
+            "override_settings": settings,
+        }
+
+    # --- names ------------------------------------------------------------------------------------------
+
+    def _names(self, snapshot: Snapshot) -> NamesHere:
+        family = self.rt.host.family
+        return NamesHere(
+            find=self.rt.models.find,
+            known=self._known,
+            nearest=lambda kind, name: self._nearest(snapshot, kind, name),
+            read_roots=self._read_roots(snapshot),
+            away_roots=frozenset(root.root_id for root in snapshot.roots if root.health == "unreachable"),
+            one_drops_all=family != "a1111",
+            tags=frozenset({"lora", "lyco"} if family == "a1111" else {"lora"}),
+            shared=_loras_sharing,
+        )
+
+    def _known(self, kind: Kind) -> frozenset[str]:
+        span = int(time.monotonic() / KNOWN_FOR_S)
+        return self._keep(f"known {kind}", span, lambda: self.rt.host.known_names(kind))
+
+    def _nearest(self, snapshot: Snapshot, kind: Kind, name: str) -> tuple[str, ...]:
+        known = self._known(kind)
+        names = self._keep(
+            f"nearest {kind}",
+            (snapshot.version, known),
+            lambda: NearestNames(_choices(snapshot, kind, known), pause=lambda: time.sleep(0.001)),
+        )
+        return names.nearest(name[:LONGEST_NAME])
+
+    def _embeddings(self, snapshot: Snapshot) -> EmbeddingNames:
+        known = self._known("embedding")
+        return self._keep(
+            "embeddings",
+            (snapshot.version, known),
+            lambda: EmbeddingNames({*_names_of(snapshot, "embedding"), *known}),
+        )
+
+    def _read_roots(self, snapshot: Snapshot) -> frozenset[str]:
+        span = int(time.monotonic() / KNOWN_FOR_S)
+        return self._keep(
+            "roots", (span, snapshot.roots), lambda: _read_roots(snapshot.roots, self.rt.host.model_folders())
+        )
+
+    def _keep(self, what: str, key: Any, make: Callable[[], T]) -> T:
+        """What ``make`` makes, as long as ``key`` stays the same."""
+        kept = self._kept.get(what)
+        if kept is None or kept[0] != key:
+            kept = self._kept[what] = (key, make())
+        value: T = kept[1]
+        return value
+
+
+class WhoHas:
+    """Which other servers have a name: asked in a thread of its own, remembered for a minute."""
+
+    def __init__(self, rt: Runtime) -> None:
+        self._rt = rt
+        self._lock = threading.Lock()
+        self._answers: dict[str, tuple[float, list[str]]] = {}
+        self._asking: set[str] = set()
+        self._asker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stablequeue-who")
+
+    def known(self, names: Sequence[str]) -> tuple[dict[str, list[str]], bool]:
+        """(name -> aliases as far as known, whether some are being asked for). Returns at once."""
+        if not names or self._rt.hub.state().kind != "connected":
+            return {}, False
+        now = time.monotonic()
+        with self._lock:
+            self._answers = {n: kept for n, kept in self._answers.items() if now - kept[0] < WHO_FOR_S}
+            unknown = [name for name in names if name not in self._answers and name not in self._asking]
+            self._asking.update(unknown)
+            asking = any(name in self._asking for name in names)
+            found = {name: self._answers[name][1] for name in names if name in self._answers}
+        if unknown:
+            self._asker.submit(self._ask, unknown)
+        return found, asking
+
+    def _ask(self, names: Sequence[str]) -> None:
+        answer: Mapping[str, list[str]] = {}
+        try:
+            answer = self._rt.hub.who_has(names)
+        finally:
+            now = time.monotonic()
+            with self._lock:
+                self._asking.difference_update(names)
+                self._answers.update((name, (now, answer.get(name, []))) for name in names)
+
+
+_lock = threading.Lock()
+_gates: list[Gate] = []
+
+
+def _gate_of(rt: Runtime) -> Gate:
+    with _lock:
+        if not _gates or _gates[0].rt is not rt:
+            _gates[:] = [Gate(rt)]
+        return _gates[0]
+
+
+# --- parts ------------------------------------------------------------------------------------------------
+
+
+def _item(found: Finding, others: Mapping[str, list[str]]) -> GateItem:
+    in_a_prompt = found.requirement.role == "lora" and found.requirement.where not in ("setting", "style")
+    meant = found.nearest[0] if found.nearest and in_a_prompt else ""
+    if visible(meant) != meant or not can_be_written(meant):
+        meant = ""  # no button could put it into a prompt as it is
+    return GateItem(
+        tone=found.weight,
+        word=STATUS_WORDS.get(found.status, WORDS[found.weight]),
+        text=found.sentence.text,
+        names=found.sentence.names,
+        others=tuple(others.get(found.requirement.name, ())),
+        written=found.requirement.name if meant else "",
+        meant=meant,
+    )
+
+
+def _overridden(texts: Any) -> dict[str, str]:
+    """What "Override settings" puts in the place of the settings: ``Model hash: 31e35c80fc``."""
+    names = {"Model hash": "sd_model_checkpoint", "VAE": "sd_vae"}
+    pairs = (text.partition(":") for text in _strings(texts))
+    return {names[name]: value.strip() for name, _, value in pairs if name in names}
+
+
+def _strings(value: Any) -> list[str]:
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+
+
+def _names_of(snapshot: Snapshot, kind: Kind) -> Iterable[str]:
+    return (written_name(row) for row in snapshot.rows if row.kind == kind)
+
+
+def _choices(snapshot: Snapshot, kind: Kind, known: Iterable[str]) -> list[str]:
+    """What a person can mean: names of files, and aliases; no hashes and no titles with one."""
+    names = set(_names_of(snapshot, kind))
+    if kind == "checkpoint":
+        return sorted(names or {name for name in known if "." in name and " [" not in name})
+    return sorted(names.union(known))
+
+
+def _read_roots(roots: Iterable[RootRow], folders: Iterable[tuple[Kind, str]]) -> frozenset[str]:
+    """The roots that lie in a folder which the WebUI itself reads for that kind."""
+    read = [(kind, os.path.realpath(folder)) for kind, folder in folders]
+    return frozenset(
+        root.root_id
+        for root in roots
+        for kind, folder in read
+        if root.kind == kind and _lies_in(os.path.realpath(root.path_on_disk), folder)
+    )
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _loras_sharing(alias: str) -> list[str]:
+    """Names of the files that carry this alias in their headers, as the LoRA extension has read them."""
+    networks = sys.modules.get("networks")  # the extension's own name for it; absent when switched off
+    if networks is None:
+        return []
+    return sorted(name for name, item in list(networks.available_networks.items()) if item.alias == alias)

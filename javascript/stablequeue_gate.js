@@ -1,0 +1,191 @@
+// The line under the Generate buttons of txt2img and img2img: is everything here that they name? And, when
+// the person wants it, a question before Generate. What the page's components hold comes from Gradio itself
+// (stablequeue_client/webui/gate_page.py); the answer from our own route. HTML comes from our view alone,
+// text in the question is only ever written as text.
+"use strict";
+
+(() => {
+  const TYPING_MS = 120;
+  const MORE_MS = [400, 800, 1500, 3000, 5000];
+  const LOOK_AGAIN_MS = 15000;
+  const TABS = ["txt2img", "img2img"];
+
+  class Gate {
+    constructor(tab) {
+      this.tab = tab;
+      this.turn = 0;
+      this.values = null;
+      this.answer = null;
+      this.allowed = "";
+      this.timer = null;
+      this.line = null;
+    }
+
+    // Something that names a model changed: what the line said may be wrong from now on.
+    changed(delay = TYPING_MS) {
+      this.turn += 1;
+      this.answer = null;
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.collect(), delay);
+    }
+
+    // The hidden button's event brings the values of all components to told().
+    collect() {
+      const button = gradioApp().querySelector(`#sq_gate_${this.tab}`);
+      if (button) button.click();
+    }
+
+    told(names, values) {
+      this.values = {};
+      names.forEach((name, place) => { this.values[name] = values[place]; });
+      this.check(0);
+    }
+
+    // Asks, and asks again for as long as who else has a model is still being found out.
+    async check(time) {
+      const turn = this.turn;
+      try {
+        const body = JSON.stringify(this.values);
+        const headers = { "Content-Type": "application/json" };
+        const answer = await window.stablequeue.ask("check", { method: "POST", body, headers });
+        if (!answer.ok) throw new Error(`answered ${answer.status}`);
+        const said = await answer.json();
+        if (turn !== this.turn) return;
+        this.answer = said;
+        this.show(said);
+        if (said.more && time < MORE_MS.length) this.timer = setTimeout(() => this.check(time + 1), MORE_MS[time]);
+      } catch (error) {
+        // Without an answer nothing is said, and nothing is asked before Generate.
+        if (turn === this.turn) this.show({ html: "", tone: "" });
+      }
+    }
+
+    show(said) {
+      const line = this.place();
+      if (!line) return;
+      line.dataset.sqTone = said.tone;
+      if (line.dataset.sqShown === said.html) return;
+      line.dataset.sqShown = said.html;
+      const open = line.querySelector("details[open]") !== null;
+      const template = document.createElement("template");
+      template.innerHTML = said.html;
+      line.replaceChildren(template.content);
+      const more = line.querySelector("details");
+      if (more) more.open = open;
+    }
+
+    // Below the box of the Generate button, wherever the host's layout puts that.
+    place() {
+      if (this.line && this.line.isConnected) return this.line;
+      const box = gradioApp().querySelector(`#${this.tab}_generate_box`);
+      if (!box) return null;
+      this.line = document.createElement("div");
+      this.line.id = `sq_gate_line_${this.tab}`;
+      this.line.className = "sq-gate";
+      this.line.setAttribute("role", "status");
+      this.line.addEventListener("click", (event) => this.onClick(event));
+      box.after(this.line);
+      return this.line;
+    }
+
+    onClick(event) {
+      const button = event.target.closest("[data-sq-gate-from]");
+      if (button) this.replace(button.dataset.sqGateFrom, button.dataset.sqGateTo);
+    }
+
+    // Puts the name that is meant in the place of the one that is written, in every prompt of this tab.
+    replace(written, meant) {
+      const ids = [`${this.tab}_prompt`, `${this.tab}_neg_prompt`];
+      if (this.tab === "txt2img") ids.push("hires_prompt", "hires_neg_prompt");
+      for (const id of ids) {
+        const area = gradioApp().querySelector(`#${id} textarea`);
+        if (!area) continue;
+        let text = area.value;
+        for (const end of [":", ">"]) text = text.split(`<lora:${written}${end}`).join(`<lora:${meant}${end}`);
+        if (text === area.value) continue;
+        area.value = text;
+        updateInput(area);
+      }
+    }
+
+    // Whether Generate has to wait for the person's answer. Never for anything that the line does not say.
+    mustAsk() {
+      const asks = this.answer ? this.answer.ask : [];
+      return asks.length > 0 && asks.join("\n") !== this.allowed;
+    }
+
+    allow() {
+      this.allowed = this.answer ? this.answer.ask.join("\n") : "";
+    }
+  }
+
+  // --- the question ----------------------------------------------------------------------------------------
+
+  function made(name, className, text) {
+    const element = document.createElement(name);
+    if (className) element.className = className;
+    if (text !== undefined) element.textContent = text;
+    return element;
+  }
+
+  function question(gate, generate) {
+    const dialog = made("dialog", "sq-gate-dialog");
+    const heading = made("h2", "", "Generate all the same?");
+    heading.id = "sq_gate_heading";
+    dialog.setAttribute("aria-labelledby", heading.id);
+    const list = made("ul");
+    for (const sentence of gate.answer.ask) list.append(made("li", "", sentence));
+    const buttons = made("div", "sq-gate-buttons");
+    const cancel = made("button", "sq-gate-button", "Cancel");
+    const go = made("button", "sq-gate-button sq-gate-button-primary", "Generate anyway");
+    for (const button of [cancel, go]) button.type = "button";
+    cancel.addEventListener("click", () => dialog.close());
+    go.addEventListener("click", () => {
+      gate.allow();
+      dialog.close();
+      generate.click();
+    });
+    // The host's own keys (Esc interrupts, Ctrl+Enter generates) are not meant while this is open.
+    dialog.addEventListener("keydown", (event) => event.stopPropagation());
+    dialog.addEventListener("close", () => dialog.remove());
+    buttons.append(cancel, go);
+    dialog.append(heading, list, buttons);
+    document.body.append(dialog);
+    dialog.showModal();
+    cancel.focus();
+  }
+
+  // Ctrl+Enter, "Generate forever" and the button itself all come as a click on the button.
+  function onGenerate(event) {
+    const generate = event.target instanceof Element && event.target.closest("#txt2img_generate, #img2img_generate");
+    if (!generate) return;
+    const gate = gates[generate.id.replace("_generate", "")];
+    const open = document.querySelector(".sq-gate-dialog");
+    if (!open && !gate.mustAsk()) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    if (!open) question(gate, generate);
+  }
+
+  // --- starting --------------------------------------------------------------------------------------------
+
+  const gates = Object.fromEntries(TABS.map((tab) => [tab, new Gate(tab)]));
+  const all = (delay) => TABS.forEach((tab) => gates[tab].changed(delay));
+
+  // What the page's own events call.
+  window.stablequeueGate = {
+    changed: (tab) => gates[tab].changed(),
+    told: (tab, names, values) => gates[tab].told(names, values),
+  };
+
+  document.addEventListener("click", onGenerate, true);
+  onUiLoaded(() => all(0));
+  onOptionsChanged(() => all(TYPING_MS));
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) all(0); });
+  // Files come and go; while something is wrong, look whether it still is.
+  setInterval(() => {
+    for (const gate of Object.values(gates)) {
+      if (!document.hidden && gate.answer && ["bad", "warn"].includes(gate.answer.tone)) gate.check(MORE_MS.length);
+    }
+  }, LOOK_AGAIN_MS);
+})();

@@ -1,0 +1,82 @@
+"""The line under the Generate buttons, as HTML and as plain sentences. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from markupsafe import Markup
+
+from stablequeue_client.ui import views, words
+
+Tone = Literal["good", "note", "warn", "bad"]
+SHOWN = 3
+"""How many sentences stand there at once; the others can be opened."""
+
+WORDS: dict[Tone, str] = {"good": "all here", "note": "note", "warn": "check", "bad": "missing"}
+SIGNS: dict[Tone, str] = {"good": "✓", "note": "i", "warn": "!", "bad": "✗"}
+"""The shape of each tone: never by colour alone."""
+
+
+@dataclass(frozen=True)
+class GateItem:
+    """One thing to say: ``text`` with a ``{}`` for each of ``names``. ``word``: what is wrong, in one word.
+
+    ``others``: servers that have it. ``written`` and ``meant``: a LoRA's name in the prompt and the one to
+    put in its place; empty when nothing can be put there.
+    """
+
+    tone: Tone
+    word: str
+    text: str
+    names: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    written: str = ""
+    meant: str = ""
+
+
+@dataclass(frozen=True)
+class GateLine:
+    """What is to be said of one generation, the worst first. ``named``: how many models it names.
+
+    ``unread``: how many of those are here and have not been read yet. ``asking``: others are being asked.
+    """
+
+    items: tuple[GateItem, ...] = ()
+    named: int = 0
+    unread: int = 0
+    asking: bool = False
+
+
+def gate_line(line: GateLine) -> Markup:
+    """The line; empty when the generation names nothing."""
+    if not line.named:
+        return Markup("")
+    first, rest = line.items[:SHOWN], line.items[SHOWN:]
+    return views.render(
+        "gate_line.html", line=line, first=first, rest=rest, signs=SIGNS, sentence=_sentence, who_has=who_has
+    )
+
+
+def plain_sentence(item: GateItem) -> str:
+    """For the dialog, which writes it as text; invisible characters are shown."""
+    text = item.text.format(*(f"“{words.visible(name)}”" for name in item.names))
+    return f"{text} {who_has(item.others)}" if item.others else text
+
+
+def _sentence(item: GateItem) -> Markup:
+    shown = Markup('<bdi dir="ltr" class="sq-gate-name">{}</bdi>')
+    names = [shown.format(words.visible(name)) for name in item.names]
+    # The text is ours; only the names are from outside.
+    return Markup(item.text).format(*names)  # noqa: S704
+
+
+def who_has(others: Sequence[str]) -> str:
+    """Who else has it: "forge-b and attic have it." Plain text."""
+    shown = [words.visible(name) for name in others[:3]]
+    if len(others) > len(shown):
+        return f"{', '.join(shown)} and {len(others) - len(shown)} more have it."
+    if len(shown) == 1:
+        return f"{shown[0]} has it."
+    return f"{', '.join(shown[:-1])} and {shown[-1]} have it."
