@@ -17,12 +17,13 @@ from typing import Any, NoReturn
 import platformdirs
 
 from stablequeue_client import __version__, up
-from stablequeue_client.commands import hub_process, local_orders, looking, reading
+from stablequeue_client.commands import hub_process, local_orders, looking, reading, service
 from stablequeue_client.commands.context import Context
 from stablequeue_client.commands.terminal import say_error, visible, warn
 from stablequeue_client.errors import StableQueueError, UsageError
 from stablequeue_client.settings import (
     CONFIG_NAME,
+    EVERY,
     OPTIONS,
     InvalidSettingError,
     Option,
@@ -57,9 +58,9 @@ class Command:
     words: tuple[Word, ...] = ()
 
     def options(self) -> list[Option]:
-        """The settings it takes, in the order of ``Settings``."""
-        names = {self.name.replace(" ", "-"), self.name.split(" ")[0]}
-        return [opt for opt in OPTIONS.values() if opt.commands & names]
+        """The settings it takes, in the order of ``Settings``: its own, and those of every command."""
+        names, every = {self.name.replace(" ", "-"), self.name.split(" ")[0]}, set(EVERY.split())
+        return [opt for opt in OPTIONS.values() if opt.commands & names or opt.commands >= every]
 
 
 COMMANDS: tuple[Command, ...] = (
@@ -159,10 +160,29 @@ COMMANDS: tuple[Command, ...] = (
         (Word("minutes", "For how long (default: 60)", "?"),),
     ),
     Command("resume", "Go on reading files now", local_orders.run_resume, ("resume",)),
+    Command(
+        "service install",
+        "Have the hub start with the system",
+        service.run_service_install,
+        ("service install", "service install --data /srv/stablequeue"),
+    ),
+    Command(
+        "service remove",
+        "Do not start the hub with the system any more; one that runs goes on",
+        service.run_service_remove,
+        ("service remove",),
+    ),
+    Command(
+        "service status",
+        "Whether the hub starts with the system",
+        service.run_service_status,
+        ("service status --json",),
+    ),
 )
 _GROUPS = {
     "servers": "List, rename or forget the servers of the hub",
     "keys": "Create, list or revoke keys of the hub",
+    "service": "Start the hub with the system, or not any more",
 }
 
 

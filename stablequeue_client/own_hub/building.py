@@ -34,7 +34,7 @@ _TRY_IMPORTS = (
 )
 
 
-def build(environments: Environments, source: Source, made: Made, python: str, tell: Tell) -> None:
+def build(environments: Environments, source: Source, made: Made, tell: Tell) -> None:
     """Make the environment ``made``. Raises BuildError; what is left of it is then never used."""
     environments.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     environments.clean_unfinished()
@@ -43,10 +43,10 @@ def build(environments: Environments, source: Source, made: Made, python: str, t
     try:
         packages, scratch = unfinished / "packages", unfinished / "scratch"
         scratch.mkdir()
-        _fetch(source, packages, scratch, python, tell)
+        _fetch(source, packages, scratch, made.python, tell)
         tell("Trying the packages out", 88, 100)
         source.copy_to(packages)
-        _try_out(packages, python)
+        _try_out(packages, made.python)
         (packages / RECORD).write_bytes(msgspec.json.encode(made))
         _publish(packages, environments.path(made))
     except OSError as error:

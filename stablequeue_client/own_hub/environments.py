@@ -40,11 +40,16 @@ _NOT_COPIED = ("__pycache__",)
 
 
 class Made(msgspec.Struct, frozen=True):
-    """``environment.json``: what an environment was made from."""
+    """``environment.json``: what an environment was made from, and the interpreter it was made for."""
 
     version: str
     digest: str
     source: str
+    python: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.version}-{self.digest}"
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,8 @@ class Source:
     parts: tuple[tuple[str, str], ...]
     """(path in the checkout, path in the environment) of our own folders and files."""
 
-    def made(self) -> Made:
-        """What an environment of these sources and this Python would be."""
+    def made(self, python: str) -> Made:
+        """What an environment of these sources would be, for ``python``: a Python like this one."""
         digest = hashlib.sha256()
         facts = [*self.requirements, sys.implementation.cache_tag or "", sysconfig.get_platform()]
         for part in facts:
@@ -66,7 +71,7 @@ class Source:
         for path in self._files():
             digest.update(path.relative_to(self.folder).as_posix().encode() + b"\0")
             digest.update(hashlib.sha256(path.read_bytes()).digest())
-        return Made(self.version, digest.hexdigest()[:12], os.path.realpath(self.folder))
+        return Made(self.version, digest.hexdigest()[:12], os.path.realpath(self.folder), python)
 
     def copy_to(self, target: Path) -> None:
         """Our own code, laid out as in a wheel."""
@@ -112,18 +117,19 @@ class Environments:
         return self.folder / STARTER
 
     def path(self, made: Made) -> Path:
-        return self.folder / f"{made.version}-{made.digest}"
+        return self.folder / made.name
 
     def is_complete(self, made: Made) -> bool:
         return self._record(self.path(made)) is not None
 
     def current(self) -> Made | None:
-        """The environment in use; None when there is none that is complete."""
+        """The environment in use; None when there is none that is complete and whose Python is there."""
         try:
             name = (self.folder / start_hub.CURRENT).read_text("utf-8").strip()
         except OSError:
             return None
-        return self._record(self.folder / name) if name and Path(name).name == name else None
+        made = self._record(self.folder / name) if name and Path(name).name == name else None
+        return made if made is not None and os.path.exists(made.python) else None
 
     def use(self, made: Made) -> None:
         """Have the next start take this one."""

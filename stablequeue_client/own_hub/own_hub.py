@@ -43,8 +43,10 @@ Then = Callable[[HubApi], None]
 
 class OwnHub:
     """``machine_dir``: its data folder, as for ``stablequeue hub --data``. ``source_dir``: the checkout it is
-    made from. ``python``: the interpreter it runs with. Thread-safe. ``start`` and ``ensure_running`` return
-    at once and work in a thread of their own; of several WebUIs on one computer one works at a time.
+    made from. ``python``: the interpreter that a new environment is made for.
+
+    Thread-safe. ``start`` and ``ensure_running`` return at once and work in a thread of their own; of several
+    WebUIs on one computer one works at a time.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class OwnHub:
         self._thread: threading.Thread | None = None
         self._then: list[Then] = []
         self._error: StableQueueError | None = None
+        self._known: RunningHub | None = None
 
     @property
     def service(self) -> Service:
@@ -68,8 +71,8 @@ class OwnHub:
     # --- looking -----------------------------------------------------------------------------------------
 
     def status(self) -> OwnHubStatus:
-        """How it is now. Asks the hub itself, for two seconds at most: not for the main thread."""
-        here = running.find_running(self._machine_dir)
+        """How it is now. May ask the hub, for two seconds at most: not for the main thread."""
+        here = self._here()
         state, step = load_state(self._machine_dir), self._step()
         has_data = (self._machine_dir / database_copy.DATABASE).is_file()
         return OwnHubStatus(
@@ -102,12 +105,16 @@ class OwnHub:
             busy = self._thread is not None
         return self._progress.mine(busy)
 
+    def _here(self) -> RunningHub | None:
+        self._known = running.find_running(self._machine_dir, self._known)
+        return self._known
+
     def _is_ours(self, here: RunningHub) -> bool:
         return running.is_started_by(here.pid, self._environments.starter)
 
     def api(self) -> HubApi:
         """The owner's client of the running hub. Raises HubUnreachableError, DataFolderError."""
-        here = running.find_running(self._machine_dir)
+        here = self._here()
         if here is None:
             raise HubUnreachableError("The hub of this computer does not run.", remedy="Start it first.")
         key = owner_key(self._machine_dir)
@@ -195,14 +202,14 @@ class OwnHub:
         if here is not None and not self._is_ours(here):
             return None
         source = read_source(self._source_dir)
-        made, before = source.made(), self._environments.current()
+        made, before = source.made(self._python), self._environments.current()
         if before is not None and not replaces(made, before):
             made = before
         error = None
         if not self._environments.is_complete(made):
             error = self._build(source, made, before)
             made = before if error and before else made
-        if here is None or made != before:
+        if here is None or before is None or made.name != before.name:
             error = self._switch(made, before, was_running=here is not None) or error
         self._environments.clean_up(keep=self._environments.current() or made)
         return error
@@ -215,7 +222,6 @@ class OwnHub:
                 self._environments,
                 source,
                 made,
-                self._python,
                 lambda words, done, total: self._progress.say("building", words, done, total),
             )
         except StableQueueError as error:
@@ -228,7 +234,7 @@ class OwnHub:
 
     def _switch(self, made: Made, before: Made | None, *, was_running: bool) -> StableQueueError | None:
         """Run the hub from ``made``; when it does not answer, from ``before`` again."""
-        if before is None or made == before:
+        if before is None or made.name == before.name:
             self._launch(made)
             return None
         if was_running:
@@ -254,7 +260,7 @@ class OwnHub:
         self._progress.say("starting", "Starting the hub", 92, 100)
         self._environments.use(made)
         port = self._port()
-        process = running.start_detached(self._python, self._environments.starter, self._machine_dir, port)
+        process = running.start_detached(made.python, self._environments.starter, self._machine_dir, port)
         here = running.wait_until_it_answers(self._machine_dir, process)
         store_state(self._machine_dir, OwnHubState(wanted=True, port=port))
         return here
@@ -327,7 +333,7 @@ class OwnHub:
 
     def service_words(self) -> list[str]:
         """What a service runs. Raises OwnHubError before the first start."""
-        port = load_state(self._machine_dir).port
-        if self._environments.current() is None or not port:
+        made, port = self._environments.current(), load_state(self._machine_dir).port
+        if made is None or not port:
             raise OwnHubError("There is no hub here yet.", remedy="Start it once.")
-        return running.hub_words(self._python, self._environments.starter, self._machine_dir, port)
+        return running.hub_words(made.python, self._environments.starter, self._machine_dir, port)

@@ -38,12 +38,15 @@ class RunningHub:
     hub_id: str
 
 
-def find_running(machine_dir: Path) -> RunningHub | None:
-    """The hub that answers for this data folder, whoever started it."""
+def find_running(machine_dir: Path, known: RunningHub | None = None) -> RunningHub | None:
+    """The hub that answers for this data folder, whoever started it. One that is ``known`` from before and
+    still lives is not asked again: it may be busy, but it is there."""
     told = _told(machine_dir)
     if told is None or not _is_hub(told[0]):
         return None
     pid, url = told
+    if known is not None and (known.pid, known.url) == told:
+        return known
     hub = HubApi(url, timeouts=_LOOK)
     try:
         return RunningHub(pid, url, hub.health().hub_id)

@@ -1,7 +1,7 @@
 """The first run in a WebUI: views and buttons of "Set up" and "This hub".
 
-Everything here may wait (for the hub, for a process to end): call it in a worker. What takes longer goes on in
-a thread of ``OwnHub`` and shows in the views. What goes wrong is raised, with its remedy.
+Everything here may wait (for the hub, for a process to end): call it in a worker. What takes longer goes on
+in a thread of ``OwnHub`` and shows in the views. What goes wrong is raised, with its remedy.
 """
 
 from __future__ import annotations
@@ -274,9 +274,7 @@ def _make_reachable(rt: Runtime, form: Form) -> Markup:
     reachable = form.get("reachable") == "true"
     with closing(rt.own_hub.api()) as api:
         api.set_network(reachable=reachable)
-    return _said(
-        "The hub listens on your network now." if reachable else "Only this computer reaches it now."
-    )
+    return _said("Your network reaches the hub now." if reachable else "Only this computer reaches it now.")
 
 
 def _code(rt: Runtime, form: Form) -> Markup:
