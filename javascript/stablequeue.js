@@ -591,6 +591,8 @@
 
   // Starts when the frame is there, and again when Gradio has drawn it anew.
   function start() {
+    // Gradio's look for texts (its tables, lists and links) is not for what is ours.
+    for (const ours of document.querySelectorAll(".prose .sq-app")) ours.closest(".prose").classList.remove("prose");
     const app = document.getElementById("sq-app");
     if (!app || app.dataset.sqStarted) return;
     app.dataset.sqStarted = "1";
