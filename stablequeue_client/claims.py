@@ -1,8 +1,10 @@
 """Digests that others state of a file: sidecars and header. Poison is refused; nothing here raises.
 
 Sidecars read (X is the model's name without its extension): ``X.sha256`` and ``<file>.sha256`` (sha256sum
-style, first token), ``X.civitai.info`` (Civitai Helper: a model-version object). Header fields:
-``sshs_model_hash`` and ``modelspec.hash_sha256`` are the SHA256 of the bytes after the header.
+style, first token), ``X.civitai.info`` (Civitai Helper: a model-version object), ``X.json`` (the WebUI's
+notes, into which Civitai Browser Plus writes ``sha256``), ``X.metadata.json`` (Lora Manager: ``sha256``,
+``size``), ``X.cm-info.json`` (Stability Matrix: ``Hashes``). Header fields: ``sshs_model_hash`` and
+``modelspec.hash_sha256`` are the SHA256 of the bytes after the header.
 """
 
 from __future__ import annotations
@@ -48,6 +50,13 @@ class ClaimReport:
     claims: tuple[Claim, ...]
     refused: tuple[RefusedClaim, ...]
 
+    def with_(self, other: ClaimReport) -> ClaimReport:
+        """Both, without repetition."""
+        return ClaimReport(
+            tuple(dict.fromkeys((*self.claims, *other.claims))),
+            tuple(dict.fromkeys((*self.refused, *other.refused))),
+        )
+
 
 @dataclass(frozen=True)
 class Contradiction:
@@ -67,6 +76,19 @@ class _CivitaiVersion(msgspec.Struct):
     files: list[_CivitaiFile] | None = None
 
 
+class _Notes(msgspec.Struct):
+    """``X.json`` and ``X.metadata.json``, as far as they count here."""
+
+    sha256: str | None = None
+    size: int | None = None
+
+
+class _ConnectedModel(msgspec.Struct):
+    hashes: dict[str, str | None] | None = msgspec.field(default=None, name="Hashes")
+
+
+_NOTES = msgspec.json.Decoder(_Notes)
+_CONNECTED_MODEL = msgspec.json.Decoder(_ConnectedModel)
 _CIVITAI = msgspec.json.Decoder(_CivitaiVersion)
 _CIVITAI_DIGESTS: dict[str, DigestKind] = {
     "SHA256": "sha256",
@@ -91,10 +113,47 @@ def claims_for(
     collector.read_sidecar(
         stem + ".civitai.info", CIVITAI_SIDECAR_MAX_BYTES, io, lambda data: collector.civitai(data, size)
     )
+    for suffix in (".json", ".metadata.json"):
+        collector.read_sidecar(
+            stem + suffix, CIVITAI_SIDECAR_MAX_BYTES, io, lambda data: collector.notes(data, size)
+        )
+    collector.read_sidecar(stem + ".cm-info.json", CIVITAI_SIDECAR_MAX_BYTES, io, collector.connected_model)
     for field in ("sshs_model_hash", "modelspec.hash_sha256"):
         if value := (metadata or {}).get(field):
             collector.header(value)
     return ClaimReport(tuple(dict.fromkeys(collector.claims)), tuple(dict.fromkeys(collector.refused)))
+
+
+def cache_claim(native: str, digest: DigestKind, value: str) -> ClaimReport:
+    """What a WebUI's hash cache says of the model file at ``native``, unless it is poison."""
+    collector = _Collector(native)
+    if len(value) == 64:
+        collector.claim("webui_cache", digest, value)
+    else:
+        collector.refuse("the value in the WebUI's cache is no SHA256")
+    return ClaimReport(tuple(collector.claims), tuple(collector.refused))
+
+
+def refused_entry(reason: str) -> ClaimReport:
+    """Something that says nothing of this file, and why."""
+    return ClaimReport((), (RefusedClaim(None, reason),))
+
+
+def settled(report: ClaimReport, digests: Digests) -> ClaimReport:
+    """The report without claims that are true in another sense than they were taken in.
+
+    A WebUI's cache holds of a LoRA the SHA256 of the whole file or of the bytes after the header, and which
+    of them cannot be told by looking at it.
+    """
+
+    def is_other_sense(claim: Claim) -> bool:
+        if claim.source != "webui_cache":
+            return False
+        if claim.digest == "sha256":
+            return claim.value == digests.payload_sha256
+        return claim.digest == "autov3" and (digests.sha256 or "").startswith(claim.value)
+
+    return ClaimReport(tuple(item for item in report.claims if not is_other_sense(item)), report.refused)
 
 
 def check_claims(claims: Iterable[Claim], digests: Digests) -> tuple[Contradiction, ...]:
@@ -184,6 +243,24 @@ class _Collector:
             for name, digest in _CIVITAI_DIGESTS.items():
                 if value := (chosen[0].hashes or {}).get(name):
                     self.claim("civitai", digest, value)
+
+    def notes(self, data: bytes, size: int | None) -> None:
+        """One object; a ``size`` in it that is not the file's means that it describes another one."""
+        data = data.removeprefix(b"\xef\xbb\xbf")
+        if not data.strip():
+            return
+        found = _NOTES.decode(data)
+        if found.sha256 and found.size and size is not None and found.size != size:
+            self.refuse("a note beside the file describes one of another size")
+        elif found.sha256:
+            self.claim("sidecar", "sha256", found.sha256)
+
+    def connected_model(self, data: bytes) -> None:
+        """Stability Matrix: the hashes that Civitai gives for the file it downloaded."""
+        found = _CONNECTED_MODEL.decode(data.removeprefix(b"\xef\xbb\xbf"))
+        for name, digest in _CIVITAI_DIGESTS.items():
+            if value := (found.hashes or {}).get(name):
+                self.claim("civitai", digest, value)
 
     def _same_file(self, files: list[_CivitaiFile], size: int | None) -> list[_CivitaiFile]:
         """The files of the version that this one may be: by size where both are known, else by name.

@@ -213,6 +213,13 @@ class Index:
             ledger.put_root(connection, root, root._replace(accepted_digest=root.missing_digest))
             return True
 
+    def forget_files(self, keys: Collection[Key]) -> None:
+        """These files are none of the inventory any more (they became private): no loss of files."""
+        with self._database.write() as connection:
+            found = (_file(connection, key) for key in keys)
+            ledger.remove_files(connection, [row for row in found if row is not None])
+            _drop_unused_contents(connection)
+
     def forget_root(self, root_id: str) -> None:
         """The folder is not one of this server's any more: its rows go, with ordinary tombstones."""
         with self._database.write() as connection:
@@ -351,6 +358,18 @@ class Index:
         """The highest id of a hub's order ever taken over; 0 at first."""
         with self._database.read() as connection:
             return orders.orders_seen(connection)
+
+    def store_pause(self, seconds: float) -> None:
+        """Reading is paused for so long from now, also over a restart; 0: it is not."""
+        until_ms = self._now_ms(None) + int(seconds * 1000) if seconds else 0
+        with self._database.write() as connection:
+            orders.put_pause(connection, until_ms)
+
+    def stored_pause(self) -> float:
+        """Seconds left of a stored pause; 0 or less: none."""
+        with self._database.read() as connection:
+            until_ms = orders.get_pause(connection)
+        return (until_ms - self._now_ms(None)) / 1000
 
     def write_progress(self, activity: Activity, now: float | None = None) -> None:
         with self._database.write() as connection:

@@ -33,6 +33,7 @@ PROGRESS = Table(
 )
 _LAST_ID = "last_order_id"
 _SEEN = "orders_seen"
+_PAUSED_UNTIL = "paused_until_ms"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,15 @@ def strike_off(connection: sqlite3.Connection, order_id: int, now_ms: int) -> No
 def orders_seen(connection: sqlite3.Connection) -> int:
     """The highest id of a hub's order ever taken over; 0 at first."""
     return int(get_fact(connection, _SEEN) or 0)
+
+
+def put_pause(connection: sqlite3.Connection, until_ms: int) -> None:
+    """When an ordered pause ends; 0: there is none."""
+    set_facts(connection, {_PAUSED_UNTIL: str(until_ms)})
+
+
+def get_pause(connection: sqlite3.Connection) -> int:
+    return int(get_fact(connection, _PAUSED_UNTIL) or 0)
 
 
 def put_progress(connection: sqlite3.Connection, activity: Activity, now_ms: int) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
-from stablequeue_client.claims import ClaimReport, Contradiction, check_claims, claims_for
+from stablequeue_client.claims import ClaimReport, Contradiction, check_claims, claims_for, settled
 from stablequeue_client.hashing import HashResult, Progress, Stop, Want, hash_file, refuse_changed
 from stablequeue_client.model_files import FileState, Kind, StatKey
 from stablequeue_client.pacing import Pace
@@ -29,11 +31,15 @@ _PAYLOAD_KINDS = frozenset({"lora", "embedding"})
 
 @dataclass(frozen=True)
 class FileJob:
-    """A file to be read. ``stat``: what the scan saw (its inode 0: do not compare inodes there)."""
+    """A file to be read. ``stat``: what the scan saw (its inode 0: do not compare inodes there).
+
+    ``path``: its wire path below the model folder, where that is known.
+    """
 
     native: str
     kind: Kind
     stat: StatKey | None = None
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,14 @@ class FileReading:
     contradictions: tuple[Contradiction, ...] = ()
 
 
+FurtherClaims = Callable[[FileJob, StatKey, Mapping[str, str]], ClaimReport]
+"""What somebody else says of a file (a WebUI's cache), given its stamps and its header's metadata."""
+
+
+def no_further_claims(_job: FileJob, _stat: StatKey, _metadata: Mapping[str, str]) -> ClaimReport:
+    return ClaimReport((), ())
+
+
 def read_model_file(
     job: FileJob,
     *,
@@ -65,6 +79,7 @@ def read_model_file(
     stop: Stop | None = None,
     parallel: bool | None = None,
     io: ScanIO = OS_IO,
+    further_claims: FurtherClaims = no_further_claims,
 ) -> FileReading:
     """Open, validate and hash one file, and collect its claims. Raises only ReadingStoppedError.
 
@@ -75,7 +90,11 @@ def read_model_file(
     for pause in (*RETRY_AFTER_S, None):
         try:
             with io.open(job.native) as opened:
-                return _read(opened, job, digests, (pace, progress, stop, parallel), io)
+                before = opened.stat()
+                seen = _look(opened, before, job, further_claims, io)
+                if not digests or seen.state != "unhashed":
+                    return seen
+                return _with_digests(opened, seen, job, (pace, progress, stop, parallel), io)
         except FileChangedError as error:
             if pause is None:
                 return FileReading("unstable", str(error))
@@ -90,10 +109,11 @@ def read_model_file(
 _How = tuple[Pace, Progress | None, Stop | None, bool | None]
 
 
-def _read(opened: OpenedFile, job: FileJob, digests: bool, how: _How, io: ScanIO) -> FileReading:
-    stable = job.stat is None or job.stat.inode != 0
-    before = opened.stat()
-    found = stat_key(before, stable_inode=stable)
+def _look(
+    opened: OpenedFile, before: os.stat_result, job: FileJob, further_claims: FurtherClaims, io: ScanIO
+) -> FileReading:
+    """Header and claims: ``unhashed``, or ``corrupt``."""
+    found = stat_key(before, stable_inode=_has_inode(job))
     if found.size == 0:
         return FileReading("corrupt", f"{shown(job.native)} is empty. Download or copy it again.", stat=found)
     header = None
@@ -103,18 +123,35 @@ def _read(opened: OpenedFile, job: FileJob, digests: bool, how: _How, io: ScanIO
         except HeaderError as error:
             refuse_changed(opened, before, io)
             return FileReading("corrupt", f"{shown(job.native)}: {error}", stat=found)
-    note = header.note if header else None
-    claims = claims_for(job.native, header.metadata if header else None, size=found.size, io=io)
-    if not digests:
-        return FileReading("unhashed", None, None, found, header, note, claims)
+    metadata = header.metadata if header else {}
+    claims = claims_for(job.native, metadata, size=found.size, io=io).with_(
+        further_claims(job, found, metadata)
+    )
+    return FileReading("unhashed", None, None, found, header, header.note if header else None, claims)
+
+
+def _with_digests(opened: OpenedFile, seen: FileReading, job: FileJob, how: _How, io: ScanIO) -> FileReading:
+    header = seen.header
     payload_from = header.payload_offset if header and job.kind in _PAYLOAD_KINDS else None
     pace, progress, stop, parallel = how
     result = hash_file(
         opened, want=Want(payload_from=payload_from), pace=pace, progress=progress, stop=stop,
-        parallel=parallel, stable_inode=stable, io=io,
+        parallel=parallel, stable_inode=_has_inode(job), io=io,
     )  # fmt: skip
+    return completed(seen, result)
+
+
+def completed(seen: FileReading, result: HashResult) -> FileReading:
+    """A file whose header and claims were seen, with its digests."""
+    claims = settled(seen.claims, result.digests)
     contradictions = check_claims(claims.claims, result.digests)
-    return FileReading("ready", None, result, result.stat, header, note, claims, contradictions)
+    return replace(
+        seen, state="ready", result=result, stat=result.stat, claims=claims, contradictions=contradictions
+    )
+
+
+def _has_inode(job: FileJob) -> bool:
+    return job.stat is None or job.stat.inode != 0
 
 
 def _model_name(native: str) -> str:

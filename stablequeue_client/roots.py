@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from stablequeue_client.errors import FolderError
@@ -33,25 +34,29 @@ _WEBUI_FOLDERS: tuple[tuple[Kind, str], ...] = (
 
 @dataclass(frozen=True)
 class Root:
-    """One model folder. ``path`` is absolute and native; ``label`` is shown: never the whole path."""
+    """One model folder. ``path`` is absolute and native; ``label`` is shown: never the whole path.
+
+    ``real``: the path without links as it was found, empty when nobody looked.
+    """
 
     root_id: str
     kind: Kind
     path: str
     label: str
+    real: str = ""
 
 
-def make_root(kind: Kind, path: str) -> Root:
+def make_root(kind: Kind, path: str, *, realpath: Callable[[str], str] = os.path.realpath) -> Root:
     """The root at ``path``, which need not exist now. Its id is 8 hex of SHA256(kind NUL real path)."""
     absolute = os.path.abspath(os.path.expanduser(path))
-    real = os.path.realpath(absolute)
+    real = realpath(absolute)
     identity = (
         kind.encode("ascii")
         + b"\0"
         + real.encode("utf-8", "surrogatepass" if os.name == "nt" else "surrogateescape")
     )
     label = "/".join(part for part in absolute.replace("\\", "/").split("/")[-2:] if part) or absolute
-    return Root(hashlib.sha256(identity).hexdigest()[:8], kind, absolute, label)
+    return Root(hashlib.sha256(identity).hexdigest()[:8], kind, absolute, label, real)
 
 
 def find_webui_roots(webui_dir: str) -> list[Root]:

@@ -211,7 +211,8 @@ class _Walk:
         self._stable_inodes = not WINDOWS and device_of(root.path).stable_inodes
         own = _real_or_same(root.path, io)
         self._real = own
-        self._allowed = {own, *(_real_or_same(other.path, io) for other in other_roots)}
+        # Of the others what was found at the start: one that hangs now must not hold up this walk.
+        self._allowed = {own, *(other.real or _real_or_same(other.path, io) for other in other_roots)}
         self._owned_by_others = self._allowed - {own}
 
     def run(self) -> None:

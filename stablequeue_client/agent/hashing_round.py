@@ -9,13 +9,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from stablequeue_client.agent.clock import Clock
 from stablequeue_client.agent.policy import HashingPolicy
 from stablequeue_client.agent.progress import Progress
 from stablequeue_client.agent.same_file import same_file
+from stablequeue_client.claims import RefusedClaim
 from stablequeue_client.devices import Device, device_of
 from stablequeue_client.digest_store import DigestStore
 from stablequeue_client.errors import DataFolderError
@@ -25,7 +27,15 @@ from stablequeue_client.index_rows import Key, PendingFile
 from stablequeue_client.model_files import FileState, StatKey
 from stablequeue_client.pacing import Pace, ReadingStoppedError
 from stablequeue_client.read_io import ScanIO, file_error, stat_key
-from stablequeue_client.reading import FileJob, FileReading, read_model_file
+from stablequeue_client.reading import (
+    FileJob,
+    FileReading,
+    FurtherClaims,
+    completed,
+    no_further_claims,
+    read_model_file,
+)
+from stablequeue_client.reading_lock import ReadingLocks
 from stablequeue_client.safetensors_header import allowed_metadata, base_model
 
 logger = logging.getLogger(__name__)
@@ -37,6 +47,8 @@ HELD_S = 60.0
 HEADER_FIRST_BYTES = 16 * 1024 * 1024
 """The header of such a file is looked at before any file is read: it may be hours until its turn comes."""
 _IDLE_LOOK_S = 1.0
+ELSEWHERE_S = 1.0
+"""A file that another agent of this computer reads is asked for again after so long."""
 
 
 @dataclass
@@ -103,7 +115,11 @@ class HashingRound:
         clock: Clock,
         stop: threading.Event,
         device: Callable[[str], Device] = device_of,
+        devices: Mapping[str, Device] | None = None,
+        locks: ReadingLocks | None = None,
+        further_claims: FurtherClaims = no_further_claims,
     ) -> None:
+        """``devices``: by root id, where it is known; ``device`` finds out the others."""
         self._device_of = device
         self._index = index
         self._store = store
@@ -122,7 +138,11 @@ class HashingRound:
         self._problems: set[Key] = set()
         self._held: dict[tuple[Key, StatKey], float] = {}
         self._headers_seen: set[tuple[Key, StatKey]] = set()
-        self._devices: dict[str, Device] = {}
+        self._devices: dict[str, Device] = dict(devices or {})
+        self._locks = locks
+        self._further_claims = further_claims
+        self._elsewhere: dict[Key, float] = {}
+        self._refused: dict[Key, tuple[RefusedClaim, ...]] = {}
 
     # --- what is to be done ----------------------------------------------------------------------------
 
@@ -185,6 +205,11 @@ class HashingRound:
                     target=self._work, args=(lane,), name="stablequeue-read", daemon=True
                 ).start()
 
+    def refused_claims(self) -> list[tuple[Key, str]]:
+        """(file, why) of every claim seen by this process that is not believed."""
+        with self._condition:
+            return [(key, item.reason) for key, found in self._refused.items() for item in found]
+
     # --- one reading thread ----------------------------------------------------------------------------
 
     def _work(self, lane: _Lane) -> None:
@@ -241,6 +266,8 @@ class HashingRound:
         key = (item.root_id, item.path)
         if item.not_before > now or key in self._in_work:
             return False
+        if full and self._elsewhere.get(key, 0.0) > self._clock.monotonic():
+            return False
         return full or ((key, item.stat) not in self._headers_seen and not item.recheck)
 
     def _patience(self, lane: _Lane, now: float) -> float:
@@ -249,21 +276,35 @@ class HashingRound:
 
     def _do(self, lane: _Lane, task: _Task) -> None:
         item = task.item
+        mine = True
         try:
             if not self._in_place(item):
                 self._rescan(item.root_id)
             elif task.full:
-                self._record(item, self._read(lane, task))
-                task.work.settle()
+                mine = self._read_alone(lane, task)
             else:
                 self._look_at_header(item)
         finally:
             with self._condition:
                 lane.active -= 1
                 del self._in_work[item.root_id, item.path]
-        if task.full:
+                if not mine:
+                    self._elsewhere[item.root_id, item.path] = self._clock.monotonic() + ELSEWHERE_S
+                    lane.waiting.append(item)
+        if task.full and mine:
             self._progress.file_done()
         self._changed()
+
+    def _read_alone(self, lane: _Lane, task: _Task) -> bool:
+        """Read the file unless another agent of this computer does so now; then False.
+
+        What that one computes is in the store when the file's turn comes again.
+        """
+        with self._locks.held(task.item.native) if self._locks else nullcontext(True) as mine:
+            if mine:
+                self._record(task.item, self._read(lane, task))
+                task.work.settle()
+            return mine
 
     def _in_place(self, item: PendingFile) -> bool:
         """Whether the file is still what the index has. If not, it is left alone until a walk was there.
@@ -286,22 +327,32 @@ class HashingRound:
 
     def _look_at_header(self, item: PendingFile) -> None:
         """A broken file, and what header and sidecars claim, are told before a file is read in full."""
-        reading = read_model_file(FileJob(item.native, item.kind, item.stat), digests=False, io=self._io)
+        reading = self._header(item)
         if reading.state == "corrupt":
             self._record(item, reading)
         elif reading.state == "unhashed" and not item.recheck:
+            self._note_refused(item, reading)
             base = base_model(reading.header.metadata) if reading.header else None
             self._index.record_claims(item, reading.claims.claims, base_model=base)
 
+    def _header(self, item: PendingFile) -> FileReading:
+        return read_model_file(_job(item), digests=False, io=self._io, further_claims=self._further_claims)
+
+    def _note_refused(self, item: PendingFile, reading: FileReading) -> None:
+        with self._condition:
+            self._refused.pop((item.root_id, item.path), None)
+            if reading.claims.refused:
+                self._refused[item.root_id, item.path] = reading.claims.refused
+
     def _read(self, lane: _Lane, task: _Task) -> FileReading:
-        item = task.item
-        return self._known(item) or read_model_file(
-            FileJob(item.native, item.kind, item.stat),
+        return self._known(task.item) or read_model_file(
+            _job(task.item),
             pace=lane.pace,
             progress=task.work,
             stop=self._stop.is_set,
             parallel=None if task.alone else False,
             io=self._io,
+            further_claims=self._further_claims,
         )
 
     def _known(self, item: PendingFile) -> FileReading | None:
@@ -311,11 +362,11 @@ class HashingRound:
         digests = self._store.get(item.native, item.stat)
         if digests is None or (item.want_payload and digests.payload_sha256 is None):
             return None
-        reading = read_model_file(FileJob(item.native, item.kind, item.stat), digests=False, io=self._io)
+        reading = self._header(item)
         if reading.state != "unhashed" or reading.stat is None or not same_file(reading.stat, item.stat):
             return reading if reading.state == "corrupt" else None
         result = HashResult(digests, item.stat, 0, False)
-        return FileReading("ready", None, result, item.stat, reading.header, reading.note, reading.claims)
+        return completed(reading, result)
 
     def _record(self, item: PendingFile, reading: FileReading) -> None:
         key = (item.root_id, item.path)
@@ -326,6 +377,7 @@ class HashingRound:
                 item, reading.result, metadata, reading.claims.claims, base_model=base
             )
             self._problems.discard(key)
+            self._note_refused(item, reading)
             if stored and reading.result.bytes_read and not reading.result.racy:
                 self._store.put(item.native, reading.result.stat, reading.result.digests)
             _tell_claims(item, reading)
@@ -339,6 +391,10 @@ class HashingRound:
             logger.warning("%s", reason, extra=extra)
         if not stored:
             self._rescan(item.root_id)
+
+
+def _job(item: PendingFile) -> FileJob:
+    return FileJob(item.native, item.kind, item.stat, item.path)
 
 
 def _tell_claims(item: PendingFile, reading: FileReading) -> None:

@@ -17,11 +17,18 @@ from stablequeue_client.orders import StoredOrder
 from stablequeue_client.pacing import ReadingStoppedError
 from stablequeue_client.protocol import Order, native_path
 from stablequeue_client.read_io import WINDOWS, ScanIO
-from stablequeue_client.scanning import Root, make_root
+from stablequeue_client.scanning import Root
 
 logger = logging.getLogger(__name__)
 
 PAUSE_MAX_S = 7 * 86_400
+
+
+def restore_pause(index: Index, policy: HashingPolicy) -> None:
+    """A pause that was ordered before this process began goes on until its end."""
+    left = index.stored_pause()
+    if 0 < left <= PAUSE_MAX_S:  # else the clock was set back since
+        policy.pause(left)
 
 
 def store_orders(index: Index, orders: list[Order]) -> None:
@@ -108,9 +115,12 @@ class Obedience:
     def _hashing(self, fields: Mapping[str, Any]) -> None:
         mode, until_s = fields.get("mode"), fields.get("until_s")
         if mode == "pause" and isinstance(until_s, int) and until_s > 0:
-            self._policy.pause(min(until_s, PAUSE_MAX_S))
+            seconds = min(until_s, PAUSE_MAX_S)
+            self._policy.pause(seconds)
+            self._index.store_pause(seconds)
         elif mode in ("now", "later", "idle"):
             self._policy.set_mode(mode)
+            self._index.store_pause(0)
         else:
             raise UsageError("The order about hashing names no mode.")
         self._refresh()
@@ -139,7 +149,7 @@ class Obedience:
 
     def _native(self, root: Root, path: str) -> str:
         sep = "\\" if WINDOWS else "/"
-        return make_root(root.kind, root.path).path.rstrip(sep) + sep + native_path(path, windows=WINDOWS)
+        return root.path.rstrip(sep) + sep + native_path(path, windows=WINDOWS)
 
     def _note(self, kind: Any, native: str, root_id: str, path: str, reason: str) -> None:
         """The row says why it was not put back."""

@@ -1,4 +1,7 @@
-"""When files may be read in full: now, later, while the machine is idle, or not before a pause is over."""
+"""When files may be read in full: now, later, while the machine is idle, or not before a pause is over.
+
+In no mode while a WebUI of this machine generates.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import psutil
 
 from stablequeue_client.agent.agent_settings import HashingMode
 from stablequeue_client.agent.clock import Clock
+from stablequeue_client.agent_report import WaitsFor
 
 BUSY_CORES = 0.5
 """Other processes using more than this many cores means that somebody works here."""
@@ -42,10 +46,16 @@ class HashingPolicy:
     """Shared by threads: orders change it, reading threads ask it before every buffer."""
 
     def __init__(
-        self, mode: HashingMode, clock: Clock, *, others: Callable[[float], float] | None = None
+        self,
+        mode: HashingMode,
+        clock: Clock,
+        *,
+        others: Callable[[float], float] | None = None,
+        generating: Callable[[], bool] = lambda: False,
     ) -> None:
         self._mode: HashingMode = mode
         self._clock = clock
+        self._generating = generating
         self._others = others or MachineLoad().others
         self._lock = threading.Lock()
         self._paused_until = 0.0
@@ -61,13 +71,32 @@ class HashingPolicy:
         with self._lock:
             self._paused_until = self._clock.monotonic() + seconds
 
-    def may_read(self) -> bool:
-        """Whether files may be read right now."""
+    @property
+    def mode(self) -> HashingMode:
+        return self._mode
+
+    def paused_for(self) -> float:
+        """Seconds until an ordered pause is over; 0 when there is none."""
+        with self._lock:
+            return max(0.0, self._paused_until - self._clock.monotonic())
+
+    def waits_for(self) -> WaitsFor:
+        """What must pass before files may be read; empty: nothing, read."""
+        generating = self._generating()
         with self._lock:
             now = self._clock.monotonic()
             if now < self._paused_until:
-                return False
-            return self._mode == "now" or (self._mode == "idle" and self._is_idle(now))
+                return "order"
+            if self._mode == "later":
+                return "later"
+            if generating:
+                self._quiet_since = now
+                return "generating"
+            return "idle" if self._mode == "idle" and not self._is_idle(now) else ""
+
+    def may_read(self) -> bool:
+        """Whether files may be read right now."""
+        return not self.waits_for()
 
     def is_paused(self) -> bool:
         return not self.may_read()

@@ -11,28 +11,31 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
 from stablequeue_client.agent.agent_settings import AgentSettings, HashingMode, ParentProcess
+from stablequeue_client.agent.capabilities import CapabilitiesPost
 from stablequeue_client.agent.clock import SYSTEM_CLOCK, Clock
+from stablequeue_client.agent.generating import GeneratingMark
 from stablequeue_client.agent.hashing_round import HashingRound
 from stablequeue_client.agent.heartbeat import HeartbeatLoop
 from stablequeue_client.agent.identity import identity_for
 from stablequeue_client.agent.joining import Membership
 from stablequeue_client.agent.link import REFUSALS, HubLink
+from stablequeue_client.agent.located import Look, locate, look_at
 from stablequeue_client.agent.lock import agent_lock
-from stablequeue_client.agent.obeying import Obedience, store_orders
+from stablequeue_client.agent.obeying import Obedience, restore_pause, store_orders
 from stablequeue_client.agent.parent import is_alive
 from stablequeue_client.agent.policy import HashingPolicy
 from stablequeue_client.agent.priority import lower_priority
 from stablequeue_client.agent.progress import Progress
+from stablequeue_client.agent.reporting import Reporter
 from stablequeue_client.agent.scan_loop import ScanLoop
 from stablequeue_client.agent.syncing import SyncLoop
 from stablequeue_client.agent.walking import Walker
 from stablequeue_client.agent.watching import Watcher
 from stablequeue_client.database import DamagedDatabaseError
-from stablequeue_client.devices import device_kind
 from stablequeue_client.digest_store import open_digest_store
 from stablequeue_client.errors import (
     DataFolderError,
@@ -43,9 +46,11 @@ from stablequeue_client.errors import (
 )
 from stablequeue_client.hub_api import HubApi
 from stablequeue_client.index import open_index
-from stablequeue_client.protocol import Order, digest_hex
-from stablequeue_client.read_io import OS_IO, ScanIO
-from stablequeue_client.scanning import Root, make_root
+from stablequeue_client.protocol import Order, digest_hex, native_path
+from stablequeue_client.read_io import OS_IO, WINDOWS, ScanIO
+from stablequeue_client.reading import no_further_claims
+from stablequeue_client.reading_lock import ReadingLocks
+from stablequeue_client.webui_cache import WebuiCache
 
 __all__ = ["AgentSettings", "HashingMode", "ParentProcess", "run", "scan_only"]
 
@@ -56,7 +61,10 @@ EXIT_DONE, EXIT_PROBLEMS, EXIT_UNREACHABLE, EXIT_REFUSED = 0, 3, 4, 5
 LOOK_S = 0.25
 PROGRESS_S = 1.0
 REFRESH_S = 15.0
-PARENT_S = 2.0
+REPORT_S = 2.0
+PARENT_S = 1.0
+CLOSE_S = 1.0
+"""Threads get so long to end by themselves; one that hangs in a call is left behind."""
 FAILED_RETRY_S = 10.0
 ONCE_HUB_PATIENCE_S = 30.0
 """With ``once``, a hub that stopped answering is waited for no longer than this after the work is done."""
@@ -75,10 +83,13 @@ def run(
 
     Returns the exit code: 0 done, 3 done with problems, 4 hub unreachable, 5 refused by the hub. Raises
     AlreadyRunningError, DataFolderError and UsageError before anything has been done; so does a hub that
-    refuses a server that never joined it.
+    refuses a server that never joined it. For a WebUI folders are read whatever is with the hub.
     """
     with agent_lock(settings.data_dir):
         identity = identity_for(settings.data_dir, settings.hub_url, settings.alias)
+        in_webui = settings.parent is not None and settings.parent.webui
+        if identity is None and in_webui:
+            return _run_rebuilding(settings, None, once, stop, clock, io)
         if identity is None:
             raise UsageError(
                 "No hub is known.", remedy="Give its address with --hub URL and a key with --join KEY."
@@ -90,7 +101,8 @@ def run(
             settings.data_dir,
             lambda key: HubApi(url, key, ca_file=settings.ca_file),
         )
-        _first_contact(membership, once)
+        if not in_webui:  # there the loop greets: a hub that hangs must not hold up the folders
+            _first_contact(membership, once)
         return _run_rebuilding(settings, membership, once, stop, clock, io)
 
 
@@ -162,8 +174,11 @@ class Agent:
         ended: threading.Event,
         clock: Clock,
         io: ScanIO,
+        look: Look = look_at,
     ) -> None:
+        """``look`` finds out where a folder lies."""
         self._settings = settings
+        self._membership = membership
         self._once = once
         self._ended = ended
         self._clock = clock
@@ -175,19 +190,32 @@ class Agent:
         self._index = open_index(settings.data_dir, clock=clock.now)
         if self._index.repaired:
             logger.warning("%s", self._index.repaired, extra={"action": "index_rebuilt"})
-        self._store = open_digest_store(settings.digests_dir or settings.data_dir)
-        self._roots = _roots(settings)
-        self._forget_other_roots()
+        self._store = open_digest_store(settings.machine_dir)
+        self._located = locate(settings, self._index, look=look)
+        self._forget_what_is_not_ours()
         self._progress = Progress(clock)
-        self._policy = HashingPolicy("now" if once else settings.hashing, clock)
+        mark = GeneratingMark(settings.machine_dir, now=clock.now, monotonic=clock.monotonic)
+        self._policy = HashingPolicy(
+            "now" if once else settings.hashing, clock, generating=lambda: not once and mark.is_fresh()
+        )
+        if not once:
+            restore_pause(self._index, self._policy)
+        self._watchers: list[Watcher] = []
         self._build_local()
         self._link = HubLink(clock)
         self._sync: SyncLoop | None = None
         self._heartbeat: HeartbeatLoop | None = None
+        self._capabilities: CapabilitiesPost | None = None
         if membership is not None:
             self._build_hub_side(membership)
+        self._reporter = Reporter(
+            self._index, self._policy, self._scans, self._hashing, self._watchers, self._link,
+            sync=self._sync, heartbeat=self._heartbeat, membership=membership, clock=clock,
+        )  # fmt: skip
 
     def _build_local(self) -> None:
+        settings = self._settings
+        cache = WebuiCache(settings.webui_cache, settings.capabilities_file) if settings.webui_cache else None
         self._hashing = HashingRound(
             self._index,
             self._store,
@@ -196,19 +224,22 @@ class Agent:
             changed=self._changed,
             rescan=self._rescan,
             failed=self._reading_failed,
-            network_rate=self._settings.network_rate,
+            network_rate=settings.network_rate,
             io=self._io,
             clock=self._clock,
             stop=self._stop,
+            devices=self._located.devices,
+            locks=ReadingLocks(settings.machine_dir),
+            further_claims=cache.claims if cache else no_further_claims,
         )
-        walker = Walker(self._roots, self._io, self._clock)
         self._scans = ScanLoop(
-            self._index, self._roots, walker, self._progress,
-            scanned=self._scanned, clock=self._clock, stop=self._stop,
+            self._index, self._located, Walker(self._located.roots, self._io, self._clock), self._progress,
+            scanned=self._scanned, clock=self._clock, stop=self._stop, every_s=settings.sync_every_s,
+            at_start=settings.sync_on_start or self._once,
         )  # fmt: skip
         self._obedience = Obedience(
             self._index,
-            {root.root_id: root for root in self._roots},
+            {root.root_id: root for root in self._located.roots},
             self._policy,
             rescan=self._rescan,
             sync=self._sync_now,
@@ -217,17 +248,24 @@ class Agent:
             stop=self._stop,
         )
 
+    def _is_joined(self) -> bool:
+        """Whether the hub knows us, and it is the one that answers."""
+        return bool(self._membership and self._membership.joined and self._sync and self._sync.greeted)
+
     def _build_hub_side(self, member: Membership) -> None:
-        server_id, key = member.identity.server_id, member.identity.key
+        server_id, key, settings = member.identity.server_id, member.identity.key, self._settings
         self._sync = SyncLoop(
             member.open_hub(key), server_id, self._index, self._link,
             greet=member.greet, clock=self._clock, stop=self._stop,
+            automatic=settings.sync == "auto" or self._once,
+            at_start=settings.sync_on_start or self._once,
+            busy=lambda: not self._scans.rest(),
         )  # fmt: skip
         self._heartbeat = HeartbeatLoop(
             member.open_hub(key),
             server_id,
             self._link,
-            joined=lambda: member.joined,
+            joined=self._is_joined,
             inventory=self._inventory,
             activity=self._progress.activity,
             take_orders=self._take_orders,
@@ -235,6 +273,11 @@ class Agent:
             clock=self._clock,
             stop=self._stop,
         )
+        if settings.capabilities_file is not None:
+            self._capabilities = CapabilitiesPost(
+                member.open_hub(key), server_id, settings.capabilities_file, self._link,
+                joined=self._is_joined, clock=self._clock, stop=self._stop,
+            )  # fmt: skip
 
     # --- what the parts tell each other ----------------------------------------------------------------
 
@@ -280,12 +323,21 @@ class Agent:
             self._borne = error.message
         return True
 
-    def _forget_other_roots(self) -> None:
-        """Folders that are not in the settings any more: their rows go, which is no loss of files."""
-        given = {root.root_id for root in self._roots}
+    def _forget_what_is_not_ours(self) -> None:
+        """Folders not in the settings any more and files that became private: no loss of files."""
+        given = {root.root_id: root for root in self._located.roots}
         for row in self._index.roots():
             if row.root_id not in given:
                 self._index.forget_root(row.root_id)
+        private = self._located.private
+        if private:
+            self._index.forget_files(
+                [
+                    row.key
+                    for row in self._index.rows()
+                    if private.hides(given[row.root_id], native_path(row.path, windows=WINDOWS))
+                ]
+            )
 
     # --- the main thread -------------------------------------------------------------------------------
 
@@ -307,6 +359,8 @@ class Agent:
                     if version != orders_version:
                         self._obedience.carry_out()
                         orders_version = version
+                if looks.due("report", REPORT_S):
+                    self._reporter.write()
                 if looks.due("refresh", REFRESH_S):
                     self._hashing.refresh()
             except DataFolderError as error:
@@ -321,16 +375,19 @@ class Agent:
         loops: list[Callable[[], None]] = [self._scans.run]
         if self._sync is not None and self._heartbeat is not None:
             loops += [self._sync.run, self._heartbeat.run]
+        if self._capabilities is not None:
+            loops.append(self._capabilities.run)
         for loop in loops:
             thread = threading.Thread(
                 target=self._guarded, args=(loop,), name=f"stablequeue-{loop.__qualname__}", daemon=True
             )
             self._threads.append(thread)
             thread.start()
-        if not self._once:
-            for root in self._roots:
-                if device_kind(root.path) != "network":
-                    Watcher(root, self._scans.event, self._stop).start()
+        if self._settings.watch and not self._once:
+            local = [root for root in self._located.roots if not self._located.is_network(root.root_id)]
+            self._watchers += [Watcher(root, self._scans.event, self._stop) for root in local]
+            for watcher in self._watchers:
+                watcher.start()
 
     def _guarded(self, loop: Callable[[], None]) -> None:
         """Run a loop; what it cannot mend itself is told, and it starts again after a while."""
@@ -389,8 +446,9 @@ class Agent:
         if self._sync is not None and self._heartbeat is not None:
             self._sync.wake()
             self._heartbeat.hurry()
+        end = time.monotonic() + CLOSE_S
         for thread in self._threads:
-            thread.join(timeout=1.0)
+            thread.join(timeout=max(0.0, end - time.monotonic()))
         with suppress(StableQueueError):
             self._index.write_progress(self._progress.activity())
         self._store.close()
@@ -411,9 +469,3 @@ class _Looks:
             return False
         self._last[name] = now
         return True
-
-
-def _roots(settings: AgentSettings) -> Sequence[Root]:
-    """The folders, each once."""
-    found = [make_root(kind, path) for kind, path in settings.folders]
-    return list({root.root_id: root for root in found}.values())

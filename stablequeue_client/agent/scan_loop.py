@@ -5,35 +5,47 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from stablequeue_client.agent.agent_settings import SYNC_EVERY_S
 from stablequeue_client.agent.clock import Clock
+from stablequeue_client.agent.located import Located
 from stablequeue_client.agent.progress import Progress
 from stablequeue_client.agent.schedule import Schedule
 from stablequeue_client.agent.walking import Walker
-from stablequeue_client.devices import device_kind
 from stablequeue_client.index import Index
+from stablequeue_client.private_files import PrivateFiles
+from stablequeue_client.protocol import native_path
+from stablequeue_client.read_io import WINDOWS
 from stablequeue_client.reconcile import ScanOutcome
-from stablequeue_client.scanning import Root, ScanReport
+from stablequeue_client.scanning import RootScan, ScanReport, Skipped
 
 logger = logging.getLogger(__name__)
 
 
 class ScanLoop:
-    """Runs in a thread of its own until ``stop``. ``scanned`` is called after the index took a report."""
+    """Runs in a thread of its own until ``stop``. ``scanned`` is called after the index took a report.
+
+    ``every_s``: between two walks of a local folder, 0 never. ``at_start`` False: a folder that is in the
+    index already is not walked before its time has come.
+    """
 
     def __init__(
         self,
         index: Index,
-        roots: Sequence[Root],
+        located: Located,
         walker: Walker,
         progress: Progress,
         *,
         scanned: Callable[[], None],
         clock: Clock,
         stop: threading.Event,
+        every_s: float = SYNC_EVERY_S,
+        at_start: bool = True,
     ) -> None:
         self._index = index
-        self._roots = {root.root_id: root for root in roots}
+        self._roots = {root.root_id: root for root in located.roots}
+        self._private = located.private
         self._walker = walker
         self._progress = progress
         self._scanned = scanned
@@ -41,11 +53,13 @@ class ScanLoop:
         self._stop = stop
         self._bell = threading.Event()
         self._lock = threading.Lock()
-        self._schedule = Schedule()
+        self._schedule = Schedule(local_walk_s=every_s)
         self._working = False
+        self._skipped: dict[str, tuple[Skipped, ...]] = {}
         now = clock.monotonic()
-        for root in roots:
-            self._schedule.add(root.root_id, network=device_kind(root.path) == "network", now=now)
+        known = set() if at_start else {row.root_id for row in index.roots()}
+        for name in self._roots:
+            self._schedule.add(name, network=located.is_network(name), now=now, at_once=name not in known)
 
     # --- called from other threads ---------------------------------------------------------------------
 
@@ -69,6 +83,11 @@ class ScanLoop:
         """Whether no folder is being walked or due."""
         with self._lock:
             return not self._working and not self._schedule.due(self._clock.monotonic())
+
+    def skipped(self) -> list[tuple[str, Skipped]]:
+        """(root id, what) of everything that the last walk of each folder could not look at."""
+        with self._lock:
+            return [(root_id, item) for root_id, found in self._skipped.items() for item in found]
 
     # --- the loop --------------------------------------------------------------------------------------
 
@@ -95,6 +114,7 @@ class ScanLoop:
             report = self._walker.walk([self._roots[root_id] for root_id in due], self._stop.is_set)
             if report is None:
                 return
+            report = ScanReport(tuple(shown_to_all(scan, self._private) for scan in report.roots))
             outcome = self._index.apply_scan(report)
         except BaseException:
             self._plan_again(due)
@@ -102,6 +122,8 @@ class ScanLoop:
         finally:
             self._progress.scanning(-1)
         self._plan_next(due, started)
+        with self._lock:
+            self._skipped.update({scan.root.root_id: scan.skipped for scan in report.roots})
         _tell(report, outcome)
         self._scanned()
 
@@ -118,6 +140,22 @@ class ScanLoop:
         with self._lock:
             for root_id in due:
                 self._schedule.ended(root_id, now, took_s=now - started, healthy=root_id not in unwell)
+
+
+def shown_to_all(scan: RootScan, private: PrivateFiles) -> RootScan:
+    """The scan without what is private. (A private file that was in the index was taken out at the start.)"""
+    if not private:
+        return scan
+    root = scan.root
+
+    def is_shown(path: str, link: bool) -> bool:
+        return not path or not private.hides(root, native_path(path, windows=WINDOWS), link=link)
+
+    return replace(
+        scan,
+        files=tuple(file for file in scan.files if is_shown(file.path, file.link)),
+        skipped=tuple(item for item in scan.skipped if is_shown(item.path, False)),
+    )
 
 
 def _tell(report: ScanReport, outcome: ScanOutcome) -> None:

@@ -1,11 +1,12 @@
 """When each folder is walked next. Pure but for the dice.
 
-Local folders hourly and network folders every 6 hours, each +-25 % so that not all disks and servers
-start together; earlier for file events (debounced) and for folders that are not well.
+Local folders hourly (or as its owner set it) and network folders every 6 hours, each +-25 % so that not
+all disks and servers start together; earlier for file events (debounced) and for folders that are not well.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,12 +20,13 @@ RETRY_WALK_S = 606.0
 """A folder that is not well is looked at again this soon: just over the 10 minutes of two agreeing scans."""
 REST_FACTOR = 10
 REST_MAX_S = 60.0
+LONGEST_WAIT_S = 86_400.0
 """After a walk, events lead to the next only after this many times as long: a stream of them costs little."""
 
 
 @dataclass
 class _Due:
-    network: bool
+    every_s: float
     at: float
     first_event: float | None = None
     rest_until: float = 0.0
@@ -33,19 +35,31 @@ class _Due:
 class Schedule:
     """Times are monotonic seconds. Not for several threads: the caller locks."""
 
-    def __init__(self, *, uniform: Callable[[float, float], float] = random.uniform) -> None:
+    def __init__(
+        self,
+        *,
+        local_walk_s: float = LOCAL_WALK_S,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        """``local_walk_s`` 0: no folder is walked again only because time passed."""
+        self._local_walk_s = local_walk_s
         self._uniform = uniform
         self._due: dict[str, _Due] = {}
 
-    def add(self, root_id: str, *, network: bool, now: float) -> None:
-        """A folder, to be walked at once."""
-        self._due[root_id] = _Due(network, now)
+    def add(self, root_id: str, *, network: bool, now: float, at_once: bool = True) -> None:
+        """A folder, to be walked at once, or first when its time has come."""
+        every_s = max(NETWORK_WALK_S, self._local_walk_s) if network else self._local_walk_s
+        due = self._due[root_id] = _Due(every_s if self._local_walk_s else math.inf, now)
+        if not at_once:
+            due.at = self._next(due, now)
+
+    def _next(self, due: _Due, now: float) -> float:
+        return now + due.every_s * self._uniform(1 - SPREAD, 1 + SPREAD)
 
     def started(self, root_id: str, now: float) -> None:
         """A walk starts now; the next comes by itself. Events from now on may be too late for this one."""
         due = self._due[root_id]
-        every = NETWORK_WALK_S if due.network else LOCAL_WALK_S
-        due.at = now + every * self._uniform(1 - SPREAD, 1 + SPREAD)
+        due.at = self._next(due, now)
         due.first_event = None
 
     def ended(self, root_id: str, now: float, *, took_s: float, healthy: bool) -> None:
@@ -77,5 +91,5 @@ class Schedule:
         return [root_id for root_id, due in self._due.items() if due.at <= now]
 
     def next_in(self, now: float) -> float:
-        """Seconds until the next one is due; an hour when there is none."""
-        return max(0.0, min((due.at - now for due in self._due.values()), default=3_600.0))
+        """Seconds until the next one is due, at most a day."""
+        return max(0.0, min([LONGEST_WAIT_S, *(due.at - now for due in self._due.values())]))

@@ -53,7 +53,11 @@ class SyncedIndex(Protocol):
 
 
 class SyncLoop:
-    """Runs in a thread of its own until ``stop``. ``greet`` makes sure that this is our hub, we joined."""
+    """Runs in a thread of its own until ``stop``. ``greet`` makes sure that this is our hub, we joined.
+
+    Not ``automatic``: nothing is sent before ``now``; what is found while ``busy`` (the walk that belongs to
+    the order) is sent with it, and nothing after. Not ``at_start``: nothing before something changed.
+    """
 
     def __init__(
         self,
@@ -65,6 +69,9 @@ class SyncLoop:
         greet: Callable[[], str],
         clock: Clock,
         stop: threading.Event,
+        automatic: bool = True,
+        at_start: bool = True,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._api = api
         self._server_id = server_id
@@ -79,15 +86,24 @@ class SyncLoop:
         self._want: str | None = None
         self._working = False
         self._hub_id: str | None = None
+        self._automatic = automatic
+        self._busy = busy
+        self._may_tell = automatic and at_start
         self._not_before = clock.monotonic()
         self.problem: StableQueueError | None = None
         """Why the hub refuses the inventory although it answers."""
+        self.problem_since = clock.now()
+        self.greeted = False
+        """Whether our hub has ever answered at this address; before that no key goes there."""
         self.rejected: list[RejectedEntry] = []
+        self.last_sync: float | None = None
+        """Unix seconds of the last answer that took what was sent."""
 
     # --- called from other threads ---------------------------------------------------------------------
 
     def changed(self) -> None:
         """The index may have something new."""
+        self._may_tell = self._may_tell or self._automatic
         self._bell.set()
 
     def wanted(self, mode: str) -> None:
@@ -97,6 +113,7 @@ class SyncLoop:
 
     def now(self) -> None:
         """Somebody asks for a sync now: waits for back-off are over."""
+        self._may_tell = True
         self._not_before = self._clock.monotonic()
         self._link.try_now()
         self.wanted("delta")
@@ -120,7 +137,8 @@ class SyncLoop:
         """Synchronise whenever there is something to say, until stopped."""
         while not self._stop.is_set():
             self._bell.clear()
-            if self.settled():
+            self._close_if_told()
+            if self._rests():
                 self._clock.wait(self._bell, IDLE_WAIT_S)
                 continue
             self._urgent.clear()
@@ -131,15 +149,27 @@ class SyncLoop:
                 self.sync()
         self._api.close()
 
+    def _rests(self) -> bool:
+        """Nothing to say, or nobody wants to hear it; but who answers there is always found out."""
+        return self.settled() or (not self._may_tell and self._hub_id is not None)
+
+    def _close_if_told(self) -> None:
+        if not self._automatic and self._may_tell and not self._busy() and self.settled():
+            self._may_tell = False
+
     def sync(self) -> None:
         """One synchronisation; sets when the next may begin. Raises DataFolderError, nothing for the hub."""
         self._working = True
         try:
             if self._hub_id is None:
                 self._hub_id = self._greet()
-            answer = self._exchange(self._hub_id)
-            self._link.succeeded()
-            self._done(answer)
+                self.greeted = True
+            if self._may_tell:
+                answer = self._exchange(self._hub_id)
+                self._link.succeeded()
+                self._done(answer)
+            else:
+                self._link.succeeded()
             wait = BATCH_S
         except DataFolderError:  # our own disk, not the hub
             raise
@@ -197,6 +227,8 @@ class SyncLoop:
     def _refused(self, error: StableQueueError, wait: float) -> float:
         """The hub is there but does not take the inventory."""
         self._link.succeeded()
+        if self.problem is None:
+            self.problem_since = self._clock.now()
         self.problem = error
         extra = {"action": "sync_refused", "code": error.code}
         logger.warning("%s %s", error.message, error.remedy, extra=extra)
@@ -204,6 +236,7 @@ class SyncLoop:
 
     def _done(self, answer: SyncAnswer) -> None:
         self.problem = None
+        self.last_sync = self._clock.now()
         self._want = None  # asked before the hub had this; the next heartbeat tells whether it still holds
         self.rejected = list(answer.rejected)
         for entry in answer.rejected:

@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from stablequeue_client.agent import process
-from stablequeue_client.agent.agent_settings import AgentSettings, HashingMode, ParentProcess
+from stablequeue_client.agent.agent_settings import (
+    CAPABILITIES_NAME,
+    AgentSettings,
+    HashingMode,
+    ParentProcess,
+    SyncMode,
+)
 from stablequeue_client.commands.children import PARENT_VARIABLE
 from stablequeue_client.commands.context import Context
 from stablequeue_client.commands.folders import model_folders, require_folders
@@ -37,20 +43,33 @@ def agent_settings(context: Context, *, hub: str | None = None) -> AgentSettings
         hashing=cast(HashingMode, settings.hashing),
         network_rate=settings.network_rate * 1_000_000,
         parent=parent_process(os.environ.get(PARENT_VARIABLE)),
-        digests_dir=Path(settings.digests).expanduser().absolute() if settings.digests else None,
+        digests_dir=_folder(settings.digests),
+        sync=cast(SyncMode, settings.sync),
+        sync_on_start=settings.sync_on_start,
+        sync_every_s=settings.sync_every * 60.0,
+        watch=settings.watch,
+        private=settings.private,
+        webui_cache=_folder(settings.webui_cache),
+        capabilities_file=context.data_dir / CAPABILITIES_NAME,
     )
 
 
+def _folder(path: str | None) -> Path | None:
+    return Path(path).expanduser().absolute() if path else None
+
+
 def parent_process(text: str | None) -> ParentProcess | None:
-    """The process that ``STABLEQUEUE_PARENT`` names, or None. Raises UsageError for anything else."""
+    """The process that ``STABLEQUEUE_PARENT`` names (``<pid>:<start time>``, of a WebUI ``:webui`` behind
+    it), or None. Raises UsageError for anything else."""
     if not text:
         return None
-    pid, _, start_time = text.partition(":")
+    pid, _, rest = text.partition(":")
+    start_time, _, what = rest.partition(":")
     try:
-        return ParentProcess(int(pid), float(start_time))
+        return ParentProcess(int(pid), float(start_time), webui=what == "webui")
     except ValueError:
         raise UsageError(
-            f"{PARENT_VARIABLE} is {text!r}.", remedy="It is set by `stablequeue up` only."
+            f"{PARENT_VARIABLE} is {text!r}.", remedy="It is set by `stablequeue up` and by a WebUI only."
         ) from None
 
 
