@@ -1,6 +1,6 @@
 """The extension inside a WebUI. The only place that imports gradio, modules, modules_forge or launch.
 
-Host modules are imported inside functions, so that every file here can be imported without a host.
+Host modules are imported inside functions, so that nearly every file here can be imported without a host.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ def start() -> None:
     What our package needs may be missing or broken; then the WebUI gets a tab with one sentence instead.
     """
     try:
-        from stablequeue_client.webui.register import register
+        from stablequeue_client.webui.loading import begin
 
-        register()
+        begin()
     except Exception as error:  # whatever is wrong with us, the WebUI goes on
         from stablequeue_client.webui.broken import show
 

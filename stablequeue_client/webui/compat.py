@@ -12,12 +12,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from stablequeue_client import __version__
-from stablequeue_client.model_files import Kind
-from stablequeue_client.protocol import ServerCapabilities, WorksForOthers
 from stablequeue_client.webui.callbacks import guarded, log
+
+if TYPE_CHECKING:  # this file is loaded in the WebUI's main thread: nothing heavy
+    from stablequeue_client.model_files import Kind
+    from stablequeue_client.protocol import ServerCapabilities, WorksForOthers
 
 Family = Literal["forge", "classic", "a1111"]
 SECTION = ("stablequeue", "StableQueue")
@@ -85,6 +87,16 @@ class Host:
         label = shared.opts.data_labels.get(name)
         return default if label is None else label.default
 
+    def set_option(self, name: str, value: Any) -> bool:
+        """Change an option and save config.json; False when settings are frozen or it is no option."""
+        from modules import shared
+
+        if self.options_are_readonly() or name not in shared.opts.data_labels:
+            return False
+        shared.opts.set(name, value)
+        shared.opts.save(shared.config_filename)
+        return True
+
     def drop_options(self, names: Iterable[str]) -> None:
         """Remove options from memory and from config.json (only from memory when settings are frozen)."""
         from modules import shared
@@ -140,6 +152,8 @@ class Host:
         May take a second: not for the main thread.
         """
         from modules import sd_samplers, shared
+
+        from stablequeue_client.protocol import ServerCapabilities
 
         gpu, memory = _graphics()
         selectable, alwayson = _script_titles()
@@ -290,6 +304,11 @@ def detect() -> Host:
         has_entry = importlib.util.find_spec("modules_forge.main_entry") is not None
         family = "forge" if has_entry else "classic"
     return Host(family=family, gradio_major=int(gradio.__version__.split(".")[0]))
+
+
+def on_before_ui(callback: Callable[[], None], name: str) -> None:
+    """``callback()`` before each page is built, in the host's own thread, before all other callbacks."""
+    _give("on_before_ui", callback, name)
 
 
 def _give(registrar: str, callback: Callable[..., Any], name: str) -> None:

@@ -12,7 +12,7 @@ from .running_host import FAMILIES, FakeHost, StartHost, host_python, start_fake
 
 @pytest.fixture(scope="session")
 def start_host() -> Iterator[StartHost]:
-    """Start one: ``start_host(family, data, "--listen", ..., environment={...})``. All are ended at the end."""
+    """Start one: ``start_host(family, data, "--listen", environment={...})``. All are ended at the end."""
     started: list[FakeHost] = []
 
     def start(family: str, data: Path, *words: str, environment: dict[str, str] | None = None) -> FakeHost:

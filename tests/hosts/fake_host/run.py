@@ -154,7 +154,7 @@ def counts() -> dict[str, Any]:
     routes = [getattr(route, "path", "") for route in shared.app.routes]  # type: ignore[attr-defined]
     return {
         "pages": webui.started,
-        "load_seconds": webui.load_seconds,
+        "main_seconds": webui.main_seconds,
         "threads": sorted(thread.name for thread in threading.enumerate()),
         "descriptors": me.num_handles() if os.name == "nt" else me.num_fds(),
         "children": [child.pid for child in me.children(recursive=True)],

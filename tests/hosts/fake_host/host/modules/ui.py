@@ -186,25 +186,24 @@ def _page(tabname: str, runner: scripts.ScriptRunner, inside: Callable[[], list[
         toprow = Toprow(tabname)
         task = gr.Textbox(visible=False)
         with gr.Tabs(elem_id=f"{tabname}_extra_tabs", elem_classes=["extra-networks"]):
-            with gr.Tab("Generation", id=f"{tabname}_generation") as generation:
-                with gr.Row(equal_height=False):
-                    with gr.Column(variant="compact", elem_id=f"{tabname}_settings"):
-                        runner.prepare_ui()
-                        runner.setup_ui_for_section("sampler")
-                        middle = inside()
-                        with gr.Row(elem_id=f"{tabname}_accordions", elem_classes="accordions"):
-                            hires = _hires() if tabname == "txt2img" else []
-                            runner.setup_ui_for_section("accordions")
-                        override = gr.Dropdown(
-                            [],
-                            label="Override settings",
-                            visible=False,
-                            elem_id=f"{tabname}_override_settings",
-                            multiselect=True,
-                        )
-                        with gr.Group(elem_id=f"{tabname}_script_container"):
-                            custom = runner.setup_ui()
-                    outputs = _output(tabname)
+            with gr.Tab("Generation", id=f"{tabname}_generation") as generation, gr.Row(equal_height=False):
+                with gr.Column(variant="compact", elem_id=f"{tabname}_settings"):
+                    runner.prepare_ui()
+                    runner.setup_ui_for_section("sampler")
+                    middle = inside()
+                    with gr.Row(elem_id=f"{tabname}_accordions", elem_classes="accordions"):
+                        hires = _hires() if tabname == "txt2img" else []
+                        runner.setup_ui_for_section("accordions")
+                    override = gr.Dropdown(
+                        [],
+                        label="Override settings",
+                        visible=False,
+                        elem_id=f"{tabname}_override_settings",
+                        multiselect=True,
+                    )
+                    with gr.Group(elem_id=f"{tabname}_script_container"):
+                        custom = runner.setup_ui()
+                outputs = _output(tabname)
             ui_extra_networks.create_ui(interface, generation, tabname, js)
         inputs = [
             task,
@@ -234,15 +233,13 @@ def _page(tabname: str, runner: scripts.ScriptRunner, inside: Callable[[], list[
 
 
 def _img2img() -> list[Any]:
-    with gr.Tabs(elem_id="mode_img2img"):
-        with gr.TabItem("img2img", id="img2img", elem_id="img2img_img2img_tab"):
-            image = gr.Image(
-                label="Image for img2img",
-                elem_id="img2img_image",
-                show_label=False,
-                interactive=True,
-                type="pil",
-            )
+    with (
+        gr.Tabs(elem_id="mode_img2img"),
+        gr.TabItem("img2img", id="img2img", elem_id="img2img_img2img_tab"),
+    ):
+        image = gr.Image(
+            label="Image for img2img", elem_id="img2img_image", show_label=False, interactive=True, type="pil"
+        )
     strength = gr.Slider(
         minimum=0.0,
         maximum=1.0,

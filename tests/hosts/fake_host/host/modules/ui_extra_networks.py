@@ -79,7 +79,8 @@ class ExtraNetworksPage:
             f"onclick=\"extraNetworksEditUserMetadata(event, '{tabname}', '{page}'{more})\"></div>"
         )
         return (
-            f'<div class="card" style="font-size: 100%;" onclick="{onclick}" data-name="{name}" {sort_keys}>\n\t\n'
+            f'<div class="card" style="font-size: 100%;" onclick="{onclick}" data-name="{name}" {sort_keys}>'
+            "\n\t\n"
             f'\t<div class="button-row">{buttons}</div>\n\t<div class="actions">\n'
             f'\t\t<div class="additional">{terms}</div>\n\t\t<span class="name">{name}</span>\n'
             '\t\t<span class="description"></span>\n\t</div>\n</div>\n'
@@ -97,13 +98,16 @@ class ExtraNetworksPage:
             f'<div class="extra-network-control" id="{full}_controls" style="display:none">'
             f'<div class="extra-network-control--search"><input id="{full}_extra_search" '
             'class="extra-network-control--search-text" type="search" placeholder="Search"></div>'
-            f'<div id="{full}_extra_sort_dir" class="extra-network-control--sort-dir" data-sortdir="Ascending"></div>'
+            f'<div id="{full}_extra_sort_dir" class="extra-network-control--sort-dir" '
+            'data-sortdir="Ascending"></div>'
             f'<div id="{full}_extra_refresh" class="extra-network-control--refresh"></div></div>'
         )
-        beside = f"<div id='{full}_{'dirs' if FORGE else 'tree'}' class='extra-network-{'dirs' if FORGE else 'tree'}'></div>"
+        folders = "dirs" if FORGE else "tree"
+        beside = f"<div id='{full}_{folders}' class='extra-network-{folders}'></div>"
         content = f"{beside}<div id='{full}_cards' class='extra-network-cards'>{cards}</div>"
         inner = "extra-network-pane-content-dirs" if FORGE else "extra-network-pane-content"
-        return f"<div id='{full}_pane' class='extra-network-pane'>{controls}<div class=\"{inner}\">{content}</div></div>"
+        inside = f"{controls}<div class='{inner}'>{content}</div>"
+        return f"<div id='{full}_pane' class='extra-network-pane'>{inside}</div>"
 
 
 class ExtraNetworksPageCheckpoints(ExtraNetworksPage):

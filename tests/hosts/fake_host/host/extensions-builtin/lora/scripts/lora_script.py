@@ -12,7 +12,12 @@ class ExtraNetworksPageLora(ui_extra_networks.ExtraNetworksPage):
 
     def list_items(self):
         for index, (name, item) in enumerate(networks.available_networks.items()):
-            prompt = f"{quote_js(f'<lora:{item.get_alias()}:')} + opts.extra_networks_default_multiplier + {quote_js('>')}"
+            words = (
+                quote_js(f"<lora:{item.get_alias()}:"),
+                "opts.extra_networks_default_multiplier",
+                quote_js(">"),
+            )
+            prompt = " + ".join(words)
             yield self.item(name, item.filename, index, prompt=prompt)
 
 
