@@ -19,17 +19,13 @@ Component = Literal["text", "lines", "checkbox", "number", "radio"]
 
 @dataclass(frozen=True)
 class WebuiOption:
-    """One field of ``WebuiSettings`` on the settings page. ``choices``: (value, plain words).
-
-    ``restarts``: the process that reads has to be told.
-    """
+    """One field of ``WebuiSettings`` on the settings page. ``choices``: (plain words, value)."""
 
     name: str
     label: str
     help: str
     component: Component = "text"
     choices: tuple[tuple[str, str], ...] = ()
-    restarts: bool = True
 
     @property
     def key(self) -> str:
@@ -38,10 +34,7 @@ class WebuiOption:
     @property
     def default(self) -> Any:
         """What the host shows before anything was chosen."""
-        default = getattr(WebuiSettings(), self.name)
-        if self.component in ("text", "lines"):
-            return ""
-        return dict(self.choices)[default] if self.choices else default
+        return "" if self.component in ("text", "lines") else getattr(WebuiSettings(), self.name)
 
 
 OPTIONS: tuple[WebuiOption, ...] = (
@@ -62,7 +55,7 @@ OPTIONS: tuple[WebuiOption, ...] = (
         "Tell the hub what changed",
         'Only when asked: the button "Tell the hub now" on the tab.',
         "radio",
-        (("auto", "By itself"), ("manual", "Only when asked")),
+        (("By itself", "auto"), ("Only when asked", "manual")),
     ),
     WebuiOption(
         "sync_on_start",
@@ -101,7 +94,7 @@ OPTIONS: tuple[WebuiOption, ...] = (
         "When new files are read in full",
         "Only then it is certain which models they are. Reading never runs beside a generation.",
         "radio",
-        (("idle", "While nobody uses this computer"), ("now", "At once"), ("later", "Only when asked")),
+        (("While nobody uses this computer", "idle"), ("At once", "now"), ("Only when asked", "later")),
     ),
     WebuiOption(
         "network_rate",
@@ -114,28 +107,25 @@ OPTIONS: tuple[WebuiOption, ...] = (
         "May jobs from your other servers run on this WebUI?",
         "Jobs handed in here always may.",
         "radio",
-        (("never", "Never"), ("idle", "When nobody has used it for 10 minutes"), ("always", "Always")),
+        (("Never", "never"), ("When nobody has used it for 10 minutes", "idle"), ("Always", "always")),
     ),
     WebuiOption(
         "card_marks",
         "Mark the model cards with how many servers have a model",
         "On the checkpoint and LoRA cards of this WebUI.",
         "checkbox",
-        restarts=False,
     ),
     WebuiOption(
         "ask_before_generate",
         "Ask before Generate when a model that the prompt names is missing",
         "Without it the line under the buttons still says so.",
         "checkbox",
-        restarts=False,
     ),
     WebuiOption(
         "allowed_hosts",
         "Further names by which this WebUI is reached",
         "One a line, such as sd.example.org. Addresses, localhost and this computer's own name always are.",
         "lines",
-        restarts=False,
     ),
 )
 LABELS: dict[str, str] = {item.name: item.label for item in OPTIONS}
@@ -161,8 +151,7 @@ def _component(item: WebuiOption) -> tuple[Any, dict[str, Any] | None]:
     if item.component == "lines":
         return gr.Textbox, {"lines": 3, "max_lines": 12}
     if item.component == "radio":
-        # The words themselves are stored: Gradio 3.41 has no separate labels that survive its settings page.
-        return gr.Radio, {"choices": [words for _, words in item.choices]}
+        return gr.Radio, {"choices": list(item.choices)}
     made: dict[Component, Any] = {"text": gr.Textbox, "number": gr.Number, "checkbox": gr.Checkbox}
     return made[item.component], {"precision": 0, "minimum": 0} if item.component == "number" else None
 
@@ -170,9 +159,4 @@ def _component(item: WebuiOption) -> tuple[Any, dict[str, Any] | None]:
 def values_of(host: Host) -> dict[str, Any]:
     """What is set now, by the names of ``WebuiSettings``; what the host does not have is left out."""
     values = {item.name: host.option(item.key) for item in OPTIONS}
-    return {item.name: _stored(item, values[item.name]) for item in OPTIONS if values[item.name] is not None}
-
-
-def _stored(item: WebuiOption, value: Any) -> Any:
-    """The words of a radio as the value they stand for; anything else as it is."""
-    return {words: chosen for chosen, words in item.choices}.get(value, value) if item.choices else value
+    return {name: value for name, value in values.items() if value is not None}

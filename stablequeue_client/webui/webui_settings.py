@@ -7,21 +7,22 @@ that has one counts.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from stablequeue_client.agent.agent_settings import HashingMode
 from stablequeue_client.errors import StableQueueError
+from stablequeue_client.hub_api import checked_base_url
 from stablequeue_client.model_files import Kind
 from stablequeue_client.protocol import WorksForOthers
 from stablequeue_client.settings import (
     CONFIG_NAME,
     OPTIONS,
     InvalidSettingError,
+    Settings,
     UnknownSettingError,
     resolve,
-    typed_folders,
 )
 
 __all__ = ["FOLDER_WORDS", "WebuiSettings", "option_key", "resolve_webui"]
@@ -40,6 +41,8 @@ NAMES = (
     "network_rate", "works_for_others", "card_marks", "ask_before_generate", "allowed_hosts",
 )  # fmt: skip
 """Settings of the house that the extension takes as they are; ``extra_folders`` is made of several."""
+
+SETTINGS_PAGE = "Settings > StableQueue"
 
 _DEFAULTS: dict[str, Any] = {"hashing": "idle"}
 """Where the extension differs: in a WebUI files are read while nobody works."""
@@ -118,77 +121,80 @@ class _Sources:
 
     def value(self, name: str) -> Any:
         """The value of the first source that has a usable one, or None."""
-        found, value = self._outside(name)
-        if found:
+        value = self._outside(name)
+        if value is not None:
             self.outside.add(name)
             return value
-        given = self._opts.get(name)
-        if given is None or given == "":
-            return None
-        return self._from_option(name, given)
+        return self._usable(name, self._in_options)
 
     def folders(self) -> tuple[tuple[Kind, str], ...]:
         """Extra folders: those named outside, else the lines of the option."""
-        outside: dict[str, Any] = {}
-        for name in FOLDER_WORDS:
-            found, value = self._outside(name)
-            if found:
-                outside[name] = value
-        if outside:
+        named = {name: value for name in FOLDER_WORDS if (value := self._outside(name)) is not None}
+        if named:
             self.outside.add("extra_folders")
-            return typed_folders(resolve({}, {}, outside, read_file=_no_file, path_separator=os.pathsep))
-        folders, mistakes = folder_lines(_text(self._opts.get("extra_folders")))
+            return tuple((FOLDER_WORDS[name], path) for name, paths in named.items() for path in paths)
+        folders, mistakes = folder_lines(self._usable("extra_folders", self._lines) or "")
         self.mistakes += mistakes
         return folders
 
     def unknown(self) -> list[str]:
         """A sentence for each TOML key that is no setting."""
-        return [self._unknown(key) for key in self._toml if key not in OPTIONS]
-
-    def _unknown(self, key: str) -> str:
-        try:
-            self._resolved({}, {key: None})
-        except UnknownSettingError as error:
-            return _sentence(error)
-        raise AssertionError(key)
-
-    def _outside(self, name: str) -> tuple[bool, Any]:
-        """(whether environment or TOML have a usable value, the value)."""
-        opt = OPTIONS[name]
-        text = self._environment.get(opt.environment)
-        for environment, toml in (({opt.environment: text}, {}), ({}, {name: self._toml.get(name)})):
-            if (not text and not toml) or (toml and toml[name] is None):
-                continue
+        sentences = []
+        for key in self._toml:
             try:
-                return True, getattr(self._resolved({k: v for k, v in environment.items() if v}, toml), name)
-            except InvalidSettingError as error:
-                self.mistakes.append(_sentence(error))
-        return False, None
+                self._resolved({}, {key: None} if key not in OPTIONS else {})
+            except UnknownSettingError as error:
+                sentences.append(_sentence(error))
+        return sentences
 
-    def _resolved(self, environment: Mapping[str, str], toml: Mapping[str, Any]) -> Any:
-        return resolve(
-            {}, environment, toml,
-            read_file=_no_file, path_separator=self._path_separator, toml_name=self._toml_name,
-        )  # fmt: skip
+    def _outside(self, name: str) -> Any:
+        value = self._usable(name, self._in_environment)
+        return value if value is not None else self._usable(name, self._in_toml)
 
-    def _from_option(self, name: str, given: Any) -> Any:
-        """The value of a WebUI's option, whose components give texts of several lines and floats."""
-        opt = OPTIONS[name]
-        value = given
-        if opt.type == "names":
-            value = tuple(line.strip() for line in _text(given).splitlines() if line.strip()) or None
-        elif opt.type == "number" and isinstance(given, float) and given.is_integer():
-            value = int(given)
-        elif opt.type == "text" and isinstance(given, str):
-            value = given.strip() or None
-        if value is None:
-            return None
+    def _usable(self, name: str, read: Callable[[str], Any]) -> Any:
+        """What one source says; None when it says nothing, or nothing that can be used."""
         try:
-            return getattr(resolve({}, {}, {name: value}, read_file=_no_file, path_separator=os.pathsep,
-                                   toml_name="Settings > StableQueue"), name)  # fmt: skip
-        except InvalidSettingError as error:
+            value = read(name)
+            return checked_base_url(value) if name == "hub" and value is not None else value
+        except StableQueueError as error:
             self.mistakes.append(_sentence(error))
             return None
+
+    def _in_environment(self, name: str) -> Any:
+        variable = OPTIONS[name].environment
+        text = self._environment.get(variable)
+        return getattr(self._resolved({variable: text}, {}), name) if text else None
+
+    def _in_toml(self, name: str) -> Any:
+        given = self._toml.get(name)
+        return getattr(self._resolved({}, {name: given}), name) if given is not None else None
+
+    def _in_options(self, name: str) -> Any:
+        """The value of a WebUI's option, whose components give texts of several lines, and floats."""
+        kind, value = OPTIONS[name].type, self._opts.get(name)
+        if kind == "names":
+            value = self._lines(name).split("\n")
+            value = [line.strip() for line in value if line.strip()]
+        elif kind == "number" and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        elif kind == "text" and isinstance(value, str):
+            value = value.strip()
+        if value is None or value in ("", []):
+            return None
+        return getattr(self._resolved({}, {name: value}, SETTINGS_PAGE), name)
+
+    def _lines(self, name: str) -> str:
+        """A text of several lines."""
+        text = self._opts.get(name) or ""
+        if not isinstance(text, str):
+            raise InvalidSettingError(f"{SETTINGS_PAGE}: {name} is {text!r}.", remedy="Give one a line.")
+        return text
+
+    def _resolved(self, environment: Mapping[str, str], toml: Mapping[str, Any], where: str = "") -> Settings:
+        return resolve(
+            {}, environment, toml,
+            read_file=_no_file, path_separator=self._path_separator, toml_name=where or self._toml_name,
+        )  # fmt: skip
 
 
 def folder_lines(text: str) -> tuple[tuple[tuple[Kind, str], ...], list[str]]:
@@ -203,14 +209,10 @@ def folder_lines(text: str) -> tuple[tuple[tuple[Kind, str], ...], list[str]]:
         else:
             words = ", ".join(FOLDER_WORDS)
             mistakes.append(
-                f"Settings > StableQueue: the extra folder {line!r} is not used. "
+                f"{SETTINGS_PAGE}: the extra folder {line!r} is not used. "
                 f"Write each line as KIND = FOLDER; kinds are {words}."
             )
     return tuple(dict.fromkeys(folders)), mistakes
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _sentence(error: StableQueueError) -> str:

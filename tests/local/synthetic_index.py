@@ -54,15 +54,10 @@ class SyntheticIndex:
 
     def put_roots(self, roots: Iterable[RootRow]) -> None:
         """New folders, or other states of known ones."""
+        known = {row.root_id: row for row in self.index.roots()}
         with self.database.write() as connection:
-            known = {row.root_id: row for row in self._roots(connection)}
             for root in roots:
                 ledger.put_root(connection, known.get(root.root_id), root)
-
-    def _roots(self, connection: object) -> list[RootRow]:
-        from stablequeue_client.index_rows import ROOTS
-
-        return [RootRow(*row) for row in ROOTS.select(connection)]  # type: ignore[arg-type]
 
     def put(self, rows: Sequence[IndexRow]) -> None:
         """New files, or other versions of known ones."""
@@ -102,18 +97,19 @@ def file(
     """A file in the folder of its kind; read, unless ``state`` says otherwise. Equal ``content``: one model."""
     whole = hashlib.sha256((content or f"{kind}/{path}").encode()).hexdigest()
     read = state == "ready"
+    digests = (whole, whole[::-1], whole[8:16]) if read else (None, None, None)
     return IndexRow(
         root_id=f"r-{kind}", path=path, kind=kind, size=size, mtime_ns=1, ctime_ns=1,
-        inode=int(hashlib.sha256(path.encode()).hexdigest()[:12], 16), link=link, state=state, reason=reason,
-        sha256=whole if read else None, blake3=whole[::-1] if read else None, autov1=whole[8:16] if read else None,
+        inode=int(hashlib.sha256(path.encode()).hexdigest()[:12], 16), link=link, state=state,
+        reason=reason, sha256=digests[0], blake3=digests[1], autov1=digests[2],
         payload_sha256=whole[4:] + whole[:4] if read and kind == "lora" else None, sample=None,
-        claims_json=claims_json(claims), base_model=base_model, racy=0, todo=0 if read else 1, not_before_ms=0,
-        seen_ms=seen_ms, verified_ms=seen_ms if read else 0, sequence=0, row_digest=b"",
+        claims_json=claims_json(claims), base_model=base_model, racy=0, todo=0 if read else 1,
+        not_before_ms=0, seen_ms=seen_ms, verified_ms=seen_ms if read else 0, sequence=0, row_digest=b"",
     )  # fmt: skip
 
 
 def library(count: int, *, unread: int = 0, seed: int = 1) -> list[IndexRow]:
-    """``count`` models of all kinds in folders, and ``unread`` files beside them. The same for the same seed."""
+    """``count`` models of all kinds in folders, and ``unread`` files beside them; equal for equal seeds."""
     choose = random.Random(seed)
     kinds: tuple[Kind, ...] = ("lora",) * 7 + ("checkpoint",) * 2 + ("embedding",)
     rows = []
