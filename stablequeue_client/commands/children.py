@@ -31,12 +31,16 @@ _TAIL_BYTES = 4096
 
 @dataclass(frozen=True)
 class ChildPlan:
-    """How a child is started. ``environment`` is asked at each start: a join code may have expired."""
+    """How a child is started. ``environment`` is asked at each start: a join code may have expired.
+
+    ``folder``: where it is started, None: here.
+    """
 
     name: str
     words: Sequence[str]
     environment: Callable[[], Mapping[str, str]]
     log: Path
+    folder: Path | None = None
 
 
 class Child:
@@ -58,6 +62,7 @@ class Child:
             self._process = subprocess.Popen(
                 list(self.plan.words),
                 env=environment,
+                cwd=self.plan.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -69,6 +74,10 @@ class Child:
     def exit_code(self) -> int | None:
         """What it ended with; None while it runs or when it was never started."""
         return self._process.poll() if self._process else None
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def look_after(self) -> str | None:
         """Start it again when it died and its wait is over; a sentence when that is to be told."""
