@@ -13,8 +13,9 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -39,6 +40,8 @@ LOOK_S = 0.5
 """How often the thread looks whether the WebUI generates and whether the child lives."""
 SETTINGS_S = 5.0
 CAPABILITIES_S = 60.0
+PATIENCE_S = 1.0
+"""For the WebUI's folders, one of which may hang; meanwhile those of the last answer count."""
 START_UP_S = 60.0
 """A WebUI that says nothing of being up (``--nowebui``) counts as up after so long."""
 TROUBLE_OVER_S = 10.0
@@ -65,7 +68,7 @@ class _Plan:
     """What makes two starts different. ``connection``: whom the agent is at which hub."""
 
     words: tuple[str, ...]
-    environment: Mapping[str, str]
+    join: str | None
     connection: tuple[str, ...]
 
 
@@ -130,12 +133,14 @@ class AgentKeeper:
                 now, busy = time.monotonic(), self._is_generating()
                 self.note_generating(busy)
                 if now >= settings_due or self._look_now.is_set():
+                    if self._look_now.is_set():
+                        capabilities_due = now
                     self._look_now.clear()
                     settings_due = now + SETTINGS_S
                     self._try(self._follow_settings)
                 if now >= capabilities_due and not busy:
                     up = self._is_up(now - started)
-                    self._try(lambda: self._write_capabilities(up=up))
+                    self._try(partial(self._write_capabilities, up=up))
                     capabilities_due = now + (CAPABILITIES_S if up else SETTINGS_S)
                 self._try(self._look_after)
                 self._look_now.wait(LOOK_S)
@@ -175,22 +180,31 @@ class AgentKeeper:
         if self._plan is not None:
             logger.info("The settings changed; the reading starts again.", extra={"action": "agent_restart"})
         self._end()
-        self._plan = plan
-        places = self._rt.places
-        self._child = Child(
-            ChildPlan(_NAME, plan.words, lambda: plan.environment, log_file(places), places.server_dir)
-        )
-        places.server_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._plan = None
+        self._rt.places.server_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._child = self._make_child(plan)
         self._child.start()
+        self._plan = plan
         self._tell_state()
+
+    def _make_child(self, plan: _Plan) -> Child:
+        places = self._rt.places
+
+        def environment() -> dict[str, str]:
+            return agent_environment(os.environ, places, parent=parent_mark(), join=plan.join)
+
+        return Child(ChildPlan(_NAME, plan.words, environment, log_file(places), places.server_dir))
 
     def _planned(self) -> _Plan:
         places, host, settings = self._rt.places, self._rt.host, self._rt.settings()
         words = agent_words(
-            settings, self._folders.now(), places, python=sys.executable, cache_dir=host.hash_cache_dir()
+            settings,
+            self._folders.now(PATIENCE_S),
+            places,
+            python=sys.executable,
+            cache_dir=host.hash_cache_dir(),
         )
-        environment = agent_environment(os.environ, places, parent=parent_mark(), join=self._join_key())
-        return _Plan(tuple(words), environment, self._connection(given=settings.hub is not None))
+        return _Plan(tuple(words), self._join_key(), self._connection(given=settings.hub is not None))
 
     def _join_key(self) -> str | None:
         """As the environment or stablequeue.toml gives it; ``@FILE`` is the agent's to read."""

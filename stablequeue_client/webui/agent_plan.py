@@ -45,7 +45,7 @@ def agent_words(
 def agent_environment(
     environment: Mapping[str, str], places: Places, *, parent: str, join: str | None
 ) -> dict[str, str]:
-    """The WebUI's environment without our settings; the key to join with, if one was given, stands in here."""
+    """The WebUI's environment without our settings. The key to join with, if there is one, stands here."""
     kept = {name: value for name, value in environment.items() if not name.startswith("STABLEQUEUE_")}
     paths = [str(places.extension_dir), *filter(None, [kept.get("PYTHONPATH")])]
     ours = {

@@ -7,6 +7,7 @@ given on; one that is there but not used any more is not. ``folders.json``: ``[[
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -48,7 +49,8 @@ class KnownFolders:
             raise self._failure or RuntimeError("The WebUI names no folders.")
         if self._answer != self._known:
             self._known = self._answer
-            write_private(self._file, msgspec.json.encode(self._known).decode())
+            with contextlib.suppress(OSError):  # a full disk; they are known as long as this process lives
+                write_private(self._file, msgspec.json.encode(self._known).decode())
         return self._known
 
     def _run(self) -> None:
