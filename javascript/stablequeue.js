@@ -332,7 +332,7 @@
       this.showNav(answer.headers.get(NAV));
       if (answer.status === 304) return null;
       const type = answer.headers.get("Content-Type") || "";
-      if (!type.startsWith("text/html")) throw new Error(await errorText(answer));
+      if (!type.startsWith("text/html")) throw new RefusedError(await errorText(answer));
       const text = await answer.text();
       if (answer.ok && answer.headers.get("ETag")) this.tags.set(address, answer.headers.get("ETag"));
       // A WebUI's own answer about a hub that fails is a view like others; a hub's own failure is not.
@@ -359,12 +359,12 @@
       this.showAway(false);
     }
 
-    failed() {
+    failed(error) {
       if (this.ended.signal.aborted) return;
       this.failures += 1;
       this.awaySince = this.awaySince || new Date();
-      if (this.failures < 2) return;
-      this.sayAway(this.host.awayText(clock.format(this.awaySince)));
+      if (error instanceof RefusedError) this.sayAway(error.message);
+      else if (this.failures >= 2) this.sayAway(this.host.awayText(clock.format(this.awaySince)));
     }
 
     // Nothing that is asked from this page will be answered any more: no further requests.
@@ -554,13 +554,16 @@
     }
   }
 
+  // An answer that says why there is no view.
+  class RefusedError extends Error {}
+
   // What an answer that is no view says, as the API writes errors.
   async function errorText(answer) {
     try {
       const { error } = await answer.json();
       return `${error.message} ${error.remedy || ""}`.trim();
     } catch (error) {
-      return `answered ${answer.status}`;
+      return `The address of this page answers ${answer.status} instead of a view.`;
     }
   }
 

@@ -167,8 +167,10 @@ async def _view(asked: Asked) -> Response:
     try:
         html = await fragments.view(asked.rt, name, asked.match["ident"] or "", query)
     except StableQueueError as error:
-        html = views.problem(v.Problem(error.message, error.remedy))
-        return Response(html, error.http_status, media_type="text/html")
+        return _problem(error)
+    except Exception:
+        log.exception("StableQueue: the view %s could not be made.", name)
+        return _problem(StableQueueError("This view could not be made.", remedy="The WebUI's log says why."))
     answer = _tagged(asked.request, html.encode(), "text/html")
     if name == "first-line":
         answer.headers[NAV_HEADER] = ",".join(await fragments.nav(asked.rt))
@@ -235,6 +237,12 @@ def _json(value: Any, http_status: int = 200) -> Response:
 
 def _error(error: StableQueueError) -> Response:
     return _json({"error": error.as_wire()}, error.http_status)
+
+
+def _problem(error: StableQueueError) -> Response:
+    """The error as a view: shown where the view would stand."""
+    html = views.problem(v.Problem(error.message, error.remedy))
+    return Response(html, error.http_status, media_type="text/html")
 
 
 def _tagged(request: Request, content: bytes, media_type: str) -> Response:
