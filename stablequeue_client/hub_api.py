@@ -32,6 +32,7 @@ from stablequeue_client.errors import (
     StableQueueError,
     error_from_wire,
 )
+from stablequeue_client.model_files import Kind
 from stablequeue_client.ui.values import VIEW_TYPES, View
 
 Json = dict[str, Any]
@@ -165,9 +166,11 @@ class HubApi:
         """On which servers the model is that a hash, a name or a row id means."""
         return self._object("GET", f"/api/v1/models/{quote(text, safe='')}/availability")
 
-    def availability_many(self, texts: Sequence[str]) -> Json:
-        """The same for up to 1,000 hashes at once."""
-        return self._object("POST", "/api/v1/availability", body=_dump({"hashes": list(texts)}))
+    def availability_many(self, texts: Sequence[str], names: Sequence[tuple[Kind, str]] = ()) -> Json:
+        """The same for up to 1,000 at once: ``texts`` (hashes, row ids, names of any kind), then ``names``
+        of one kind each, which are names also where they look like a hash or a number."""
+        wanted = {"hashes": list(texts), "names": [{"kind": kind, "name": name} for kind, name in names]}
+        return self._object("POST", "/api/v1/availability", body=_dump(wanted))
 
     def models(self, **filters: str | int | None) -> Json:
         """A page of models; filters: search, kind, base_model, server, state, sort, page, limit."""

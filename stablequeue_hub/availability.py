@@ -8,7 +8,7 @@ are derived here, when asked, and stored nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,14 +16,21 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.errors import TooLargeError
+from stablequeue_client.errors import InvalidValueError, TooLargeError
 from stablequeue_client.protocol import AVAILABILITY_MAX_HASHES
 from stablequeue_hub.availability_rows import MAY_BECOME_READY
 from stablequeue_hub.db.bulk import slices
 from stablequeue_hub.db.prepared import Prepared, in_list
 from stablequeue_hub.db.tables import model_server_availability, server_files, server_roots
-from stablequeue_hub.identity import MODEL_EXTENSIONS, NameQuery, parse_query
-from stablequeue_hub.model_lookup import find_models
+from stablequeue_hub.identity import (
+    MODEL_EXTENSIONS,
+    NamedModel,
+    NameQuery,
+    is_hash_of_nothing,
+    name_query,
+    parse_query,
+)
+from stablequeue_hub.model_lookup import Asked, find_models
 from stablequeue_hub.server_view import KnownServer, known_servers
 
 if TYPE_CHECKING:
@@ -137,25 +144,35 @@ _FilesOf: TypeAlias = dict[tuple[Any, str], list[FileOnServer]]
 
 
 def availability_of(connection: Connection, text: str, live: Live, *, now_ms: int) -> AvailabilityAnswer:
-    """Where the model that ``text`` (row id, hash, name or path) means is. Nothing found: no matches."""
-    return availability_of_many(connection, (text,), live, now_ms=now_ms)[0]
+    """Where the model that ``text`` (row id, hash, name or path) means is. Nothing found: no matches.
+
+    Raises InvalidValueError for a short hash that says nothing.
+    """
+    answer = availability_of_many(connection, (text,), live, now_ms=now_ms)[0]
+    if not answer.matches and is_hash_of_nothing(text):
+        raise InvalidValueError(
+            f"{text.strip()} is the short hash of many small files: it was made of none of their bytes.",
+            remedy="Look for the name or the first 10 digits of the SHA256 (AutoV2).",
+        )
+    return answer
 
 
 def availability_of_many(
-    connection: Connection, texts: Sequence[str], live: Live, *, now_ms: int
+    connection: Connection, wanted: Sequence[Asked], live: Live, *, now_ms: int
 ) -> list[AvailabilityAnswer]:
-    """As ``availability_of`` for up to 1,000 texts, in their order. Raises TooLargeError above."""
-    if len(texts) > AVAILABILITY_MAX_HASHES:
+    """As ``availability_of`` for up to 1,000 texts and names of a kind, in their order. What says nothing
+    finds nothing. Raises TooLargeError above."""
+    if len(wanted) > AVAILABILITY_MAX_HASHES:
         raise TooLargeError(f"One request asks for at most {AVAILABILITY_MAX_HASHES:,} models.")
-    found = find_models(connection, texts)
+    found = find_models(connection, wanted)
     models_found = {model.id: model for models in found.values() for model in models}
     servers = servers_of(connection, list(models_found), live, now_ms=now_ms)
     matches = {model.id: ModelMatch(*model, servers=servers[model.id]) for model in models_found.values()}
-    answers = []
-    for text in texts:
-        its = [matches[model.id] for model in found[text]]
-        answers.append(_answer(text, its or _unhashed_of_name(connection, text, live, now_ms)))
-    return answers
+    unhashed = _unhashed_of_names(connection, [asked for asked in found if not found[asked]], live, now_ms)
+    return [
+        _answer(asked, [matches[model.id] for model in found[asked]] or unhashed.get(asked, []))
+        for asked in wanted
+    ]
 
 
 def servers_of(
@@ -219,21 +236,51 @@ def _unknown_there(server: KnownServer) -> ServerAvailability:
     return ServerAvailability(server.server_id, server.alias, "unknown", None, None, "none")
 
 
-def _unhashed_of_name(connection: Connection, text: str, live: Live, now_ms: int) -> list[ModelMatch]:
-    """Files of this name that are no known model yet, grouped by kind and name."""
-    query = parse_query(text)
+_Group: TypeAlias = tuple[str, str]
+"""Kind and name of files that are no known model yet."""
+_NamedFiles: TypeAlias = dict[str, dict[_Group, dict[str, list[FileOnServer]]]]
+"""name key -> group -> server_id -> files."""
+
+
+def _unhashed_of_names(
+    connection: Connection, wanted: Sequence[Asked], live: Live, now_ms: int
+) -> dict[Asked, list[ModelMatch]]:
+    """Files of these names that are no known model yet, grouped by kind and name."""
+    keys_of = {asked: keys for asked in wanted if (keys := _name_keys(asked))}
+    if not keys_of:
+        return {}
+    files = _named_files(connection, {key for keys in keys_of.values() for key in keys})
+    owners = {server_id for groups in files.values() for there in groups.values() for server_id in there}
+    known = known_servers(connection, live, owners)
+    found: dict[Asked, list[ModelMatch]] = {}
+    for asked, keys in keys_of.items():
+        groups = {group: there for key in keys for group, there in files.get(key, {}).items()}
+        found[asked] = [
+            ModelMatch(None, name, kind, None, None, None, None, servers=_named_there(there, known, now_ms))
+            for (kind, name), there in sorted(groups.items())
+            if not isinstance(asked, NamedModel) or asked.kind == kind
+        ]
+    return found
+
+
+def _name_keys(asked: Asked) -> list[str]:
+    """The key of a name, alone and with each extension; none for what is no name."""
+    query = name_query(asked.name) if isinstance(asked, NamedModel) else parse_query(asked)
     if not isinstance(query, NameQuery) or not query.key:
         return []
-    keys = [query.key, *(query.key + extension for extension in MODEL_EXTENSIONS)]
-    groups: dict[tuple[str, str], dict[str, list[FileOnServer]]] = {}
-    for _key, server_id, *columns in _NAMED.all(connection, {"ids": keys, "states": list(MAY_BECOME_READY)}):
-        file = _file(*columns)
-        groups.setdefault((file.kind, file.name), {}).setdefault(server_id, []).append(file)
-    known = known_servers(connection, live, {server_id for there in groups.values() for server_id in there})
-    return [
-        ModelMatch(None, name, kind, None, None, None, None, servers=_named_there(there, known, now_ms))
-        for (kind, name), there in sorted(groups.items())
-    ]
+    return [query.key, *(query.key + extension for extension in MODEL_EXTENSIONS)]
+
+
+def _named_files(connection: Connection, keys: Iterable[str]) -> _NamedFiles:
+    found: _NamedFiles = {}
+    for part in slices(sorted(keys)):
+        for key, server_id, *columns in _NAMED.all(
+            connection, {"ids": part, "states": list(MAY_BECOME_READY)}
+        ):
+            file = _file(*columns)
+            groups = found.setdefault(key, {})
+            groups.setdefault((file.kind, file.name), {}).setdefault(server_id, []).append(file)
+    return found
 
 
 def _file(*columns: Any) -> FileOnServer:
@@ -259,7 +306,8 @@ def _named_there(
     return tuple(sorted(entries, key=lambda entry: entry.alias))
 
 
-def _answer(text: str, matches: list[ModelMatch]) -> AvailabilityAnswer:
+def _answer(asked: Asked, matches: list[ModelMatch]) -> AvailabilityAnswer:
+    text = asked.name if isinstance(asked, NamedModel) else asked
     servers = matches[0].servers if len(matches) == 1 else ()
     return AvailabilityAnswer(text, tuple(matches), len(matches) > 1, servers)
 

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from stablequeue_client.model_files import HashQuery, parse_hash
+from stablequeue_client.model_files import SHA256_OF_NOTHING, HashQuery, Kind, normalize_hash, parse_hash
 
 KEY_MAX = 500
 """Characters. PostgreSQL refuses index entries above 2,704 bytes, and a character may take four."""
@@ -35,6 +35,14 @@ class NameQuery:
     stem: str
 
 
+@dataclass(frozen=True)
+class NamedModel:
+    """A name that is meant as one, whatever it looks like, of a model of this kind."""
+
+    name: str
+    kind: Kind
+
+
 ModelQuery = RowIdQuery | HashQuery | NameQuery
 
 
@@ -44,6 +52,11 @@ def parse_query(text: str) -> ModelQuery:
     if _ROW_ID.fullmatch(stripped):
         return RowIdQuery(int(stripped))
     return parse_hash(stripped) or name_query(stripped)
+
+
+def is_hash_of_nothing(text: str) -> bool:
+    """A short hash over no bytes: AutoV1 of every file below 1 MiB, AutoV3 of a header without tensors."""
+    return normalize_hash(text) in (SHA256_OF_NOTHING[:8], SHA256_OF_NOTHING[:12])
 
 
 def name_query(text: str) -> NameQuery:

@@ -14,6 +14,7 @@ from stablequeue_client.errors import ConflictError, NotFoundError
 from stablequeue_hub.availability import FileOnServer, ServerAvailability, servers_of
 from stablequeue_hub.db.tables import model_aliases, models, server_files
 from stablequeue_hub.db.tables import model_server_availability as summary
+from stablequeue_hub.identity import is_hash_of_nothing
 from stablequeue_hub.model_lookup import FoundModel, find_models
 from stablequeue_hub.registry import ModelRow, model_rows
 from stablequeue_hub.server_view import KnownServer, known_servers
@@ -109,6 +110,11 @@ def model_details(connection: Connection, text: str, live: Live, *, now_ms: int)
 
 
 def _only(text: str, found: Sequence[FoundModel]) -> FoundModel:
+    if not found and is_hash_of_nothing(text):
+        raise NotFoundError(
+            f"{text} is the short hash of many small files.",
+            remedy="Look for the name or the SHA256.",
+        )
     if not found:
         raise NotFoundError(f"No model {text!r} is known here.")
     if len(found) > 1:

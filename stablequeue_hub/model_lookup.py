@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
@@ -12,7 +12,19 @@ from stablequeue_client.model_files import HashQuery
 from stablequeue_hub.db.bulk import slices
 from stablequeue_hub.db.prepared import Prepared, in_list
 from stablequeue_hub.db.tables import model_aliases, models
-from stablequeue_hub.identity import NameQuery, RowIdQuery, name_query, parse_query
+from stablequeue_hub.identity import (
+    ModelQuery,
+    NamedModel,
+    NameQuery,
+    RowIdQuery,
+    is_hash_of_nothing,
+    name_query,
+    parse_query,
+)
+
+Asked: TypeAlias = str | NamedModel
+"""A text that may be a row id, a hash or a name, or a name of a kind."""
+AskedT = TypeVar("AskedT", str, NamedModel, Asked)
 
 
 class FoundModel(NamedTuple):
@@ -51,65 +63,71 @@ _BY_PATH = _by_alias(model_aliases.c.alias_key)
 _BY_STEM = _by_alias(model_aliases.c.stem_key)
 
 
-class _Search:
-    """Texts that still look for their models, and what was found."""
+def _query_of(asked: Asked) -> ModelQuery:
+    return name_query(asked.name) if isinstance(asked, NamedModel) else parse_query(asked)
 
-    def __init__(self, connection: Connection, texts: Iterable[str]) -> None:
+
+class _Search:
+    """What still looks for its models, and what was found."""
+
+    def __init__(self, connection: Connection, wanted: Iterable[Asked]) -> None:
         self.connection = connection
-        self.queries = {text: parse_query(text) for text in texts}
-        self.found: dict[str, dict[int, FoundModel]] = {text: {} for text in self.queries}
+        self.queries = {asked: _query_of(asked) for asked in wanted}
+        self.found: dict[Asked, dict[int, FoundModel]] = {asked: {} for asked in self.queries}
 
     def take(
         self,
         statement: Prepared,
-        wanted: dict[str, Any],
-        accept: Callable[[str, FoundModel], bool] = lambda _text, _model: True,
+        wanted: Mapping[Asked, Any],
+        accept: Callable[[Asked, FoundModel], bool] = lambda _asked, _model: True,
     ) -> None:
-        """Run ``statement`` for the values of ``wanted`` (text -> value); what it finds is the text's."""
+        """Run ``statement`` for the values of ``wanted`` (asked -> value); what it finds is the asked's."""
         if not wanted:
             return
-        texts_of: dict[Any, list[str]] = {}
-        for text, value in wanted.items():
-            texts_of.setdefault(value, []).append(text)
-        for part in slices(texts_of):
+        asked_of: dict[Any, list[Asked]] = {}
+        for asked, value in wanted.items():
+            asked_of.setdefault(value, []).append(asked)
+        for part in slices(asked_of):
             for value, *columns in statement.all(self.connection, {"values": part}):
                 model = FoundModel(*columns)
-                for text in texts_of[value]:
-                    if accept(text, model):
-                        self.found[text][model.id] = model
+                for asked in asked_of[value]:
+                    if accept(asked, model):
+                        self.found[asked][model.id] = model
 
-    def hashes(self, length: int) -> dict[str, str]:
-        """The texts that are hashes of this length, with their values."""
+    def hashes(self, length: int) -> dict[Asked, str]:
+        """What is a hash of this length, with its value. One over no bytes finds nothing: too much has it."""
         return {
-            text: query.value
-            for text, query in self.queries.items()
-            if isinstance(query, HashQuery) and len(query.value) == length
+            asked: query.value
+            for asked, query in self.queries.items()
+            if isinstance(query, HashQuery)
+            and len(query.value) == length
+            and not is_hash_of_nothing(query.value)
         }
 
-    def names(self) -> dict[str, NameQuery]:
-        """The texts that are names, and those whose hash nobody has: perhaps it is a name."""
+    def names(self) -> dict[Asked, NameQuery]:
+        """The names, and the hashes that nobody has: perhaps one is a name."""
         wanted = {}
-        for text, query in self.queries.items():
+        for asked, query in self.queries.items():
             if isinstance(query, NameQuery):
-                wanted[text] = query
-            elif isinstance(query, HashQuery) and not self.found[text]:
-                wanted[text] = name_query(text)
+                wanted[asked] = query
+            elif isinstance(query, HashQuery) and not self.found[asked]:
+                wanted[asked] = name_query(str(asked))
         return wanted
 
 
-def find_models(connection: Connection, texts: Sequence[str]) -> dict[str, list[FoundModel]]:
-    """The models that each text means, by id; several where a short hash or a name is not unique.
+def find_models(connection: Connection, wanted: Sequence[AskedT]) -> dict[AskedT, list[FoundModel]]:
+    """The models that each of ``wanted`` means, by id; several where a short hash or a name is not unique.
 
     A hash of 64 digits is a SHA256, else a BLAKE3; of 12 an AutoV3 or the start of a SHA256 (as LoRAs carry
     either); of 10 an AutoV2; of 8 an AutoV1. A name is looked for as a whole path or name first, then
     without folder and extension.
     """
-    search = _Search(connection, texts)
-    ids = {text: query.row_id for text, query in search.queries.items() if isinstance(query, RowIdQuery)}
+    search = _Search(connection, wanted)
+    ids = {asked: query.row_id for asked, query in search.queries.items() if isinstance(query, RowIdQuery)}
     search.take(_BY_ID, ids)
     _find_hashes(search)
     _find_names(search)
-    return {text: sorted(found.values()) for text, found in search.found.items()}
+    return {asked: sorted(search.found[asked].values()) for asked in wanted}
 
 
 def _find_hashes(search: _Search) -> None:
@@ -128,9 +146,15 @@ def _find_names(search: _Search) -> None:
     names = search.names()
     if not names:
         return
-    keys = {text: name.key for text, name in names.items()}
-    search.take(_BY_PATH, keys)
-    search.take(_BY_NAME, keys)
-    stems = {text: name.stem for text, name in names.items() if not search.found[text]}
-    search.take(_BY_STEM, stems)
-    search.take(_BY_NAME, {text: stem for text, stem in stems.items() if not search.found[text]})
+    keys = {asked: name.key for asked, name in names.items()}
+    search.take(_BY_PATH, keys, _is_of_kind)
+    search.take(_BY_NAME, keys, _is_of_kind)
+    stems = {asked: name.stem for asked, name in names.items() if not search.found[asked]}
+    search.take(_BY_STEM, stems, _is_of_kind)
+    search.take(
+        _BY_NAME, {asked: stem for asked, stem in stems.items() if not search.found[asked]}, _is_of_kind
+    )
+
+
+def _is_of_kind(asked: Asked, model: FoundModel) -> bool:
+    return not isinstance(asked, NamedModel) or asked.kind == model.type

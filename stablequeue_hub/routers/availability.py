@@ -13,18 +13,22 @@ from stablequeue_hub.availability import AvailabilityAnswer, availability_of, av
 from stablequeue_hub.bodies import read_json
 from stablequeue_hub.documentation import described
 from stablequeue_hub.hub import hub_of
+from stablequeue_hub.identity import NamedModel
+from stablequeue_hub.model_lookup import Asked
 
 router = APIRouter(prefix="/api/v1", tags=["models"])
 
 
 class AvailabilityQuery(msgspec.Struct, frozen=True):
-    """Up to 1,000 hashes (or row ids, or names)."""
+    """Up to 1,000 in all: ``hashes`` (or row ids, or names of any kind), and ``names`` of one kind each,
+    which are names also where they look like a hash or a row id."""
 
-    hashes: list[str]
+    hashes: list[str] = []
+    names: list[NamedModel] = []
 
 
 class AvailabilityAnswers(msgspec.Struct, frozen=True):
-    """One answer for each of the query's hashes, in their order."""
+    """One answer for each of the query's hashes, then for each of its names, in their order."""
 
     count: int
     results: list[AvailabilityAnswer]
@@ -54,11 +58,12 @@ async def availability(request: Request, model: str) -> Response:
     ),
 )
 async def availability_many(request: Request) -> Response:
-    """The same for many hashes at once."""
+    """The same for many hashes and names at once. A short hash that says nothing has no matches."""
     hub = hub_of(request)
     query = await read_json(request, AvailabilityQuery)
     now_ms = hub.clock.now_ms()
+    wanted: list[Asked] = [*query.hashes, *query.names]
     results = await hub.reading(
-        lambda connection: availability_of_many(connection, query.hashes, hub.presence, now_ms=now_ms)
+        lambda connection: availability_of_many(connection, wanted, hub.presence, now_ms=now_ms)
     )
     return json_answer(AvailabilityAnswers(len(results), results))

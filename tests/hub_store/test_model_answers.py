@@ -21,6 +21,7 @@ from stablequeue_hub import events
 from stablequeue_hub.availability import AvailabilityAnswer, availability_of, availability_of_many
 from stablequeue_hub.db.engine import Store
 from stablequeue_hub.db.tables import model_server_availability, models, servers
+from stablequeue_hub.identity import NamedModel
 from stablequeue_hub.metadata import store_metadata, want_metadata
 from stablequeue_hub.model_details import ModelDetails, model_details
 from stablequeue_hub.registration import Registered, Registration, register_model
@@ -246,6 +247,66 @@ def test_a_thousand_are_answered_at_once_in_their_order_and_not_more(
         with pytest.raises(TooLargeError):
             availability_of_many(connection, [*texts, "x"], live(), now_ms=NOW)
         assert availability_of_many(connection, [], live(), now_ms=NOW) == []
+
+
+def test_names_of_a_kind_are_found_among_that_kind_only_and_never_taken_for_numbers(
+    store: Store, join: Callable[..., None], wire: ModuleType, live: Callable[..., Any]
+) -> None:
+    join(store, "a", "b")
+    lora = {"root": "r2", "kind": "lora"}
+    roots = (wire.root(), wire.root("r2", "lora"))
+    on_a = wire.Agent().put(
+        *roots,
+        wire.ready("ink.safetensors", "checkpoint"),
+        wire.ready("sub/ink.safetensors", "lora", **lora),
+        wire.ready("1.safetensors", "one", **lora),
+        wire.ready("deadbeef.safetensors", "beef", **lora),
+    )
+    _sync(store, "a", on_a)
+    _sync(store, "b", wire.Agent().put(*roots, wire.unhashed("oil.safetensors", **lora)))
+    wanted = [
+        *(NamedModel("ink", kind) for kind in ("checkpoint", "lora", "vae")),
+        NamedModel("1", "lora"),
+        NamedModel("deadbeef", "lora"),
+        NamedModel("OIL", "lora"),
+        NamedModel("oil", "checkpoint"),
+        NamedModel("", "lora"),
+    ]
+    with store.read() as connection:
+        answers = availability_of_many(connection, wanted, live(), now_ms=NOW)
+    found = [[match.hash_sha256 for match in answer.matches] for answer in answers]
+    assert found[:5] == [
+        [wire.sha("checkpoint")],
+        [wire.sha("lora")],
+        [],
+        [wire.sha("one")],
+        [wire.sha("beef")],
+    ]
+    assert [(match.name, match.type) for match in answers[5].matches] == [("oil", "lora")]
+    assert _words(answers[5]) == {"b": "unhashed"}
+    assert found[6:8] == [[], []]
+    assert [answer.query for answer in answers[:2]] == ["ink", "ink"]
+
+
+@pytest.mark.parametrize("text", ["e3b0c442", "0xE3B0C442", "e3b0c44298fc"])
+def test_the_short_hash_of_every_small_file_is_named_instead_of_listing_them(
+    store: Store, join: Callable[..., None], wire: ModuleType, live: Callable[..., Any], text: str
+) -> None:
+    join(store, "a")
+    small = [wire.ready(f"{name}.safetensors", name) for name in "mn"]
+    for entry in small:
+        entry["digests"].update(autov1="e3b0c442", autov3="e3b0c44298fc")
+    _sync(store, "a", wire.Agent().put(wire.root(), *small))
+    with pytest.raises(InvalidValueError, match="many small files"):
+        _where(store, text, live())
+    with pytest.raises(NotFoundError, match="many small files"):
+        _details(store, text, live())
+    with store.read() as connection:
+        answers = availability_of_many(connection, [text, wire.sha("m")], live(), now_ms=NOW)
+    assert [len(answer.matches) for answer in answers] == [0, 1]
+    named = wire.ready("e3b0c442.safetensors", "z"), wire.ready("e3b0c44298fc.safetensors", "z2")
+    _sync(store, "a", wire.Agent().put(wire.root(), *small, *named))
+    assert len(_where(store, text.lower().removeprefix("0x"), live()).matches) == 1, "a file may be called so"
 
 
 # --- lists ----------------------------------------------------------------------------------------------
