@@ -141,7 +141,7 @@ def _addresses(network: Json) -> tuple[str, ...]:
 def _use_here(rt: Runtime, form: Form) -> Markup:
     """Make and start this computer's hub, then join it; goes on in the background."""
     _require_free(rt)
-    works = _works_of(form)
+    works = _works_of(rt, form)
 
     def connect(api: HubApi) -> None:
         code = str(api.join_code()["key"])
@@ -156,7 +156,7 @@ def _join(rt: Runtime, form: Form) -> Markup:
     """Join the hub whose address and code were pasted."""
     _require_free(rt)
     settings = rt.settings()
-    works, alias = _works_of(form), _alias(settings)
+    works, alias = _works_of(rt, form), _alias(settings)
     url, code = connecting.parse_join_text(form.get("text", ""))
     identity = connecting.join(rt.places.server_dir, url, code, alias, ca_file=settings.ca_file)
     _after_joining(rt, works)
@@ -183,7 +183,7 @@ def _leave(rt: Runtime, form: Form) -> Markup:
 
 
 def _set_works(rt: Runtime, form: Form) -> Markup:
-    _remember_works(rt, _works_of(form))
+    _remember_works(rt, _works_of(rt, form))
     rt.agent.restart()
     return _said("Saved.")
 
@@ -204,16 +204,27 @@ def _after_joining(rt: Runtime, works: str) -> None:
     rt.agent.restart()
 
 
-def _works_of(form: Form) -> str:
-    """The answer to the question; "never" unless another one was chosen."""
+def _works_of(rt: Runtime, form: Form) -> str:
+    """The answer to the question; "never" unless another one was chosen, or it is given outside the WebUI.
+
+    Raises ConflictError when it cannot be kept.
+    """
+    settings = rt.settings()
+    if "works_for_others" in settings.given_outside:
+        return settings.works_for_others
     works = form.get("works_for_others") or "never"
     if works not in {choice.value for choice in sv.WORKS}:
         raise InvalidValueError(f"{works!r} is no answer to that question.", remedy="Reload the page.")
+    if works != settings.works_for_others and rt.host.options_are_readonly():
+        raise ConflictError(
+            "The WebUI's settings are frozen, so the answer about working for others cannot be kept.",
+            remedy="Set STABLEQUEUE_WORKS_FOR_OTHERS, or start the WebUI without --freeze-settings.",
+        )
     return works
 
 
 def _remember_works(rt: Runtime, works: str) -> None:
-    if "works_for_others" not in rt.settings().given_outside:
+    if works != rt.settings().works_for_others:
         rt.host.set_option(option_key("works_for_others"), works)
 
 
