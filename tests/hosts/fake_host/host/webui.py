@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -30,6 +32,17 @@ started = 0
 """How many pages were made; a test waits for the next one."""
 main_seconds: list[float] = []
 """What loading the scripts and preparing the page cost the host's own threads, in CPU time, per page."""
+
+
+class AnyThreadEventLoopPolicy(asyncio.DefaultEventLoopPolicy):
+    """A loop for any thread, as the hosts set it: without one, Gradio 4's ``close`` closes nothing."""
+
+    def get_event_loop(self) -> asyncio.AbstractEventLoop:
+        try:
+            return super().get_event_loop()
+        except RuntimeError:
+            self.set_event_loop(self.new_event_loop())
+            return super().get_event_loop()
 
 
 def initialize_rest() -> None:
@@ -80,6 +93,18 @@ def api_only_worker() -> None:
     uvicorn.run(app, host=server_name() or "127.0.0.1", port=cmd_opts.port or 7861, log_level="warning")
 
 
+def wait_for_port() -> None:
+    """Until the last page's port is free (the hosts sleep half a second)."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", cmd_opts.port or 7860))
+                return
+            except OSError:
+                time.sleep(0.05)
+
+
 def webui_worker() -> None:
     global started
     while True:
@@ -111,6 +136,7 @@ def webui_worker() -> None:
             if command in ("stop", "restart"):
                 break
         shared.demo.close()
+        wait_for_port()
         if command == "stop":
             os._exit(0)
         script_callbacks.app_reload_callback()
@@ -127,6 +153,7 @@ def _work() -> None:
 
 
 def main() -> None:
+    asyncio.set_event_loop_policy(AnyThreadEventLoopPolicy())
     signal.signal(signal.SIGINT, lambda *_: os._exit(0))
     initialize_rest()
     Thread(target=_work, daemon=True).start()

@@ -12,12 +12,8 @@ class ExtraNetworksPageLora(ui_extra_networks.ExtraNetworksPage):
 
     def list_items(self):
         for index, (name, item) in enumerate(networks.available_networks.items()):
-            words = (
-                quote_js(f"<lora:{item.get_alias()}:"),
-                "opts.extra_networks_default_multiplier",
-                quote_js(">"),
-            )
-            prompt = " + ".join(words)
+            lora, weight = quote_js(f"<lora:{item.get_alias()}:"), "opts.extra_networks_default_multiplier"
+            prompt = f"{lora} + {weight} + {quote_js('>')}"
             yield self.item(name, item.filename, index, prompt=prompt)
 
 
