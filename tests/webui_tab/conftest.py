@@ -13,12 +13,28 @@ import requests
 from playwright.sync_api import Browser, Page, Route
 
 from ..browser.conftest import browser, hub  # noqa: F401 - fixtures
-from ..hosts.conftest import family, host, start_host  # noqa: F401 - fixtures
-from ..hosts.running_host import FakeHost
+from ..hosts.conftest import family, start_host  # noqa: F401 - fixtures
+from ..hosts.running_host import FakeHost, StartHost
 
 ROUTES = "/stablequeue/v1/"
 HOSTS_OWN = re.compile(r"googleapis|gstatic|Failed to load resource|preload|manifest|Permissions policy|404")
 """What Gradio itself complains about without a network."""
+
+
+READ_NOW = {"STABLEQUEUE_HASHING": "now"}
+"""A test machine is never idle."""
+
+
+@pytest.fixture(scope="session")
+def host(
+    family: str,  # noqa: F811 - the fixture
+    start_host: StartHost,  # noqa: F811 - the fixture
+    tmp_path_factory: pytest.TempPathFactory,
+) -> FakeHost:
+    """One fake host per family, with sample models that have been read."""
+    made = start_host(family, tmp_path_factory.mktemp(family) / "webui", environment=READ_NOW)
+    wait_for_models(made, 6)
+    return made
 
 
 @dataclass
