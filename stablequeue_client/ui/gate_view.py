@@ -11,24 +11,22 @@ from markupsafe import Markup
 from stablequeue_client.ui import views, words
 
 Tone = Literal["good", "note", "warn", "bad"]
-SHOWN = 3
-"""How many sentences stand there at once; the others can be opened."""
+SHOWN = 1
+"""How many sentences stand there at once, because what is below moves; the others can be opened."""
 
-WORDS: dict[Tone, str] = {"good": "all here", "note": "note", "warn": "check", "bad": "missing"}
 SIGNS: dict[Tone, str] = {"good": "✓", "note": "i", "warn": "!", "bad": "✗"}
 """The shape of each tone: never by colour alone."""
 
 
 @dataclass(frozen=True)
 class GateItem:
-    """One thing to say: ``text`` with a ``{}`` for each of ``names``. ``word``: what is wrong, in one word.
+    """One thing to say: ``text`` with a ``{}`` for each of ``names``.
 
     ``others``: servers that have it. ``written`` and ``meant``: a LoRA's name in the prompt and the one to
     put in its place; empty when nothing can be put there.
     """
 
     tone: Tone
-    word: str
     text: str
     names: tuple[str, ...] = ()
     others: tuple[str, ...] = ()

@@ -29,7 +29,7 @@ from stablequeue_client.prompt_check import (
     check as check_requirements,
 )
 from stablequeue_client.requirements import EmbeddingNames, can_be_written, generation_requirements
-from stablequeue_client.ui.gate_view import WORDS, GateItem, GateLine, gate_line, plain_sentence
+from stablequeue_client.ui.gate_view import GateItem, GateLine, gate_line, plain_sentence
 from stablequeue_client.ui.words import visible
 from stablequeue_client.webui.gate_page import GatePage
 from stablequeue_client.webui.runtime import Runtime
@@ -41,10 +41,6 @@ KNOWN_FOR_S = 2.0
 WHO_FOR_S = 60.0
 WHO_MAX = 20
 LONGEST_NAME = 300
-STATUS_WORDS = {
-    "ambiguous": "ambiguous", "broken": "broken", "mistake": "mistake", "unseen": "not seen",
-    "changed": "changed", "mismatch": "other base", "ignored": "not used",
-}  # fmt: skip
 
 
 def register(rt: Runtime) -> None:
@@ -231,12 +227,11 @@ def _gate_of(rt: Runtime) -> Gate:
 
 def _item(found: Finding, others: Mapping[str, list[str]]) -> GateItem:
     in_a_prompt = found.requirement.role == "lora" and found.requirement.where not in ("setting", "style")
-    meant = found.nearest[0] if found.nearest and in_a_prompt else ""
+    meant = found.nearest[0] if found.status == "missing" and found.nearest and in_a_prompt else ""
     if visible(meant) != meant or not can_be_written(meant):
         meant = ""  # no button could put it into a prompt as it is
     return GateItem(
         tone=found.weight,
-        word=STATUS_WORDS.get(found.status, WORDS[found.weight]),
         text=found.sentence.text,
         names=found.sentence.names,
         others=tuple(others.get(found.requirement.name, ())),
