@@ -25,7 +25,7 @@ from stablequeue_client.errors import DataFolderError, NotFoundError, StableQueu
 from stablequeue_client.index import INDEX_SCHEMA, Index
 from stablequeue_client.index_rows import FILES, IndexRow, Key, RootRow
 from stablequeue_client.local_names import search_key, stem_key
-from stablequeue_client.model_files import Kind
+from stablequeue_client.model_files import Kind, webui_name
 from stablequeue_client.orders import Progress
 from stablequeue_client.protocol import ORDER_TTL_S
 from stablequeue_client.ui.values import Problem
@@ -52,7 +52,8 @@ Paced = Callable[[Iterable[Any]], Iterator[Any]]
 
 @dataclass(frozen=True)
 class LocalModel:
-    """One content that lies here, in one or more files. ``search``: what a search looks through."""
+    """One content that lies here, in one or more files. ``name``: as a WebUI shows the first of them;
+    ``search``: what a search looks through."""
 
     sha256: str
     name: str
@@ -394,7 +395,7 @@ def _present(files: Mapping[Key, IndexRow], keys: Iterable[Key]) -> list[IndexRo
 def local_model(rows: tuple[IndexRow, ...]) -> LocalModel:
     """The model of these files, which have one content; the first of them names it."""
     first = rows[0]
-    name = first.path.rsplit("/", 1)[-1]
+    name = webui_name(first.kind, first.path)
     return LocalModel(
         sha256=first.sha256 or "",
         name=name,

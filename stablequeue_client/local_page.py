@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from stablequeue_client.claims import check_claims
@@ -44,7 +44,9 @@ DIGESTS = {
     "autov3": "AutoV3",
     "autov1": "AutoV1",
 }
+COMPUTED = "computed"
 SOURCES = {
+    COMPUTED: "computed from the file",
     "sidecar": "The .sha256 file beside it",
     "civitai": "The .civitai.info file beside it",
     "header": "The file's header",
@@ -105,7 +107,7 @@ def _chosen(snapshot: Snapshot, filters: v.Filters) -> Sequence[LocalModel]:
 def _in_state(found: Sequence[LocalModel], state: str) -> Sequence[LocalModel]:
     """With one server everything is "on every server" and "on one only", and nothing "missing somewhere"."""
     if state == "duplicates":
-        return [model for model in found if len(model.rows) > 1]
+        return [model for model in found if _file_count(model) > 1]
     if state == "problem":
         return [model for model in found if any(_contradictions(row) for row in model.rows)]
     return [] if state == "missing" else found
@@ -121,9 +123,10 @@ def _matching(found: Sequence[LocalModel], text: str) -> Sequence[LocalModel]:
 
 
 def _has_hash(model: LocalModel, start: str) -> bool:
-    digests = model.rows[0].digests
-    known = (model.sha256, digests.blake3, digests.autov1, digests.autov3)
-    return any(value is not None and value.startswith(start) for value in known)
+    row = model.rows[0]
+    if model.sha256.startswith(start) or (row.blake3 or "").startswith(start):
+        return True
+    return (row.autov1 or "").startswith(start) or (row.payload_sha256 or "")[:12].startswith(start)
 
 
 def _sorted(found: Sequence[LocalModel], sort: str) -> Sequence[LocalModel]:
@@ -141,13 +144,18 @@ def _model_row(snapshot: Snapshot, model: LocalModel, health: Mapping[str, str])
         model_id=model.sha256,
         name=model.name,
         kind=model.kind,
-        cells=(v.Cell("here" if connected else "folder", files=len(model.rows)),),
+        cells=(v.Cell("here" if connected else "folder", files=_file_count(model)),),
         base_model=model.base_model,
         size=model.size,
         short_hash=model.sha256[:10],
         on=1,
         name_twice=bool(_same_name(snapshot, model)),
     )
+
+
+def _file_count(model: LocalModel) -> int:
+    """Files of this content; a further name of one of them is none."""
+    return max(1, sum(not row.link for row in model.rows))
 
 
 def _same_name(snapshot: Snapshot, model: LocalModel) -> list[LocalModel]:
@@ -245,7 +253,8 @@ def model_details(
     Raises NotFoundError, ConflictError (several).
     """
     model = _only(snapshot, text)
-    rows = model.rows
+    # With them stand the files of which somebody says that they are this model.
+    rows = (*model.rows, *(row for row in snapshot.others if model.sha256 in row.claims_json))
     return v.ModelDetails(
         model_id=model.sha256,
         name=model.name,
@@ -257,7 +266,7 @@ def model_details(
         aliases=tuple(dict.fromkeys(row.path for row in rows)),
         servers_total=1,
         metadata=tuple(sorted(metadata_of(model.sha256).items())),
-        duplicates=_duplicates(rows, alias),
+        duplicates=_duplicates(model.rows, alias),
         same_name=tuple(
             v.OtherModel(other.sha256, other.name, other.sha256[:10], other.size, (alias,))
             for other in _same_name(snapshot, model)
@@ -280,8 +289,8 @@ def _only(snapshot: Snapshot, text: str) -> LocalModel:
 def find_models(snapshot: Snapshot, text: str) -> list[LocalModel]:
     """Every model here that a hash or a name may mean."""
     query = parse_hash(text)
-    if query is not None and query.is_full:
-        return [snapshot.models[query.value]] if query.value in snapshot.models else []
+    if query is not None and query.value in snapshot.models:
+        return [snapshot.models[query.value]]
     if query is not None:
         found = [model for model in snapshot.by_name if _has_hash(model, query.value)]
         if found:
@@ -292,26 +301,25 @@ def find_models(snapshot: Snapshot, text: str) -> list[LocalModel]:
 
 
 def _digest_lines(rows: Sequence[IndexRow]) -> tuple[v.DigestLine, ...]:
-    """The computed digests, each with who else states the same; then what is only claimed."""
+    """Each value once with all who state it, the computed ones of a digest alone; ``rows[0]`` was read."""
     computed = {name: getattr(rows[0].digests, name) for name in DIGESTS}
-    said: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        for claim in row.claims:
-            if computed[claim.digest] in (None, claim.value):
-                said.setdefault((claim.digest, claim.value), []).append(SOURCES[claim.source])
-    lines = []
-    for name, label in DIGESTS.items():
-        value = computed[name]
+    sources: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for name, value in computed.items():
         if value is not None:
-            sources = ["computed from the file", *dict.fromkeys(said.get((name, value), ()))]
-            lines.append(v.DigestLine(label, value, "; ".join(sources)))
-        else:
-            lines += [
-                v.DigestLine(label, claimed, "; ".join(dict.fromkeys(sources)))
-                for (digest, claimed), sources in said.items()
-                if digest == name
-            ]
-    return tuple(lines)
+            sources[name, value].add(COMPUTED)
+    for claim in (claim for row in rows for claim in row.claims):
+        if computed[claim.digest] in (None, claim.value):
+            sources[claim.digest, claim.value].add(claim.source)
+    return tuple(
+        v.DigestLine(label, value, "; ".join(SOURCES[source] for source in _ordered(said)))
+        for name, label in DIGESTS.items()
+        for (digest, value), said in sources.items()
+        if digest == name
+    )
+
+
+def _ordered(sources: set[str]) -> list[str]:
+    return sorted(sources, key=lambda source: (source == COMPUTED, source))
 
 
 def _contradictions(row: IndexRow) -> tuple[v.Contradiction, ...]:
@@ -332,7 +340,8 @@ def _places(rows: Sequence[IndexRow], roots: Sequence[RootRow], alias: str) -> t
         root = known.get(row.root_id)
         healthy = root is not None and root.health == "healthy"
         folder = root.label if root is not None and root.label else row.root_id
-        mark = file_mark(row) if healthy else "folder"
+        mark = "probably" if row.state == "unhashed" else file_mark(row)
+        mark = mark if healthy else "folder"
         places.append(v.Place(alias, folder, row.path, mark, row.size))
     return tuple(places)
 
