@@ -145,7 +145,7 @@ def without_comments(prompt: str) -> str:
 
 def can_be_written(name: str) -> bool:
     """Whether a LoRA of this name can be named in a prompt at all."""
-    return bool(name) and not set(name) & set(">:#\n") and len(name.split("=", 2)) != 2
+    return bool(name) and not set(name) & set(">:#") and len(name.split("=", 2)) != 2
 
 
 def checkpoint_parts(title: str) -> tuple[str, str | None]:
