@@ -263,7 +263,7 @@ def model_details(
         places=_places(rows, snapshot.roots, alias),
         size=model.size,
         base_model=model.base_model,
-        aliases=tuple(dict.fromkeys(row.path for row in rows)),
+        aliases=tuple(dict.fromkeys(row.path for row in model.rows)),
         servers_total=1,
         metadata=tuple(sorted(metadata_of(model.sha256).items())),
         duplicates=_duplicates(model.rows, alias),

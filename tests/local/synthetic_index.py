@@ -94,7 +94,7 @@ def file(
     link: int = 0,
     seen_ms: int = START_MS,
 ) -> IndexRow:
-    """A file in the folder of its kind, read unless ``state`` says otherwise; equal ``content``: one model."""
+    """A file in the folder of its kind, read unless ``state`` says so; equal ``content``: one model."""
     whole = hashlib.sha256((content or f"{kind}/{path}").encode()).hexdigest()
     read = state == "ready"
     digests = (whole, whole[::-1], whole[8:16]) if read else (None, None, None)
