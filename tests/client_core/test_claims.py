@@ -200,3 +200,67 @@ def test_a_digest_not_computed_contradicts_nothing() -> None:
     assert check_claims(found, Digests(sha256=SHA)) == ()
     (wrong,) = check_claims(found, Digests(sha256=OTHER, payload_sha256=OTHER))
     assert wrong.claim.digest == "autov2"
+
+
+# --- notes of other programs ------------------------------------------------------------------------------
+
+
+def test_the_sha256_that_browser_plus_writes_into_the_webuis_notes_is_a_claim(model: Path) -> None:
+    notes = {"activation text": "style", "preferred weight": 0.7, "sha256": SHA.upper(), "modelId": 7}
+    model.with_name("style.v2.json").write_text(json.dumps(notes))
+    assert claims(model).claims == (Claim("sidecar", "sha256", SHA),)
+
+
+def test_the_webuis_own_notes_claim_nothing(model: Path) -> None:
+    model.with_name("style.v2.json").write_text(json.dumps({"description": "", "sd version": "SDXL"}))
+    assert claims(model) == ClaimReport((), ())
+
+
+def test_lora_managers_metadata_counts_for_a_file_of_the_same_size_only(model: Path) -> None:
+    place = model.with_name("style.v2.metadata.json")
+    place.write_text(json.dumps({"file_name": "style.v2", "size": 2_048, "sha256": SHA, "tags": []}))
+    assert claims(model).claims == (Claim("sidecar", "sha256", SHA),)
+    place.write_text(json.dumps({"file_name": "style.v2", "size": 2_049, "sha256": SHA}))
+    report = claims(model)
+    assert report.claims == ()
+    assert "another size" in report.refused[0].reason
+
+
+def test_lora_managers_metadata_of_a_file_it_has_not_hashed_yet_claims_nothing(model: Path) -> None:
+    place = model.with_name("style.v2.metadata.json")
+    place.write_text(json.dumps({"size": 2_048, "sha256": "", "hash_status": "pending"}))
+    assert claims(model) == ClaimReport((), ())
+
+
+def test_stability_matrix_gives_the_hashes_of_civitai(model: Path) -> None:
+    info = {"ModelId": 1, "Hashes": {"SHA256": SHA.upper(), "CRC32": "12345678", "BLAKE3": None}}
+    model.with_name("style.v2.cm-info.json").write_text("\ufeff" + json.dumps(info), encoding="utf-8")
+    assert claims(model).claims == (Claim("civitai", "sha256", SHA),)
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("style.v2.json", '{{"sha256": "{0}"}}'),
+        ("style.v2.metadata.json", '{{"size": 2048, "sha256": "{0}"}}'),
+        ("style.v2.cm-info.json", '{{"Hashes": {{"SHA256": "{0}"}}}}'),
+    ],
+)
+@pytest.mark.parametrize(
+    "poison",
+    [SHA256_OF_NOTHING, hashlib.sha256(b"style.v2.safetensors").hexdigest(), "0" * 64, "abc", "no hash"],
+)
+def test_poison_in_any_note_is_refused_with_a_reason(model: Path, name: str, form: str, poison: str) -> None:
+    model.with_name(name).write_text(form.format(poison))
+    report = claims(model)
+    assert report.claims == ()
+    assert len(report.refused) == 1
+
+
+@pytest.mark.parametrize("name", ["style.v2.json", "style.v2.metadata.json", "style.v2.cm-info.json"])
+@pytest.mark.parametrize("data", ["[" * 100_000, "[]", "7", '{"sha256": 7, "Hashes": 7}', "{"])
+def test_a_hostile_note_is_refused_as_a_whole(model: Path, name: str, data: str) -> None:
+    model.with_name(name).write_text(data)
+    report = claims(model)
+    assert report.claims == ()
+    assert len(report.refused) == 1
