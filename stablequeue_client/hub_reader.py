@@ -30,6 +30,7 @@ from stablequeue_client.errors import (
     StableQueueError,
 )
 from stablequeue_client.hub_api import HubApi, Timeouts
+from stablequeue_client.model_files import Kind
 from stablequeue_client.protocol import AVAILABILITY_MAX_HASHES
 from stablequeue_client.ui import values as v
 
@@ -125,6 +126,7 @@ class _Connection:
         """One request at a time, on one connection."""
 
 
+_Wanted = str | tuple[Kind, str]
 _Key = tuple[str, ...]
 _Fetch = Callable[[HubApi, "str | None"], "tuple[Any, str | None]"]
 """(hub, ETag of what is known) -> (value or None for "unchanged", its ETag)."""
@@ -180,14 +182,22 @@ class HubReader:
 
         What the hub does not know, or knows several models for, is left out. Waits at most about a second.
         """
-        connection, wanted = self._current(), sorted(set(texts))
-        if connection is None or not wanted:
+        return {text: who for text, who in self._who(sorted(set(texts)), []).items() if isinstance(text, str)}
+
+    def who_has_named(self, names: Sequence[tuple[Kind, str]]) -> dict[tuple[Kind, str], list[str]]:
+        """As ``who_has`` for names of one kind each, which are names also where they look like a hash."""
+        found = self._who([], sorted(set(names)))
+        return {name: who for name, who in found.items() if not isinstance(name, str)}
+
+    def _who(self, texts: list[str], names: list[tuple[Kind, str]]) -> dict[_Wanted, list[str]]:
+        connection = self._current()
+        if connection is None or not (texts or names):
             return {}
         own = connection.identity.server_id
         answer = self._ask(
             connection,
-            ("who_has", *wanted),
-            lambda hub, _: (_who_has(hub, wanted, own), None),
+            ("who_has", *texts, *(f"{kind} {name}" for kind, name in names)),
+            lambda hub, _: (_who_has(hub, texts, names, own), None),
             patience=PATIENCE_S,
             fresh_s=WHO_FRESH_S,
         )
@@ -331,13 +341,18 @@ def _view_fetch(name: str, ident: str, filters: Mapping[str, str]) -> _Fetch:
     return fetch
 
 
-def _who_has(hub: HubApi, texts: Sequence[str], own_id: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for start in range(0, len(texts), AVAILABILITY_MAX_HASHES):
-        answer = hub.availability_many(texts[start : start + AVAILABILITY_MAX_HASHES])
-        for result in answer.get("results") or ():
+def _who_has(
+    hub: HubApi, texts: Sequence[str], names: Sequence[tuple[Kind, str]], own_id: str
+) -> dict[_Wanted, list[str]]:
+    wanted: list[_Wanted] = [*texts, *names]
+    found: dict[_Wanted, list[str]] = {}
+    for start in range(0, len(wanted), AVAILABILITY_MAX_HASHES):
+        piece = wanted[start : start + AVAILABILITY_MAX_HASHES]
+        asked = [text for text in piece if isinstance(text, str)]
+        answer = hub.availability_many(asked, [name for name in piece if not isinstance(name, str)])
+        for text, result in zip(piece, answer.get("results") or (), strict=False):
             if result.get("matches") and not result.get("ambiguous"):
-                found[str(result.get("query"))] = [
+                found[text] = [
                     str(server.get("alias"))
                     for server in result.get("servers") or ()
                     if server.get("availability") == "available" and server.get("server_id") != own_id

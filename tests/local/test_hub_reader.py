@@ -19,7 +19,7 @@ from stablequeue_client.hub_api import Timeouts
 from stablequeue_client.hub_reader import HubReader, HubState
 from stablequeue_client.ui import values as v
 
-from ..agent.real_hub import RealHub
+from ..agent.real_hub import RealHub, until
 from ..agent.scripted_hub import HEALTH, HUB_ID, Asked, Say, ScriptedHub, say_error, say_json
 from .joined import join, tell
 from .synthetic_index import file, make_index
@@ -67,7 +67,8 @@ class Hub:
             card = {"server_id": self.server_id, "alias": "a", "connected": True, "frozen": self.frozen}
             return say_json({"servers": [card, {**card, "server_id": "x", "connected": False, "frozen": ""}]})
         if asked.path == "/api/v1/availability":
-            return say_json({"results": WHO})
+            wanted = msgspec.json.decode(asked.body)["hashes"]
+            return say_json({"results": [item for text in wanted for item in WHO if item["query"] == text]})
         return say_error("not_found", 404)
 
 
@@ -155,11 +156,11 @@ def test_views_of_a_real_hub_come_with_the_servers_own_key(tmp_path: Path) -> No
         with pytest.raises(NotFoundError):
             reader.view("model", "0" * 64)
         assert reader.who_has([sha256, "nobody"]) == {sha256: ["one"]}
-        state = settled(reader, "connected")
-        assert (state.alias, state.url, state.servers, state.connected) == ("two", real.url, 2, 1)
-        real.admin().forget_server(
-            next(s["server_id"] for s in real.admin().servers() if s["alias"] == "two")
-        )
+        assert reader.who_has_named([("lora", "ink"), ("vae", "ink")]) == {("lora", "ink"): ["one"]}
+        until(lambda: reader.state().servers == 2, 5, "the servers")
+        state = reader.state()
+        assert (state.kind, state.alias, state.url, state.connected) == ("connected", "two", real.url, 1)
+        real.admin().forget_server(own.server_id)
         time.sleep(1.6)
         reader.view("models")
         assert "does not know this WebUI any more" in settled(reader, "refused").message
@@ -190,6 +191,7 @@ def test_an_unchanged_view_is_asked_for_by_its_etag(
 
 def test_who_has_a_model_leaves_out_ourselves_and_what_is_not_certain(reader: HubReader) -> None:
     assert reader.who_has(["ink", "two", "none"]) == {"ink": ["barn"]}
+    assert reader.who_has([]) == {}
 
 
 def test_the_state_returns_at_once_and_asks_every_15_seconds(
