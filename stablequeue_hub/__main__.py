@@ -47,6 +47,8 @@ def _settings(given: argparse.Namespace) -> HubSettings:
         allowed_hosts=tuple(name for name in [*further, *given.allowed_host] if name),
         database_url=_database_url(given.database),
         backup_confirmed=given.backup_confirmed,
+        requests_per_s=given.requests_per_s,
+        events_days=given.events_days,
     )
 
 
@@ -98,8 +100,28 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="further name the hub is called by",
     )
+    hub.add_argument(
+        "--events-days",
+        type=_count,
+        default=HubSettings.events_days,
+        metavar="N",
+        help="days that the history is kept; 0: for ever",
+    )
+    hub.add_argument(
+        "--requests-per-s",
+        type=_count,
+        default=HubSettings.requests_per_s,
+        metavar="N",
+        help="how many requests per second one key may send in the long run; 0: no limit",
+    )
     _add_keys(commands.add_parser("keys", help="create, list and revoke keys, also while the hub runs"))
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) > 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1,000,000")
+    return int(text)
 
 
 def _add_keys(parser: argparse.ArgumentParser) -> None:

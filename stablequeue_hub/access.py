@@ -15,7 +15,7 @@ from stablequeue_client.errors import AuthenticationError, ForbiddenError
 from stablequeue_hub.errors import TooManyAttemptsError
 from stablequeue_hub.hub import Hub, hub_of
 from stablequeue_hub.keys import Credentials, Principal, credentials_of
-from stablequeue_hub.sessions import cookie_name
+from stablequeue_hub.sessions import cookie_name, token_hash
 
 Access = Literal["public", "read", "admin", "join", "server"]
 
@@ -48,7 +48,7 @@ def principal_of(request: Request) -> Principal:
 
 
 async def authorise(request: Request, access: Access) -> Principal:
-    """Raises AuthenticationError, TooManyAttemptsError and ForbiddenError."""
+    """Raises AuthenticationError, TooManyAttemptsError, TooManyRequestsError and ForbiddenError."""
     principal = await authenticate(request)
     if principal is None:
         raise AuthenticationError
@@ -66,7 +66,10 @@ def _check_own_path(request: Request, principal: Principal) -> None:
 
 
 async def authenticate(request: Request) -> Principal | None:
-    """Whose key or session the request carries; None when it carries neither, or a session that is over."""
+    """Whose key or session the request carries; None when it carries neither, or a session that is over.
+
+    Raises AuthenticationError, TooManyAttemptsError, and TooManyRequestsError for a good one.
+    """
     hub = hub_of(request)
     try:
         credentials = credentials_of(request.headers)
@@ -74,9 +77,27 @@ async def authenticate(request: Request) -> Principal | None:
         _note_failure(hub, request)
         raise
     if credentials is not None:
-        return await check_key(hub, request, credentials)
-    token = request.cookies.get(cookie_name(hub.settings.port))
-    return await _session(hub, token) if token else None
+        principal = await check_key(hub, request, credentials)
+        hub.rate.take(credentials.key_id)
+        return principal
+    session = await session_of(request)
+    if session is not None:
+        hub.rate.take(token_hash(_cookie(request)))
+    return session
+
+
+async def session_of(request: Request) -> Principal | None:
+    """Whose page that is; None without a session, and when it is over."""
+    hub, token = hub_of(request), _cookie(request)
+    if not token:
+        return None
+    if not hub.sessions.is_fresh(token):
+        await hub.reading(lambda connection: hub.sessions.refresh(connection, token))
+    return hub.sessions.check(token)
+
+
+def _cookie(request: Request) -> str:
+    return request.cookies.get(cookie_name(hub_of(request).settings.port), "")
 
 
 async def check_key(hub: Hub, request: Request, credentials: Credentials) -> Principal:
@@ -91,12 +112,6 @@ async def check_key(hub: Hub, request: Request, credentials: Credentials) -> Pri
         _note_failure(hub, request)
         raise AuthenticationError("This key is unknown, revoked or expired.")
     return principal
-
-
-async def _session(hub: Hub, token: str) -> Principal | None:
-    if not hub.sessions.is_fresh(token):
-        await hub.reading(lambda connection: hub.sessions.refresh(connection, token))
-    return hub.sessions.check(token)
 
 
 def check_attempts(hub: Hub, request: Request) -> None:

@@ -19,6 +19,7 @@ from stablequeue_hub.keys import KeyRing
 from stablequeue_hub.lanes import SyncLanes
 from stablequeue_hub.network import Listener
 from stablequeue_hub.presence_store import load_presence
+from stablequeue_hub.request_rate import RequestRate
 from stablequeue_hub.routers import (
     availability,
     docs,
@@ -79,6 +80,7 @@ def _hub(settings: HubSettings, store: Store, clock: Clock, listener: Listener |
         codes=SessionCodes(clock),
         attempts=Attempts(clock),
         lanes=SyncLanes(settings.full_syncs, settings.sync_wait_s),
+        rate=RequestRate(settings.requests_per_s, clock),
         listener=listener,
     )
 

@@ -40,6 +40,13 @@ class TooManyAttemptsError(BusyError):
     remedy_text = "Wait as long as Retry-After says, then give a valid key."
 
 
+class TooManyRequestsError(BusyError):
+    """This key asks more often than the hub answers one key."""
+
+    code = "too_many_requests"
+    remedy_text = "Wait as long as Retry-After says; ask for many models in one request, and less often."
+
+
 class CodeError(StableQueueError):
     """This one-time code is unknown, used or older than it may be."""
 

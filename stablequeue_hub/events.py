@@ -1,7 +1,7 @@
 """The history: what happened, when, by whom. Appended in the transaction of the change itself.
 
 ``actor`` is ``server:<id>``, ``key:<id>``, ``page`` or ``hub``. Forecasts will need the changes of
-availability, so nothing is ever rewritten.
+availability, so nothing is ever rewritten; what is older than ``HubSettings.events_days`` is dropped.
 """
 
 from __future__ import annotations

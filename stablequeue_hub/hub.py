@@ -18,6 +18,7 @@ from stablequeue_hub.lanes import SyncLanes
 from stablequeue_hub.network import Listener
 from stablequeue_hub.presence import Presence
 from stablequeue_hub.presence_store import store_presence
+from stablequeue_hub.request_rate import RequestRate
 from stablequeue_hub.sessions import SessionCodes, SessionRing, flush_extended
 from stablequeue_hub.settings import HubSettings
 
@@ -38,6 +39,7 @@ class Hub:
     codes: SessionCodes
     attempts: Attempts
     lanes: SyncLanes
+    rate: RequestRate
     listener: Listener | None = None
 
     async def reading(self, use_case: Callable[[Connection], T]) -> T:

@@ -82,7 +82,7 @@ class NewKey:
 
 @dataclass(frozen=True)
 class KeyInfo:
-    """A key without its secret. ``server`` is the alias of the server it belongs to or was used by."""
+    """A key without its secret. ``server`` is the alias of the server it belongs to."""
 
     key_id: str
     scope: str
@@ -94,7 +94,6 @@ class KeyInfo:
     last_used_ms: int | None
     revoked_ms: int | None
     single_server: bool
-    used_by: str | None
 
 
 @dataclass
@@ -155,12 +154,11 @@ def create_join_code(connection: Connection, *, actor: str, now_ms: int) -> NewK
 
 
 def list_keys(connection: Connection) -> list[KeyInfo]:
-    """All keys, newest first, revoked ones too."""
+    """All keys, newest first, revoked ones too; without the join codes that a computer used up."""
     query = (
         sa.select(keys, servers.c.alias)
-        .join(
-            servers, servers.c.server_id == sa.func.coalesce(keys.c.server_id, keys.c.used_by), isouter=True
-        )
+        .join(servers, servers.c.server_id == keys.c.server_id, isouter=True)
+        .where(keys.c.used_by.is_(None))
         .order_by(keys.c.created_ms.desc(), keys.c.key_id)
     )
     return [_key_info(row._mapping) for row in connection.execute(query)]
@@ -178,7 +176,6 @@ def _key_info(row: Mapping[Any, Any]) -> KeyInfo:
         last_used_ms=row["last_used_ms"],
         revoked_ms=row["revoked_ms"],
         single_server=bool(row["single_server"]),
-        used_by=row["used_by"],
     )
 
 

@@ -6,7 +6,7 @@ from stablequeue_client.errors import StableQueueError
 from stablequeue_client.ui import values, views
 
 
-def login_form(error: StableQueueError | None = None) -> str:
-    """The whole page; ``error``: why the last try failed."""
+def login_form(error: StableQueueError | None = None, *, sample: bool) -> str:
+    """The whole page; ``error``: why the last try failed. ``sample``: the models behind it are invented."""
     problem = values.Problem(error.message, error.remedy) if error else None
-    return str(views.login_page(values.LoginForm(problem)))
+    return str(views.login_page(values.LoginForm(problem, sample)))

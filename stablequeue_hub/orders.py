@@ -13,10 +13,10 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.errors import InvalidValueError
+from stablequeue_client.errors import InvalidValueError, NotFoundError
 from stablequeue_client.protocol import ORDER_TTL_S, WIRE_PATH_MAX, Order, OrderKind, wire_path_problem
 from stablequeue_hub import events
-from stablequeue_hub.db.tables import orders
+from stablequeue_hub.db.tables import orders, server_roots
 from stablequeue_hub.presence import WaitingOrder
 
 UNTIL_MAX_S = 30 * 24 * 3600
@@ -53,8 +53,13 @@ def check_order(request: OrderRequest) -> None:
 def add_order(
     connection: Connection, server_id: str, request: OrderRequest, *, actor: str, now_ms: int
 ) -> WaitingOrder:
-    """Store an order. The caller has checked that the server exists. Raises InvalidValueError."""
+    """Store an order. The caller has checked that the server exists.
+
+    Raises InvalidValueError, and NotFoundError for a folder that the server never reported.
+    """
     check_order(request)
+    if request.root is not None:
+        _check_root(connection, server_id, request.root)
     last = connection.scalar(sa.select(sa.func.max(orders.c.id))) or 0
     order_id = max(now_ms, last + 1)
     expires_ms = now_ms + ORDER_TTL_S * 1000
@@ -72,6 +77,15 @@ def add_order(
     details = {"order_id": order_id, "kind": request.kind}
     events.append(connection, "order_given", actor, now_ms=now_ms, server_id=server_id, details=details)
     return WaitingOrder(_order(order_id, request), expires_ms)
+
+
+def _check_root(connection: Connection, server_id: str, root_id: str) -> None:
+    its = sa.and_(server_roots.c.server_id == server_id, server_roots.c.root_id == root_id)
+    if connection.execute(sa.select(server_roots.c.root_id).where(its)).first() is None:
+        raise NotFoundError(
+            f"This server has no folder {root_id!r}.",
+            remedy="Its entry in the list of servers names its roots.",
+        )
 
 
 def waiting_orders(connection: Connection, now_ms: int) -> Iterable[tuple[str, WaitingOrder]]:

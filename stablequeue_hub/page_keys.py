@@ -12,7 +12,7 @@ from stablequeue_hub.keys import KeyInfo, NewKey, list_keys
 from stablequeue_hub.network import NetworkInfo
 
 WORTHLESS_SHOWN_MS = 7 * 24 * 3_600_000
-"""Revoked, expired and used-up keys leave the list after a week."""
+"""Revoked and expired keys leave the list after a week."""
 FIELD_MAX = 1_000
 # As the README has them; a test compares.
 LINUX_INSTALL = "python3 -m venv .venv && .venv/bin/pip install -q ."
@@ -36,7 +36,6 @@ def _line(key: KeyInfo, now_ms: int) -> v.KeyLine:
         expires_ms=key.expires_ms,
         revoked_ms=key.revoked_ms,
         expired=key.expires_ms is not None and key.expires_ms <= now_ms,
-        used=key.used_by is not None,
     )
 
 

@@ -14,7 +14,8 @@ class HubSettings:
     """``port`` is the one it really listens on. ``allowed_hosts``: further names it may be called by.
 
     ``full_syncs``: how many large syncs are worked on at once; others wait ``sync_wait_s`` seconds, then
-    are sent away with 429.
+    are sent away with 429. ``requests_per_s`` is for each key or session, 0: no limit. ``events_days``: how
+    long the history is kept, 0: for ever.
     """
 
     data_dir: Path
@@ -24,5 +25,7 @@ class HubSettings:
     full_syncs: int = 1
     sync_wait_s: float = 10.0
     body_timeout_s: float = 60.0
+    requests_per_s: float = 50.0
+    events_days: int = 365
     backup_confirmed: bool = False  # its owner made a backup, so the schema may change without one of ours
     database_url: str | None = field(default=None, repr=False)  # may hold a password

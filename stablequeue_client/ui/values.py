@@ -296,7 +296,7 @@ class ServersPage:
 
 @dataclass(frozen=True)
 class KeyLine:
-    """One key; never its secret. ``server``: whose own key it is, or who used it up as a code."""
+    """One key; never its secret. ``server``: whose own key it is."""
 
     key_id: str
     name: str
@@ -307,7 +307,6 @@ class KeyLine:
     expires_ms: int | None = None
     revoked_ms: int | None = None
     expired: bool = False
-    used: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ forms carry ``data-sq-post`` with the path below ``/views/`` to which the script
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import lru_cache
 from math import ceil
 from urllib.parse import urlencode
@@ -163,6 +164,7 @@ def _environment() -> Environment:
         count=words.count_text,
         when=_when,
         name=_name,
+        with_code=_with_code,
         file=_file,
         plain=words.visible,
         short_id=lambda parts: hashlib.sha256(repr(parts).encode()).hexdigest()[:12],
@@ -190,6 +192,14 @@ def _when(at_ms: int, style: str = "ago") -> Markup:
     """A time element; the browser writes the reader's local time, as ``ago``, ``clock`` or ``date``."""
     return Markup('<time datetime="{}" data-sq-time="{}">{}</time>').format(
         words.time_iso(at_ms), style, words.time_text(at_ms)
+    )
+
+
+def _with_code(text: str) -> Markup:
+    """A sentence in which `words to type` are code."""
+    parts = re.split(r"`([^`\n]+)`", text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else part for number, part in enumerate(parts)
     )
 
 

@@ -10,9 +10,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import gradio as gr
-from gradio.context import Context
-
 from stablequeue_client.webui.compat import Host
 
 TABS = ("txt2img", "img2img")
@@ -66,6 +63,8 @@ class GatePage:
             self._made.setdefault(key, []).append(component)
 
     def _wire(self, made: dict[str, list[Any]]) -> None:
+        from gradio.context import Context
+
         root = Context.root_block
         if root is None:
             return
@@ -80,6 +79,8 @@ class GatePage:
                 self._wire_tab(tab, inputs)
 
     def _wire_tab(self, tab: str, inputs: dict[str, Any]) -> None:
+        import gradio as gr
+
         script = "window.stablequeueGate"
         changed = f"() => {{ {script} && {script}.changed({json.dumps(tab)}); return []; }}"
         for component in inputs.values():

@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from sqlalchemy import Connection
+from starlette.concurrency import run_in_threadpool
 
 from stablequeue_hub import orders, sessions
-from stablequeue_hub.background.retention import drop_old_events
+from stablequeue_hub.background.retention import DAY_MS, drop_old_codes, drop_old_events
 from stablequeue_hub.hub import Hub
 
 FLUSH_EVERY_S = 5.0
@@ -75,6 +76,8 @@ async def expire(hub: Hub) -> None:
 
 
 async def retain(hub: Hub) -> None:
-    """Events older than a year."""
-    now_ms = hub.clock.now_ms()
-    await hub.writing(lambda connection: drop_old_events(connection, now_ms))
+    """Events older than their owner wants them, and join codes of long ago."""
+    now_ms, days = hub.clock.now_ms(), hub.settings.events_days
+    if days:
+        await run_in_threadpool(drop_old_events, hub.store, now_ms - days * DAY_MS)
+    await hub.writing(lambda connection: drop_old_codes(connection, now_ms))

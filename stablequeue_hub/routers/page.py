@@ -32,18 +32,17 @@ from stablequeue_hub import page_details, page_keys, page_models, page_servers
 from stablequeue_hub.access import authorise, principal_of
 from stablequeue_hub.bodies import read_body
 from stablequeue_hub.documentation import described
-from stablequeue_hub.hub import Hub, hub_of
+from stablequeue_hub.hub import hub_of
 from stablequeue_hub.keys import create_join_code, create_key, revoke_key
 from stablequeue_hub.network import network_info
 from stablequeue_hub.orders import OrderRequest, add_order
 from stablequeue_hub.routers.network import set_reachable
+from stablequeue_hub.sample import is_sample
 from stablequeue_hub.servers import forget_server, rename_server
 
 router = APIRouter(include_in_schema=False)
 FORM_MAX_BYTES = 16 * 1024
 PAUSE_S = 3600
-SAMPLE_MARKER = "demo.json"
-"""In the data folder of ``up --demo``; the client's ``demo.MARKER``."""
 OWNERS_VIEWS = frozenset({"keys", "join"})
 
 
@@ -65,7 +64,7 @@ async def home(request: Request) -> Response:
         view=view,
         first_line=line,
         fragment=fragment,
-        sample=is_sample(hub_of(request)),
+        sample=is_sample(hub_of(request).settings.data_dir),
         version=__version__,
         nav=tuple(name for name in views.NAV if name not in OWNERS_VIEWS or _may_change(request)),
     )
@@ -82,11 +81,6 @@ async def view_fragment(request: Request, view: str) -> Response:
 async def view_fragment_of(request: Request, view: str, ident: str) -> Response:
     """One view of one thing: a model."""
     return await _answer(request, view, ident)
-
-
-def is_sample(hub: Hub) -> bool:
-    """The hub shows the sample library of ``up --demo``."""
-    return (hub.settings.data_dir / SAMPLE_MARKER).is_file()
 
 
 async def _answer(request: Request, view: str, ident: str = "") -> Response:

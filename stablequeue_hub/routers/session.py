@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from stablequeue_client.errors import StableQueueError
-from stablequeue_hub.access import check_attempts, check_key, client_address
+from stablequeue_hub.access import check_attempts, check_key, client_address, session_of
 from stablequeue_hub.answers import json_answer
 from stablequeue_hub.bodies import read_body
 from stablequeue_hub.documentation import described
@@ -18,6 +18,7 @@ from stablequeue_hub.errors import CodeError
 from stablequeue_hub.hub import Hub, hub_of
 from stablequeue_hub.keys import Principal, parse_key
 from stablequeue_hub.login_form import login_form
+from stablequeue_hub.sample import is_sample
 from stablequeue_hub.sessions import CODE_TTL_S, IDLE_MS, close_session, cookie_name, open_session
 
 router = APIRouter(tags=["page"])
@@ -39,15 +40,17 @@ async def session_code(request: Request) -> Response:
 
 @router.get("/login", **described("public", media_type="text/html"))
 async def login_page(request: Request, code: str | None = None) -> Response:
-    """The form; with ``code``, the exchange of a one-time code for the page's session."""
+    """The form, or the page for who is signed in already; with ``code``, the exchange of a one-time code
+    for the page's session."""
     hub = hub_of(request)
     if code is None:
-        return HTMLResponse(login_form())
+        signed_in = await session_of(request) is not None
+        return RedirectResponse("/", 303) if signed_in else _form(hub)
     try:
         _use_code(hub, request, code)
         return await _signed_in(hub, None)
     except StableQueueError as error:
-        return HTMLResponse(login_form(error), error.http_status)
+        return _form(hub, error)
 
 
 @router.post("/login", **described("public", status=303, media_type="text/html"))
@@ -65,7 +68,7 @@ async def login(request: Request) -> Response:
             opener = await check_key(hub, request, credentials)
         return await _signed_in(hub, opener)
     except StableQueueError as error:
-        return HTMLResponse(login_form(error), error.http_status)
+        return _form(hub, error)
 
 
 @router.post("/logout", **described("public", status=303, media_type="text/html"))
@@ -80,6 +83,11 @@ async def logout(request: Request) -> Response:
     answer = RedirectResponse("/login", 303)
     answer.delete_cookie(name, path="/", httponly=True, samesite="strict")
     return answer
+
+
+def _form(hub: Hub, error: StableQueueError | None = None) -> Response:
+    html = login_form(error, sample=is_sample(hub.settings.data_dir))
+    return HTMLResponse(html, error.http_status if error else 200)
 
 
 def _use_code(hub: Hub, request: Request, code: str) -> None:

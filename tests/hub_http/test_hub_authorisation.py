@@ -13,6 +13,7 @@ from stablequeue_hub.access import SCOPES_OF, Access
 from stablequeue_hub.app import ROUTERS
 from stablequeue_hub.background.tasks import refresh_keys
 from stablequeue_hub.documentation import access_of
+from stablequeue_hub.sample import SAMPLE_MARKER
 
 PUBLIC = {
     ("GET", "/healthz"),
@@ -248,6 +249,25 @@ def test_a_session_opened_with_a_view_key_may_only_look_and_ends_with_its_key(hu
 def test_one_cannot_open_the_page_with_a_key_that_no_person_holds(hub: Any, scope: str) -> None:
     key = hub.join("box").key if scope == "server" else hub.make_key(scope)
     assert hub.request("POST", "/login", data={"key": key}).status_code == 403
+
+
+def test_who_is_signed_in_is_led_from_the_login_form_to_the_page(hub: Any) -> None:
+    me = signed_in(hub)
+    answer = hub.request("GET", "/login", headers=me)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert hub.request("GET", "/login").status_code == 200
+    assert hub.request("GET", "/login", headers={"Cookie": "sq_session_8383=over"}).status_code == 200
+    hub.request("POST", "/logout", headers={**me, "Origin": "http://127.0.0.1:8383"})
+    assert hub.request("GET", "/login", headers=me).status_code == 200
+
+
+def test_the_login_form_says_that_the_models_behind_it_are_invented(hub: Any) -> None:
+    assert "sq-sample" not in hub.request("GET", "/login").text
+    (hub.hub.settings.data_dir / SAMPLE_MARKER).write_text("{}")
+    assert "sq-sample" in hub.request("GET", "/login").text
+    wrong = hub.request("POST", "/login", data={"key": "x"}, headers={"Origin": "http://127.0.0.1:8383"})
+    assert wrong.status_code == 401
+    assert "sq-sample" in wrong.text
 
 
 def test_logging_out_ends_the_session(hub: Any) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from stablequeue_hub.background import tasks
-from stablequeue_hub.background.retention import EVENTS_MS
+from stablequeue_hub.background import retention, tasks
 from stablequeue_hub.events import append
 from stablequeue_hub.keys import revoke_key
 
@@ -36,16 +36,40 @@ def test_expired_orders_sessions_and_codes_are_dropped(hub: Any) -> None:
     assert count(hub, "page_sessions") == 0
 
 
-def test_events_are_kept_for_a_year_and_used_join_codes_for_a_month(hub: Any) -> None:
-    hub.request("POST", "/api/v1/keys/join-code", key=hub.admin)
+def happened(hub: Any, *days_ago: float) -> None:
     with hub.hub.store.write() as connection:
-        append(connection, "old", "hub", now_ms=hub.clock.now_ms() - EVENTS_MS - 1)
+        for days in days_ago:
+            append(connection, "old", "hub", now_ms=hub.clock.now_ms() - int(days * retention.DAY_MS))
+
+
+def test_events_are_kept_for_a_year_and_used_join_codes_for_a_month(hub: Any) -> None:
+    happened(hub, 366, 365.1, 364.9)
+    hub.request("POST", "/api/v1/keys/join-code", key=hub.admin)
     before = count(hub, "events"), count(hub, "keys")
     hub.run(tasks.retain(hub.hub))
-    assert (count(hub, "events"), count(hub, "keys")) == (before[0] - 1, before[1])
+    assert (count(hub, "events"), count(hub, "keys")) == (before[0] - 2, before[1])
     hub.clock.advance(32 * 86_400)
     hub.run(tasks.retain(hub.hub))
     assert count(hub, "keys") == before[1] - 1
+
+
+@pytest.mark.parametrize(("days", "left"), [(0, 3), (30, 1)])
+def test_the_owner_says_how_long_events_are_kept(hub: Any, days: int, left: int) -> None:
+    happened(hub, 4000, 40, 20)
+    before = count(hub, "events") - 3
+    hub.hub.settings = replace(hub.hub.settings, events_days=days)
+    hub.run(tasks.retain(hub.hub))
+    assert count(hub, "events") == before + left
+
+
+def test_many_old_events_are_dropped_in_batches(hub: Any) -> None:
+    with hub.hub.store.write() as connection:
+        connection.exec_driver_sql("DELETE FROM events")
+    happened(hub, *[400] * 7, 10, *[5] * 20)
+    a_year_ago = hub.clock.now_ms() - 365 * retention.DAY_MS
+    assert retention.drop_old_events(hub.hub.store, a_year_ago, batch=3) == 7
+    assert count(hub, "events") == 21
+    assert retention.drop_old_events(hub.hub.store, a_year_ago, batch=3) == 0
 
 
 def test_orders_that_were_taken_over_leave_the_database_with_the_flush(hub: Any) -> None:

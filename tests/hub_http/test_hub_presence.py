@@ -125,8 +125,11 @@ def test_an_order_expires_after_ten_minutes(hub: Any) -> None:
     assert "orders" not in hub.beat(box, "b", 2).json()
 
 
-def test_orders_and_contacts_survive_a_restart_of_the_hub(hub: Any, settings: Any, store: Any) -> None:
+def test_orders_and_contacts_survive_a_restart_of_the_hub(
+    hub: Any, settings: Any, store: Any, inventory: Any
+) -> None:
     box = hub.join("box")
+    hub.sync(box, inventory(["x"])).raise_for_status()
     order = give(hub, box, kind="put_back", root="aaaaaaaa", path="x/y.safetensors").json()
     hub.beat(box, "b", 5)
     hub.run(hub.hub.flush())
@@ -164,6 +167,22 @@ def test_an_order_that_makes_no_sense_is_refused(hub: Any, order: dict[str, Any]
     box = hub.join("box")
     assert give(hub, box, **order).status_code == 400
     assert "orders" not in hub.beat(box, "b", 1).json()
+
+
+@pytest.mark.parametrize("kind", ["rescan", "accept_removals", "put_back"])
+def test_an_order_for_a_folder_that_the_server_never_reported_is_refused(
+    hub: Any, inventory: Any, kind: str
+) -> None:
+    box, other = hub.join("box"), hub.join("other")
+    hub.sync(other, inventory(["one"])).raise_for_status()
+    order = {"kind": kind, "root": "aaaaaaaa", "path": "one.safetensors"}
+    refused = give(hub, box, **order)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "not_found")
+    assert "aaaaaaaa" in refused.json()["error"]["message"]
+    on_page = hub.request("POST", f"/views/servers/{box.server_id}/orders", key=hub.admin, data=order)
+    assert on_page.status_code == 404
+    assert "orders" not in hub.beat(box, "b", 1).json()
+    assert give(hub, other, **order).status_code == 202
 
 
 # --- R17: two processes, one identity -------------------------------------------------------------------

@@ -125,3 +125,26 @@ def test_the_history_tells_who_did_what_to_servers(hub: Any) -> None:
     told = [(e["action"], e["actor"]) for e in events if e["server_id"] == box.server_id]
     admin = f"key:{hub.admin.split('_')[1]}"
     assert told == [("server_joined", admin), ("server_renamed", admin), ("server_forgotten", admin)]
+
+
+def test_a_used_up_join_code_is_no_key_any_more_in_any_list(hub: Any) -> None:
+    from stablequeue_hub import keys_command
+
+    def shown() -> list[str]:
+        api = hub.request("GET", "/api/v1/keys", key=hub.admin).json()["keys"]
+        command = keys_command.list_all(hub.hub.settings.data_dir, None)["keys"]
+        page = hub.request("GET", "/views/keys", key=hub.admin).text
+        ids = [key["key_id"] for key in api]
+        assert ids == [key["key_id"] for key in command]
+        assert all(f"sq-key-{key_id}" in page for key_id in ids)
+        assert page.count('id="sq-key-') == len(ids)
+        return ids
+
+    code = hub.request("POST", "/api/v1/keys/join-code", key=hub.admin).json()["key"]
+    many = hub.make_key("join")
+    assert code.split("_")[1] in shown()
+    server = hub.join("attic", key=code)
+    hub.join("studio", key=many)
+    assert code.split("_")[1] not in shown()
+    assert many.split("_")[1] in shown(), "a join key serves any number of servers"
+    assert hub.joined(server, key=code).status_code == 200, "a lost answer is repeated with it all the same"

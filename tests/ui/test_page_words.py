@@ -8,7 +8,7 @@ from stablequeue_client.ui.views import SORTS, STATES
 from stablequeue_hub import page_words
 from stablequeue_hub.model_filters import StateFilter
 from stablequeue_hub.registry import SortOrder
-from stablequeue_hub.routers.page import SAMPLE_MARKER
+from stablequeue_hub.sample import SAMPLE_MARKER
 
 
 def test_every_state_of_a_file_has_a_mark() -> None:

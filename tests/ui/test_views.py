@@ -114,6 +114,16 @@ def test_the_first_line_names_the_problem_before_the_numbers() -> None:
     assert "All right" in calm
 
 
+def test_words_to_type_stand_as_code_and_what_is_hostile_stays_text() -> None:
+    frozen = dataclasses.replace(_cards()[0], frozen="delete `server.json` `<b>`, `it` and `\n` join")
+    shown = views.servers(v.ServersPage((frozen,)))
+    assert "delete <code>server.json</code> <code>&lt;b&gt;</code>, <code>it</code> and `\n` join" in shown
+    told = views.problem(v.Problem("a `b", "run `stablequeue up`"))
+    assert "a `b" in told
+    assert "run <code>stablequeue up</code>" in told
+    assert "<code>x</code>" in views.notice(v.Notice("try `x`"))
+
+
 def test_who_may_only_look_gets_no_buttons() -> None:
     page = dataclasses.replace(v.ServersPage(()), servers=(), may_change=False)
     shown = views.servers(dataclasses.replace(page, servers=_cards()))

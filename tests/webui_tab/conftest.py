@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from playwright.sync_api import Browser, Page, Route
 
 from ..browser.conftest import browser, hub  # noqa: F401 - fixtures
 from ..hosts.conftest import family, start_host  # noqa: F401 - fixtures
-from ..hosts.running_host import FakeHost, StartHost
+from ..hosts.running_host import HERE, FakeHost, StartHost
 
 ROUTES = "/stablequeue/v1/"
 HOSTS_OWN = re.compile(r"googleapis|gstatic|Failed to load resource|preload|manifest|Permissions policy|404")
@@ -32,9 +33,15 @@ def host(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> FakeHost:
     """One fake host per family, with sample models that have been read."""
-    made = start_host(family, tmp_path_factory.mktemp(family) / "webui", environment=READ_NOW)
+    data = tmp_path_factory.mktemp(family) / "webui"
+    made = start_host(family, data, *serving(data), environment=READ_NOW)
     wait_for_models(made, 6)
     return made
+
+
+def serving(data: Path) -> tuple[str, ...]:
+    """Options with which a fake host serves its own script and what lies in its folder."""
+    return "--gradio-allowed-path", str(data), "--gradio-allowed-path", str(HERE / "fake_host" / "host")
 
 
 @dataclass

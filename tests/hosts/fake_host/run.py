@@ -148,13 +148,13 @@ class Control(BaseHTTPRequestHandler):
 def counts() -> dict[str, Any]:
     import psutil
     import webui
-    from modules import shared
+    from modules import script_callbacks, shared
 
     me = psutil.Process()
     routes = [getattr(route, "path", "") for route in shared.app.routes]  # type: ignore[attr-defined]
     return {
         "pages": webui.started,
-        "main_seconds": webui.main_seconds,
+        "main_seconds": script_callbacks.seconds,
         "threads": sorted(thread.name for thread in threading.enumerate()),
         "descriptors": me.num_handles() if os.name == "nt" else me.num_fds(),
         "children": [child.pid for child in me.children(recursive=True)],

@@ -30,8 +30,6 @@ from modules.shared_cmd_options import cmd_opts  # noqa: E402
 
 started = 0
 """How many pages were made; a test waits for the next one."""
-main_seconds: list[float] = []
-"""What loading the scripts and preparing the page cost the host's own threads, in CPU time, per page."""
 
 
 class AnyThreadEventLoopPolicy(asyncio.DefaultEventLoopPolicy):
@@ -48,9 +46,7 @@ class AnyThreadEventLoopPolicy(asyncio.DefaultEventLoopPolicy):
 def initialize_rest() -> None:
     extensions.list_extensions()
     sd_models.list_models()
-    begun = time.thread_time()
     scripts.load_scripts()
-    main_seconds.append(time.thread_time() - begun)
     sd_vae.refresh_vae_list()
     ui_extra_networks.initialize()
     ui_extra_networks.register_default_pages()
@@ -108,9 +104,7 @@ def wait_for_port() -> None:
 def webui_worker() -> None:
     global started
     while True:
-        begun = time.thread_time()
         script_callbacks.before_ui_callback()
-        main_seconds[-1] += time.thread_time() - begun
         shared.demo = ui.create_ui()
         if not cmd_opts.no_gradio_queue:
             shared.demo.queue(64)

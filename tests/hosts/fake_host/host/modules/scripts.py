@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 import sys
+import time
 from collections import namedtuple
 from typing import Any
 
@@ -87,6 +88,7 @@ def load_scripts() -> None:
             sys.path = [item.basedir, *sys.path]
     syspath = sys.path
     for item in listed:
+        begun = time.thread_time()
         try:
             if item.basedir != paths.script_path:
                 sys.path = [item.basedir, *sys.path]
@@ -100,6 +102,7 @@ def load_scripts() -> None:
         finally:
             sys.path = syspath
             current_basedir = paths.script_path
+            script_callbacks.note_seconds(item.path, begun)
     scripts_txt2img = ScriptRunner()
     scripts_img2img = ScriptRunner()
 
