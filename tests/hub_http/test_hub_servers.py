@@ -127,12 +127,12 @@ def test_the_history_tells_who_did_what_to_servers(hub: Any) -> None:
     assert told == [("server_joined", admin), ("server_renamed", admin), ("server_forgotten", admin)]
 
 
-def test_a_used_up_join_code_is_no_key_any_more_in_any_list(hub: Any) -> None:
+def test_a_used_up_join_code_is_no_key_any_more_in_any_list(hub: Any, database: str | None) -> None:
     from stablequeue_hub import keys_command
 
     def shown() -> list[str]:
         api = hub.request("GET", "/api/v1/keys", key=hub.admin).json()["keys"]
-        command = keys_command.list_all(hub.hub.settings.data_dir, None)["keys"]
+        command = keys_command.list_all(hub.hub.settings.data_dir, database)["keys"]
         page = hub.request("GET", "/views/keys", key=hub.admin).text
         ids = [key["key_id"] for key in api]
         assert ids == [key["key_id"] for key in command]
