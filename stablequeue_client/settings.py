@@ -236,6 +236,13 @@ class Settings:
         type="flag",
         default=False,
     )
+    events_days: int = option(
+        "Days that the hub keeps its history; 0: for ever",
+        "up hub",
+        type="number",
+        default=365,
+        metavar="N",
+    )
     demo: bool = option(
         "Show a small sample library on three servers, in a data folder of its own",
         "up",
