@@ -25,8 +25,9 @@ from .host_parser import activate, parse_prompt
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60)
 """With lone surrogates, controls and everything else that JSON can carry."""
 PIECES = st.sampled_from(
-    ["<lora:", "<lyco:", "<hypernet:", ">", ":", "=", "te=", "dyn=8", "unet=0.5", "0.8", "1", "nan", "abc", "[",
-     "]", "|", "BREAK", "(", ":1.2)", "\\(", "#", "\n", " ", "foo", "bar_v2", "{a|b}", "__x__", "ß", "\u202e"]
+    ["<lora:", "<lyco:", "<hypernet:", ">", ":", "=", "te=", "dyn=8", "unet=0.5", "0.8", "1", "nan", "abc",
+     "[", "]", "|", "BREAK", "(", ":1.2)", "\\(", "#", "\n", " ", "foo", "bar_v2", "{a|b}",
+     "__x__", "ß", "\u202e"]
 )  # fmt: skip
 PROMPTS = st.one_of(ANY_TEXT, st.lists(PIECES, max_size=25).map("".join))
 
