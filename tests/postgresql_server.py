@@ -1,6 +1,8 @@
 """PostgreSQL for tests: the server named by STABLEQUEUE_TEST_POSTGRESQL, or one of our own for this run.
 
 The own server listens on a socket in a temporary folder only, does not sync to disk, and is gone afterwards.
+Where memory serves as a file system with room to spare, the folder is there: a database for a test is a copy
+of some hundred files, which takes 0.06 s instead of 0.5 s.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from sqlalchemy.engine import make_url
 
 ENVIRONMENT = "STABLEQUEUE_TEST_POSTGRESQL"
 _START_TIMEOUT_S = 30
+_IN_MEMORY = "/dev/shm"
+_ROOM = 2 * 1024**3
 _FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=60")
 
 
@@ -64,7 +68,7 @@ def _administer(server_url: str, command: str) -> None:
 @contextmanager
 def _own_server() -> Iterator[str]:
     programs = _programs()
-    folder = Path(tempfile.mkdtemp(prefix="sq-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="sq-pg-", dir=_place()))
     process = None
     try:
         account = _account(folder)
@@ -85,6 +89,15 @@ def _own_server() -> Iterator[str]:
             process.send_signal(signal.SIGINT)  # PostgreSQL's "fast shutdown"
             process.wait(30)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _place() -> str | None:
+    """A file system in memory if there is one with room (a container's has 64 MB), else the usual place."""
+    try:
+        roomy = shutil.disk_usage(_IN_MEMORY).free >= _ROOM
+    except OSError:
+        return None
+    return _IN_MEMORY if roomy and os.access(_IN_MEMORY, os.W_OK) else None
 
 
 def _programs() -> Path:
