@@ -3,7 +3,7 @@
 The agent is a real one at its own low priority, told to read now, over sparse files of gigabytes, so that
 it is bound by the processor and never done. The loop's steps are native work without the GIL and a little
 Python, as a sampler's are, on every core. "As in a WebUI": the loop says every half second that it generates,
-as the WebUI's keeper does. "Priority alone": it does not. Ratios of one run, rounds in shuffled order, medians.
+as the WebUI's keeper does. "Priority alone": it does not. Ratios of one run, shuffled rounds, medians.
 Exit code 1 on a miss.
 
     python benchmarks/generation.py [--quick]

@@ -62,8 +62,8 @@ LOOK_S = 0.25
 PROGRESS_S = 1.0
 REFRESH_S = 15.0
 REPORT_S = 2.0
-PARENT_S = 1.0
-CLOSE_S = 1.0
+PARENT_S = 0.5
+CLOSE_S = 0.5
 """Threads get so long to end by themselves; one that hangs in a call is left behind."""
 FAILED_RETRY_S = 10.0
 ONCE_HUB_PATIENCE_S = 30.0
