@@ -91,7 +91,7 @@ def join(server_dir: Path, url: str, code: str, alias: str, *, ca_file: str | No
     except OldStableQueueError:
         raise
     except HubUnreachableError as error:
-        raise _with_remedy(error) from error
+        raise _with_remedy(error, hub.base_url) from error
     finally:
         hub.close()
     joined = msgspec.structs.replace(wished, alias=answer.alias, hub_id=answer.hub_id)
@@ -114,9 +114,11 @@ def _identity_for(server_dir: Path, url: str, hub_id: str, alias: str) -> Identi
     return fresh
 
 
-def _with_remedy(error: HubUnreachableError) -> HubUnreachableError:
+def _with_remedy(error: HubUnreachableError, url: str) -> HubUnreachableError:
     """The same error with what helps somebody who pasted an address."""
-    if "certificate is not trusted" in error.message:
+    message = error.message
+    if "certificate is not trusted" in message:
+        message = f"The certificate of {url} is not trusted, so the code was not sent."
         remedy = (
             "If the certificate is your own, name its authority's PEM file in STABLEQUEUE_CA_FILE "
             "(or `ca_file` in stablequeue.toml) and start the WebUI again."
@@ -126,7 +128,7 @@ def _with_remedy(error: HubUnreachableError) -> HubUnreachableError:
             "Check that the hub's computer is on, that the address is the one its page shows, "
             "and that its firewall lets this port in."
         )
-    return type(error)(error.message, remedy=remedy, details=error.details)
+    return type(error)(message, remedy=remedy, details=error.details)
 
 
 def leave(server_dir: Path) -> None:
