@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from stablequeue_client.agent_report import AgentReport
 from stablequeue_client.database import Database, open_database
 from stablequeue_client.errors import DataFolderError, NotFoundError, StableQueueError
 from stablequeue_client.index import INDEX_SCHEMA, Index
@@ -120,6 +121,7 @@ class LocalModels:
         self._looked: float | None = None
         self._problem: Problem | None = None
         self._progress: Progress | None = None
+        self._report: AgentReport | None = None
         self._snapshot = Snapshot()
 
     # --- what is known ----------------------------------------------------------------------------------
@@ -146,6 +148,11 @@ class LocalModels:
     def progress(self) -> Progress | None:
         """What the agent did when it last said so; it says so about once a second while it runs."""
         return self._progress
+
+    @property
+    def report(self) -> AgentReport | None:
+        """What the agent says of itself: why it waits, what it skipped, what it does not believe."""
+        return self._report
 
     @property
     def problem(self) -> Problem | None:
@@ -271,7 +278,7 @@ class LocalModels:
         if data_version == self._data_version:
             return False
         index = Index(self._database, None, time.time)
-        self._progress = index.read_progress()
+        self._progress, self._report = index.read_progress(), index.agent_report()
         roots, index_id = tuple(index.roots()), index.index_id
         now = self._sum_of_checksums()
         old = self._snapshot

@@ -72,28 +72,50 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class NoteList:
+    """``rows`` out of ``total``."""
+
+    rows: tuple[FileNote, ...] = ()
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A folder in which ``missing`` files are not found, and why that is not believed."""
+
+    folder: str
+    root_id: str
+    missing: int
+    reason: str
+    since_ms: int | None = None
+
+
+@dataclass(frozen=True)
 class ThisWebui:
     """Everything of this WebUI. ``waiting`` files of ``waiting_bytes`` are to be read.
 
-    ``notes``: what others say of files and is not believed. ``skipped``: what was not looked at.
-    ``waits``: reading waits, until the computer is idle or a pause is over. ``when``: the hashing policy.
+    ``waits_for``: why they are not read now, until ``paused_until_ms`` for an order. The label of a folder
+    is its whole path. ``disbelieved``: what others say of files; ``skipped``: what was not looked at;
+    ``rejected``: what the hub could not take. ``watch_problems``: folders whose changes are not heard of.
     """
 
     alias: str
     reading: Reading
     hub: HubLine = HubLine()
+    last_sync_ms: int | None = None
     progress: v.Progress | None = None
     waiting: int = 0
     waiting_bytes: int = 0
-    when: Literal["now", "later", "idle"] = "idle"
+    waits_for: Literal["", "order", "later", "idle", "generating"] = ""
+    paused_until_ms: int | None = None
     folders: tuple[v.Folder, ...] = ()
-    missing: tuple[tuple[str, int, str], ...] = ()
-    """(root_id, files that are not found, why that is not believed) of each folder in doubt."""
+    doubts: tuple[Doubt, ...] = ()
+    watch_problems: tuple[str, ...] = ()
     troubled: v.FileList = field(default_factory=v.FileList)
     unread: v.FileList = field(default_factory=v.FileList)
-    notes: tuple[FileNote, ...] = ()
-    notes_total: int = 0
-    skipped: tuple[FileNote, ...] = ()
+    disbelieved: NoteList = NoteList()
+    skipped: NoteList = NoteList()
+    rejected: NoteList = NoteList()
     private: tuple[str, ...] = ()
     problem: v.Problem | None = None
     mistakes: tuple[str, ...] = ()
@@ -103,7 +125,7 @@ class ThisWebui:
 
 def this_webui(value: ThisWebui) -> Markup:
     """The view."""
-    return views.render("this_webui.html", this=value, in_doubt={item[0]: item for item in value.missing})
+    return views.render("this_webui.html", this=value)
 
 
 def first_line(line: WebuiLine) -> Markup:

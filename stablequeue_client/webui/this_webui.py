@@ -2,50 +2,83 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any, Literal
 
 from stablequeue_client import local_page
+from stablequeue_client.agent_report import AgentReport, FileNote
 from stablequeue_client.claims import Contradiction, check_claims
 from stablequeue_client.local_models import Snapshot
 from stablequeue_client.ui import this_webui_view as view
+from stablequeue_client.ui import values as v
 from stablequeue_client.webui import old_extension
-from stablequeue_client.webui.options import LABELS
+from stablequeue_client.webui.options import LABELS, OPTIONS
 from stablequeue_client.webui.runtime import Runtime
 from stablequeue_client.webui.webui_settings import WebuiSettings
 
 NOTES_SHOWN = 20
+SHORT = 12
 
 
 def this_webui(rt: Runtime, alias: str, hub: view.HubLine) -> view.ThisWebui:
     """The value, from what is known now."""
-    snapshot, settings = rt.models.snapshot, rt.settings()
+    snapshot, settings, report = rt.models.snapshot, rt.settings(), rt.models.report
     unread = [row for row in snapshot.others if local_page.is_unread(row)]
-    notes = _notes(snapshot)
     copies = old_extension.other_copies(rt.host.extension_dirs(), rt.places.extension_dir)
-    return view.ThisWebui(
+    value = view.ThisWebui(
         alias=alias,
         reading=_reading(rt, snapshot),
         hub=hub,
         progress=local_page.progress_value(rt.models.progress),
         waiting=len(unread),
         waiting_bytes=sum(row.size for row in unread),
-        when=settings.hashing,
-        folders=local_page.folders(snapshot),
-        missing=tuple(
-            (root.root_id, root.missing, root.reason)
-            for root in snapshot.roots
-            if root.health != "healthy" and root.missing
-        ),
+        folders=_folders(snapshot),
+        doubts=_doubts(snapshot),
         troubled=local_page.troubled_files(snapshot, snapshot.others, alias),
         unread=local_page.unread_files(snapshot, snapshot.others, alias),
-        notes=tuple(notes[:NOTES_SHOWN]),
-        notes_total=len(notes),
+        disbelieved=_disbelieved(snapshot, report),
         private=settings.private,
         problem=rt.models.problem,
         mistakes=settings.mistakes,
         outside=_outside(settings),
         old_copies=tuple(str(path) for path in copies),
+    )
+    return _with_report(value, snapshot, report) if report else value
+
+
+def _with_report(value: view.ThisWebui, snapshot: Snapshot, report: AgentReport) -> view.ThisWebui:
+    """With what the reading process says of itself."""
+    problem = report.hub_problem
+    hub = value.hub
+    if problem is not None and hub.kind == "connected":
+        # The hub answers us and yet does not take what it is told: frozen, out of step, full.
+        told = v.Problem(problem.message, problem.remedy)
+        hub = view.HubLine("refused", problem.since_ms, hub.url, told)
+    return replace(
+        value,
+        hub=hub,
+        last_sync_ms=report.last_sync_ms or None,
+        waits_for=report.waits_for,
+        paused_until_ms=report.paused_until_ms or None,
+        watch_problems=tuple(report.watch_problems),
+        skipped=view.NoteList(_notes(snapshot, report.skipped_files), report.skipped),
+        rejected=view.NoteList(_notes(snapshot, report.rejected_files), report.rejected),
+    )
+
+
+def _folders(snapshot: Snapshot) -> tuple[v.Folder, ...]:
+    """The folders with their whole paths: several may end in the same name."""
+    paths = {root.root_id: root.path for root in snapshot.roots}
+    return tuple(replace(folder, label=paths[folder.root_id]) for folder in local_page.folders(snapshot))
+
+
+def _doubts(snapshot: Snapshot) -> tuple[view.Doubt, ...]:
+    return tuple(
+        view.Doubt(root.path, root.root_id, root.missing, root.reason, root.missing_since_ms or None)
+        for root in snapshot.roots
+        if root.missing
     )
 
 
@@ -61,34 +94,54 @@ def _reading(rt: Runtime, snapshot: Snapshot) -> view.Reading:
     return view.Reading(state, int(agent.since * 1000) or None, words)
 
 
-def _notes(snapshot: Snapshot) -> list[view.FileNote]:
-    """What sidecars, headers and the WebUI's cache say of files, and their content contradicts."""
-    labels = {root.root_id: root.label for root in snapshot.roots}
-    return [
-        view.FileNote(labels.get(row.root_id) or row.root_id, row.path, _says(found))
+def _disbelieved(snapshot: Snapshot, report: AgentReport | None) -> view.NoteList:
+    """What sidecars, headers and the WebUI's cache say: poison, and what the content contradicts."""
+    labels = _labels(snapshot)
+    contradicted = [
+        view.FileNote(labels[row.root_id], row.path, _says(found))
         for row in snapshot.rows
         if row.claims_json and row.sha256
         for found in check_claims(row.claims, row.digests)
     ]
+    refused = _notes(snapshot, report.refused_claims) if report else ()
+    total = len(contradicted) + (report.refused if report else 0)
+    return view.NoteList((*contradicted, *refused)[:NOTES_SHOWN], total)
+
+
+def _notes(snapshot: Snapshot, notes: Sequence[FileNote]) -> tuple[view.FileNote, ...]:
+    labels = _labels(snapshot)
+    return tuple(view.FileNote(labels[note.root], note.path, note.reason) for note in notes[:NOTES_SHOWN])
+
+
+def _labels(snapshot: Snapshot) -> dict[str, str]:
+    """Root id -> what the folder is called."""
+    known = {root.root_id: root.label or root.root_id for root in snapshot.roots}
+    return defaultdict(lambda: "a folder that is not used any more", known)
 
 
 def _says(found: Contradiction) -> str:
     said, digest = local_page.SOURCES[found.claim.source], local_page.DIGESTS[found.claim.digest]
-    return f"{said} gives the {digest} {found.claim.value[:12]}; the content has {found.computed[:12]}."
+    return f"{said} gives the {digest} {_short(found.claim.value)}; the content has {_short(found.computed)}."
+
+
+def _short(digest: str) -> str:
+    return digest if len(digest) <= SHORT else f"{digest[:SHORT]}…"
 
 
 def _outside(settings: WebuiSettings) -> tuple[view.OutsideSetting, ...]:
     """What the environment or stablequeue.toml fixes, in the order and words of the settings page."""
     return tuple(
-        view.OutsideSetting(LABELS.get(item.name, item.name), _shown(getattr(settings, item.name)))
+        view.OutsideSetting(LABELS.get(item.name, item.name), _shown(item.name, getattr(settings, item.name)))
         for item in fields(settings)
         if item.name in settings.given_outside
     )
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
+    """A value in the words of the settings page."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
         return ", ".join(" ".join(item) if isinstance(item, tuple) else str(item) for item in value)
-    return str(value)
+    words = {chosen: label for item in OPTIONS if item.name == name for label, chosen in item.choices}
+    return str(words.get(value, value))

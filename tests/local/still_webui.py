@@ -1,0 +1,71 @@
+"""A runtime as in a WebUI, with a host and an agent that stand still; everything else is real."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stablequeue_client.hub_reader import HubReader
+from stablequeue_client.local_models import LocalModels
+from stablequeue_client.own_hub import OwnHub
+from stablequeue_client.webui.agent_keeper import AgentKeeper, AgentState
+from stablequeue_client.webui.compat import Host
+from stablequeue_client.webui.places import Places
+from stablequeue_client.webui.runtime import Runtime
+from stablequeue_client.webui.webui_settings import WebuiSettings
+
+
+@dataclass(frozen=True)
+class StillHost(Host):
+    """Has options (of its config.json) and extensions; everything else is not asked here."""
+
+    data: dict[str, Any] = field(default_factory=dict)
+    extensions: tuple[str, ...] = ()
+    saved: list[dict[str, Any]] = field(default_factory=list)
+
+    def option(self, name: str, default: Any = None) -> Any:
+        return self.data.get(name, default)
+
+    def drop_options(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.data.pop(name, None)
+        self.saved.append(dict(self.data))
+
+    def extension_dirs(self) -> list[str]:
+        return list(self.extensions)
+
+
+class StillAgent(AgentKeeper):
+    """Never starts anything; says what a test wants."""
+
+    shown = AgentState(True, 1_700_000_000.0, "")
+
+    def state(self) -> AgentState:
+        return self.shown
+
+
+def still_webui(
+    folder: Path,
+    settings: WebuiSettings = WebuiSettings(alias="attic"),  # noqa: B008 - frozen
+    *,
+    extensions: tuple[str, ...] = (),
+) -> Runtime:
+    """Its index and server.json lie in ``folder/server``."""
+    places = Places(folder, folder / "server", folder / "extension")
+    rt = Runtime(
+        host=StillHost("forge", 4, extensions=extensions),
+        places=places,
+        settings=lambda: settings,
+        models=LocalModels(places.server_dir, pause=lambda _: None),
+        hub=HubReader(places.server_dir),
+        own_hub=OwnHub(folder, folder / "extension", "python"),
+    )
+    rt.agent = StillAgent(rt)
+    return rt
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
