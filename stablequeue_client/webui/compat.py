@@ -130,8 +130,15 @@ class Host:
         return frozenset(self._module_names(kind))
 
     def current_checkpoint(self) -> str:
-        """The checkpoint chosen in the WebUI, as its option says it; empty when none is."""
-        return str(self.option("sd_model_checkpoint") or "")
+        """The checkpoint that the WebUI would use, as its option says it; empty when there is none."""
+        from modules import sd_models
+
+        chosen = self.option("sd_model_checkpoint")
+        if chosen:
+            return str(chosen)
+        # Nothing was chosen yet: both families load the first one they listed.
+        first = next(iter(list(sd_models.checkpoints_list.values())), None)
+        return "" if first is None else str(first.title)
 
     def current_modules(self) -> list[str]:
         """File names of the chosen VAE and text encoders; empty when the host chooses by itself."""
@@ -223,23 +230,23 @@ class Host:
 
     def on_after_component(self, callback: Callable[..., None], name: str) -> None:
         """``callback(component, **kwargs)`` after each component of the host's page was made."""
-        _give("on_after_component", callback, name)
+        _give("after_component", callback, name)
 
     def on_ui_tabs(self, callback: Callable[[], Sequence[tuple[Any, str, str]]], name: str) -> None:
         """``callback() -> [(Blocks, label, id)]`` while the page is built."""
-        _give("on_ui_tabs", callback, name)
+        _give("ui_tabs", callback, name)
 
     def on_ui_settings(self, callback: Callable[[], None], name: str) -> None:
         """``callback()`` when options are to be added."""
-        _give("on_ui_settings", callback, name)
+        _give("ui_settings", callback, name)
 
     def on_app_started(self, callback: Callable[[Any, Any], None], name: str) -> None:
         """``callback(demo, app)`` with each new FastAPI app; ``demo`` is None under ``--nowebui``."""
-        _give("on_app_started", callback, name)
+        _give("app_started", callback, name)
 
     def on_script_unloaded(self, callback: Callable[[], None], name: str) -> None:
         """``callback()`` before a "Reload UI" clears all callbacks."""
-        _give("on_script_unloaded", callback, name)
+        _give("script_unloaded", callback, name)
 
     def _named_folders(self) -> Iterator[tuple[Kind, str | None]]:
         """What the command line and the defaults name, whether it exists or not."""
@@ -308,16 +315,25 @@ def detect() -> Host:
 
 def on_before_ui(callback: Callable[[], None], name: str) -> None:
     """``callback()`` before each page is built, in the host's own thread, before all other callbacks."""
-    _give("on_before_ui", callback, name)
+    _give("before_ui", callback, name)
 
 
-def _give(registrar: str, callback: Callable[..., Any], name: str) -> None:
-    """Hand a guarded callback to the host; only some hosts take a name for it."""
+def _give(category: str, callback: Callable[..., Any], name: str) -> None:
+    """Hand a guarded callback to the host, as its ``on_<category>`` does, but with our file named.
+
+    Without it the host looks for the file in the whole stack by ``inspect``, for 50-250 ms of its start.
+    """
     from modules import script_callbacks
 
-    register = getattr(script_callbacks, registrar)
-    named = "name" in inspect.signature(register).parameters
-    register(guarded(name)(callback), **({"name": name} if named else {}))
+    safe = guarded(name)(callback)
+    callbacks = getattr(script_callbacks, "callback_map", {}).get(f"callbacks_{category}")
+    add = getattr(script_callbacks, "add_callback", None)
+    if callbacks is None or add is None:
+        getattr(script_callbacks, f"on_{category}")(safe)
+    elif "filename" in inspect.signature(add).parameters:  # Forge, A1111 1.10
+        add(callbacks, safe, name=name, category=category, filename=__file__)
+    else:
+        callbacks.append(script_callbacks.ScriptCallback(__file__, safe))
 
 
 def _lora_names() -> Iterator[str]:

@@ -46,11 +46,27 @@ class ScriptCallback:
         self.name = name
 
 
-def add_callback(category: str, fun: Callable[..., Any], name: str | None = None) -> None:
+def _caller() -> str:
     # The hosts look at the whole stack here; so does the fake, because it costs start-up time.
     stack = [frame for frame in inspect.stack() if frame.filename != __file__]
-    filename = stack[0].filename if stack else "unknown file"
-    callback_map[f"callbacks_{category}"].append(ScriptCallback(filename, fun, name or "unnamed"))
+    return stack[0].filename if stack else "unknown file"
+
+
+if FORGE:
+
+    def add_callback(
+        callbacks: list[ScriptCallback],
+        fun: Callable[..., Any],
+        *,
+        name: str | None = None,
+        category: str = "unknown",
+        filename: str | None = None,
+    ) -> None:
+        callbacks.append(ScriptCallback(filename or _caller(), fun, f"{category}/{name}"))
+else:
+
+    def add_callback(callbacks: list[ScriptCallback], fun: Callable[..., Any]) -> None:  # type: ignore[misc]
+        callbacks.append(ScriptCallback(_caller(), fun))
 
 
 def clear_callbacks() -> None:
@@ -108,14 +124,15 @@ def before_ui_callback() -> None:
 
 
 def _registrar(category: str) -> Callable[..., None]:
+    callbacks = callback_map[f"callbacks_{category}"]
     if FORGE:
 
         def on(callback: Callable[..., Any], *, name: str | None = None) -> None:
-            add_callback(category, callback, name)
+            add_callback(callbacks, callback, name=name, category=category)
     else:
 
         def on(callback: Callable[..., Any]) -> None:  # type: ignore[misc]
-            add_callback(category, callback)
+            add_callback(callbacks, callback)
 
     return on
 
