@@ -63,6 +63,9 @@ def _most_important(rt: Runtime, snapshot: Snapshot, hub: HubState) -> tuple[str
     needs: list[tuple[str, str, str]] = []
     if rt.models.problem is not None:
         needs.append((rt.models.problem.message, "?view=this", "Show"))
+    agent = rt.agent.state()
+    if agent.problem or (agent.last_words and not agent.running):
+        needs.append((agent.problem or "The reading of the folders has ended", "?view=this", "Show"))
     if hub.kind in ("old", "refused"):
         needs.append((hub.message, "?view=setup" if hub.kind == "old" else "?view=this", "Show"))
     for root in snapshot.roots:

@@ -121,7 +121,7 @@ def _labels(snapshot: Snapshot) -> dict[str, str]:
 
 def _says(found: Contradiction) -> str:
     said, digest = local_page.SOURCES[found.claim.source], local_page.DIGESTS[found.claim.digest]
-    return f"{said} gives the {digest} {_short(found.claim.value)}; the content has {_short(found.computed)}."
+    return f"{said} gives the {digest} {_short(found.claim.value)}, its content has {_short(found.computed)}"
 
 
 def _short(digest: str) -> str:

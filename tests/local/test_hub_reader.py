@@ -16,7 +16,7 @@ from stablequeue_client.agent.clock import SYSTEM_CLOCK
 from stablequeue_client.agent.identity import FILE_NAME, Identity, new_identity, store_identity
 from stablequeue_client.errors import NotFoundError
 from stablequeue_client.hub_api import Timeouts
-from stablequeue_client.hub_reader import HubReader, HubState
+from stablequeue_client.hub_reader import PATIENCE_S, TIMEOUTS, HubReader, HubState
 from stablequeue_client.ui import values as v
 
 from ..agent.real_hub import RealHub, until
@@ -233,12 +233,12 @@ def test_a_hub_that_hangs_delays_nobody_for_long_and_is_not_asked_again_and_agai
     hub[0].silent.set()
     began = time.monotonic()
     assert reader.view("models") is None
-    assert time.monotonic() - began < 1.3
+    assert time.monotonic() - began < TIMEOUTS.read, "it does not wait for the answer's time limit"
+    began = time.monotonic()
     for number in range(20):
-        began = time.monotonic()
         reader.view("models", "", {"search": str(number)})
         assert reader.state().kind in ("asking", "away")
-        assert time.monotonic() - began < 0.3
+    assert time.monotonic() - began < 20 * PATIENCE_S / 2, "the others do not wait at all"
     assert len(hub[1].asked) == 1
 
 
