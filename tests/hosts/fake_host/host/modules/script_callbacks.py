@@ -83,7 +83,7 @@ def _call(category: str, *args: Any, backwards: bool = False, **kwargs: Any) -> 
             answers.append(item.callback(*args, **kwargs))
         except Exception:
             errors.report(f"Error executing callback {category} for {item.script}", exc_info=True)
-        note_seconds(item.script, begun)
+        note_seconds(f"{item.script}:{category}", begun)
     return answers
 
 
