@@ -230,6 +230,6 @@ def _free_port() -> int:
 def hub(tmp_path: Path) -> Iterator[HubProcess]:
     process = HubProcess(tmp_path / "data", _free_port())
     process.start()
-    process.key = process.make_key()
+    process.key = (process.data / "admin.key").read_text().strip()
     yield process
     process.stop()

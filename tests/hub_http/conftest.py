@@ -216,17 +216,27 @@ def postgresql_url() -> Iterator[str]:
     with ExitStack() as stack:
         try:
             url = stack.enter_context(postgresql.postgresql_server())
-        except postgresql.NoPostgresql as reason:
+        except postgresql.NoPostgresqlError as reason:
             if os.environ.get("CI") == "true":
                 pytest.fail(f"CI needs PostgreSQL: {reason}")
             pytest.skip(str(reason))
         yield url
 
 
-@pytest.fixture
-def postgresql_database(postgresql_url: str) -> Iterator[str]:
-    """The URL of an empty PostgreSQL database."""
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A database with the newest schema, for copies."""
     with postgresql.new_database(postgresql_url) as url:
+        opened = open_store(url, tmp_path_factory.mktemp("template"))
+        migrate(opened)
+        opened.close()
+        yield url
+
+
+@pytest.fixture
+def postgresql_database(postgresql_url: str, postgresql_template: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database without servers and models."""
+    with postgresql.new_database(postgresql_url, postgresql_template) as url:
         yield url
 
 
@@ -242,7 +252,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str | None]:
-    """The URL of an empty database; None: an SQLite file that is up to date, in the data folder."""
+    """The URL of a database with the newest schema; None: an SQLite file in the data folder."""
     if getattr(request, "param", "sqlite") == "sqlite":
         (tmp_path / "hub").mkdir()
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "hub" / SQLITE_NAME)
