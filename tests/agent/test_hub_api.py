@@ -179,7 +179,7 @@ def test_a_hub_that_accepts_and_never_answers_holds_nobody_up(black_hole: str) -
     for _ in range(5):
         with pytest.raises(HubUnreachableError, match="time limit"):
             api.heartbeat("s1", BEAT)
-    assert time.monotonic() - before < 5 * 1.5
+    assert time.monotonic() - before < 5 * 6
 
 
 def test_an_answer_that_comes_a_byte_at_a_time_is_given_up() -> None:
@@ -190,7 +190,7 @@ def test_an_answer_that_comes_a_byte_at_a_time_is_given_up() -> None:
             connection.sendall(
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 999\r\n\r\n"
             )
-            for _ in range(60):
+            for _ in range(300):
                 try:
                     connection.sendall(b" ")
                 except OSError:
@@ -204,7 +204,7 @@ def test_an_answer_that_comes_a_byte_at_a_time_is_given_up() -> None:
         before = time.monotonic()
         with pytest.raises(HubUnreachableError):
             api.heartbeat("s1", BEAT)
-        assert time.monotonic() - before < 3
+        assert time.monotonic() - before < 15, "the whole answer takes 30"
 
 
 def test_retry_after_is_attached_in_seconds_and_as_a_date() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -124,29 +125,52 @@ def test_the_log_hides_secrets_and_control_characters() -> None:
 # --- lanes ----------------------------------------------------------------------------------------------
 
 
-def test_large_syncs_are_worked_on_one_at_a_time_and_the_rest_is_sent_away_in_time(hub: Any) -> None:
-    lane = SyncLane("test", at_once=1, wait_s=0.15)
-    running, most = 0, 0
+class Work:
+    """Runs until it is told to end; counts how many run at once."""
 
-    def work() -> str:
-        nonlocal running, most
-        import time
+    def __init__(self) -> None:
+        self.running = self.most = 0
+        self.end = threading.Event()
 
-        running += 1
-        most = max(most, running)
-        time.sleep(0.1)
-        running -= 1
+    def __call__(self) -> str:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        assert self.end.wait(60)
+        self.running -= 1
         return "done"
 
-    async def all_at_once() -> list[Any]:
-        return await asyncio.gather(*(lane.run(work) for _ in range(5)), return_exceptions=True)
 
-    results = hub.run(all_at_once())
-    refused = [result for result in results if isinstance(result, BusyError)]
-    assert most == 1
-    assert results.count("done") == 2
-    assert len(refused) == 3
-    assert all(2 <= error.details["retry_after_s"] <= 8 for error in refused)
+def test_large_syncs_are_worked_on_one_at_a_time(hub: Any) -> None:
+    lane, work = SyncLane("test", at_once=1, wait_s=60), Work()
+
+    async def all_at_once() -> list[str]:
+        tasks = [asyncio.ensure_future(lane.run(work)) for _ in range(5)]
+        while not work.running:
+            await asyncio.sleep(0.01)
+        work.end.set()
+        return await asyncio.gather(*tasks)
+
+    assert hub.run(all_at_once()) == ["done"] * 5
+    assert work.most == 1
+    lane.close()
+
+
+def test_a_large_sync_for_which_no_place_comes_free_is_sent_away_in_time(hub: Any) -> None:
+    lane, work = SyncLane("test", at_once=1, wait_s=0.05), Work()
+
+    async def one_holds_the_place() -> tuple[str, list[Any]]:
+        first = asyncio.ensure_future(lane.run(work))
+        while not work.running:
+            await asyncio.sleep(0.01)
+        others = await asyncio.gather(*(lane.run(work) for _ in range(3)), return_exceptions=True)
+        work.end.set()
+        return await first, others
+
+    first, others = hub.run(one_holds_the_place())
+    assert first == "done"
+    assert work.most == 1
+    assert all(isinstance(error, BusyError) for error in others)
+    assert all(2 <= error.details["retry_after_s"] <= 8 for error in others)
     lane.close()
 
 

@@ -24,6 +24,10 @@ from stablequeue_hub.network import machine_addresses
 Start = Callable[..., "RunningHub"]
 
 
+PATIENCE_S = 90
+"""Nothing here measures time: a machine that also does other things may take as long."""
+
+
 class RunningHub:
     """A real hub; its output lands in ``log``."""
 
@@ -41,7 +45,7 @@ class RunningHub:
             )
 
     def wait(self) -> RunningHub:
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + PATIENCE_S
         while not (self.data / "hub.json").exists():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < give_up
@@ -56,7 +60,7 @@ class RunningHub:
     def ask(
         self, method: str, path: str, body: Any = None, key: str = "", address: str = "127.0.0.1"
     ) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection(address, self.port, timeout=10)
+        connection = http.client.HTTPConnection(address, self.port, timeout=PATIENCE_S)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         answer = connection.getresponse()
@@ -67,7 +71,7 @@ class RunningHub:
     def stop(self, name: signal.Signals = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(name)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE_S)
 
 
 @pytest.fixture
@@ -89,7 +93,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "stablequeue_hub", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         env={**os.environ, "PYTHONPATH": checkout},
     )
 
@@ -128,7 +132,7 @@ def test_a_lost_admin_key_is_replaced_at_the_next_start(start: Start) -> None:
 def test_after_kill_the_hub_starts_again(start: Start) -> None:
     first = start()
     first.process.kill()
-    first.process.wait(10)
+    first.process.wait(PATIENCE_S)
     (first.data / "hub.json").unlink()
     assert start().ask("GET", "/healthz")[0] == 200
 
@@ -175,7 +179,7 @@ def test_keys_are_made_listed_and_revoked_while_the_hub_runs(start: Start) -> No
     assert key["key_id"] in listed.stdout
     assert key["key"] not in listed.stdout
     assert run("keys", "revoke", key["key_id"], "--data", data).returncode == 0
-    give_up = time.monotonic() + 5.5
+    give_up = time.monotonic() + PATIENCE_S  # five seconds, as a test with its own clock proves
     while hub.ask("GET", "/api/v1/servers", key=key["key"])[0] == 200:
         assert time.monotonic() < give_up
         time.sleep(0.1)
@@ -205,7 +209,7 @@ def test_the_hub_becomes_reachable_at_once_and_stays_so_until_told_otherwise(sta
     assert not reachable()
     run("keys", "create", "--data", str(hub.data), "--scope", "admin")
     assert not reachable()
-    held = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=10)
+    held = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=PATIENCE_S)
     held.request("GET", "/healthz")
     held.getresponse().read()
     status, answer = hub.ask("POST", "/api/v1/network", {"reachable": True}, hub.admin)
@@ -218,7 +222,7 @@ def test_the_hub_becomes_reachable_at_once_and_stays_so_until_told_otherwise(sta
     hub = start()
     assert hub.url.startswith("http://127.0.0.1:")
     assert reachable()
-    remote = http.client.HTTPConnection(address, hub.port, timeout=10)
+    remote = http.client.HTTPConnection(address, hub.port, timeout=PATIENCE_S)
     remote.request("GET", "/healthz")
     remote.getresponse().read()
     assert hub.ask("POST", "/api/v1/network", {"reachable": False}, hub.admin)[1]["reachable"] is False
@@ -281,5 +285,5 @@ def test_on_postgresql_a_hub_ends_when_it_lost_the_database_to_others(
     url = make_url(postgresql_database).set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(url) as connection:
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
-    assert hub.process.wait(30) == 1
+    assert hub.process.wait(PATIENCE_S) == 1
     assert "start it again" in hub.log.read_text()
