@@ -183,7 +183,7 @@ def running_agent(settings: AgentSettings) -> Iterator[threading.Thread]:
         yield thread
     finally:
         stop.set()
-        thread.join(15)
+        thread.join(60)
         assert codes == [0]
 
 
