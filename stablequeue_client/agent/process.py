@@ -186,6 +186,7 @@ class Agent:
         self._stop = threading.Event()
         self._fatal: BaseException | None = None
         self._borne: str | None = None
+        self._patience_s = CLOSE_S
         self._threads: list[threading.Thread] = []
         self._index = open_index(settings.data_dir, clock=clock.now)
         if self._index.repaired:
@@ -414,6 +415,7 @@ class Agent:
         if parent is None or is_alive(parent):
             return True
         logger.info("The process that started this one is gone.", extra={"action": "parent_gone"})
+        self._patience_s = 0.0  # nobody is left to whom another half second would be worth anything
         return False
 
     # --- once ------------------------------------------------------------------------------------------
@@ -446,7 +448,7 @@ class Agent:
         if self._sync is not None and self._heartbeat is not None:
             self._sync.wake()
             self._heartbeat.hurry()
-        end = time.monotonic() + CLOSE_S
+        end = time.monotonic() + self._patience_s
         for thread in self._threads:
             thread.join(timeout=max(0.0, end - time.monotonic()))
         with suppress(StableQueueError):

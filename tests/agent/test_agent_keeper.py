@@ -250,3 +250,41 @@ def test_the_command_line_says_all_and_no_secret_stands_in_it(tmp_path: Path) ->
     assert given["STABLEQUEUE_PARENT"] == "1:2.0:webui"
     assert given["PYTHONPATH"] == os.pathsep.join([str(tmp_path / "extension"), "/x"])
     assert "STABLEQUEUE_DATABASE" not in given
+
+
+# --- a full disk ------------------------------------------------------------------------------------------
+
+
+def mounted_small(folder: Path) -> bool:
+    """Whether a file system of 3 MB lies at ``folder`` now."""
+    folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    return os.name == "posix" and subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.fault
+def test_on_a_full_disk_the_agent_stays_says_so_and_catches_up_by_itself(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    if not mounted_small(small):
+        pytest.skip("mounting is not allowed here")
+    try:
+        write_model(tmp_path / "loras" / "a.safetensors", 20_000, 1)
+        rt = plain_runtime(tmp_path / "machine", small / "server", [("lora", str(tmp_path / "loras"))])
+        with kept(rt) as keeper:
+            server = rt.places.server_dir
+            until(lambda: index_rows(server)["a.safetensors"][0] == "ready", 30, "the first file")
+            agent = only_agent(server).pid
+            filler = small / "filler"
+            with pytest.raises(OSError, match="space"):
+                filler.write_bytes(bytes(4_000_000))
+            for number in range(40):
+                write_model(tmp_path / "loras" / f"{number}.safetensors", 20_000, number)
+            until(lambda: "is full" in keeper.state().problem, 10, "the sentence")
+            time.sleep(3)
+            assert only_agent(server).pid == agent, "it was not ended by the full disk"
+            filler.unlink()
+            until(lambda: keeper.state().problem == "", 20, "the end of the problem")
+            until(lambda: len(index_rows(server)) == 41, 60, "all files")
+            assert only_agent(server).pid == agent
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=False)
