@@ -393,6 +393,7 @@
     // --- going somewhere -----------------------------------------------------------------------------------
 
     go(query, how) {
+      clearTimeout(this.typing);
       this.host.move(query, query === this.host.query ? "replace" : how);
       return this.show(how === "push");
     }

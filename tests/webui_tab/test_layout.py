@@ -1,0 +1,58 @@
+"""The WebUI's own page looks the same with the extension as without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..hosts.running_host import FakeHost, StartHost
+from .conftest import READ_NOW, OpenHost, serving
+
+pytestmark = pytest.mark.browser
+OURS = "[id^=sq], [class*='sq-'], #tab_stablequeue, #settings_stablequeue"
+BOXES = """() => {
+    const found = {};
+    for (const node of document.querySelectorAll("#quicksettings, #tabs, [id^=txt2img], [id^=img2img], #footer")) {
+        if (node.closest(%s) || !node.id || node.getClientRects().length === 0) continue;
+        const box = node.getBoundingClientRect(), style = getComputedStyle(node);
+        found[node.id] = [box.x, box.y, box.width, box.height].map(Math.round)
+            .concat([style.color, style.backgroundColor, style.fontSize, style.fontFamily]);
+    }
+    return found;
+}"""
+
+
+def boxes(host: FakeHost, open_host: OpenHost, width: int) -> dict[str, Any]:
+    tab = open_host(host, width, wait=False)
+    tab.page.wait_for_selector("#txt2img_generate")
+    tab.page.wait_for_timeout(1500)
+    # The line under Generate is there to be seen; all else has to leave the page as it is.
+    tab.page.add_style_tag(content=".sq-gate { display: none !important }")
+    found: dict[str, Any] = tab.page.evaluate(BOXES % repr(OURS))
+    return found
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_element_of_the_webui_is_moved_resized_or_recoloured(
+    family: str, start_host: StartHost, open_host: OpenHost, tmp_path: Path, width: int
+) -> None:
+    seen = []
+    for name, words in (("without", ("--no-extension",)), ("with", ())):
+        data = tmp_path / name
+        host = start_host(family, data, *serving(data), *words, environment=READ_NOW)
+        seen.append(boxes(host, open_host, width))
+        host.stop()
+    without, with_us = seen
+    assert len(without) > 15
+    moved = {name: (box, with_us.get(name)) for name, box in without.items() if with_us.get(name) != box}
+    # One more tab in the row of tabs may make that row higher on a phone; nothing else may change.
+    down = max((with_us[name][1] - box[1] for name, box in without.items() if name in with_us), default=0)
+    real = {
+        name: pair
+        for name, pair in moved.items()
+        if pair[1] is None or pair[0][:1] + pair[0][2:3] + pair[0][4:] != pair[1][:1] + pair[1][2:3] + pair[1][4:]
+    }
+    assert real == {}
+    assert down <= (0 if width > 1000 else 60), moved
