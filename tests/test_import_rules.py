@@ -127,12 +127,30 @@ assert not opened, opened
 """
 
 
+def needs_a_host(path: Path) -> bool:
+    """Whether importing the file imports a host module: only where a tab or its callbacks are made."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            if name.split(".")[0] in HOST_MODULES:
+                return True
+            inner = ROOT.joinpath(*name.split(".")).with_suffix(".py")
+            if name.startswith("stablequeue_client.webui.") and inner.is_file() and needs_a_host(inner):
+                return True
+    return False
+
+
 def importable_modules() -> list[str]:
     names = []
     for package in (CLIENT, HUB):
         for path in sources(package):
             parts = path.relative_to(ROOT).with_suffix("").parts
             if parts[-1] == "__main__" or "migrations" in parts or parts[-1] == "env":
+                continue
+            if "webui" in parts and needs_a_host(path):
                 continue
             names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
     return names
@@ -148,6 +166,45 @@ def test_importing_every_module_starts_no_thread_and_touches_nothing() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
+
+
+def test_only_a_few_files_of_the_extension_need_a_host_to_be_imported() -> None:
+    """The rest is tested without one."""
+    found = {path.stem for path in sources(CLIENT / "webui") if needs_a_host(path)}
+    assert found <= {"tab", "register"}
+
+
+def test_only_compat_asks_what_a_host_has() -> None:
+    """Host modules are imported in compat.py alone, so differences between hosts can stand nowhere else."""
+    hosts = HOST_MODULES - {"gradio"}
+    wrong = [
+        f"{path.name}:{line} imports {name}"
+        for path in sources(CLIENT / "webui")
+        if path.stem not in ("compat", "broken")
+        for name, line in imports_of(path)
+        if name.split(".")[0] in hosts
+    ]
+    assert wrong == []
+
+
+MAIN_THREAD_MODULES = ["__init__", "loading", "compat", "callbacks"]
+
+
+@pytest.mark.parametrize("module", MAIN_THREAD_MODULES)
+def test_what_the_webui_s_main_thread_loads_is_the_standard_library_and_itself(module: str) -> None:
+    tree = ast.parse((CLIENT / "webui" / f"{module}.py").read_text(encoding="utf-8"))
+    allowed = {f"stablequeue_client.webui.{name}" for name in MAIN_THREAD_MODULES} | {
+        "stablequeue_client",
+        "stablequeue_client.webui",
+    }
+    wrong = []
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module not in allowed:
+            if node.module.split(".")[0] not in sys.stdlib_module_names:
+                wrong.append(node.module)
+        elif isinstance(node, ast.Import):
+            wrong += [x.name for x in node.names if x.name.split(".")[0] not in sys.stdlib_module_names]
+    assert wrong == []
 
 
 def test_tests_have_no_package_files() -> None:
