@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 ENVIRONMENT = "STABLEQUEUE_TEST_POSTGRESQL"
-_START_TIMEOUT_S = 30
+_START_TIMEOUT_S = 90
 _IN_MEMORY = "/dev/shm"
 _ROOM = 2 * 1024**3
 _FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=60")
@@ -87,7 +87,7 @@ def _own_server() -> Iterator[str]:
     finally:
         if process is not None:
             process.send_signal(signal.SIGINT)  # PostgreSQL's "fast shutdown"
-            process.wait(30)
+            process.wait(90)
         shutil.rmtree(folder, ignore_errors=True)
 
 
