@@ -64,7 +64,7 @@ def test_once_reads_everything_tells_the_hub_and_waits_for_fresh_files(
     loras, data = tmp_path / "loras", tmp_path / "data"
     for number in range(4):
         write_model(loras / "sub" / f"m{number}.safetensors", 20_000 + number, number)
-    assert run_once(real_hub, data, loras) == 0
+    assert run_once(real_hub, data, loras, clock=SYSTEM_CLOCK) == 0
     assert real_hub.rows() == as_ready(on_disk(loras))
     server = real_hub.server()
     assert server["alias"] == "box"

@@ -20,6 +20,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the hub is not installed here")
 
+from stablequeue_client.agent.clock import SYSTEM_CLOCK
 from stablequeue_client.index import open_index
 from stablequeue_client.protocol import native_path
 
@@ -125,7 +126,7 @@ def test_an_agent_killed_at_any_instant_loses_nothing_and_says_nothing_wrong(
     history = History(loras, dice)
     for _ in range(12):
         history.add()
-    assert run_once(real_hub, data, loras) == 0
+    assert run_once(real_hub, data, loras, clock=SYSTEM_CLOCK) == 0
     acked = 0
     for _ in _kills(real_hub, data, loras, dice, history):
         assert wrong_rows(data, loras) == []
@@ -139,7 +140,7 @@ def test_an_agent_killed_at_any_instant_loses_nothing_and_says_nothing_wrong(
         assert {sha256 for _, sha256 in real_hub.rows().values() if sha256} <= history.contents
         acked += sequence
     assert acked > 0
-    assert run_once(real_hub, data, loras) == 0
+    assert run_once(real_hub, data, loras, clock=SYSTEM_CLOCK) == 0
     assert real_hub.rows() == index_rows(data) == as_ready(on_disk(loras))
 
 
