@@ -74,6 +74,11 @@ class Service:
     def install(self, words: Sequence[str]) -> ServiceStatus:
         """Have ``words`` run at each login from now on. Raises ServiceError and leaves nothing behind."""
         self._require_system()
+        if any(not word.isprintable() for word in [*words, str(self.machine_dir)]):
+            raise ServiceError(
+                "The path of the hub holds characters that no service may name.",
+                remedy="Give another data folder.",
+            )
         log = self.machine_dir / "logs" / "hub.log"
         content = _CONTENTS[self.system](words, self.machine_dir, log, self.name)
         try:
