@@ -23,6 +23,16 @@ class OtherHubError(ConflictError):
     remedy_text = "Give the address of the former hub, or join the new one with --join KEY."
 
 
+class NotJoinedError(UsageError):
+    """This server has not joined the hub at the address it was given."""
+
+    code = "not_joined"
+    remedy_text = (
+        "Give a key with --join KEY; `stablequeue keys create --scope join` on the hub makes one. "
+        'In a WebUI: paste what the hub\'s "Add another computer" shows.'
+    )
+
+
 class Membership:
     """This server's place at its hub: joined or not yet. Used by one thread at a time.
 
@@ -80,10 +90,7 @@ class Membership:
             raise OtherHubError(
                 f"At {self.identity.hub_url} answers another hub than the one this server joined."
             )
-        raise UsageError(
-            f"This server has not joined the hub at {self.identity.hub_url}.",
-            remedy="Give a key with --join KEY; `stablequeue keys create --scope join` on the hub makes one.",
-        )
+        raise NotJoinedError(f"This server has not joined the hub at {self.identity.hub_url}.")
 
     def _join(self) -> None:
         identity = self.identity

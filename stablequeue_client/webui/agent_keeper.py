@@ -213,14 +213,14 @@ class AgentKeeper:
         return str(given) if given else None
 
     def _connection(self, *, given: bool) -> tuple[str, ...]:
-        """Who this server is, and at which hub, unless the settings name that (the agent notes it then)."""
+        """Who this server is, and at which hub; where the settings name that, the agent notes it itself."""
         try:
             identity = load_identity(self._rt.places.server_dir)
         except StableQueueError as error:
             return (error.message,)
-        if identity is None or given:
+        if identity is None:
             return ()
-        return (identity.server_id, identity.secret, identity.hub_url)
+        return (identity.server_id, identity.secret, "" if given else identity.hub_url)
 
     def _look_after(self) -> None:
         """Start the child again when it died and its wait is over."""

@@ -91,6 +91,20 @@ def test_a_wrong_address_is_told_in_the_report_and_the_folders_are_read(tmp_path
     assert abs(problem.since_ms / 1000 - time.time()) < 60
 
 
+def test_a_hub_that_this_webui_has_not_joined_is_told_and_sees_no_key(
+    real_hub: RealHub, tmp_path: Path
+) -> None:
+    old_model(tmp_path / "loras" / "a.safetensors", 1)
+    with agent(settings(tmp_path, hub_url=real_hub.url)) as index:
+        until(lambda: index_rows(tmp_path / "data") == as_ready(on_disk(tmp_path / "loras")), 20, "the file")
+        until(lambda: report(index).hub_problem is not None, 10, "the report")
+        problem = report(index).hub_problem
+    assert problem is not None
+    assert problem.code == "not_joined"
+    assert "Add another computer" in problem.remedy
+    assert real_hub.admin().servers() == []
+
+
 # --- when the hub is told ---------------------------------------------------------------------------------
 
 
