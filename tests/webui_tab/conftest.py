@@ -46,7 +46,7 @@ def serving(data: Path) -> tuple[str, ...]:
 
 @dataclass
 class OpenTab:
-    """A page of a WebUI. ``asked``: our routes that it asked, with the time; ``complaints``: what went wrong."""
+    """A page of a WebUI. ``asked``: which of our routes, and when; ``complaints``: what went wrong."""
 
     page: Page
     host: FakeHost
@@ -84,7 +84,7 @@ def open_host(browser: Browser) -> Iterator[OpenHost]:  # noqa: F811 - the fixtu
     contexts = []
 
     def opened(
-        host: FakeHost,  # noqa: F811
+        host: FakeHost,
         width: int = 1280,
         *,
         dark: bool = False,
@@ -138,17 +138,17 @@ def _complain(tab: OpenTab, message: Any) -> None:
 RT = "from stablequeue_client.webui.runtime import runtime\nrt = runtime()\n"
 
 
-def token_of(host: FakeHost) -> str:  # noqa: F811
+def token_of(host: FakeHost) -> str:
     return str(host.run(RT + "result = rt.token"))
 
 
-def ask(host: FakeHost, path: str, method: str = "GET", **options: Any) -> requests.Response:  # noqa: F811
+def ask(host: FakeHost, path: str, method: str = "GET", **options: Any) -> requests.Response:
     """A request to our routes with the token, as our script sends it."""
     headers = {"X-StableQueue-Token": token_of(host), **options.pop("headers", {})}
     return requests.request(method, host.url + ROUTES + path, headers=headers, timeout=30, **options)
 
 
-def wait_for_models(host: FakeHost, count: int, limit_s: float = 90) -> None:  # noqa: F811
+def wait_for_models(host: FakeHost, count: int, limit_s: float = 90) -> None:
     """Until the agent has read at least so many models."""
     deadline = time.monotonic() + limit_s
     found = -1

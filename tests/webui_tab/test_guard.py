@@ -94,8 +94,7 @@ def refused(guard: Guard, method: str, headers: list[tuple[str, str]]) -> bool:
     try:
         guard.check(method, headers)
     except ForeignRequestError as error:
-        assert error.http_status == 403 and error.message
-        return True
+        return error.http_status == 403 and bool(error.message)
     return False
 
 
@@ -151,7 +150,13 @@ def test_only_the_token_itself_once_opens(guard: Guard, given: list[str]) -> Non
 
 @pytest.mark.parametrize(
     ("host", "name"),
-    [("LocalHost:80", "localhost"), ("[::1]:80", "::1"), ("::1", "::1"), ("a.b.:9", "a.b"), ("a:b:c", "a:b:c")],
+    [
+        ("LocalHost:80", "localhost"),
+        ("[::1]:80", "::1"),
+        ("::1", "::1"),
+        ("a.b.:9", "a.b"),
+        ("a:b:c", "a:b:c"),
+    ],
 )
 def test_a_host_header_is_read_as_a_name(host: str, name: str) -> None:
     assert host_name(host) == name

@@ -15,9 +15,11 @@ pytestmark = pytest.mark.browser
 HEADER = b'{"__metadata__":{"ss_output_name":%s},"w":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}'
 WATCH = """
 window.__marks = () => [
-    window.__xss, [...document.querySelectorAll("#sq-app script, #sq-app iframe, #sq-app object, #sq-app base")].length,
+    window.__xss,
+    document.querySelectorAll(["script", "iframe", "object", "base"].map(name => "#sq-app " + name)).length,
     [...document.querySelectorAll("#sq-app *")].flatMap(node => [...node.attributes])
-        .filter(at => at.name.startsWith("on") || /^\\s*javascript:/i.test(at.value) && at.name !== "value").length,
+        .filter(at => at.name.startsWith("on") || at.name !== "value" && /^\\s*javascript:/i.test(at.value))
+        .length,
 ];
 """
 FROM_HUB = """

@@ -56,7 +56,8 @@ def test_each_way_leads_to_its_view_by_mouse_and_by_keyboard(tab: OpenTab) -> No
     expect(page.locator("#sq-view h1")).to_contain_text("alpha")
     page.locator("[data-sq-back]").first.click()
     expect(page.locator(".sq-matrix")).to_contain_text("alpha")
-    assert "view=" not in page.url and tab.complaints == []
+    assert "view=" not in page.url
+    assert tab.complaints == []
 
 
 def test_typing_filters_keeps_the_cursor_and_leaves_the_address_alone(tab: OpenTab) -> None:
@@ -122,7 +123,9 @@ def test_the_hosts_keys_do_nothing_and_break_nothing_in_our_tab(tab: OpenTab) ->
 
 
 def test_no_id_of_ours_is_one_that_the_host_looks_for(tab: OpenTab) -> None:
-    taken = tab.page.evaluate("[...document.querySelectorAll('[id^=sq], [id^=sq] [id]')].map(node => node.id)")
+    taken = tab.page.evaluate(
+        "[...document.querySelectorAll('[id^=sq], [id^=sq] [id]')].map(node => node.id)"
+    )
     assert len(taken) > 10
     assert [name for name in taken if re.search(r"_(generate|interrupt|skip|queue)$", name)] == []
 
@@ -131,7 +134,9 @@ def test_nothing_of_the_tab_is_saved_with_the_hosts_settings(host: FakeHost) -> 
     for name in ("ui-config.json", "config.json"):
         path = host.data / name
         saved = path.read_text() if path.exists() else ""
-        assert "sq_shell" not in saved and "stablequeue/" not in saved.lower() and token_of(host) not in saved
+        assert "sq_shell" not in saved
+        assert "stablequeue/" not in saved.lower()
+        assert token_of(host) not in saved
 
 
 def test_gradio_drawing_the_tab_anew_goes_on_at_the_same_place(tab: OpenTab) -> None:
