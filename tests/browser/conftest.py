@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from stablequeue_client import protocol
 from stablequeue_client.ui.preview import PreviewServer
@@ -44,6 +44,7 @@ def browser() -> Iterator[Browser]:
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
+    expect.set_options(timeout=20_000)  # a busy machine may take its time
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=found, args=CHROMIUM_OPTIONS)
         yield launched
@@ -178,12 +179,12 @@ class HubProcess:
         command = [sys.executable, "-m", "stablequeue_hub", "hub", "--data", str(self.data)]
         log = (self.data.parent / "hub.log").open("ab")
         self.process = subprocess.Popen([*command, "--port", str(self.port)], stdout=log, stderr=log)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
             try:
-                if requests.get(f"{self.url}/healthz", timeout=1).ok:
+                if requests.get(f"{self.url}/healthz", timeout=5).ok:
                     return
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 time.sleep(0.1)
         pytest.fail((self.data.parent / "hub.log").read_text())
 
@@ -213,7 +214,7 @@ class HubProcess:
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(15)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
