@@ -171,5 +171,7 @@ def replaces(new: Made, old: Made) -> bool:
 
 def _order(version: str) -> list[tuple[int, int | str]]:
     """Numbers in their order; a release behind its own pre-releases (``0.2.0.dev1``, ``0.2.0rc1``)."""
-    parts = version.replace("-", ".").split(".")
-    return [(1, int(part)) if part.isdigit() else (0, part) for part in parts] + [(1, -1)]
+    order: list[tuple[int, int | str]] = []
+    for part in version.replace("-", ".").split("."):
+        order.append((1, int(part)) if part.isdigit() else (0, part))
+    return [*order, (1, -1)]

@@ -25,8 +25,10 @@ START_S = 120.0
 STOP_S = 20.0
 _LOOK = Timeouts(connect=0.5, read=1.0, total=2.0)
 _TAIL_BYTES = 16_384
-_BREAK_AWAY = 0x01000000 | 0x00000200 | 0x00000008
-"""Windows: CREATE_BREAKAWAY_FROM_JOB, CREATE_NEW_PROCESS_GROUP, DETACHED_PROCESS."""
+_DETACHED = 0x00000200 | 0x00000008
+"""Windows: CREATE_NEW_PROCESS_GROUP, DETACHED_PROCESS."""
+_BREAK_AWAY = 0x01000000
+"""Windows: CREATE_BREAKAWAY_FROM_JOB."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,21 @@ def start_detached(python: str, starter: Path, machine_dir: Path, port: int) -> 
     if log.exists() and log.stat().st_size > LOG_MAX_BYTES:
         os.replace(log, log.with_name(log.name + ".1"))
     with open(log, "ab") as out:
-        return subprocess.Popen(
-            hub_words(python, starter, machine_dir, port),
-            cwd=machine_dir,
-            env=hub_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            **_apart(),
-        )
+        options: dict[str, Any] = {
+            "cwd": machine_dir,
+            "env": hub_environment(),
+            "stdin": subprocess.DEVNULL,
+            "stdout": out,
+            "stderr": subprocess.STDOUT,
+        }
+        words = hub_words(python, starter, machine_dir, port)
+        try:
+            return subprocess.Popen(words, **options, **_apart(_DETACHED | _BREAK_AWAY))
+        except PermissionError:
+            if os.name != "nt":
+                raise
+            # The job that Windows put us into lets nobody out; the hub then ends with it.
+            return subprocess.Popen(words, **options, **_apart(_DETACHED))
 
 
 def hub_words(python: str, starter: Path, machine_dir: Path, port: int) -> list[str]:
@@ -178,8 +186,8 @@ def _words(pid: int) -> list[str]:
         return []
 
 
-def _apart() -> dict[str, Any]:
+def _apart(windows_flags: int) -> dict[str, Any]:
     """Neither our end nor a Ctrl-C on our terminal reaches it."""
     if os.name == "nt":
-        return {"creationflags": _BREAK_AWAY}
+        return {"creationflags": windows_flags}
     return {"start_new_session": True}

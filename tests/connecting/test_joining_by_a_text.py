@@ -185,7 +185,9 @@ def test_an_unknown_authority_is_named_with_the_setting_that_trusts_it(tmp_path:
     )
     assert made.returncode == 0, made.stderr
     with serving("/", b"x", tls=(certificate, key)) as url:
-        with pytest.raises(StableQueueError, match="certificate of https://127.0.0.1:[0-9]+ is not trusted") as caught:
+        with pytest.raises(
+            StableQueueError, match=r"certificate of https://127.0.0.1:[0-9]+ is not trusted"
+        ) as caught:
             join(tmp_path, url, CODE, "attic")
         assert "STABLEQUEUE_CA_FILE" in caught.value.remedy
         with pytest.raises(NotAHubError):  # trusted, so it goes on to who answers
