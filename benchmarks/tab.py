@@ -4,7 +4,7 @@
 
 In a fake host of each family (tests/hosts), without its agent, on an index as the agent leaves it. Times are
 what a person waits: from the click or the last key until the rows stand there, so a filter's include the
-200 ms in which the next key is waited for. Medians and the slowest.
+120 ms in which the next key is waited for. Medians and the slowest.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
   const POLL_MS = 2000;
   const AWAY_MS = [2000, 4000, 8000, 15000, 30000];
   const TIMEOUT_MS = 15000;
-  const TYPING_MS = 200;
+  const TYPING_MS = 120;
   const VERSION = "X-StableQueue-Version";
   const NAV = "X-StableQueue-Nav";
 
