@@ -155,16 +155,24 @@
     cancel.focus();
   }
 
-  // Ctrl+Enter, "Generate forever" and the button itself all come as a click on the button.
+  // Ctrl+Enter, "Generate forever" and the button itself all come as a click on the button; Shift+Enter in a
+  // prompt does not, Gradio submits that by itself.
   function onGenerate(event) {
-    const generate = event.target instanceof Element && event.target.closest("#txt2img_generate, #img2img_generate");
-    if (!generate) return;
-    const gate = gates[generate.id.replace("_generate", "")];
+    const tab = event.target instanceof Element && generatingTab(event);
+    if (!tab) return;
+    const gate = gates[tab];
+    const generate = gradioApp().querySelector(`#${tab}_generate`);
     const open = document.querySelector(".sq-gate-dialog");
     if (!open && !gate.mustAsk()) return;
     event.preventDefault();
     event.stopImmediatePropagation();
     if (!open) question(gate, generate);
+  }
+
+  function generatingTab(event) {
+    if (event.type === "keydown" && !(event.key === "Enter" && event.shiftKey)) return undefined;
+    const of = event.type === "keydown" ? ["prompt", "neg_prompt"] : ["generate"];
+    return TABS.find((tab) => of.some((what) => event.target.closest(`#${tab}_${what}`)));
   }
 
   // --- starting --------------------------------------------------------------------------------------------
@@ -179,6 +187,7 @@
   };
 
   document.addEventListener("click", onGenerate, true);
+  document.addEventListener("keydown", onGenerate, true);
   onUiLoaded(() => all(0));
   onOptionsChanged(() => all(TYPING_MS));
   document.addEventListener("visibilitychange", () => { if (!document.hidden) all(0); });

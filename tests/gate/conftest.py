@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Page, expect
 
 from stablequeue_client.hub_reader import HubReader
 from stablequeue_client.index_rows import IndexRow
 from stablequeue_client.local_models import LocalModels
 from stablequeue_client.model_files import Kind
 from stablequeue_client.own_hub import OwnHub
+from stablequeue_client.ui.hostile_values import NAMES
 from stablequeue_client.webui.compat import Host
 from stablequeue_client.webui.places import Places
 from stablequeue_client.webui.runtime import Runtime
 from stablequeue_client.webui.webui_settings import WebuiSettings
 
 from ..agent.conftest import real_hub  # noqa: F401 - the fixture
+from ..hosts.running_host import FakeHost, StartHost
 from ..local.synthetic_index import FOLDERS, SyntheticIndex, root
+from ..webui_tab.conftest import (  # noqa: F401 - fixtures
+    OpenHost,
+    browser,
+    family,
+    open_host,
+    serving,
+    start_host,
+    wait_for_models,
+)
 
 
 @dataclass(frozen=True)
@@ -77,3 +90,53 @@ def make_runtime(tmp_path: Path) -> Iterator[MakeRuntime]:
         reader.close()
     for index in opened:
         index.close()
+
+
+# --- the WebUI's page ---------------------------------------------------------------------------------------
+
+SETTINGS = {"STABLEQUEUE_HASHING": "now", "STABLEQUEUE_ASK_BEFORE_GENERATE": "yes"}
+LORAS: dict[str, dict[str, str]] = {
+    "detail_tweaker": {"ss_base_model_version": "sd_v1"},
+    "sub/twin": {"ss_training_comment": "one"},
+    "other/twin": {"ss_training_comment": "two"},
+}
+
+
+def write_model(path: Path, metadata: Mapping[str, str], *, cut: int = 0) -> None:
+    """A small model file; ``cut``: bytes missing at its end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    payload = path.stem.encode("utf-8", "surrogateescape") * 200
+    tensor = {"dtype": "U8", "shape": [len(payload)], "data_offsets": [0, len(payload)]}
+    header = json.dumps({"__metadata__": dict(metadata), "w": tensor}).encode()
+    header += b" " * (-len(header) % 8)
+    data = len(header).to_bytes(8, "little") + header + payload
+    path.write_bytes(data[: len(data) - cut])
+
+
+def hostile_files() -> list[str]:
+    """Hostile names that a file on this machine can have."""
+    return [name for name in NAMES if "/" not in name and "\x00" not in name and len(name.encode()) < 200]
+
+
+@pytest.fixture(scope="session")
+def host(family: str, start_host: StartHost, tmp_path_factory: pytest.TempPathFactory) -> FakeHost:  # noqa: F811
+    """One fake host per family, with models, some of them in trouble, all read."""
+    data = tmp_path_factory.mktemp(f"gate-{family}") / "webui"
+    models = data / "models"
+    write_model(models / "Stable-diffusion" / "alpha.safetensors", {})
+    for name, metadata in LORAS.items():
+        write_model(models / "Lora" / f"{name}.safetensors", metadata)
+    write_model(models / "Lora" / "damaged.safetensors", {}, cut=500)
+    for name in hostile_files():
+        write_model(models / "Lora" / "hostile" / f"{name}.safetensors", {"ss_training_comment": name})
+    made = start_host(family, data, *serving(data), environment=SETTINGS)
+    wait_for_models(made, 1 + len(LORAS) + len(hostile_files()))
+    return made
+
+
+@pytest.fixture
+def page(host: FakeHost, open_host: OpenHost) -> Page:  # noqa: F811
+    """txt2img, with the line's first answer there."""
+    opened = open_host(host).page
+    expect(opened.locator("#sq_gate_line_txt2img")).to_contain_text("here", timeout=20_000)
+    return opened
