@@ -37,4 +37,11 @@ PARTS = (
     "servers",
     "access",
     "HTTP",
+    "shell",
+    "host",
+    "options",
+    "processes",
+    "tab",
+    "answers here",
+    "gate 0",
 )
