@@ -198,7 +198,7 @@ class OwnHub:
     def _make_it_run(self) -> StableQueueError | None:
         """A hub that answers, of this version where that is ours to decide. The error is one that left
         another hub running. Raises what left none."""
-        here = running.find_running(self._machine_dir)
+        here = self._found()
         if here is not None and not self._is_ours(here):
             return None
         source = read_source(self._source_dir)
@@ -213,6 +213,15 @@ class OwnHub:
             error = self._switch(made, before, was_running=here is not None) or error
         self._environments.clean_up(keep=self._environments.current() or made)
         return error
+
+    def _found(self) -> RunningHub | None:
+        """The hub that answers. One of ours that lives and does not is ended: it would be in the way."""
+        here = running.find_running(self._machine_dir, timeouts=running.PATIENT)
+        pid = running.living(self._machine_dir)
+        if here is None and pid is not None and running.is_started_by(pid, self._environments.starter):
+            running.end(self._machine_dir)
+        self._known = here
+        return here
 
     def _build(self, source: Source, made: Made, before: Made | None) -> StableQueueError | None:
         """Make the environment; with one from before, a failure is only reported."""
@@ -261,7 +270,7 @@ class OwnHub:
         self._environments.use(made)
         port = self._port()
         process = running.start_detached(made.python, self._environments.starter, self._machine_dir, port)
-        here = running.wait_until_it_answers(self._machine_dir, process)
+        here = self._known = running.wait_until_it_answers(self._machine_dir, process)
         store_state(self._machine_dir, OwnHubState(wanted=True, port=port))
         return here
 
@@ -290,8 +299,8 @@ class OwnHub:
         Raises StartedElsewhereError, and OwnHubError while it is being started.
         """
         with self._resting():
-            here = running.find_running(self._machine_dir)
-            if here is not None and not self._is_ours(here):
+            pid = running.living(self._machine_dir)
+            if pid is not None and not running.is_started_by(pid, self._environments.starter):
                 raise StartedElsewhereError
             running.end(self._machine_dir)
             store_state(self._machine_dir, OwnHubState(False, load_state(self._machine_dir).port))

@@ -23,7 +23,10 @@ LOG = Path("logs") / "hub.log"
 LOG_MAX_BYTES = 1_000_000
 START_S = 120.0
 STOP_S = 20.0
-_LOOK = Timeouts(connect=0.5, read=1.0, total=2.0)
+LOOK = Timeouts(connect=0.5, read=1.0, total=2.0)
+"""For a look that is repeated soon."""
+PATIENT = Timeouts(connect=2.0, read=10.0, total=12.0)
+"""For one that decides: a computer that generates may be slow."""
 _TAIL_BYTES = 16_384
 _DETACHED = 0x00000200 | 0x00000008
 """Windows: CREATE_NEW_PROCESS_GROUP, DETACHED_PROCESS."""
@@ -40,7 +43,9 @@ class RunningHub:
     hub_id: str
 
 
-def find_running(machine_dir: Path, known: RunningHub | None = None) -> RunningHub | None:
+def find_running(
+    machine_dir: Path, known: RunningHub | None = None, timeouts: Timeouts = LOOK
+) -> RunningHub | None:
     """The hub that answers for this data folder, whoever started it. One that is ``known`` from before and
     still lives is not asked again: it may be busy, but it is there."""
     told = _told(machine_dir)
@@ -49,13 +54,19 @@ def find_running(machine_dir: Path, known: RunningHub | None = None) -> RunningH
     pid, url = told
     if known is not None and (known.pid, known.url) == told:
         return known
-    hub = HubApi(url, timeouts=_LOOK)
+    hub = HubApi(url, timeouts=timeouts)
     try:
         return RunningHub(pid, url, hub.health().hub_id)
     except StableQueueError:  # also what a hub that was killed left behind
         return None
     finally:
         hub.close()
+
+
+def living(machine_dir: Path) -> int | None:
+    """The process of this data folder's hub, whether it answers or not."""
+    told = _told(machine_dir)
+    return told[0] if told is not None and _is_hub(told[0]) else None
 
 
 def is_started_by(pid: int, starter: Path) -> bool:
@@ -122,11 +133,11 @@ _SEE_LOG = "Its log (logs/hub.log in the data folder) says more. Press Start to 
 
 def end(machine_dir: Path) -> None:
     """End the hub of this data folder and wait for it; it survives being killed."""
-    told = _told(machine_dir)
-    if told is None or not _is_hub(told[0]):
+    pid = living(machine_dir)
+    if pid is None:
         return
     try:
-        process = psutil.Process(told[0])
+        process = psutil.Process(pid)
         process.terminate()
         try:
             process.wait(STOP_S)
@@ -137,7 +148,7 @@ def end(machine_dir: Path) -> None:
         pass
     except psutil.Error as error:
         raise OwnHubError(
-            f"The hub (process {told[0]}) could not be ended: {type(error).__name__}.",
+            f"The hub (process {pid}) could not be ended: {type(error).__name__}.",
             remedy="End it as the user who started it.",
         ) from error
     with contextlib.suppress(OSError):  # a killed hub leaves it behind

@@ -146,6 +146,18 @@ def test_a_hub_that_was_killed_is_started_again_on_its_port(made: Made, hub: Own
     assert settled(hub).url == url
 
 
+def test_a_hub_that_hangs_is_replaced_at_the_next_start(made: Made, hub: OwnHub, host_python: Path) -> None:
+    hub.start()
+    settled(hub)
+    hanging = process_of(made.machine_dir)
+    hanging.suspend()
+    after = OwnHub(made.machine_dir, made.checkout, str(host_python))
+    after.ensure_running()
+    status = settled(after)
+    assert (status.phase, status.error) == ("running", None)
+    assert process_of(made.machine_dir) != hanging
+
+
 def test_a_hub_that_was_stopped_stays_stopped_at_the_next_start(made: Made, hub: OwnHub) -> None:
     hub.start()
     settled(hub)
