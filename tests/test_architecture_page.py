@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_every_module_that_the_tables_name_exists() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    modules = {path.stem for path in ROOT.glob("stablequeue_*/**/*.py")}
+    places = ("stablequeue_*/**/*.py", "scripts/*.py", "install.py")
+    modules = {path.stem for place in places for path in ROOT.glob(place)}
     folders = {path.name for path in ROOT.glob("stablequeue_*/**/") if path.is_dir()}
     named = set()
     for line in text.splitlines():
