@@ -49,8 +49,10 @@ async def act(rt: Runtime, name: str, form: Mapping[str, str]) -> Markup:
 
 async def nav(rt: Runtime) -> tuple[str, ...]:
     """The ways that the tab shows now."""
-    phase = (await rt.in_worker(rt.own_hub.status)).phase
-    return ("models", "this", "servers", "setup" if phase == "none" else "hub")
+    own = await rt.in_worker(rt.own_hub.status)
+    # "Set up" stays: it shows how far the making of a hub is, and is where a WebUI leaves its hub.
+    has_hub = own.has_data or own.phase != "none"
+    return ("models", "this", "servers", "setup", *(("hub",) if has_hub else ()))
 
 
 async def _run(rt: Runtime, local: bool, call: Callable[[], T]) -> T:
