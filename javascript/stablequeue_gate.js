@@ -162,7 +162,7 @@
     if (!tab) return;
     const gate = gates[tab];
     const generate = gradioApp().querySelector(`#${tab}_generate`);
-    const open = document.querySelector(".sq-gate-dialog");
+    const open = document.querySelector(".sq-gate-dialog[open]");
     if (!open && !gate.mustAsk()) return;
     event.preventDefault();
     event.stopImmediatePropagation();
