@@ -332,12 +332,11 @@
       this.showNav(answer.headers.get(NAV));
       if (answer.status === 304) return null;
       const type = answer.headers.get("Content-Type") || "";
-      if (!type.startsWith("text/html")) throw new RefusedError(await errorText(answer));
-      const text = await answer.text();
-      if (answer.ok && answer.headers.get("ETag")) this.tags.set(address, answer.headers.get("ETag"));
       // A WebUI's own answer about a hub that fails is a view like others; a hub's own failure is not.
       if (answer.status >= 500 && !answer.headers.get(VERSION)) throw new Error(`answered ${answer.status}`);
-      return text;
+      if (!type.startsWith("text/html")) throw new RefusedError(await errorText(answer));
+      if (answer.ok && answer.headers.get("ETag")) this.tags.set(address, answer.headers.get("ETag"));
+      return answer.text();
     }
 
     async ask(address, options) {
