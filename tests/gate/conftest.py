@@ -50,6 +50,9 @@ class QuietHost(Host):
     def option(self, name: str, default: Any = None) -> Any:
         return self.options.get(name, default)
 
+    def current_checkpoint(self) -> str:
+        return str(self.option("sd_model_checkpoint") or "")
+
     def styles(self, names: Iterable[str]) -> list[tuple[str, str]]:
         return [self.known_styles[name] for name in names if name in self.known_styles]
 
