@@ -113,9 +113,10 @@ class CheckResult:
         return self.findings[0].weight if self.findings else "good"
 
     @property
-    def missing(self) -> tuple[str, ...]:
-        """The names that lie nowhere here, each once."""
-        return tuple(dict.fromkeys(f.requirement.name for f in self.findings if f.status == "missing"))
+    def missing(self) -> tuple[tuple[Kind, str], ...]:
+        """The names that lie nowhere here, each once per kind of model that may be meant."""
+        gone = [found.requirement for found in self.findings if found.status == "missing"]
+        return tuple(dict.fromkeys((kind, wanted.name) for wanted in gone for kind in wanted.kinds))
 
 
 def check(requirements: Iterable[Requirement], here: NamesHere) -> CheckResult:

@@ -28,13 +28,19 @@ from stablequeue_client.prompt_check import (
 from stablequeue_client.prompt_check import (
     check as check_requirements,
 )
-from stablequeue_client.requirements import EmbeddingNames, can_be_written, generation_requirements
+from stablequeue_client.requirements import (
+    EmbeddingNames,
+    Requirement,
+    can_be_written,
+    generation_requirements,
+)
 from stablequeue_client.ui.gate_view import GateItem, GateLine, gate_line, plain_sentence
 from stablequeue_client.ui.words import visible
 from stablequeue_client.webui.gate_page import GatePage
 from stablequeue_client.webui.runtime import Runtime
 
 T = TypeVar("T")
+Name = tuple[Kind, str]
 REFRESH_WAIT_S = 0.05
 """How long an answer waits for the index; what comes later serves the next answer."""
 KNOWN_FOR_S = 2.0
@@ -75,7 +81,7 @@ class Gate:
         others, asking = self._who.known(result.missing[:WHO_MAX])
         return self._answer(result, others, asking)
 
-    def _answer(self, result: CheckResult, others: Mapping[str, list[str]], asking: bool) -> dict[str, Any]:
+    def _answer(self, result: CheckResult, others: Mapping[Name, list[str]], asking: bool) -> dict[str, Any]:
         items = [_item(found, others) for found in result.findings if found.weight != "good"]
         line = GateLine(
             items=tuple(items),
@@ -181,11 +187,11 @@ class WhoHas:
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
         self._lock = threading.Lock()
-        self._answers: dict[str, tuple[float, list[str]]] = {}
-        self._asking: set[str] = set()
+        self._answers: dict[Name, tuple[float, list[str]]] = {}
+        self._asking: set[Name] = set()
         self._asker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stablequeue-who")
 
-    def known(self, names: Sequence[str]) -> tuple[dict[str, list[str]], bool]:
+    def known(self, names: Sequence[Name]) -> tuple[dict[Name, list[str]], bool]:
         """(name -> aliases as far as known, whether some are being asked for). Returns at once."""
         if not names or self._rt.hub.state().kind != "connected":
             return {}, False
@@ -200,10 +206,10 @@ class WhoHas:
             self._asker.submit(self._ask, unknown)
         return found, asking
 
-    def _ask(self, names: Sequence[str]) -> None:
-        answer: Mapping[str, list[str]] = {}
+    def _ask(self, names: Sequence[Name]) -> None:
+        answer: Mapping[Name, list[str]] = {}
         try:
-            answer = self._rt.hub.who_has(names)
+            answer = self._rt.hub.who_has_named(names)
         finally:
             now = time.monotonic()
             with self._lock:
@@ -225,7 +231,7 @@ def _gate_of(rt: Runtime) -> Gate:
 # --- parts ------------------------------------------------------------------------------------------------
 
 
-def _item(found: Finding, others: Mapping[str, list[str]]) -> GateItem:
+def _item(found: Finding, others: Mapping[Name, list[str]]) -> GateItem:
     in_a_prompt = found.requirement.role == "lora" and found.requirement.where not in ("setting", "style")
     meant = found.nearest[0] if found.status == "missing" and found.nearest and in_a_prompt else ""
     if visible(meant) != meant or not can_be_written(meant):
@@ -234,10 +240,15 @@ def _item(found: Finding, others: Mapping[str, list[str]]) -> GateItem:
         tone=found.weight,
         text=found.sentence.text,
         names=found.sentence.names,
-        others=tuple(others.get(found.requirement.name, ())),
+        others=_others(found.requirement, others),
         written=found.requirement.name if meant else "",
         meant=meant,
     )
+
+
+def _others(wanted: Requirement, others: Mapping[Name, list[str]]) -> tuple[str, ...]:
+    who = (alias for kind in wanted.kinds for alias in others.get((kind, wanted.name), ()))
+    return tuple(dict.fromkeys(who))
 
 
 def _overridden(texts: Any) -> dict[str, str]:

@@ -208,7 +208,7 @@ def test_a_damaged_embedding_is_named() -> None:
 def test_the_worst_comes_first_and_each_name_once() -> None:
     result = of_prompt("<lora:foo:1> <lora:gone:1> <lora:foo:0.5> <lora:gone:0.2>")
     assert [f.requirement.name for f in result.findings] == ["gone", "foo"]
-    assert (result.weight, result.missing) == ("bad", ("gone",))
+    assert (result.weight, result.missing) == ("bad", (("lora", "gone"),))
 
 
 NAME = st.text(st.characters(exclude_categories=()), max_size=30)
