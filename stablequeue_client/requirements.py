@@ -43,6 +43,7 @@ _COMMENT_END = re.compile("#[^\n]*(\n|$)")
 _HASH_AT_END = re.compile(r"\s\[([0-9a-f]{8,64})\]\s*\Z")
 _WORD = re.compile(r"\w+")
 _TEMPLATE = re.compile(r"\{.*\}|__.+__|\$\{", re.DOTALL)
+_LONGEST_TEMPLATE = 1000
 _NOTHING = frozenset({"", "None", "none", "Automatic", "Use same checkpoint", "Use same choices", "Built in"})
 """What the hosts' lists say for "no other one"."""
 
@@ -72,7 +73,7 @@ class Requirement:
     @property
     def is_filled_in(self) -> bool:
         """The name is a template (``{a|b}``, ``__file__``) that another extension replaces."""
-        return bool(_TEMPLATE.search(self.name))
+        return bool(_TEMPLATE.search(self.name[:_LONGEST_TEMPLATE]))
 
 
 class EmbeddingNames:
@@ -109,13 +110,15 @@ def prompt_requirements(
 ) -> list[Requirement]:
     """What one prompt names, in order, each as often as it stands there. ``comments``: they are left out."""
     text = without_comments(prompt) if comments else prompt
+    # Nothing after the last ">" can be one; looking there would cost minutes in a long text of many "<".
+    end = text.rfind(">") + 1
     found = [
         _lora(match[1], match[2].split(":"), where)
-        for match in _NETWORK.finditer(text)
+        for match in _NETWORK.finditer(text, 0, end)
         if match[1].lower() in _TAGS
     ]
     if embeddings is not None:
-        words = embeddings.find(_NETWORK.sub(" ", text))
+        words = embeddings.find(_NETWORK.sub(" ", text[:end]) + text[end:])
         found += [Requirement("embedding", name, where=where) for name in words]
     return found
 

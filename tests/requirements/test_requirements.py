@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from typing import Any
 
 import pytest
@@ -133,6 +134,16 @@ def test_what_hires_fix_names_counts_only_while_it_is_on() -> None:
 @pytest.mark.parametrize("word", ["", "None", "Automatic", "Use same checkpoint"])
 def test_no_other_checkpoint_is_no_requirement(word: str) -> None:
     assert generation_requirements({"refiner_checkpoint": word, "override_settings": {"sd_vae": word}}) == []
+
+
+@pytest.mark.parametrize("piece", ["<lora:", "<lora:a", "<lora:{", "<lora:a>{", "{", "emb-", "(", "\n#"])
+def test_a_long_text_of_beginnings_does_not_hold_up_the_webui(piece: str) -> None:
+    embeddings = EmbeddingNames(["emb one", "a-b"])
+    before = time.process_time()
+    found = prompt_requirements(piece * 20_000, embeddings=embeddings)
+    assert not any(requirement.is_filled_in for requirement in found)
+    assert not Requirement("lora", piece * 20_000).is_filled_in
+    assert time.process_time() - before < 2
 
 
 def test_comments_name_nothing_unless_the_host_keeps_them() -> None:
