@@ -105,7 +105,7 @@ def _identity_for(server_dir: Path, url: str, hub_id: str, alias: str) -> Identi
     else somebody new, stored first. No hub is shown the secret of another."""
     stored = load_identity(server_dir)
     if stored is not None and stored.hub_id == hub_id:
-        return msgspec.structs.replace(stored, hub_url=url, alias=alias)
+        return msgspec.structs.replace(stored, hub_url=url, alias=alias, met_url="")
     pending = load_identity(server_dir / JOINING)
     if pending is not None and pending.hub_url == url:
         return msgspec.structs.replace(pending, alias=alias)

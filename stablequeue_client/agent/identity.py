@@ -1,6 +1,7 @@
 """Who this server is: ``server.json`` in its data folder, mode 0600.
 
-    {"server_id": 32 hex digits, "secret": 64 hex digits, "alias": ..., "hub_url": ..., "hub_id": ... or null}
+    {"server_id": 32 hex digits, "secret": 64 hex digits, "alias": ..., "hub_url": ..., "hub_id": ... or null,
+     "met_url": ... or empty}
 
 The server makes id and secret itself and stores them *before* it joins, so that a join whose answer got
 lost is simply repeated. Its key is ``sq_<server_id>_<secret>``. The file is replaced as a whole.
@@ -22,13 +23,17 @@ FILE_NAME = "server.json"
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """One server at one hub. ``hub_id`` is None until it has joined."""
+    """One server at one hub. ``hub_id`` is None until it has joined.
+
+    ``met_url``: where its hub was met, while a setting names an address at which it was not met yet.
+    """
 
     server_id: str
     secret: str
     alias: str
     hub_url: str
     hub_id: str | None = None
+    met_url: str = ""
 
     @property
     def key(self) -> str:
@@ -90,7 +95,8 @@ def _sync_folder(folder: Path) -> None:
 def identity_for(data_dir: Path, hub_url: str | None, alias: str) -> Identity | None:
     """The identity for this hub: the stored one, or a new one that is stored first. None without a hub.
 
-    An address other than the stored one is taken over: whether the same hub answers there shows its id.
+    An address other than the stored one is tried: whether the same hub answers there shows its id. Until
+    it did, the address before it is kept, and counts again when the setting is taken back.
     """
     stored = load_identity(data_dir)
     if stored is None:
@@ -98,8 +104,12 @@ def identity_for(data_dir: Path, hub_url: str | None, alias: str) -> Identity | 
             return None
         stored = new_identity(alias or default_alias(), hub_url)
         store_identity(data_dir, stored)
-    elif hub_url is not None and checked_base_url(hub_url) != stored.hub_url:
-        stored = msgspec.structs.replace(stored, hub_url=checked_base_url(hub_url))
+        return stored
+    met = stored.met_url or stored.hub_url
+    wanted = met if hub_url is None else checked_base_url(hub_url)
+    if wanted != stored.hub_url:
+        unproved = stored.hub_id is not None and wanted != met
+        stored = msgspec.structs.replace(stored, hub_url=wanted, met_url=met if unproved else "")
         store_identity(data_dir, stored)
     return stored
 

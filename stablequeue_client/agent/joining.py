@@ -69,6 +69,9 @@ class Membership:
         if self.identity.hub_id != hub_id:
             self._require_join_secret()
             self._join()
+        elif self.identity.met_url:
+            self.identity = msgspec.structs.replace(self.identity, met_url="")
+            store_identity(self._data_dir, self.identity)
         return hub_id
 
     def renew(self) -> None:
@@ -101,7 +104,9 @@ class Membership:
             )
         finally:
             hub.close()
-        self.identity = msgspec.structs.replace(identity, alias=answer.alias, hub_id=answer.hub_id)
+        self.identity = msgspec.structs.replace(
+            identity, alias=answer.alias, hub_id=answer.hub_id, met_url=""
+        )
         if self.identity != identity:
             store_identity(self._data_dir, self.identity)
             logger.info("Joined the hub as %s.", protocol.wire_path(answer.alias), extra={"action": "joined"})

@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from stablequeue_client.agent.agent_settings import ParentProcess
@@ -193,6 +194,18 @@ def test_the_identity_is_stored_before_joining_and_the_same_afterwards(tmp_path:
     assert moved is not None
     assert (moved.server_id, moved.hub_url) == (made.server_id, "http://new:1")
     assert made.secret not in repr(made)
+
+
+def test_an_address_where_the_hub_was_never_met_is_given_up_with_its_setting(tmp_path: Path) -> None:
+    store_identity(tmp_path, msgspec.structs.replace(new_identity("a", "http://mine:1"), hub_id="0" * 32))
+    for wrong in ("http://wrong:1", "http://wrong:2", "http://wrong:2"):
+        tried = identity_for(tmp_path, wrong, "")
+        assert tried is not None
+        assert tried.hub_url == wrong
+    back = identity_for(tmp_path, None, "")
+    assert back is not None
+    assert (back.hub_url, back.met_url) == ("http://mine:1", "")
+    assert load_identity(tmp_path) == back
 
 
 @POSIX

@@ -116,6 +116,24 @@ def test_another_hub_at_the_same_address_gets_nothing(real_hub: RealHub, tmp_pat
     assert real_hub.rows() == as_ready(on_disk(loras))
 
 
+def test_a_wrong_address_is_given_up_with_its_setting_and_a_new_one_is_kept(
+    real_hub: RealHub, tmp_path: Path
+) -> None:
+    loras, data = tmp_path / "loras", tmp_path / "data"
+    write_model(loras / "a.safetensors", 1_000, 1)
+    run_once(real_hub, data, loras)
+    settings = settings_for(real_hub, data, loras)
+    with pytest.raises(HubUnreachableError):
+        run(replace(settings, hub_url="http://127.0.0.1:1", join_secret=None), once=True)
+    assert run(replace(settings, hub_url=None, join_secret=None), once=True) == 0
+    moved = real_hub.url.replace("127.0.0.1", "localhost")
+    assert run(replace(settings, hub_url=moved, join_secret=None), once=True) == 0
+    assert run(replace(settings, hub_url=None, join_secret=None), once=True) == 0
+    identity = load_identity(data)
+    assert identity is not None
+    assert identity.hub_url == moved
+
+
 def test_a_server_that_the_hub_forgot_comes_back_with_a_join_key(real_hub: RealHub, tmp_path: Path) -> None:
     loras, data = tmp_path / "loras", tmp_path / "data"
     write_model(loras / "a.safetensors", 1_000, 1)
