@@ -46,6 +46,8 @@ REFRESH_WAIT_S = 0.05
 KNOWN_FOR_S = 2.0
 WHO_FOR_S = 60.0
 WHO_MAX = 20
+NEAREST_FOR_S = 0.05
+"""So long the nearest are looked for of one generation's missing names; the others are only named."""
 LONGEST_NAME = 300
 
 
@@ -134,10 +136,13 @@ class Gate:
 
     def _names(self, snapshot: Snapshot) -> NamesHere:
         family = self.rt.host.family
+        until = time.monotonic() + NEAREST_FOR_S
         return NamesHere(
             find=self.rt.models.find,
             known=self._known,
-            nearest=lambda kind, name: self._nearest(snapshot, kind, name),
+            nearest=lambda kind, name: (
+                self._nearest(snapshot, kind, name) if time.monotonic() < until else ()
+            ),
             read_roots=self._read_roots(snapshot),
             away_roots=frozenset(root.root_id for root in snapshot.roots if root.health == "unreachable"),
             one_drops_all=family != "a1111",
