@@ -86,20 +86,20 @@ def size_text(size: int) -> str:
 
 
 def duration_text(seconds: int) -> str:
-    """About how long: "under a minute", "12 min", "3 h 20 min", "2 days"."""
+    """About how long: "under a minute", "about 12 min", "about 3 h 20 min", "about 2 days"."""
     minutes = round(seconds / 60)
     if seconds < 50:
         return "under a minute"
     if minutes < 60:
-        return f"{max(1, minutes)} min"
+        return f"about {max(1, minutes)} min"
     if minutes < 600:
         hours, rest = divmod(minutes, 60)
-        return f"{hours} h {rest} min" if rest else f"{hours} h"
+        return f"about {hours} h {rest} min" if rest else f"about {hours} h"
     hours = round(minutes / 60)
     if hours < 24:
-        return f"{hours} h"
+        return f"about {hours} h"
     days = round(hours / 24)
-    return "1 day" if days == 1 else f"{days} days"
+    return "about 1 day" if days == 1 else f"about {days} days"
 
 
 def count_text(number: int) -> str:

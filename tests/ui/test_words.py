@@ -29,12 +29,12 @@ def test_a_size_has_three_digits_and_a_unit(size: int, text: str) -> None:
     [
         (0, "under a minute"),
         (49, "under a minute"),
-        (55, "1 min"),
-        (725, "12 min"),
-        (3_600, "1 h"),
-        (12_000, "3 h 20 min"),
-        (86_000, "1 day"),
-        (200_000, "2 days"),
+        (55, "about 1 min"),
+        (725, "about 12 min"),
+        (3_600, "about 1 h"),
+        (12_000, "about 3 h 20 min"),
+        (86_000, "about 1 day"),
+        (200_000, "about 2 days"),
     ],
 )
 def test_a_duration_is_rounded_to_what_a_person_plans_with(seconds: int, text: str) -> None:
