@@ -296,7 +296,7 @@ def _judge_rows(requirement: Requirement, rows: Sequence[IndexRow], here: NamesH
         text = f"{len(rows)} files are called {{}}: this WebUI takes one of them, and which one is chance."
         return _finding(requirement, "ambiguous", text, (name,), rows=rows)
     if any(row.state == "unhashed" for row in rows):
-        return _finding(requirement, "not_read", f"{word} {{}} is here and being read.", (name,), rows=rows)
+        return _finding(requirement, "not_read", f"{word} {{}} is here and not read yet.", (name,), rows=rows)
     return _finding(requirement, "here", f"{word} {{}} is here.", (name,), rows=rows)
 
 

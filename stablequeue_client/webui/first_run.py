@@ -7,7 +7,7 @@ in a thread of ``OwnHub`` and shows in the views. What goes wrong is raised, wit
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 
 from markupsafe import Markup
 
@@ -93,7 +93,7 @@ def _identity(rt: Runtime) -> tuple[Identity | None, v.Problem | None]:
 
 def _belongs_to(identity: Identity | None, status: OwnHubStatus) -> bool:
     """Whether that is this computer's hub; while it is stopped its address tells."""
-    if identity is None:
+    if identity is None or identity.met_url:  # a setting names another address, where it was not met yet
         return False
     if status.hub_id:
         return identity.hub_id == status.hub_id
@@ -240,7 +240,14 @@ def _drop_hub_option(rt: Runtime) -> None:
 
 def _start(rt: Runtime, form: Form) -> Markup:
     del form
-    rt.own_hub.start()
+
+    def hurry(api: HubApi) -> None:
+        del api  # it answers: nobody here waits out a back-off any more
+        rt.hub.forget()
+        with suppress(StableQueueError):  # no agent has run yet, so none waits
+            rt.models.order("sync")
+
+    rt.own_hub.start(hurry)
     return _said("It is being started.")
 
 

@@ -130,7 +130,7 @@ def _from_hub(rt: Runtime, fragment: Markup, answer: HubAnswer, what: str) -> Ma
     """The hub's view with the way to its own page, and since when it is known when the hub is silent."""
     hub = rt.hub.state()
     old = answer.stale and hub.kind != "connected"
-    sentence = f"From the central StableQueue: {what}."
+    sentence = f"From the hub: {what}."
     return this_webui_view.from_hub(fragment, sentence, hub.url, answer.at_ms if old else None)
 
 

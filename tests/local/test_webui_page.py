@@ -216,7 +216,7 @@ def test_with_a_hub_its_matrix_is_shown_and_without_it_our_own_again(
         other.close()
         tell(join(hub, tmp_path / "server", "attic"), index.index)
         page = shown(rt, "models")
-        assert "From the central StableQueue" in page
+        assert "From the hub" in page
         assert f'href="{hub.url}"' in page
         assert "theirs" in page
         assert "cellar" in page
