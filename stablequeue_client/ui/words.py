@@ -21,7 +21,7 @@ class Mark:
 
 MARKS: dict[MarkName, Mark] = {
     "here": Mark("here", "disc", "good", "Read completely, so it is certain which model it is."),
-    "reading": Mark("not read yet", "half", "busy", "Nobody knows for sure what it is before it has been read."),
+    "reading": Mark("not read yet", "half", "busy", "Only reading tells for sure what it is."),
     "probably": Mark("probably", "half", "busy", "Not read yet; a note beside the file says so."),
     "copying": Mark("being copied", "arrow", "busy", "Still being written. It is read when it is complete."),
     "changing": Mark("changing", "wave", "warn", "It changed each time it was read. It is tried again."),

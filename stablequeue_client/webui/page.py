@@ -163,10 +163,15 @@ VIEWS: dict[str, Callable[[Runtime, str, Query], Markup]] = {
 
 
 def _order(kind: str, said: str, *names: str) -> Callable[[Runtime, Query], Markup]:
-    """A button that leaves an order with the form's fields ``names``."""
+    """A button that leaves an order with the form's fields ``names``; a folder must be one of ours."""
 
     def press(rt: Runtime, form: Query) -> Markup:
         fields = {name: form[name] for name in names if form.get(name)}
+        rt.models.refresh()
+        root = fields.get("root")
+        if root is not None and all(root != known.root_id for known in rt.models.snapshot.roots):
+            notice = v.Notice("This WebUI has no such folder any more.", ok=False, remedy="Reload the page.")
+            return views.notice(notice)
         return _ordered(rt, kind, said, **fields)
 
     return press

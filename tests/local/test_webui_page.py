@@ -178,7 +178,7 @@ def test_settings_from_outside_mistakes_and_old_copies_are_told(tmp_path: Path) 
         ("this/hashing", {"mode": "now"}, "hashing", {"mode": "now"}),
         ("this/hashing", {"mode": "pause"}, "hashing", {"mode": "pause", "until_s": 3600}),
         ("this/accept-removals", {"root": "r-lora"}, "accept_removals", {"root": "r-lora"}),
-        ("this/put-back", {"root": "r", "path": "a/b"}, "put_back", {"root": "r", "path": "a/b"}),
+        ("this/put-back", {"root": "r-lora", "path": "a/b"}, "put_back", {"root": "r-lora", "path": "a/b"}),
     ],
 )
 def test_each_button_leaves_its_order(
@@ -197,6 +197,7 @@ def test_each_button_leaves_its_order(
 def test_a_choice_that_there_is_not_leaves_no_order(rt: Runtime, index: SyntheticIndex) -> None:
     assert "sq-tone-bad" in pressed(rt, "this/hashing", mode="sometimes")
     assert "sq-tone-bad" in pressed(rt, "this/hashing")
+    assert "no such folder" in pressed(rt, "this/accept-removals", root="nowhere")
     assert index.index.take_orders() == []
 
 
