@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from stablequeue_client import protocol
 from stablequeue_client.ui.preview import PreviewServer
+
+from ..free_ports import free_port
 
 CHROMIUM_OPTIONS = [
     "--no-sandbox",
@@ -221,15 +222,9 @@ class HubProcess:
         self.process = None
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[HubProcess]:
-    process = HubProcess(tmp_path / "data", _free_port())
+    process = HubProcess(tmp_path / "data", free_port())
     process.start()
     process.key = (process.data / "admin.key").read_text().strip()
     yield process

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Callable
@@ -15,6 +14,8 @@ from typing import Any
 
 import pytest
 import requests
+
+from ..free_ports import free_port
 
 HERE = Path(__file__).resolve().parent
 FAMILIES = ("forge", "classic")
@@ -36,12 +37,6 @@ def host_python(family: str) -> str:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @dataclass

@@ -13,7 +13,8 @@ import pytest
 
 from stablequeue_client.own_hub import OwnHub, OwnHubStatus
 
-from .making import Made, copy_checkout, free_port, settled
+from ..free_ports import free_port
+from .making import Made, copy_checkout, settled
 
 # What a one-click package's Python lacks, and packages of a host that no hub can run with.
 _NO_VENV = """

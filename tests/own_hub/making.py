@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,12 +21,6 @@ def copy_checkout(folder: Path) -> Path:
         else:
             shutil.copyfile(ROOT / name, folder / name)
     return folder
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def settled(

@@ -15,7 +15,8 @@ import pytest
 from stablequeue_client.own_hub import OwnHub
 from stablequeue_client.own_hub.environments import Environments, Made, read_source, replaces
 
-from .making import ROOT, copy_checkout, free_port, settled
+from ..free_ports import free_port
+from .making import ROOT, copy_checkout, settled
 
 
 def unfinished(machine_dir: Path) -> list[str]:

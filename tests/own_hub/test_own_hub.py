@@ -24,7 +24,8 @@ from stablequeue_client.own_hub import OwnHub, OwnHubStatus
 from stablequeue_client.own_hub.environments import Environments, read_source
 from stablequeue_client.own_hub.environments import Made as MadeFrom
 
-from .making import ROOT, Made, free_port, settled
+from ..free_ports import free_port
+from .making import ROOT, Made, settled
 
 pytestmark = pytest.mark.slow
 

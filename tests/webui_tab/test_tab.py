@@ -177,6 +177,7 @@ def test_another_process_at_the_address_is_said_once_and_not_asked_again(
     assert tab.asked_since(begun) == []
 
 
+@pytest.mark.parametrize("family", ["forge"], indirect=True)  # our own script alone, the same in both
 def test_a_webui_that_does_not_answer_is_said_and_asked_ever_more_seldom(
     host: FakeHost, open_host: OpenHost
 ) -> None:
