@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 CARDS = 5_000
 LIMIT_MS = 100
 FACTOR = 4
-"""For a machine that does other things meanwhile: an opening of the browser alone varies by a second there."""
+"""For a machine that does other things meanwhile: one opening varies by a second there."""
 ROUNDS = 4
 UNWATCHED = "window.requestIdleCallback = () => 0;"
 """With this our script never looks at a card: what the browser's opening costs without it."""
