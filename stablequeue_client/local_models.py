@@ -25,8 +25,7 @@ from stablequeue_client.database import Database, open_database
 from stablequeue_client.errors import DataFolderError, NotFoundError, StableQueueError
 from stablequeue_client.index import INDEX_SCHEMA, Index
 from stablequeue_client.index_rows import FILES, IndexRow, Key, RootRow
-from stablequeue_client.local_names import search_key, stem_key
-from stablequeue_client.model_files import Kind, webui_name
+from stablequeue_client.model_files import Kind, search_key, stem_key, webui_name
 from stablequeue_client.orders import Progress
 from stablequeue_client.protocol import ORDER_TTL_S
 from stablequeue_client.ui.values import Problem

@@ -9,11 +9,11 @@ from stablequeue_client.claims import check_claims
 from stablequeue_client.errors import ConflictError, NotFoundError
 from stablequeue_client.index_rows import IndexRow, RootRow
 from stablequeue_client.local_models import LocalModel, Snapshot
-from stablequeue_client.local_names import search_key, stem_key
-from stablequeue_client.model_files import KINDS, normalize_hash, parse_hash
+from stablequeue_client.model_files import KINDS, normalize_hash, parse_hash, search_key, stem_key
 from stablequeue_client.orders import Progress
 from stablequeue_client.ui import values as v
 from stablequeue_client.ui.views import FILE_STATES, STATES
+from stablequeue_client.ui.words import DIGEST_LABELS, FILE_MARKS, TROUBLED_STATES, UNREAD_STATES
 
 PAGE_SIZE = 50
 SHOWN = 10
@@ -23,27 +23,6 @@ SEARCH_MAX = 200
 HASH_START_MIN = 4
 THIS = "this"
 """The ``server_id`` of this WebUI in its own pages."""
-
-UNREAD_STATES = frozenset({"unhashed", "partial", "busy"})
-TROUBLED_STATES = ("corrupt", "unreadable", "set_aside", "unstable")
-
-_FILE_MARKS: dict[str, v.MarkName] = {
-    "ready": "here",
-    "unhashed": "reading",
-    "partial": "copying",
-    "busy": "busy",
-    "unstable": "changing",
-    "corrupt": "broken",
-    "unreadable": "unreadable",
-    "set_aside": "set_aside",
-}
-DIGESTS = {
-    "sha256": "SHA256",
-    "autov2": "AutoV2",
-    "blake3": "BLAKE3",
-    "autov3": "AutoV3",
-    "autov1": "AutoV1",
-}
 COMPUTED = "computed"
 SOURCES = {
     COMPUTED: "computed from the file",
@@ -231,7 +210,7 @@ def _file_row(snapshot: Snapshot, row: IndexRow, labels: Mapping[str, str], alia
 
 
 def file_mark(row: IndexRow) -> v.MarkName:
-    return _FILE_MARKS.get(row.state, "unknown")
+    return FILE_MARKS.get(row.state, "unknown")
 
 
 def _probably(snapshot: Snapshot, row: IndexRow) -> LocalModel | None:
@@ -302,7 +281,7 @@ def find_models(snapshot: Snapshot, text: str) -> list[LocalModel]:
 
 def _digest_lines(rows: Sequence[IndexRow]) -> tuple[v.DigestLine, ...]:
     """Each value once with all who state it, the computed ones of a digest alone; ``rows[0]`` was read."""
-    computed = {name: getattr(rows[0].digests, name) for name in DIGESTS}
+    computed = {name: getattr(rows[0].digests, name) for name in DIGEST_LABELS}
     sources: dict[tuple[str, str], set[str]] = defaultdict(set)
     for name, value in computed.items():
         if value is not None:
@@ -312,7 +291,7 @@ def _digest_lines(rows: Sequence[IndexRow]) -> tuple[v.DigestLine, ...]:
             sources[claim.digest, claim.value].add(claim.source)
     return tuple(
         v.DigestLine(label, value, "; ".join(SOURCES[source] for source in _ordered(said)))
-        for name, label in DIGESTS.items()
+        for name, label in DIGEST_LABELS.items()
         for (digest, value), said in sources.items()
         if digest == name
     )
@@ -327,7 +306,7 @@ def _contradictions(row: IndexRow) -> tuple[v.Contradiction, ...]:
         return ()
     return tuple(
         v.Contradiction(
-            SOURCES[found.claim.source], DIGESTS[found.claim.digest], found.claim.value, found.computed
+            SOURCES[found.claim.source], DIGEST_LABELS[found.claim.digest], found.claim.value, found.computed
         )
         for found in check_claims(row.claims, row.digests)
     )

@@ -8,6 +8,7 @@ SHA256 of everything after the safetensors header (kohya ``addnet_hash_safetenso
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -25,6 +26,10 @@ DigestKind = Literal["sha256", "blake3", "autov1", "autov2", "autov3"]
 ClaimSource = Literal["sidecar", "civitai", "header", "webui_cache"]
 
 SHA256_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+KEY_MAX = 500
+"""Characters. PostgreSQL refuses index entries above 2,704 bytes, and a character may take four."""
+MODEL_EXTENSIONS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 
 _HEX = re.compile(r"[0-9a-f]+\Z")
 # The lengths that can be looked up: AutoV1, AutoV2, AutoV3 and LoRA short hashes, full digests.
@@ -108,3 +113,22 @@ def webui_name(kind: Kind, relative_path: str) -> str:
         return base
     stem, dot, _ = base.rpartition(".")
     return stem if dot and stem else base
+
+
+def search_key(text: str) -> str:
+    """Casefolded NFC without NUL, at most 500 characters: what names are compared, searched, sorted by."""
+    return _folded(text)[:KEY_MAX]
+
+
+def stem_key(path: str) -> str:
+    """The key of a path's last part without a model file's extension: what a person calls the model."""
+    name = _folded(path.rsplit("/", 1)[-1])
+    stem, dot, extension = name.rpartition(".")
+    return (stem if stem and dot + extension in MODEL_EXTENSIONS else name)[:KEY_MAX]
+
+
+def _folded(text: str) -> str:
+    if text.isascii():
+        return text.lower().replace("\x00", "")
+    composed = unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", composed.casefold()).replace("\x00", "")

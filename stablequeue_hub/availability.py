@@ -17,13 +17,13 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.errors import InvalidValueError, TooLargeError
+from stablequeue_client.model_files import MODEL_EXTENSIONS
 from stablequeue_client.protocol import AVAILABILITY_MAX_HASHES
 from stablequeue_hub.availability_rows import MAY_BECOME_READY
 from stablequeue_hub.db.bulk import slices
 from stablequeue_hub.db.prepared import Prepared, in_list
 from stablequeue_hub.db.tables import model_server_availability, server_files, server_roots
 from stablequeue_hub.identity import (
-    MODEL_EXTENSIONS,
     NamedModel,
     NameQuery,
     is_hash_of_nothing,

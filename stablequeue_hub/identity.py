@@ -1,4 +1,4 @@
-"""What the text that a person typed, or a path parameter, asks for; keys for search and sort. Pure.
+"""What the text that a person typed, or a path parameter, asks for. Pure.
 
 One to seven decimal digits are a row id; 8, 10, 12 or 64 hex digits (any case, with or without ``0x``) a
 hash; anything else is a name or path. Equality of models is the full SHA256: shorter hashes and names only
@@ -8,16 +8,19 @@ hash; anything else is a name or path. Equality of models is the full SHA256: sh
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 
-from stablequeue_client.model_files import SHA256_OF_NOTHING, HashQuery, Kind, normalize_hash, parse_hash
-
-KEY_MAX = 500
-"""Characters. PostgreSQL refuses index entries above 2,704 bytes, and a character may take four."""
+from stablequeue_client.model_files import (
+    SHA256_OF_NOTHING,
+    HashQuery,
+    Kind,
+    normalize_hash,
+    parse_hash,
+    search_key,
+    stem_key,
+)
 
 _ROW_ID = re.compile(r"[0-9]{1,7}")
-MODEL_EXTENSIONS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 
 
 @dataclass(frozen=True)
@@ -63,22 +66,3 @@ def name_query(text: str) -> NameQuery:
     """``text`` as a name or path; ``\\`` counts as ``/`` unless it starts a wire path's ``\\xHH``."""
     path = re.sub(r"\\(?!x[0-9A-Fa-f]{2})", "/", text.strip()).strip("/")
     return NameQuery(search_key(path), stem_key(path))
-
-
-def search_key(text: str) -> str:
-    """Casefolded NFC without NUL, at most 500 characters: what names are compared, searched, sorted by."""
-    return _folded(text)[:KEY_MAX]
-
-
-def stem_key(path: str) -> str:
-    """The key of a path's last part without a model file's extension: what a person calls the model."""
-    name = _folded(path.rsplit("/", 1)[-1])
-    stem, dot, extension = name.rpartition(".")
-    return (stem if stem and dot + extension in MODEL_EXTENSIONS else name)[:KEY_MAX]
-
-
-def _folded(text: str) -> str:
-    if text.isascii():
-        return text.lower().replace("\x00", "")
-    composed = unicodedata.normalize("NFC", text)
-    return unicodedata.normalize("NFC", composed.casefold()).replace("\x00", "")

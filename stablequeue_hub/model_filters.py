@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement
 
-from stablequeue_client.model_files import normalize_hash
+from stablequeue_client.model_files import normalize_hash, search_key
 from stablequeue_hub.db.tables import model_aliases, models, server_files
 from stablequeue_hub.db.tables import model_server_availability as summary
-from stablequeue_hub.identity import search_key
 
 if TYPE_CHECKING:
     from stablequeue_hub.registry import ModelFilter

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from stablequeue_client.model_files import search_key, stem_key
 from stablequeue_hub.db.bulk import change_rows, insert_rows, slices
 from stablequeue_hub.db.prepared import Prepared, in_list
 from stablequeue_hub.db.tables import model_aliases, models
-from stablequeue_hub.identity import search_key, stem_key
 from stablequeue_hub.sync_decoding import FileRow
 
 _MODEL_COLUMNS = (

@@ -7,6 +7,7 @@ from collections import defaultdict
 from sqlalchemy import Connection
 
 from stablequeue_client.ui import values as v
+from stablequeue_client.ui.words import DIGEST_LABELS
 from stablequeue_hub import page_words as words
 from stablequeue_hub.availability import ServerAvailability
 from stablequeue_hub.events import list_events
@@ -54,10 +55,10 @@ def _digests(known: tuple[KnownDigest, ...]) -> tuple[v.DigestLine, ...]:
     for digest in known:
         if not digest.contradicts:
             sources[digest.digest, digest.value].append(digest.source)
-    order = list(words.DIGEST_LABELS)
+    order = list(DIGEST_LABELS)
     lines = sorted(sources.items(), key=lambda item: (order.index(item[0][0]), "computed" not in item[1]))
     return tuple(
-        v.DigestLine(words.DIGEST_LABELS[digest], value, "; ".join(map(words.source_text, sorted(set(said)))))
+        v.DigestLine(DIGEST_LABELS[digest], value, "; ".join(map(words.source_text, sorted(set(said)))))
         for (digest, value), said in lines
     )
 
@@ -67,7 +68,7 @@ def _contradictions(found: ModelDetails) -> tuple[v.Contradiction, ...]:
     return tuple(
         v.Contradiction(
             words.source_text(digest.source),
-            words.DIGEST_LABELS[digest.digest],
+            DIGEST_LABELS[digest.digest],
             digest.value,
             computed.get(digest.digest, "another value"),
         )

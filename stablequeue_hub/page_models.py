@@ -8,12 +8,12 @@ from typing import TypeAlias, get_args
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.model_files import KINDS
+from stablequeue_client.model_files import KINDS, search_key
 from stablequeue_client.ui import values as v
 from stablequeue_client.ui.views import FILE_STATES
+from stablequeue_client.ui.words import TROUBLED_STATES, UNREAD_STATES
 from stablequeue_hub import page_words as words
 from stablequeue_hub.db.tables import models
-from stablequeue_hub.identity import search_key
 from stablequeue_hub.model_filters import StateFilter
 from stablequeue_hub.presence import Presence
 from stablequeue_hub.registry import (
@@ -138,8 +138,8 @@ def _file_lists(connection: Connection, filters: v.Filters) -> tuple[v.FileList,
     if filters.base_model or (filters.state and filters.state not in FILE_STATES) or filters.page > 1:
         return v.FileList(), v.FileList(), 0
     counts = _unidentified(connection, filters, limit=1).by_state
-    troubled = _file_list(connection, filters, "troubled", words.TROUBLED_STATES, counts, TROUBLED_SHOWN)
-    unread = _file_list(connection, filters, "unread", words.UNREAD_STATES, counts, UNREAD_SHOWN)
+    troubled = _file_list(connection, filters, "troubled", TROUBLED_STATES, counts, TROUBLED_SHOWN)
+    unread = _file_list(connection, filters, "unread", UNREAD_STATES, counts, UNREAD_SHOWN)
     if filters.state == "troubled":
         unread = v.FileList()
     elif filters.state == "unread":

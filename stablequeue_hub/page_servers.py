@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from stablequeue_client.errors import ServerFrozenError
 from stablequeue_client.protocol import ServerCapabilities
 from stablequeue_client.ui import values as v
-from stablequeue_client.ui.words import counted
+from stablequeue_client.ui.words import TROUBLED_STATES, counted
 from stablequeue_hub import page_words as words
 from stablequeue_hub.db.tables import models, server_files, server_roots
 from stablequeue_hub.db.tables import servers as servers_table
@@ -65,7 +65,7 @@ def _waiting_and_troubled(connection: Connection) -> tuple[Counter[str], Counter
     for server_id, state, refused, count in connection.execute(
         query.group_by(server_files.c.server_id, server_files.c.state, rejected)
     ):
-        if refused or state in words.TROUBLED_STATES:
+        if refused or state in TROUBLED_STATES:
             troubled[server_id] += count
         elif state == "unhashed":
             unread[server_id] += count
@@ -104,7 +104,7 @@ def _waiting(server: ServerInfo) -> int:
 
 
 def _troubled(server: ServerInfo) -> int:
-    return sum(server.files.get(state, 0) for state in words.TROUBLED_STATES)
+    return sum(server.files.get(state, 0) for state in TROUBLED_STATES)
 
 
 # --- the servers ----------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ def _files_per_root(connection: Connection) -> FileCounts:
 def _problems(connection: Connection) -> dict[str, list[v.FileRow]]:
     """Every server's files that need their owner, as far as one answer holds them."""
     found: dict[str, list[v.FileRow]] = defaultdict(list)
-    for state in words.TROUBLED_STATES:
+    for state in TROUBLED_STATES:
         for file in list_unidentified(connection, state=state).files:
             found[file.server_id].append(file_row(file))
     return found

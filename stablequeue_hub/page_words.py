@@ -6,36 +6,14 @@ from typing import Any
 
 from stablequeue_client.protocol import Order, ServerCapabilities
 from stablequeue_client.ui.values import MarkName
+from stablequeue_client.ui.words import FILE_MARKS
 
-UNREAD_STATES = ("unhashed", "partial", "busy")
-"""Files that only need time."""
-TROUBLED_STATES = ("corrupt", "unreadable", "set_aside", "unstable", "rejected")
-"""Files that need their owner."""
-
-_FILE_MARKS: dict[str, MarkName] = {
-    "ready": "here",
-    "unhashed": "reading",
-    "partial": "copying",
-    "busy": "busy",
-    "unstable": "changing",
-    "corrupt": "broken",
-    "unreadable": "unreadable",
-    "set_aside": "set_aside",
-    "rejected": "rejected",
-}
 _CELL_MARKS: dict[str, MarkName] = {
     "available": "here",
     "unhashed": "reading",
     "unavailable": "removed",
     "unreachable": "away",
     "unknown": "unknown",
-}
-DIGEST_LABELS = {
-    "sha256": "SHA256",
-    "autov2": "AutoV2",
-    "blake3": "BLAKE3",
-    "autov3": "AutoV3",
-    "autov1": "AutoV1",
 }
 _SOURCES = {
     "computed": "computed from the file",
@@ -82,7 +60,7 @@ def file_mark(state: str, *, probably: bool = False) -> MarkName:
     """The mark of a file in this state; ``probably``: somebody says which model it is."""
     if state == "unhashed" and probably:
         return "probably"
-    return _FILE_MARKS.get(state, "unknown")
+    return FILE_MARKS.get(state, "unknown")
 
 
 def cell_mark(availability: str, *, reachable: bool) -> MarkName:

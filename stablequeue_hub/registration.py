@@ -10,12 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
 from stablequeue_client.errors import ConflictError, InvalidValueError
-from stablequeue_client.model_files import KINDS, SHA256_OF_NOTHING, Kind, normalize_hash
+from stablequeue_client.model_files import KINDS, SHA256_OF_NOTHING, Kind, normalize_hash, search_key
 from stablequeue_hub import events, model_rows
 from stablequeue_hub.availability_rows import Affected, refresh_availability
 from stablequeue_hub.claim_rows import connect_claims
 from stablequeue_hub.db.tables import models
-from stablequeue_hub.identity import search_key
 
 NAME_MAX = 500
 TEXT_MAX = 100

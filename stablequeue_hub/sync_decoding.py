@@ -16,7 +16,14 @@ from typing import Any
 import msgspec
 
 from stablequeue_client.errors import InvalidValueError, ProtocolMismatchError, TooLargeError
-from stablequeue_client.model_files import FILE_STATES, KINDS, ROOT_HEALTHS, SHA256_OF_NOTHING, webui_name
+from stablequeue_client.model_files import (
+    FILE_STATES,
+    KINDS,
+    ROOT_HEALTHS,
+    SHA256_OF_NOTHING,
+    search_key,
+    webui_name,
+)
 from stablequeue_client.protocol import (
     CLAIMS_MAX,
     JSON_MAX_DEPTH,
@@ -29,7 +36,6 @@ from stablequeue_client.protocol import (
     row_digest,
     wire_path_problem,
 )
-from stablequeue_hub.identity import search_key
 
 BIGINT_MAX = 2**63 - 1
 RATIO_MAX = 200

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
 
 from stablequeue_client.errors import InvalidValueError
+from stablequeue_client.model_files import search_key
 from stablequeue_hub.db.tables import models, server_files, server_roots, servers
-from stablequeue_hub.identity import search_key
 
 LIMIT_MAX = 200
 REJECTED = "rejected"

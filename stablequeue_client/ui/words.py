@@ -39,6 +39,30 @@ MARKS: dict[MarkName, Mark] = {
     "absent": Mark("not here", "dot", "none", "Never seen on this server."),
 }
 
+FILE_MARKS: dict[str, MarkName] = {
+    "ready": "here",
+    "unhashed": "reading",
+    "partial": "copying",
+    "busy": "busy",
+    "unstable": "changing",
+    "corrupt": "broken",
+    "unreadable": "unreadable",
+    "set_aside": "set_aside",
+    "rejected": "rejected",
+}
+"""State of a file -> its mark."""
+UNREAD_STATES = ("unhashed", "partial", "busy")
+"""Files that only need time."""
+TROUBLED_STATES = ("corrupt", "unreadable", "set_aside", "unstable", "rejected")
+"""Files that need their owner; ``rejected`` is the hub's word alone."""
+DIGEST_LABELS = {
+    "sha256": "SHA256",
+    "autov2": "AutoV2",
+    "blake3": "BLAKE3",
+    "autov3": "AutoV3",
+    "autov1": "AutoV1",
+}
+
 KINDS: dict[str, str] = {
     "checkpoint": "Checkpoint",
     "lora": "LoRA",

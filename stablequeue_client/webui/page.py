@@ -16,7 +16,7 @@ from stablequeue_client.hub_reader import HubAnswer, HubState
 from stablequeue_client.local_models import Snapshot
 from stablequeue_client.ui import this_webui_view, views
 from stablequeue_client.ui import values as v
-from stablequeue_client.ui.words import counted
+from stablequeue_client.ui.words import TROUBLED_STATES, counted
 from stablequeue_client.webui.runtime import Runtime
 from stablequeue_client.webui.this_webui import this_webui
 
@@ -71,7 +71,7 @@ def _most_important(rt: Runtime, snapshot: Snapshot, hub: HubState) -> tuple[str
     for root in snapshot.roots:
         if root.health != "healthy":
             needs.append((f"Folder {root.label or root.root_id} is not connected", "?view=this", "Show"))
-    troubled = sum(row.state in local_page.TROUBLED_STATES for row in snapshot.others)
+    troubled = sum(row.state in TROUBLED_STATES for row in snapshot.others)
     if troubled:
         needs.append((f"{counted(troubled, 'file')} with problems", "?view=this", "Show"))
     return (*needs[0], len(needs)) if needs else ("", "", "", 0)

@@ -13,6 +13,7 @@ from stablequeue_client.claims import Contradiction, check_claims
 from stablequeue_client.local_models import Snapshot
 from stablequeue_client.ui import this_webui_view as view
 from stablequeue_client.ui import values as v
+from stablequeue_client.ui.words import DIGEST_LABELS
 from stablequeue_client.webui import old_extension
 from stablequeue_client.webui.options import LABELS, OPTIONS
 from stablequeue_client.webui.runtime import Runtime
@@ -120,7 +121,7 @@ def _labels(snapshot: Snapshot) -> dict[str, str]:
 
 
 def _says(found: Contradiction) -> str:
-    said, digest = local_page.SOURCES[found.claim.source], local_page.DIGESTS[found.claim.digest]
+    said, digest = local_page.SOURCES[found.claim.source], DIGEST_LABELS[found.claim.digest]
     return f"{said} gives the {digest} {_short(found.claim.value)}, its content has {_short(found.computed)}"
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from bisect import bisect_left
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import pytest
 from stablequeue_client.pacing import Pace
 from stablequeue_client.read_io import OpenedFile
 from stablequeue_client.reading import FileJob, FileReading, read_model_file
-from stablequeue_client.scanning import RootScan, ScannedFile, make_root, scan_root
+from stablequeue_client.scanning import RootScan, make_root, scan_root
 
 pytestmark = pytest.mark.fault
 
@@ -35,13 +34,12 @@ def truth_of(top: Path) -> dict[str, str]:
     }
 
 
-def read_one(file: ScannedFile, io: Any, pace: Pace) -> FileReading:
-    return read_model_file(FileJob(file.native, "lora", file.stat), io=io, pace=pace, parallel=False)
-
-
 def scan_and_read(top: Path, io: Any, pace: Pace) -> tuple[RootScan, dict[str, FileReading]]:
     scan = scan_root(make_root("lora", str(top)), io=io)
-    return scan, {file.path: read_one(file, io, pace) for file in scan.files}
+    return scan, {
+        file.path: read_model_file(FileJob(file.native, "lora", file.stat), io=io, pace=pace, parallel=False)
+        for file in scan.files
+    }
 
 
 def mistakes(truth: dict[str, str], scan: RootScan, readings: dict[str, FileReading]) -> list[str]:
@@ -58,31 +56,14 @@ def mistakes(truth: dict[str, str], scan: RootScan, readings: dict[str, FileRead
 
 
 def run_every_point(top: Path, make_io: Callable[[int, int], Any], pace: Pace) -> tuple[int, list[str]]:
-    """(points tried, mistakes found).
-
-    A call that fails while the folders are walked is followed by reading everything. One that fails while a
-    file is read is followed by reading that file and the next: the ones before have been read by then.
-    """
+    """(points tried, mistakes found)."""
     truth = truth_of(top)
     counting = make_io(0, 0)
-    scan = scan_root(make_root("lora", str(top)), io=counting)
-    walked, plain, ends = counting.calls, {}, []
-    for file in scan.files:
-        plain[file.path] = read_one(file, counting, pace)
-        ends.append(counting.calls)
-    assert mistakes(truth, scan, plain) == []
+    assert mistakes(truth, *scan_and_read(top, counting, pace)) == []
     found: list[str] = []
     for k in range(1, counting.calls + 1):
-        hit = bisect_left(ends, k)
         for error in ERRORS:
-            if k <= walked:
-                found += mistakes(truth, *scan_and_read(top, make_io(k, error), pace))
-                continue
-            io = make_io(k, error)
-            io.calls = ends[hit - 1] if hit else walked
-            again = {file.path: read_one(file, io, pace) for file in scan.files[hit : hit + 2]}
-            assert io.calls >= k, "the call that was to fail was not reached"
-            found += mistakes(truth, scan, {**plain, **again})
+            found += mistakes(truth, *scan_and_read(top, make_io(k, error), pace))
     return counting.calls * len(ERRORS), found
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stablequeue_client.model_files import HashQuery
-from stablequeue_hub.identity import KEY_MAX, NameQuery, RowIdQuery, parse_query, search_key, stem_key
+from stablequeue_client.model_files import KEY_MAX, HashQuery, search_key, stem_key
+from stablequeue_hub.identity import NameQuery, RowIdQuery, parse_query
 
 SHA256 = "0123456789abcdef" * 4
 

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stablequeue_client.index_rows import IndexRow
-from stablequeue_client.local_names import stem_key
-from stablequeue_client.model_files import FileState, Kind
+from stablequeue_client.model_files import FileState, Kind, stem_key
 from stablequeue_client.prompt_check import CheckResult, Finding, NamesHere, check
 from stablequeue_client.requirements import (
     EmbeddingNames,

@@ -3,6 +3,7 @@ from typing import get_args
 from stablequeue_client.demo import MARKER
 from stablequeue_client.model_files import FILE_STATES
 from stablequeue_client.protocol import Order, OrderKind
+from stablequeue_client.ui import words
 from stablequeue_client.ui.views import FILE_STATES as CHOOSING_FILES
 from stablequeue_client.ui.views import SORTS, STATES
 from stablequeue_hub import page_words
@@ -16,7 +17,7 @@ def test_every_state_of_a_file_has_a_mark() -> None:
 
 
 def test_every_state_of_a_file_that_is_no_model_is_listed_once() -> None:
-    listed = [*page_words.UNREAD_STATES, *page_words.TROUBLED_STATES]
+    listed = [*words.UNREAD_STATES, *words.TROUBLED_STATES]
     assert sorted(listed) == sorted({*FILE_STATES, "rejected"} - {"ready"})
 
 
