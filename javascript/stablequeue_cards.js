@@ -17,6 +17,7 @@
       this.tag = null;
       this.due = 0;
       this.asking = false;
+      this.outdated = false;
       this.times = 0;
       this.shown = new Set();
     }
@@ -46,6 +47,7 @@
         this.due = Date.now() + FAILED_MS;
       } finally {
         this.asking = false;
+        if (this.outdated) this.forget(); // asked before the settings changed
       }
     }
 
@@ -68,6 +70,7 @@
     }
 
     forget() {
+      this.outdated = this.asking;
       this.tag = null;
       this.due = 0;
       this.times = 0;

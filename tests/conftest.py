@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from .turns import turn
 
 settings.register_profile(
     "quick", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 settings.register_profile("long", parent=settings.get_profile("quick"), max_examples=5_000)
 settings.load_profile(os.environ.get("STABLEQUEUE_HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Outside of everything, the time limit too: waiting for a turn is not the test's time."""
+    with turn(alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,6 @@ from .conftest import SETTINGS
 pytestmark = pytest.mark.browser
 CARDS = 5_000
 LIMIT_MS = 100
-FACTOR = 4
-"""For a machine that does other things meanwhile: one opening varies by a second there."""
 ROUNDS = 4
 UNWATCHED = "window.requestIdleCallback = () => 0;"
 """With this our script never looks at a card: what the browser's opening costs without it."""
@@ -67,7 +65,29 @@ def test_hostile_names_on_marked_cards_run_nothing(host: FakeHost, open_host: Op
     assert page.locator(".sq-card-mark img, .sq-card-mark script").count() == 0
 
 
-def test_with_five_thousand_cards_the_browser_opens_hardly_later(
+def test_an_answer_from_before_the_settings_changed_is_asked_for_again(
+    host: FakeHost, open_host: OpenHost
+) -> None:
+    page = open_host(host).page
+    held: list[Route] = []
+    page.route(re.compile("/stablequeue/v1/marks.kind=lora"), lambda route: held.append(route))
+    show_loras(page)
+    expect(page.locator("#txt2img_lora_cards .card").first).to_be_attached()
+    while not held:
+        page.wait_for_timeout(50)
+    page.unroute(re.compile("/stablequeue/v1/marks.kind=lora"))
+    _answer_marks(
+        page, {"looks": [["●", "new word", "", "good"]], "cards": {"detail_tweaker": [["", 0, ""]]}}
+    )
+    page.evaluate("Object.values(optionsChangedCallbacks).forEach(call => call())")
+    old = {"looks": [["●", "old word", "", "good"]], "cards": {"detail_tweaker": [["", 0, ""]]}}
+    held[0].fulfill(status=200, content_type="application/json", body=json.dumps(old))
+    page.locator('#txt2img_lora_cards .card[data-name="detail_tweaker"]').scroll_into_view_if_needed()
+    expect(mark(page, "detail_tweaker")).to_contain_text("new word")
+
+
+@pytest.mark.alone
+def test_with_five_thousand_cards_the_browser_opens_within_100_ms_more(
     family: str, start_host: StartHost, open_host: OpenHost, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     data = tmp_path_factory.mktemp(f"cards-{family}") / "webui"
@@ -77,10 +97,10 @@ def test_with_five_thousand_cards_the_browser_opens_hardly_later(
     for number in range(2 * ROUNDS):  # in turns, for the machine's own noise
         marked = number % 2 == 1
         took[marked].append(_opening(open_host, many, marked))
-        if number > 2 and min(took[True]) - min(took[False]) < LIMIT_MS * FACTOR:
+        if number > 2 and min(took[True]) - min(took[False]) < LIMIT_MS:
             break
     many.stop()
-    assert min(took[True]) - min(took[False]) < LIMIT_MS * FACTOR, took
+    assert min(took[True]) - min(took[False]) < LIMIT_MS, took
 
 
 def _opening(open_host: OpenHost, host: FakeHost, marked: bool) -> float:

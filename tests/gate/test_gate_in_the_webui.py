@@ -13,8 +13,6 @@ from .conftest import hostile_files
 
 pytestmark = pytest.mark.browser
 LIMIT_MS = 300
-FACTOR = 2
-"""For a machine that does other things meanwhile."""
 TYPE = "#txt2img_prompt textarea"
 WATCH = """
 window.sqShown = [];
@@ -38,7 +36,8 @@ def generated(page: Page) -> Locator:
     return page.locator("#html_info_txt2img").first  # Gradio 3 gives two nested nodes one id
 
 
-def test_a_missing_lora_is_said_right_after_the_last_key(page: Page) -> None:
+@pytest.mark.alone
+def test_a_missing_lora_is_said_within_300_ms_of_the_last_key(page: Page) -> None:
     page.evaluate("line => {" + WATCH + "}", line(page).element_handle())
     took = []
     for number in range(5):
@@ -47,7 +46,7 @@ def test_a_missing_lora_is_said_right_after_the_last_key(page: Page) -> None:
         expect(line(page)).to_contain_text(f"gone{number}")
         shown = page.evaluate(f"sqShown.find(([, text]) => text.includes('gone{number}'))[0] - sqTyped")
         took.append(shown)
-    assert min(took) < LIMIT_MS * FACTOR, took  # the machine's own noise only ever adds
+    assert min(took) < LIMIT_MS, took  # the machine's own noise only ever adds
 
 
 def test_it_says_what_is_wrong_for_each_kind_of_wrong(page: Page) -> None:

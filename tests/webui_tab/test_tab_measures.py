@@ -15,6 +15,7 @@ pytestmark = pytest.mark.browser
 FACTOR = 4
 
 
+@pytest.mark.alone
 def test_ten_thousand_models_are_shown_and_filtered_without_a_wait(
     family: str, start_host: StartHost, open_host: OpenHost, tmp_path: Path
 ) -> None:
