@@ -1,8 +1,8 @@
 """Who may do what. Every route names its access; a test goes through all routes and scopes.
 
-``public``: anybody. ``read``: keys that may look (servers' own too), and the page. ``admin``: admin keys,
-and the page of an owner. ``join``: join and admin keys. ``server``: a server's own key, for its own path
-only.
+``public``: anybody. ``read``: keys that may look (servers' own too), and the page. ``jobs``: keys that may
+submit jobs (servers' own too), and the page of an owner. ``admin``: admin keys, and the page of an owner.
+``join``: join and admin keys. ``server``: a server's own key, for its own path only.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from stablequeue_hub.hub import Hub, hub_of
 from stablequeue_hub.keys import Credentials, Principal, credentials_of
 from stablequeue_hub.sessions import cookie_name, token_hash
 
-Access = Literal["public", "read", "admin", "join", "server"]
+Access = Literal["public", "read", "jobs", "admin", "join", "server"]
 
 SCOPES_OF: dict[Access, frozenset[str]] = {
     "read": frozenset({"admin", "jobs", "view", "server"}),
+    "jobs": frozenset({"admin", "jobs", "server"}),
     "admin": frozenset({"admin"}),
     "join": frozenset({"admin", "join"}),
     "server": frozenset({"server"}),

@@ -26,6 +26,7 @@ from stablequeue_hub.routers import (
     events,
     health,
     inventory,
+    jobs,
     keys,
     models,
     network,
@@ -38,7 +39,7 @@ from stablequeue_hub.security import AllowedHosts, Guard
 from stablequeue_hub.sessions import SessionCodes, SessionRing
 from stablequeue_hub.settings import HubSettings
 
-API = (health, inventory, servers, availability, models, keys, events, network)
+API = (health, inventory, servers, availability, models, jobs, keys, events, network)
 PAGES = (session, static, docs, page)
 ROUTERS = (*API, *PAGES)
 

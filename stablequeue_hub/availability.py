@@ -168,7 +168,7 @@ def availability_of_many(
     models_found = {model.id: model for models in found.values() for model in models}
     servers = servers_of(connection, list(models_found), live, now_ms=now_ms)
     matches = {model.id: ModelMatch(*model, servers=servers[model.id]) for model in models_found.values()}
-    unhashed = _unhashed_of_names(connection, [asked for asked in found if not found[asked]], live, now_ms)
+    unhashed = unhashed_of_names(connection, [asked for asked in found if not found[asked]], live, now_ms)
     return [
         _answer(asked, [matches[model.id] for model in found[asked]] or unhashed.get(asked, []))
         for asked in wanted
@@ -242,10 +242,10 @@ _NamedFiles: TypeAlias = dict[str, dict[_Group, dict[str, list[FileOnServer]]]]
 """name key -> group -> server_id -> files."""
 
 
-def _unhashed_of_names(
+def unhashed_of_names(
     connection: Connection, wanted: Sequence[Asked], live: Live, now_ms: int
 ) -> dict[Asked, list[ModelMatch]]:
-    """Files of these names that are no known model yet, grouped by kind and name."""
+    """Files of these names that are no known model yet, grouped by kind and name; hashes find none."""
     keys_of = {asked: keys for asked in wanted if (keys := _name_keys(asked))}
     if not keys_of:
         return {}

@@ -23,6 +23,7 @@ REF_TEMPLATE = "#/components/schemas/{name}"
 _ACCESS_WORDS = {
     "public": "Needs no key.",
     "read": "Needs a key that may look (admin, jobs, view, a server's own) or the page's session.",
+    "jobs": "Needs a key that may submit jobs (admin, jobs, a server's own) or the page owner's session.",
     "admin": "Needs an admin key or the session of the page's owner.",
     "join": "Needs a join or admin key.",
     "server": "Needs the server's own key.",

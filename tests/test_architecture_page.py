@@ -35,6 +35,7 @@ PARTS = (
     "store",
     "inventory",
     "answers",
+    "jobs",
     "servers",
     "access",
     "HTTP",

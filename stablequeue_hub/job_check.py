@@ -1,0 +1,124 @@
+"""Gate 1: where a job can run, and why not elsewhere. Reads only; a warning, never a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from stablequeue_client.errors import NotFoundError
+from stablequeue_client.job_messages import Help, JobCheck, JobCheckRequest, Reason, ReasonCode, ServerCheck
+from stablequeue_hub.db.tables import servers
+from stablequeue_hub.job_requirements import HERE, JobRequirement, payload_requirements, resolve
+from stablequeue_hub.server_view import KnownServer, known_servers
+from stablequeue_hub.servers import alias_key
+
+if TYPE_CHECKING:
+    from stablequeue_hub.presence import Live
+
+_WORDS: dict[str, tuple[ReasonCode, str]] = {
+    "unhashed": ("model_unhashed", "{name} is not read there yet."),
+    "unreachable": ("model_unreachable", "{name} is there, in a folder that is not connected."),
+}
+_MISSING: tuple[ReasonCode, str] = ("model_missing", "{name} is not there.")
+
+
+def check_job(
+    connection: Connection, wanted: JobCheckRequest, live: Live, *, own_server: str | None, now_ms: int
+) -> JobCheck:
+    """Judge every server that may run it. ``own_server``: the server that asks, where its names count.
+
+    Raises NotFoundError for a server that is not known, TooLargeError for too many names.
+    """
+    known = known_servers(connection, live)
+    source_id = own_server if wanted.server is None else server_called(known, wanted.server)
+    targets = None if wanted.targets is None else {server_called(known, name) for name in wanted.targets}
+    written = payload_requirements(connection, wanted.payload)
+    requirements = resolve(connection, written, source_id, live, now_ms=now_ms)
+    frozen = set(connection.scalars(sa.select(servers.c.server_id).where(servers.c.frozen.is_not(None))))
+    judged = [
+        _judge_server(server, requirements, frozen=server.server_id in frozen, source_id=source_id)
+        for server in known.values()
+        if targets is None or server.server_id in targets
+    ]
+    return JobCheck(
+        any(server.ok for server in judged),
+        [requirement.as_check() for requirement in requirements],
+        judged,
+        [found for place, one in enumerate(requirements) if (found := _help(place, one, judged))],
+    )
+
+
+def server_called(known: dict[str, KnownServer], name: str) -> str:
+    """The id of the server with this id or alias. Raises NotFoundError."""
+    if name in known:
+        return name
+    key = alias_key(name)
+    for server in known.values():
+        if alias_key(server.alias) == key:
+            return server.server_id
+    raise NotFoundError(
+        "A server that the job names is not known here.", remedy="Look at the list of servers."
+    )
+
+
+def _judge_server(
+    server: KnownServer, requirements: Sequence[JobRequirement], *, frozen: bool, source_id: str | None
+) -> ServerCheck:
+    reasons = _reasons_of_the_server(server, frozen=frozen)
+    if server.has_inventory:
+        for place, requirement in enumerate(requirements):
+            reason = _reason(place, requirement, server, is_source=server.server_id == source_id)
+            if reason is not None:
+                reasons.append(reason)
+    return ServerCheck(server.server_id, server.alias, not reasons, reasons)
+
+
+def _reasons_of_the_server(server: KnownServer, *, frozen: bool) -> list[Reason]:
+    if frozen:
+        return [Reason("server_frozen", "Two running copies use its identity.")]
+    if not server.has_inventory:
+        return [Reason("server_unknown", "It never told which models it has.")]
+    return [] if server.reachable else [Reason("server_unreachable", "It is switched off or not connected.")]
+
+
+def _reason(
+    place: int, requirement: JobRequirement, server: KnownServer, *, is_source: bool
+) -> Reason | None:
+    """Why this requirement does not hold there; None when it does."""
+    name = requirement.written.name
+    if requirement.status == "not_checked":
+        return None
+    if requirement.status == "ambiguous":
+        text = f"{name} may mean {len(requirement.candidates)} different models."
+        return Reason("model_ambiguous", text, place)
+    there = requirement.on(server.server_id)
+    word = there.availability if there else ""
+    if word == "unreachable" and not server.reachable:
+        return None  # the server's own reason says it
+    if word == "available" or (word == "unhashed" and is_source):
+        return None  # where a job was written it never waits for a file to be read
+    code, text = _WORDS.get(word, _MISSING)
+    return Reason(code, text.format(name=name), place)
+
+
+def _help(place: int, requirement: JobRequirement, judged: Sequence[ServerCheck]) -> Help | None:
+    """What would help where a server lacks this one."""
+    if not any(reason.requirement == place for server in judged for reason in server.reasons):
+        return None
+    name = requirement.written.name
+    if requirement.status == "ambiguous":
+        return Help(place, f"Name {name} with its hash, or by a name that only one model has.")
+    have = (
+        [entry for entry in requirement.match.servers if entry.availability in HERE]
+        if requirement.match
+        else []
+    )
+    if not have:
+        return Help(place, f"No server has {name}: add the file to one of them, or mend the name.")
+    aliases = [entry.alias for entry in have]
+    if requirement.status == "unhashed" or all(entry.availability == "unhashed" for entry in have):
+        return Help(place, f"{name} has to be read first; Read now does not wait.", aliases)
+    return Help(place, f"{name} can be copied from {', '.join(aliases[:3])}.", aliases)

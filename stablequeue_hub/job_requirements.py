@@ -1,0 +1,167 @@
+"""Which models a job means: names and hashes as written become contents, or the reason why not.
+
+A hash decides alone; a name counts as on the server where it was written. From elsewhere it is taken only
+when every server means the same content by it; else it is ambiguous, and nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from stablequeue_client.errors import TooLargeError
+from stablequeue_client.job_messages import REQUIREMENTS_MAX, RequirementCheck, RequirementStatus
+from stablequeue_client.model_files import normalize_hash, parse_hash, search_key, stem_key
+from stablequeue_client.requirements import (
+    EmbeddingNames,
+    Requirement,
+    checkpoint_parts,
+    generation_requirements,
+)
+from stablequeue_hub.availability import (
+    ModelMatch,
+    ServerAvailability,
+    availability_of_many,
+    unhashed_of_names,
+)
+from stablequeue_hub.db.tables import models
+from stablequeue_hub.identity import NamedModel, name_query
+from stablequeue_hub.model_lookup import Asked
+
+if TYPE_CHECKING:
+    from stablequeue_hub.presence import Live
+
+HERE = ("available", "unhashed", "unreachable")
+"""Words for a server that has the model, whether it can be reached now or not."""
+
+
+@dataclass(frozen=True)
+class JobRequirement:
+    """A requirement and the content it means. ``match`` is None unless one is meant (``found``), or files of
+    this name that are not read yet (``unhashed``)."""
+
+    written: Requirement
+    status: RequirementStatus
+    match: ModelMatch | None = None
+    candidates: tuple[ModelMatch, ...] = ()
+
+    def on(self, server_id: str) -> ServerAvailability | None:
+        """What that server has of it."""
+        servers = self.match.servers if self.match else ()
+        return next((entry for entry in servers if entry.server_id == server_id), None)
+
+    def as_check(self) -> RequirementCheck:
+        match = self.match if self.status == "found" else None
+        return RequirementCheck(
+            self.written.role,
+            self.written.name,
+            self.written.hash,
+            self.status,
+            match.hash_sha256 if match else None,
+            match.name if match else None,
+            [found.hash_sha256 for found in self.candidates if found.hash_sha256],
+        )
+
+
+def payload_requirements(connection: Connection, payload: Mapping[str, Any]) -> list[Requirement]:
+    """What a payload names, each model once; embeddings are told from other words by the registry's names.
+
+    Raises TooLargeError for more than a generation can use.
+    """
+    names = connection.scalars(sa.select(models.c.name).where(models.c.type == "embedding"))
+    written: dict[tuple[str, str, str | None], Requirement] = {}
+    for requirement in generation_requirements(payload, EmbeddingNames(names)):
+        written.setdefault((requirement.role, requirement.name, requirement.hash), requirement)
+    if len(written) > REQUIREMENTS_MAX:
+        raise TooLargeError(
+            f"The job names {len(written)} models; {REQUIREMENTS_MAX} are the most that are looked up."
+        )
+    return list(written.values())
+
+
+def resolve(
+    connection: Connection,
+    wanted: Sequence[Requirement],
+    source_id: str | None,
+    live: Live,
+    *,
+    now_ms: int,
+) -> list[JobRequirement]:
+    """Each of ``wanted`` with the content it means; ``source_id``: the server on which it was written."""
+    asked = {requirement: _asked(requirement) for requirement in wanted}
+    flat = list(dict.fromkeys(one for several in asked.values() for one in several))
+    answers = dict(zip(flat, availability_of_many(connection, flat, live, now_ms=now_ms), strict=True))
+    names = [one for one in flat if isinstance(one, NamedModel)] if source_id is not None else []
+    unread = unhashed_of_names(connection, names, live, now_ms)
+    found = []
+    for requirement, several in asked.items():
+        matches = [match for one in several for match in answers[one].matches]
+        here = [match for one in several for match in unread.get(one, []) if _on(match, source_id)]
+        found.append(_resolved(requirement, matches, here, source_id))
+    return found
+
+
+def _asked(requirement: Requirement) -> list[Asked]:
+    """What to look for: the hash alone where there is one, else the name once for each kind."""
+    if requirement.is_filled_in:
+        return []
+    if _decides_by_hash(requirement):
+        return [normalize_hash(requirement.hash or "") or ""]
+    return [NamedModel(_bare(requirement), kind) for kind in requirement.kinds]
+
+
+def _bare(requirement: Requirement) -> str:
+    return checkpoint_parts(requirement.name)[0]
+
+
+def _decides_by_hash(requirement: Requirement) -> bool:
+    """It carries a hash of the content. Forge of 2024-08 to 2025-02 put that of the file's *name* there."""
+    found = parse_hash(requirement.hash or "")
+    if found is None:
+        return False
+    name = _bare(requirement).replace("\\", "/").rsplit("/", 1)[-1]
+    of_the_name = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()
+    return not of_the_name.startswith(found.value)
+
+
+def _resolved(
+    requirement: Requirement,
+    matches: Sequence[ModelMatch],
+    unread_here: Sequence[ModelMatch],
+    source_id: str | None,
+) -> JobRequirement:
+    """``unread_here``: files of this name on the source that nobody has read; one may be what is meant."""
+    if requirement.is_filled_in:
+        return JobRequirement(requirement, "not_checked")
+    matches = [match for match in matches if match.type in requirement.kinds]
+    if not _decides_by_hash(requirement):
+        named = [
+            match for match in matches if match.hash_sha256 and _is_called(match, requirement, source_id)
+        ]
+        if named or unread_here:
+            matches = [*named, *unread_here]
+    if len(matches) > 1:
+        return JobRequirement(requirement, "ambiguous", candidates=tuple(matches))
+    if not matches:
+        return JobRequirement(requirement, "missing")
+    return JobRequirement(requirement, "found" if matches[0].hash_sha256 else "unhashed", matches[0])
+
+
+def _is_called(match: ModelMatch, requirement: Requirement, source_id: str | None) -> bool:
+    """A file of this model has that name on the source: as a whole path, or without folder and extension."""
+    wanted = name_query(_bare(requirement))
+    return any(
+        wanted.key in (search_key(file.path), search_key(file.name)) or wanted.stem == stem_key(file.path)
+        for entry in match.servers
+        if entry.server_id == source_id
+        for file in entry.files
+    )
+
+
+def _on(match: ModelMatch, server_id: str | None) -> bool:
+    return any(entry.server_id == server_id for entry in match.servers)

@@ -1,0 +1,207 @@
+"""Gate 1: where a job can run, and why not elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from stablequeue_client.protocol import (
+    FileEntry,
+    RootEntry,
+    WireClaim,
+    WireDigests,
+    digest_hex,
+    digest_sum,
+    entry_dict,
+    row_digest,
+)
+
+ON_BOTH_DATABASES = True
+
+
+def sha(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def file(path: str, content: str | None, *, kind: str = "lora", claim: str = "") -> FileEntry:
+    """A model file: hashed when ``content`` is given, else not read yet."""
+    digests = WireDigests(sha256=sha(content)) if content is not None else None
+    claims = (WireClaim("sidecar", "sha256", sha(claim)),) if claim else None
+    state = "ready" if content is not None else "unhashed"
+    return FileEntry(kind[:8], path, kind, 1000, state, digests, claims)
+
+
+def tell(hub: Any, server: Any, *files: FileEntry, away: tuple[str, ...] = ()) -> None:
+    """``server`` tells the hub that it has ``files``, and that it lives. ``away``: kinds not connected."""
+    kinds = sorted({entry.kind for entry in files})
+    roots = [
+        entry_dict(RootEntry(kind[:8], kind, "unreachable" if kind in away else "healthy")) for kind in kinds
+    ]
+    entries = [entry_dict(entry) for entry in files]
+    digest = digest_hex(digest_sum(row_digest(entry) for entry in [*roots, *entries]))
+    body = {
+        "protocol": 1,
+        "index_id": "index",
+        "mode": "full",
+        "base_sequence": 0,
+        "sequence": 1,
+        "digest": digest,
+        "roots": roots,
+        "upserts": entries,
+        "removals": [],
+    }
+    assert hub.sync(server, body).status_code == 200
+    assert hub.beat(server, "boot", 1).status_code == 200
+
+
+def check(hub: Any, payload: dict[str, Any], *, key: str | None = None, **options: Any) -> dict[str, Any]:
+    answer = hub.request(
+        "POST", "/api/v1/jobs/check", key=key or hub.admin, json={"payload": payload, **options}
+    )
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def codes(answer: dict[str, Any]) -> dict[str, list[str]]:
+    return {server["alias"]: [reason["code"] for reason in server["reasons"]] for server in answer["servers"]}
+
+
+PAYLOAD = {
+    "prompt": "a cat <lora:ink:0.8> <lora:film:1>",
+    "override_settings": {"sd_model_checkpoint": "base.safetensors"},
+}
+
+
+def test_each_server_is_judged_and_each_reason_names_its_requirement(hub: Any) -> None:
+    a, b = hub.join("forge-a"), hub.join("forge-b")
+    base = file("base.safetensors", "base", kind="checkpoint")
+    tell(hub, a, base, file("ink.safetensors", "ink"), file("film.safetensors", "film"))
+    tell(hub, b, base, file("ink.safetensors", "ink"))
+    answer = check(hub, PAYLOAD)
+    assert answer["possible"] is True
+    assert [(r["role"], r["name"], r["status"]) for r in answer["requirements"]] == [
+        ("checkpoint", "base.safetensors", "found"),
+        ("lora", "ink", "found"),
+        ("lora", "film", "found"),
+    ]
+    assert answer["requirements"][2]["sha256"] == sha("film")
+    assert codes(answer) == {"forge-a": [], "forge-b": ["model_missing"]}
+    assert answer["servers"][1]["reasons"][0]["requirement"] == 2
+    assert [(h["requirement"], h["servers"]) for h in answer["helps"]] == [(2, ["forge-a"])]
+
+
+def test_a_hash_decides_also_where_the_file_has_another_name(hub: Any) -> None:
+    a, b = hub.join("forge-a"), hub.join("forge-b")
+    tell(hub, a, file("sub/one.safetensors", "one", kind="checkpoint"))
+    tell(hub, b, file("one.safetensors", "another", kind="checkpoint"))
+    title = f"one.safetensors [{sha('one')[:10]}]"
+    answer = check(hub, {"override_settings": {"sd_model_checkpoint": title}})
+    assert codes(answer) == {"forge-a": [], "forge-b": ["model_missing"]}
+
+
+def test_the_hash_of_a_name_is_not_taken_for_a_content_s(hub: Any) -> None:
+    a = hub.join("forge-a")
+    tell(hub, a, file("one.safetensors", "one", kind="checkpoint"))
+    title = f"one.safetensors [{sha('one.safetensors')[:10]}]"
+    assert check(hub, {"override_settings": {"sd_model_checkpoint": title}})["possible"] is True
+
+
+def test_a_hash_that_nobody_has_is_missing_even_where_the_name_is_there(hub: Any) -> None:
+    a = hub.join("forge-a")
+    tell(hub, a, file("one.safetensors", "one", kind="checkpoint"))
+    answer = check(hub, {"override_settings": {"sd_model_checkpoint": "one.safetensors [0123456789]"}})
+    assert answer["requirements"][0]["status"] == "missing"
+    assert codes(answer) == {"forge-a": ["model_missing"]}
+    assert answer["helps"][0]["servers"] == []
+
+
+def test_a_name_that_means_two_contents_is_ambiguous_unless_its_own_server_says_which(hub: Any) -> None:
+    a, b = hub.join("forge-a"), hub.join("forge-b")
+    tell(hub, a, file("ink.safetensors", "ink of a"))
+    tell(hub, b, file("ink.safetensors", "ink of b"))
+    payload = {"prompt": "<lora:ink:1>"}
+    anywhere = check(hub, payload)
+    assert anywhere["requirements"][0]["status"] == "ambiguous"
+    assert set(anywhere["requirements"][0]["candidates"]) == {sha("ink of a"), sha("ink of b")}
+    assert codes(anywhere) == {"forge-a": ["model_ambiguous"], "forge-b": ["model_ambiguous"]}
+    for answer in (check(hub, payload, server="FORGE-B"), check(hub, payload, key=b.key)):
+        assert answer["requirements"][0]["sha256"] == sha("ink of b")
+        assert codes(answer) == {"forge-a": ["model_missing"], "forge-b": []}
+
+
+def test_another_name_of_a_file_on_the_source_makes_its_own_name_no_doubt(hub: Any) -> None:
+    """forge-a calls one content `ink` and keeps another, that forge-b calls `ink`, as `pen`."""
+    a, b = hub.join("forge-a"), hub.join("forge-b")
+    tell(hub, a, file("ink.safetensors", "mine"), file("pen.safetensors", "theirs"))
+    tell(hub, b, file("ink.safetensors", "theirs"))
+    answer = check(hub, {"prompt": "<lora:ink:1>"}, server="forge-a")
+    assert answer["requirements"][0]["sha256"] == sha("mine")
+
+
+def test_a_file_not_read_yet_runs_where_it_was_named_and_nowhere_else(hub: Any) -> None:
+    a, b = hub.join("forge-a"), hub.join("forge-b")
+    tell(hub, a, file("ink.safetensors", None))
+    tell(hub, b, file("ink.safetensors", "another"))
+    answer = check(hub, {"prompt": "<lora:ink:1>"}, server="forge-a")
+    assert answer["requirements"][0]["status"] == "unhashed"
+    assert codes(answer) == {"forge-a": [], "forge-b": ["model_missing"]}
+
+
+def test_a_claim_never_makes_a_server_able_to_run(hub: Any) -> None:
+    a, b = hub.join("forge-a"), hub.join("forge-b")
+    tell(hub, a, file("ink.safetensors", "ink"))
+    tell(hub, b, file("other.safetensors", None, claim="ink"))
+    answer = check(hub, {"prompt": "<lora:ink:1>"}, server="forge-a")
+    assert codes(answer) == {"forge-a": [], "forge-b": ["model_unhashed"]}
+
+
+def test_servers_that_are_off_or_whose_folder_is_away_say_so(hub: Any) -> None:
+    a, b = hub.join("forge-a"), hub.join("forge-b")
+    hub.join("forge-c")
+    tell(hub, a, file("ink.safetensors", "ink"))
+    hub.clock.advance(60)
+    tell(hub, b, file("ink.safetensors", "ink"), away=("lora",))
+    answer = check(hub, {"prompt": "<lora:ink:1>"})
+    assert answer["possible"] is False
+    assert codes(answer) == {
+        "forge-a": ["server_unreachable"],
+        "forge-b": ["model_unreachable"],
+        "forge-c": ["server_unknown"],
+    }
+
+
+def test_what_an_extension_fills_in_holds_up_nothing(hub: Any) -> None:
+    a = hub.join("forge-a")
+    tell(hub, a, file("ink.safetensors", "ink"))
+    answer = check(hub, {"prompt": "<lora:{ink|film}:1>"})
+    assert answer["requirements"][0]["status"] == "not_checked"
+    assert answer["possible"] is True
+
+
+def test_targets_leave_the_others_out_and_an_unknown_one_is_named_an_error(hub: Any) -> None:
+    a, b = hub.join("forge-a"), hub.join("forge-b")
+    for server in (a, b):
+        tell(hub, server, file("ink.safetensors", "ink"))
+    answer = check(hub, {"prompt": "<lora:ink:1>"}, targets=["forge-b"])
+    assert codes(answer) == {"forge-b": []}
+    for body in ({"payload": {}, "targets": ["nobody"]}, {"payload": {}, "server": "nobody"}):
+        refused = hub.request("POST", "/api/v1/jobs/check", key=hub.admin, json=body)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (404, "not_found")
+        assert "nobody" not in refused.text
+
+
+def test_more_names_than_a_generation_can_use_are_refused(hub: Any) -> None:
+    prompt = "".join(f"<lora:l{number}:1>" for number in range(300))
+    refused = hub.request("POST", "/api/v1/jobs/check", key=hub.admin, json={"payload": {"prompt": prompt}})
+    assert refused.json()["error"]["code"] == "too_large"
+
+
+@pytest.mark.parametrize("payload", [{}, {"prompt": 5, "override_settings": "x", "styles": 3}])
+def test_a_payload_without_models_runs_on_every_server_that_is_there(
+    hub: Any, payload: dict[str, Any]
+) -> None:
+    tell(hub, hub.join("forge-a"), file("ink.safetensors", "ink"))
+    assert codes(check(hub, payload)) == {"forge-a": []}
