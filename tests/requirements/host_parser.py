@@ -1,47 +1,37 @@
-"""What the hosts do with ``<name:arguments>``, copied from them to compare with.
+"""What a WebUI takes from a prompt, told a second time in another way: a walk over the characters.
 
-A1111 and Forge, ``modules/extra_networks.py`` (``re_extra_net``, ``parse_prompt``, ``ExtraNetworkParams``)
-and ``extra_networks_lora.py`` (``activate``): the same lines in both.
+The rules are those that A1111 and Forge keep: ``<word:arguments>`` without ``>`` in the arguments, which are
+separated by ``:``; those of the form ``key=value`` have names, the others count by their place. Of a LoRA's,
+the first is its name, then the weights of text encoder and U-Net and a whole number; whatever is no number
+ends the activation of all LoRAs.
 """
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
 
-re_extra_net = re.compile(r"<(\w+):([^>]+)>")
-
-
-class ExtraNetworkParams:
-    def __init__(self, items: list[str]) -> None:
-        self.items = items
-        self.positional: list[str] = []
-        self.named: dict[str, str] = {}
-        for item in self.items:
-            parts = item.split("=", 2)
-            if len(parts) == 2:
-                self.named[parts[0]] = parts[1]
-            else:
-                self.positional.append(item)
+def lora_arguments(prompt: str) -> list[list[str]]:
+    """The arguments of every ``<lora:...>``, in order."""
+    found, place = [], 0
+    while (place := prompt.find("<", place)) >= 0:
+        colon = place + 1
+        while colon < len(prompt) and (prompt[colon].isalnum() or prompt[colon] == "_"):
+            colon += 1
+        end = prompt.find(">", colon + 1)
+        is_one = colon > place + 1 and prompt[colon : colon + 1] == ":" and end > colon + 1
+        if is_one and prompt[place + 1 : colon] == "lora":
+            found.append(prompt[colon + 1 : end].split(":"))
+        place = end + 1 if is_one else place + 1
+    return found
 
 
-def parse_prompt(prompt: str) -> tuple[str, dict[str, list[ExtraNetworkParams]]]:
-    res: dict[str, list[ExtraNetworkParams]] = defaultdict(list)
-
-    def found(m: re.Match[str]) -> str:
-        res[m.group(1)].append(ExtraNetworkParams(items=m.group(2).split(":")))
-        return ""
-
-    return re.sub(re_extra_net, found, prompt), res
-
-
-def activate(params: ExtraNetworkParams) -> tuple[str, float]:
-    """Name and weight, or the exception that ends the activation of all LoRAs."""
-    name = params.positional[0]
-    te_multiplier = float(params.positional[1]) if len(params.positional) > 1 else 1.0
-    te_multiplier = float(params.named.get("te", te_multiplier))
-    unet_multiplier = float(params.positional[2]) if len(params.positional) > 2 else te_multiplier
-    unet_multiplier = float(params.named.get("unet", unet_multiplier))
-    dyn_dim = int(params.positional[3]) if len(params.positional) > 3 else None
-    dyn_dim = int(params.named["dyn"]) if "dyn" in params.named else dyn_dim
-    return name, te_multiplier
+def name_and_weight(arguments: list[str]) -> tuple[str, float]:
+    """Raises ValueError, OverflowError or IndexError where a WebUI stumbles."""
+    # A second "=" ends the value, a third belongs to it: such an argument has no name.
+    named = dict(pair for text in arguments if len(pair := text.split("=", 2)) == 2)
+    by_place = [text for text in arguments if text.count("=") != 1]
+    name, *rest = by_place[0], *by_place[1:4]
+    numbers = [form(text) for form, text in zip((float, float, int), rest, strict=False)]
+    given = {
+        key: (int if key == "dyn" else float)(named[key]) for key in ("te", "unet", "dyn") if key in named
+    }
+    return name, given.get("te", numbers[0] if numbers else 1.0)

@@ -1,0 +1,340 @@
+"""Generation texts as WebUIs and Civitai write them, and what may stand in their place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from stablequeue_client.infotext import (
+    HashMention,
+    Infotext,
+    infotext_hashes,
+    name_hash,
+    parse_infotext,
+    payload_from_infotext,
+    quoted,
+    requirements_with_hashes,
+)
+from stablequeue_client.requirements import Requirement, generation_requirements
+
+from .host_parser import parse_generation_parameters
+
+ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=80)
+PIECES = st.sampled_from(
+    ["Steps: 20", ", ", ",", ":", '"', "\\", "\n", "Negative prompt:", "Size: 512x512", "Seed: 1",
+     "Sampler: a", "Hashes: {", "Civitai resources: [", "}", "]", "[[", "{}", "Model: x", "Model hash: ",
+     "31e35c80fc", " ", "Lora hashes: \"", "a: 1", "-", "/", "Hires upscale: 2",
+     "Module 1: a", "\t", "\r", "ß", "\ud800"]
+)  # fmt: skip
+TEXTS = st.one_of(ANY_TEXT, st.lists(PIECES, max_size=40).map("".join))
+
+FORGE = """a cat in a hat, <lora:fur_v1.0:0.8>
+second line, (masterpiece:1.2)
+
+fourth line
+Negative prompt: blurry, <lora:neg:1>
+lowres
+Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 965400086, Size: 512x768, \
+Model hash: 31E35C80FC, Model: sd_xl_base_1.0, Variation seed: 5, Variation seed strength: 0.25, \
+Denoising strength: 0.4, Clip skip: 2, Hires Module 1: Use same choices, \
+Hires checkpoint: fine [0123456789], Hires prompt: "a cat, \\"sharp\\": really\\nsharp", \
+Hires upscale: 1.5, Hires steps: 10, Hires upscaler: 4x-UltraSharp, \
+Lora hashes: "fur_v1.0: 9a7f1cdb3ab4, neg: e3b0c44298fc", \
+Refiner: sd_xl_refiner_1.0 [7440042bbd], Refiner switch at: 0.8, Module 1: ae, Module 2: clip_l, \
+Version: f2.0.1v1.10.1-previous-664-gd557aef9"""
+
+CIVITAI_EXTENSION = """a cat
+Steps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7.5, Seed: 1, Size: 512x512, Model: base, \
+VAE hash: 235745AF8D, VAE: vae-ft-mse.safetensors, TI hashes: "EasyNegative: c74b4e810b03", \
+Hashes: {"model": "6ce0161689", "vae": "235745af8d", "lora:a,b: c": "0123456789", \
+"embed:EasyNegative": "c74b4e810b", "hypernet:x": "0123456789"}, Version: v1.6.0"""
+
+CIVITAI_SITE = """a cat
+Steps: 25, Sampler: Undefined, CFG scale: 3.5, Seed: 2, Size: 832x1216, \
+Created Date: 2024-11-02T10:11:12.123Z, \
+Civitai resources: [{"type":"checkpoint","modelVersionId":691639,"modelName":"FLUX, the one"}], \
+Civitai metadata: {"remixOfId":1}"""
+
+OF_2022 = """a castle
+Steps: 30, Sampler: Euler a, CFG scale: 11, Seed: 3, Size: 1024x1024, Model hash: 7460a6fa, \
+Denoising strength: 0.7, First pass size: 512x512"""
+
+
+def test_the_parts_of_a_text_of_forge() -> None:
+    found = parse_infotext(FORGE)
+    assert found.prompt == (
+        "a cat in a hat, <lora:fur_v1.0:0.8>\nsecond line, (masterpiece:1.2)\n\nfourth line"
+    )
+    assert found.negative_prompt == "blurry, <lora:neg:1>\nlowres"
+    assert found.settings["Hires prompt"] == 'a cat, "sharp": really\nsharp'
+    assert found.settings["Lora hashes"] == "fur_v1.0: 9a7f1cdb3ab4, neg: e3b0c44298fc"
+    assert found.settings["Version"] == "f2.0.1v1.10.1-previous-664-gd557aef9"
+
+
+def test_the_payload_of_a_text_of_forge() -> None:
+    found = payload_from_infotext(parse_infotext(FORGE))
+    assert found["prompt"].startswith("a cat in a hat")
+    assert found["negative_prompt"].endswith("lowres")
+    del found["prompt"], found["negative_prompt"]
+    assert found == {
+        "sampler_name": "DPM++ 2M",
+        "scheduler": "Karras",
+        "steps": 20,
+        "cfg_scale": 7.0,
+        "seed": 965400086,
+        "width": 512,
+        "height": 768,
+        "subseed": 5,
+        "subseed_strength": 0.25,
+        "denoising_strength": 0.4,
+        "enable_hr": True,
+        "hr_checkpoint_name": "fine [0123456789]",
+        "hr_prompt": 'a cat, "sharp": really\nsharp',
+        "hr_scale": 1.5,
+        "hr_second_pass_steps": 10,
+        "hr_upscaler": "4x-UltraSharp",
+        "hr_additional_modules": ["Use same choices"],
+        "refiner_checkpoint": "sd_xl_refiner_1.0 [7440042bbd]",
+        "refiner_switch_at": 0.8,
+        "override_settings": {
+            "sd_model_checkpoint": "sd_xl_base_1.0 [31e35c80fc]",
+            "CLIP_stop_at_last_layers": 2,
+            "forge_additional_modules": ["ae", "clip_l"],
+        },
+    }
+
+
+def test_the_hashes_of_a_text_of_forge() -> None:
+    assert infotext_hashes(parse_infotext(FORGE)) == [
+        HashMention("checkpoint", "sd_xl_base_1.0", "31e35c80fc", "autov2"),
+        HashMention("hires_checkpoint", "fine", "0123456789", "autov2"),
+        HashMention("refiner", "sd_xl_refiner_1.0", "7440042bbd", "autov2"),
+        HashMention("lora", "fur_v1.0", "9a7f1cdb3ab4", "autov3_or_sha256"),
+    ]
+
+
+def test_the_hashes_of_the_civitai_extension_are_json_inside_the_line() -> None:
+    found = parse_infotext(CIVITAI_EXTENSION)
+    assert found.settings["Version"] == "v1.6.0"
+    assert json.loads(found.settings["Hashes"])["lora:a,b: c"] == "0123456789"
+    assert infotext_hashes(found) == [
+        HashMention("vae", "vae-ft-mse.safetensors", "235745af8d", "autov2"),
+        HashMention("embedding", "EasyNegative", "c74b4e810b03", "autov3_or_sha256"),
+        HashMention("checkpoint", "base", "6ce0161689", "autov2"),
+        HashMention("lora", "a,b: c", "0123456789", "autov2"),
+        HashMention("embedding", "EasyNegative", "c74b4e810b", "autov2"),
+    ]
+    payload = payload_from_infotext(found)
+    assert payload["sampler_name"] == "DPM++ 2M Karras"
+    assert "scheduler" not in payload
+    assert payload["override_settings"] == {
+        "sd_model_checkpoint": "base [6ce0161689]",
+        "sd_vae": "vae-ft-mse.safetensors",
+    }
+
+
+def test_what_civitai_itself_adds_stays_whole() -> None:
+    found = parse_infotext(CIVITAI_SITE)
+    assert json.loads(found.settings["Civitai resources"])[0]["modelName"] == "FLUX, the one"
+    assert found.settings["Civitai metadata"] == '{"remixOfId":1}'
+    assert found.settings["Created Date"] == "2024-11-02T10:11:12.123Z"
+    assert "override_settings" not in payload_from_infotext(found)
+
+
+def test_a_text_of_2022_names_its_model_by_the_hash_alone() -> None:
+    found = parse_infotext(OF_2022)
+    assert infotext_hashes(found) == [HashMention("checkpoint", "7460a6fa", "7460a6fa", "autov1")]
+    payload = payload_from_infotext(found)
+    assert payload["override_settings"] == {"sd_model_checkpoint": "7460a6fa"}
+    assert (payload["width"], payload["height"]) == (512, 512)
+    assert (payload["enable_hr"], payload["hr_resize_x"], payload["hr_resize_y"]) == (True, 1024, 1024)
+
+
+def test_a_last_line_with_few_settings_is_prompt() -> None:
+    assert parse_infotext("a cat\nstyle: oil, mood: calm") == Infotext(
+        "a cat\nstyle: oil, mood: calm", "", {}
+    )
+
+
+@pytest.mark.parametrize("extension", [".safetensors", ".ckpt", ".gguf", ""])
+def test_a_hash_that_forge_made_of_the_file_s_name_is_told_from_a_real_one(extension: str) -> None:
+    poison = name_hash("v1-5-pruned-emaonly" + extension)
+    text = f"Steps: 1, Seed: 1, Model hash: {poison}, Model: v1-5-pruned-emaonly"
+    mentions = infotext_hashes(parse_infotext(text))
+    assert [mention.dialect for mention in mentions] == ["file_name"]
+    payload = payload_from_infotext(parse_infotext(text))
+    assert payload["override_settings"]["sd_model_checkpoint"] == "v1-5-pruned-emaonly"
+    wanted = [Requirement("checkpoint", "v1-5-pruned-emaonly")]
+    assert requirements_with_hashes(wanted, mentions) == wanted
+
+
+def test_the_name_hash_that_was_seen_in_real_images() -> None:
+    assert name_hash("v1-5-pruned-emaonly.safetensors") == "987306bf0a"
+
+
+def test_twelve_digits_made_of_a_lora_s_name_are_told_too() -> None:
+    poison = hashlib.sha256(b"fur.safetensors").hexdigest()[:12]
+    found = infotext_hashes(Infotext("", "", {"Lora hashes": f"fur: {poison}"}))
+    assert [mention.dialect for mention in found] == ["file_name"]
+
+
+EMPTY = hashlib.sha256(b"").hexdigest()
+
+
+@pytest.mark.parametrize("value", [EMPTY[:8], EMPTY[:10], EMPTY[:12], EMPTY, "", "None", "xyz", "123", "0x"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"Model hash": "{}", "Model": "a"},
+        {"VAE hash": "{}", "VAE": "a"},
+        {"Lora hashes": "a: {}"},
+        {"TI hashes": "a: {}, b: {}"},
+        {"Refiner": "a [{}]"},
+        {"Refiner": "a", "Refiner hash": "{}"},
+        {"Hires checkpoint": "a [{}]"},
+        {"Hashes": '{{"model": "{}", "lora:a": "{}", "vae": 1}}'},
+    ],
+)
+def test_placeholders_and_other_words_are_no_hashes(form: dict[str, str], value: str) -> None:
+    settings = {key: text.format(value, value) for key, text in form.items()}
+    assert infotext_hashes(Infotext("", "", settings)) == []
+
+
+def test_requirements_without_a_hash_get_the_mentioned_one() -> None:
+    infotext = parse_infotext(FORGE + ', Hashes: {"lora:neg": "abcdef0123", "vae": "0011223344"}, VAE: ae')
+    wanted = [
+        Requirement("checkpoint", "SDXL/sd_xl_base_1.0.safetensors"),
+        Requirement("checkpoint", "sub\\sd_xl_base_1.0.safetensors [aaaaaaaaaa]", hash="aaaaaaaaaa"),
+        Requirement("lora", "fur_v1.0"),
+        Requirement("lora", "n:eg"),
+        Requirement("lora", "sd_xl_base_1.0"),
+        Requirement("module", "ae.safetensors"),
+        Requirement("module", "clip_l.safetensors"),
+    ]
+    found = requirements_with_hashes(wanted, infotext_hashes(infotext))
+    assert [requirement.hash for requirement in found] == [
+        *("31e35c80fc", "aaaaaaaaaa", "9a7f1cdb3ab4", "abcdef0123", None, "0011223344", None)
+    ]
+
+
+def test_what_the_payload_names_gets_its_hashes() -> None:
+    infotext = parse_infotext(FORGE)
+    found = requirements_with_hashes(
+        generation_requirements(payload_from_infotext(infotext)), infotext_hashes(infotext)
+    )
+    hashes = {(requirement.role, requirement.name.split(" ")[0]): requirement.hash for requirement in found}
+    assert hashes == {
+        ("checkpoint", "sd_xl_base_1.0"): "31e35c80fc",
+        ("hires_checkpoint", "fine"): "0123456789",
+        ("refiner", "sd_xl_refiner_1.0"): "7440042bbd",
+        ("module", "ae"): None,
+        ("module", "clip_l"): None,
+        ("lora", "fur_v1.0"): "9a7f1cdb3ab4",
+        ("lora", "neg"): None,
+    }
+
+
+def test_of_two_hashes_of_one_lora_the_one_of_the_whole_file_counts() -> None:
+    mentions = [
+        HashMention("lora", "a", "0123456789ab", "autov3_or_sha256"),
+        HashMention("lora", "a", "abcdef0123", "autov2"),
+    ]
+    assert requirements_with_hashes([Requirement("lora", "a")], mentions)[0].hash == "abcdef0123"
+
+
+VALUES = ANY_TEXT.map(str.strip).filter(lambda value: value and value[0] != '"' and "\r" not in value)
+KEYS = st.from_regex(r"\A[A-Za-z][A-Za-z0-9 /-]{0,12}[A-Za-z0-9]\Z")
+
+
+@given(st.dictionaries(KEYS, VALUES, min_size=3, max_size=8))
+def test_what_a_host_quotes_is_read_back(settings: dict[str, str]) -> None:
+    line = ", ".join(f"{key}: {quoted(value)}" for key, value in settings.items())
+    assert parse_infotext(f"a cat\n{line}").settings == settings
+
+
+@given(st.dictionaries(ANY_TEXT, ANY_TEXT, max_size=4), VALUES)
+def test_json_in_the_line_is_read_back(hashes: dict[str, str], after: str) -> None:
+    line = f"Steps: 1, Seed: 1, Hashes: {json.dumps(hashes)}, Version: {quoted(after)}"
+    found = parse_infotext(line).settings
+    assert (json.loads(found["Hashes"]), found["Version"]) == (hashes, after)
+
+
+@given(TEXTS)
+@example("Steps: 20, Model: , Seed: 1, Size: 512x512")
+@example('aa: "x, bb: "y, cc: "z"')
+@example('aa: "", bb: "\\q", cc: "d"e')
+@example("\nNegative prompt:\n\nNegative prompt: a\n\n b\nc")
+def test_a_text_is_taken_apart_as_the_hosts_do_it(text: str) -> None:
+    if re.search("Hashes|Civitai ", text):
+        return
+    theirs = parse_generation_parameters(text)
+    ours = parse_infotext(text)
+    assert (ours.prompt, ours.negative_prompt) == (theirs.pop("Prompt"), theirs.pop("Negative prompt", ""))
+    settings = {
+        key: value for key, value in ours.settings.items() if key not in ("Prompt", "Negative prompt")
+    }
+    assert {key: value.strip() for key, value in settings.items()} == {
+        key: value.strip() for key, value in theirs.items() if value.strip()
+    }
+
+
+@given(TEXTS)
+@example('Hashes: {"model": ["31e35c80fc"]}, Steps: 1, Seed: 1')
+@example("Steps: --, Seed: " + "9" * 5000 + ", CFG scale: nan, Size: 0x0, First pass size: 0x0")
+@example("CFG scale: 1e999, Hires upscale: ., Clip skip: ²")
+def test_nothing_that_someone_may_paste_raises(text: str) -> None:
+    check_everything(text)
+
+
+READ = ("Steps", "Size", "Hashes", "Lora hashes", "Model hash", "Model", "Refiner", "Hires upscale",
+        "Hires steps", "Module 1", "CFG scale")  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(READ), ANY_TEXT))
+def test_no_value_of_a_setting_raises(settings: dict[str, str]) -> None:
+    infotext = Infotext("", "", settings)
+    mentions = infotext_hashes(infotext)
+    requirements_with_hashes(generation_requirements(payload_from_infotext(infotext)), mentions)
+
+
+def check_everything(text: str) -> dict[str, Any]:
+    infotext = parse_infotext(text)
+    payload = payload_from_infotext(infotext)
+    json.dumps(payload, allow_nan=False)
+    for mention in infotext_hashes(infotext):
+        assert re.fullmatch("[0-9a-f]{8,64}", mention.hash)
+        assert not EMPTY.startswith(mention.hash)
+    requirements_with_hashes(generation_requirements(payload), infotext_hashes(infotext))
+    return payload
+
+
+HOSTILE = [
+    *("a", " ", ":", ",", '"', "\\", "\n", "aa:", 'aa: "', 'aa: "\\', "aa: {", "Hashes: {", 'Hashes: {"a":'),
+    *("Hashes: [", "[", '{"a":', "Civitai resources: [", "a b-", "a(", "9", "Negative prompt:"),
+    *("Model [", "aa: b,", 'Lora hashes: "', "x: 0123456789ab, ", "Hires Module 1: a, "),
+    *("aa:\t", '\\"', " [01234567] "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("before", ["", "Steps: 1, Seed: 1, Model: ", "Steps: 1, Seed: 1, Hashes: "])
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_a_megabyte_takes_time_in_proportion(piece: str, before: str) -> None:
+    text = before + piece * (1_000_000 // len(piece))
+    started = time.process_time()
+    check_everything(text)
+    assert time.process_time() - started < 6
+
+
+@pytest.mark.parametrize("piece", ["x: 0123456789ab, ", "x:", ",", "a"])
+def test_a_megabyte_of_hashes_takes_time_in_proportion(piece: str) -> None:
+    settings = {"Lora hashes": piece * (1_000_000 // len(piece)), "Hashes": "[" * 1_000_000}
+    started = time.process_time()
+    infotext_hashes(Infotext("", "", settings))
+    assert time.process_time() - started < 6
