@@ -26,10 +26,9 @@ def lora_arguments(prompt: str) -> list[list[str]]:
 
 def name_and_weight(arguments: list[str]) -> tuple[str, float]:
     """Raises ValueError, OverflowError or IndexError where a WebUI stumbles."""
-    # A second "=" ends the value, a third belongs to it: such an argument has no name.
-    named = dict(pair for text in arguments if len(pair := text.split("=", 2)) == 2)
+    named = dict(text.split("=") for text in arguments if text.count("=") == 1)
     by_place = [text for text in arguments if text.count("=") != 1]
-    name, *rest = by_place[0], *by_place[1:4]
+    name, rest = by_place[0], by_place[1:4]
     numbers = [form(text) for form, text in zip((float, float, int), rest, strict=False)]
     given = {
         key: (int if key == "dyn" else float)(named[key]) for key in ("te", "unet", "dyn") if key in named

@@ -21,7 +21,7 @@ from stablequeue_client.requirements import (
     without_comments,
 )
 
-from .host_parser import activate, parse_prompt
+from .host_parser import lora_arguments, name_and_weight
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60)
 """With lone surrogates, controls and everything else that JSON can carry."""
@@ -44,12 +44,12 @@ def loras(found: list[Requirement]) -> list[Requirement]:
 @example("<lora:foo:0.8:te=x:dyn=1.5>")
 @example("[<lora:a:1>:<lora:b:0.5>:0.5] BREAK <lora:a:1>")
 def test_every_lora_is_found_as_the_hosts_find_it(prompt: str) -> None:
-    _, theirs = parse_prompt(prompt)
+    theirs = lora_arguments(prompt)
     ours = [found for found in loras(prompt_requirements(prompt, comments=False)) if found.tag == "lora"]
-    assert len(ours) == len(theirs.get("lora", []))
-    for found, params in zip(ours, theirs.get("lora", []), strict=True):
+    assert len(ours) == len(theirs)
+    for found, arguments in zip(ours, theirs, strict=True):
         try:
-            name, weight = activate(params)
+            name, weight = name_and_weight(arguments)
         except (ValueError, IndexError, OverflowError):
             assert found.mistake
             continue
