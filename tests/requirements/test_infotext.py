@@ -24,8 +24,6 @@ from stablequeue_client.infotext import (
 )
 from stablequeue_client.requirements import Requirement, generation_requirements
 
-from .host_parser import parse_generation_parameters
-
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=80)
 PIECES = st.sampled_from(
     ["Steps: 20", ", ", ",", ":", '"', "\\", "\n", "Negative prompt:", "Size: 512x512", "Seed: 1",
@@ -264,25 +262,6 @@ def test_json_in_the_line_is_read_back(hashes: dict[str, str], after: str) -> No
     line = f"Steps: 1, Seed: 1, Hashes: {json.dumps(hashes)}, Version: {quoted(after)}"
     found = parse_infotext(line).settings
     assert (json.loads(found["Hashes"]), found["Version"]) == (hashes, after)
-
-
-@given(TEXTS)
-@example("Steps: 20, Model: , Seed: 1, Size: 512x512")
-@example('aa: "x, bb: "y, cc: "z"')
-@example('aa: "", bb: "\\q", cc: "d"e')
-@example("\nNegative prompt:\n\nNegative prompt: a\n\n b\nc")
-def test_a_text_is_taken_apart_as_the_hosts_do_it(text: str) -> None:
-    if re.search("Hashes|Civitai ", text):
-        return
-    theirs = parse_generation_parameters(text)
-    ours = parse_infotext(text)
-    assert (ours.prompt, ours.negative_prompt) == (theirs.pop("Prompt"), theirs.pop("Negative prompt", ""))
-    settings = {
-        key: value for key, value in ours.settings.items() if key not in ("Prompt", "Negative prompt")
-    }
-    assert {key: value.strip() for key, value in settings.items()} == {
-        key: value.strip() for key, value in theirs.items() if value.strip()
-    }
 
 
 @given(TEXTS)
