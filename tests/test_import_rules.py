@@ -17,7 +17,7 @@ HOST_MODULES = {"gradio", "modules", "modules_forge", "launch"}
 PURE_CLIENT_MODULES = [
     *("protocol", "errors", "model_files", "inventory", "settings"),
     *("requirements", "prompt_check", "nearest_names", "job_messages", "infotext"),
-    *("png_text", "name_translation", "picture_check"),
+    *("png_text", "name_translation", "picture_check", "capability_needs"),
 ]
 # The one list of what the hub may take from the client (an empty suffix is the package itself).
 HUB_MAY_IMPORT = {
