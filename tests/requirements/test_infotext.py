@@ -264,6 +264,29 @@ def test_json_in_the_line_is_read_back(hashes: dict[str, str], after: str) -> No
     assert (json.loads(found["Hashes"]), found["Version"]) == (hashes, after)
 
 
+@pytest.mark.parametrize(
+    ("line", "settings"),
+    [
+        ("Steps: 20, Model: , Seed: 1", {"Steps": "20", "Seed": "1"}),
+        ('aa: "x, bb: "y, cc: "z"', {"aa": '"x', "bb": '"y', "cc": "z"}),
+        ('aa: "", bb: "\\q", cc: "d"e', {"bb": '"\\q"', "cc": '"d"e'}),
+        ('aa: "x, y" , bb: 1, cc: 2', {"aa": '"x', "bb": "1", "cc": "2"}),
+        ("aa: 1:20, bb cc: 2, d-d/e: 3,", {"aa": "1:20", "bb cc": "2", "d-d/e": "3"}),
+        ("lone, (aa: 1, -bb: 2, c: dd: 3", {"aa": "1", "bb": "2", "dd": "3"}),
+        ("aa: 1, aa: 2, bb: 3, cc: 4", {"aa": "2", "bb": "3", "cc": "4"}),
+        ("aa: [x, bb: {y, cc: }", {"aa": "[x", "bb": "{y", "cc": "}"}),
+    ],
+)
+def test_an_odd_last_line_is_taken_apart_at_its_commas(line: str, settings: dict[str, str]) -> None:
+    assert parse_infotext(f"a cat\n{line}").settings == settings
+
+
+def test_empty_lines_before_a_prompt_go_and_those_inside_stay() -> None:
+    text = " \n a \n\nb\r\nNegative prompt:\n\nNegative prompt: c\n\n d\nSteps: 1, Seed: 2, Size: 3x4"
+    found = parse_infotext(text)
+    assert (found.prompt, found.negative_prompt) == ("a\n\nb", "c\n\nd")
+
+
 @given(TEXTS)
 @example('Hashes: {"model": ["31e35c80fc"]}, Steps: 1, Seed: 1')
 @example("Steps: --, Seed: " + "9" * 5000 + ", CFG scale: nan, Size: 0x0, First pass size: 0x0")
