@@ -25,6 +25,11 @@ ReasonCode = Literal[
     "server_unreachable",
     "server_frozen",
     "server_unknown",
+    "sampler_missing",
+    "scheduler_missing",
+    "upscaler_missing",
+    "script_missing",
+    "controlnet_model_missing",
 ]
 """Why a job cannot run on a server. Stable: programs compare them. ``server_unknown``: it never told what it
 has."""
@@ -64,12 +69,17 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class ServerCheck(msgspec.Struct, frozen=True):
-    """One server. ``ok``: the job could run there; else ``reasons`` says why not, every one of them."""
+    """One server. ``ok``: the job could run there; else ``reasons`` says why not, every one of them.
+
+    ``not_checked``: what else the job needs and the server does not say it has or lacks, such as
+    "sampler Euler"; it holds up nothing.
+    """
 
     server_id: str
     alias: str
     ok: bool
     reasons: list[Reason] = []
+    not_checked: list[str] = []
 
 
 class Help(msgspec.Struct, frozen=True):

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from stablequeue_client.capability_needs import (
+    CapabilityKind,
+    CapabilityNeed,
+    capability_needs,
+    missing_capability,
+)
 from stablequeue_client.errors import NotFoundError
 from stablequeue_client.job_messages import Help, JobCheck, JobCheckRequest, Reason, ReasonCode, ServerCheck
+from stablequeue_client.protocol import ServerCapabilities
+from stablequeue_hub.capabilities import stored_capabilities
 from stablequeue_hub.db.tables import servers
 from stablequeue_hub.job_requirements import HERE, JobRequirement, payload_requirements, resolve
 from stablequeue_hub.server_view import KnownServer, known_servers
@@ -23,6 +31,15 @@ _WORDS: dict[str, tuple[ReasonCode, str]] = {
     "unreachable": ("model_unreachable", "{name} is there, in a folder that is not connected."),
 }
 _MISSING: tuple[ReasonCode, str] = ("model_missing", "{name} is not there.")
+_NEEDS: dict[CapabilityKind, tuple[ReasonCode, str]] = {
+    "sampler": ("sampler_missing", "sampler"),
+    "scheduler": ("scheduler_missing", "scheduler"),
+    "upscaler": ("upscaler_missing", "upscaler"),
+    "script": ("script_missing", "script"),
+    "alwayson_script": ("script_missing", "script"),
+    "controlnet_model": ("controlnet_model_missing", "ControlNet model"),
+    "style": ("script_missing", "style"),  # of styles no server says anything
+}
 
 
 def check_job(
@@ -37,11 +54,12 @@ def check_job(
     targets = None if wanted.targets is None else {server_called(known, name) for name in wanted.targets}
     written = payload_requirements(connection, wanted.payload)
     requirements = resolve(connection, written, source_id, live, now_ms=now_ms)
-    frozen = set(connection.scalars(sa.select(servers.c.server_id).where(servers.c.frozen.is_not(None))))
+    needs = capability_needs(wanted.payload)
+    told = _what_servers_told(connection)
     judged = [
-        _judge_server(server, requirements, frozen=server.server_id in frozen, source_id=source_id)
-        for server in known.values()
-        if targets is None or server.server_id in targets
+        _judge_server(server, requirements, needs, told[server.server_id], is_source=server_id == source_id)
+        for server_id, server in known.items()
+        if targets is None or server_id in targets
     ]
     return JobCheck(
         any(server.ok for server in judged),
@@ -64,16 +82,44 @@ def server_called(known: dict[str, KnownServer], name: str) -> str:
     )
 
 
+class _Told(NamedTuple):
+    """What a server said of itself."""
+
+    frozen: bool
+    capabilities: ServerCapabilities | None
+
+
+def _what_servers_told(connection: Connection) -> Mapping[str, _Told]:
+    query = sa.select(servers.c.server_id, servers.c.frozen, servers.c.capabilities_json)
+    return {
+        server_id: _Told(frozen is not None, stored_capabilities(text))
+        for server_id, frozen, text in connection.execute(query)
+    }
+
+
 def _judge_server(
-    server: KnownServer, requirements: Sequence[JobRequirement], *, frozen: bool, source_id: str | None
+    server: KnownServer,
+    requirements: Sequence[JobRequirement],
+    needs: Sequence[CapabilityNeed],
+    told: _Told,
+    *,
+    is_source: bool,
 ) -> ServerCheck:
-    reasons = _reasons_of_the_server(server, frozen=frozen)
+    reasons = _reasons_of_the_server(server, frozen=told.frozen)
     if server.has_inventory:
         for place, requirement in enumerate(requirements):
-            reason = _reason(place, requirement, server, is_source=server.server_id == source_id)
+            reason = _reason(place, requirement, server, is_source=is_source)
             if reason is not None:
                 reasons.append(reason)
-    return ServerCheck(server.server_id, server.alias, not reasons, reasons)
+    not_checked: list[str] = []
+    for need in needs:
+        code, word = _NEEDS[need.kind]
+        answer = missing_capability(need, told.capabilities) if told.capabilities else "not_checked"
+        if answer == "missing":
+            reasons.append(Reason(code, f"Its WebUI has no {word} {need.name}."))
+        elif answer == "not_checked":
+            not_checked.append(f"{word} {need.name}")
+    return ServerCheck(server.server_id, server.alias, not reasons, reasons, not_checked)
 
 
 def _reasons_of_the_server(server: KnownServer, *, frozen: bool) -> list[Reason]:

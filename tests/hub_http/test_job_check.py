@@ -205,3 +205,29 @@ def test_a_payload_without_models_runs_on_every_server_that_is_there(
 ) -> None:
     tell(hub, hub.join("forge-a"), file("ink.safetensors", "ink"))
     assert codes(check(hub, payload)) == {"forge-a": []}
+
+
+def test_what_a_webui_lacks_besides_models_is_a_reason_and_what_it_never_told_is_none(hub: Any) -> None:
+    a, b, c = hub.join("forge-a"), hub.join("forge-b"), hub.join("forge-c")
+    says = {"webui": "forge", "samplers": ["Euler", "DPM++ 2M"], "schedulers": ["Karras"]}
+    scripts = {"scripts": ["Prompt matrix"], "upscalers": ["ESRGAN_4x"], "alwayson_scripts": ["ControlNet"]}
+    for server, more in ((a, scripts), (b, {"scripts": ["X/Y/Z plot"], "upscalers": ["Lanczos"]}), (c, None)):
+        tell(hub, server, file("ink.safetensors", "ink"))
+        if more is not None:
+            path = f"/api/v1/servers/{server.server_id}/capabilities"
+            assert hub.request("PUT", path, key=server.key, json={**says, **more}).status_code == 204
+    payload = {
+        "prompt": "<lora:ink:1>",
+        "sampler_name": "DPM++ 2M",
+        "scheduler": "Karras",
+        "enable_hr": True,
+        "hr_upscaler": "ESRGAN_4x",
+        "script_name": "Prompt matrix",
+        "styles": ["my style"],
+    }
+    answer = check(hub, payload)
+    assert codes(answer) == {"forge-a": [], "forge-b": ["upscaler_missing", "script_missing"], "forge-c": []}
+    assert answer["servers"][0]["not_checked"] == ["style my style"]
+    assert "sampler DPM++ 2M" in answer["servers"][2]["not_checked"]
+    other = check(hub, {**payload, "sampler_name": "Restart", "script_name": None})
+    assert codes(other)["forge-a"] == ["sampler_missing"]
