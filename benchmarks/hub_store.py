@@ -30,6 +30,7 @@ import msgspec
 import psutil
 import sqlalchemy as sa
 
+from stablequeue_client.job_messages import JobCheckRequest
 from stablequeue_client.protocol import (
     FileEntry,
     RootEntry,
@@ -44,6 +45,7 @@ from stablequeue_hub.availability import availability_of
 from stablequeue_hub.db.engine import SQLITE_NAME, Store, open_store
 from stablequeue_hub.db.migrate import migrate
 from stablequeue_hub.db.tables import models, servers
+from stablequeue_hub.job_check import check_job
 from stablequeue_hub.registry import ModelFilter, list_models
 from stablequeue_hub.sync import apply_sync, decode_sync, decompress_limited
 
@@ -208,7 +210,8 @@ def fill(folder: Path, scale: Scale) -> None:
 
 
 def questions(store: Store, scale: Scale) -> dict[str, Callable[[], object]]:
-    """What is compared: one SELECT by primary key, availability of one hash, a page of 50 models."""
+    """What is compared: one SELECT by primary key, availability of one hash, a page of 50 models, and the
+    check of a job that names a checkpoint and five LoRAs."""
     chance = random.Random(1)
     live = Everybody()
     one = sa.select(models).where(models.c.id == sa.bindparam("model_id"))
@@ -232,7 +235,20 @@ def questions(store: Store, scale: Scale) -> dict[str, Callable[[], object]]:
         assert (found.count, found.total) == (PAGE, scale.models)
         return found
 
-    return {"select": select, "availability": availability, "page": page}
+    def check() -> object:
+        groups = chance.sample(range(scale.models // 5), 6)
+        numbers = [5 * group + min(place, 4) for place, group in enumerate(groups)]
+        stems = [f"some long model name as people have them v{number}" for number in numbers]
+        title = f"{stems[0]}.safetensors [{file_entry(numbers[0]).digests.sha256[:10]}]"  # type: ignore[index, union-attr]
+        prompt = " ".join(f"<lora:{stem}:0.8>" for stem in stems[1:])
+        wanted = JobCheckRequest({"prompt": prompt, "override_settings": {"sd_model_checkpoint": title}})
+        with store.read() as connection:
+            answer = check_job(connection, wanted, live, own_server=None, now_ms=9_000)
+        assert [found.status for found in answer.requirements] == ["found"] * 6
+        assert len(answer.servers) == scale.servers
+        return answer
+
+    return {"select": select, "availability": availability, "page": page, "check": check}
 
 
 def answers_against_select(folder: Path, scale: Scale) -> list[Result]:
@@ -258,6 +274,7 @@ def answers_against_select(folder: Path, scale: Scale) -> list[Result]:
             False,
         ),
         Result(f"page of {PAGE} models / SELECT ({where})", median["page"] / median["select"], 25, False),
+        Result(f"check of 6 requirements / SELECT ({where})", median["check"] / median["select"], 40, False),
     ]
 
 
