@@ -36,13 +36,15 @@ has."""
 
 
 class JobCheckRequest(msgspec.Struct, frozen=True):
-    """``POST /api/v1/jobs/check``. ``payload``: the WebUI's own txt2img or img2img JSON.
+    """``POST /api/v1/jobs/check``. ``payload``: the WebUI's own txt2img or img2img JSON; or in its place
+    ``infotext``: the text that a WebUI writes under a picture, whose hashes count too.
 
     ``server``: id or alias of the server on which the names in it were written; a server's own key says so
     by itself. ``targets``: ids or aliases of the servers that may run it; None: any.
     """
 
-    payload: dict[str, Any]
+    payload: dict[str, Any] | None = None
+    infotext: str | None = None
     server: str | None = None
     targets: list[str] | None = None
 
@@ -91,9 +93,11 @@ class Help(msgspec.Struct, frozen=True):
 
 
 class JobCheck(msgspec.Struct, frozen=True):
-    """``possible``: at least one server could run the job now. A warning, never a refusal."""
+    """``possible``: at least one server could run the job now. A warning, never a refusal. ``payload``: what
+    an ``infotext`` became; None when the request had one."""
 
     possible: bool
     requirements: list[RequirementCheck]
     servers: list[ServerCheck]
     helps: list[Help] = []
+    payload: dict[str, Any] | None = None

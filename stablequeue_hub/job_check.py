@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -14,7 +14,8 @@ from stablequeue_client.capability_needs import (
     capability_needs,
     missing_capability,
 )
-from stablequeue_client.errors import NotFoundError
+from stablequeue_client.errors import InvalidValueError, NotFoundError
+from stablequeue_client.infotext import HashMention, infotext_hashes, parse_infotext, payload_from_infotext
 from stablequeue_client.job_messages import Help, JobCheck, JobCheckRequest, Reason, ReasonCode, ServerCheck
 from stablequeue_client.protocol import ServerCapabilities
 from stablequeue_hub.capabilities import stored_capabilities
@@ -47,14 +48,16 @@ def check_job(
 ) -> JobCheck:
     """Judge every server that may run it. ``own_server``: the server that asks, where its names count.
 
-    Raises NotFoundError for a server that is not known, TooLargeError for too many names.
+    Raises NotFoundError for a server that is not known, TooLargeError for too many names, InvalidValueError
+    for anything but one of payload and infotext.
     """
     known = known_servers(connection, live)
     source_id = own_server if wanted.server is None else server_called(known, wanted.server)
     targets = None if wanted.targets is None else {server_called(known, name) for name in wanted.targets}
-    written = payload_requirements(connection, wanted.payload)
+    payload, mentions = _payload(wanted)
+    written = payload_requirements(connection, payload, mentions)
     requirements = resolve(connection, written, source_id, live, now_ms=now_ms)
-    needs = capability_needs(wanted.payload)
+    needs = capability_needs(payload)
     told = _what_servers_told(connection)
     judged = [
         _judge_server(server, requirements, needs, told[server.server_id], is_source=server_id == source_id)
@@ -66,7 +69,21 @@ def check_job(
         [requirement.as_check() for requirement in requirements],
         judged,
         [found for place, one in enumerate(requirements) if (found := _help(place, one, judged))],
+        payload if wanted.payload is None else None,
     )
+
+
+def _payload(wanted: JobCheckRequest) -> tuple[dict[str, Any], list[HashMention]]:
+    """What is to be generated, and the hashes that a text states of what it names."""
+    if (wanted.payload is None) == (wanted.infotext is None):
+        raise InvalidValueError(
+            "A job is given by its payload or by a generation text, one of the two.",
+            remedy="Send `payload` or `infotext`.",
+        )
+    if wanted.payload is not None:
+        return wanted.payload, []
+    text = parse_infotext(wanted.infotext or "")
+    return payload_from_infotext(text), infotext_hashes(text)
 
 
 def server_called(known: dict[str, KnownServer], name: str) -> str:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.errors import TooLargeError
+from stablequeue_client.infotext import HashMention, requirements_with_hashes
 from stablequeue_client.job_messages import REQUIREMENTS_MAX, RequirementCheck, RequirementStatus
 from stablequeue_client.model_files import normalize_hash, parse_hash, search_key, stem_key
 from stablequeue_client.requirements import (
@@ -68,14 +69,17 @@ class JobRequirement:
         )
 
 
-def payload_requirements(connection: Connection, payload: Mapping[str, Any]) -> list[Requirement]:
+def payload_requirements(
+    connection: Connection, payload: Mapping[str, Any], mentions: Sequence[HashMention] = ()
+) -> list[Requirement]:
     """What a payload names, each model once; embeddings are told from other words by the registry's names.
 
-    Raises TooLargeError for more than a generation can use.
+    ``mentions``: hashes that a text beside it states. Raises TooLargeError for more than any generation uses.
     """
     names = connection.scalars(sa.select(models.c.name).where(models.c.type == "embedding"))
+    found = generation_requirements(payload, EmbeddingNames(names))
     written: dict[tuple[str, str, str | None], Requirement] = {}
-    for requirement in generation_requirements(payload, EmbeddingNames(names)):
+    for requirement in requirements_with_hashes(found, mentions):
         written.setdefault((requirement.role, requirement.name, requirement.hash), requirement)
     if len(written) > REQUIREMENTS_MAX:
         raise TooLargeError(

@@ -231,3 +231,29 @@ def test_what_a_webui_lacks_besides_models_is_a_reason_and_what_it_never_told_is
     assert "sampler DPM++ 2M" in answer["servers"][2]["not_checked"]
     other = check(hub, {**payload, "sampler_name": "Restart", "script_name": None})
     assert codes(other)["forge-a"] == ["sampler_missing"]
+
+
+INFOTEXT = """a cat <lora:ink:0.8>
+Negative prompt: a dog
+Steps: 20, Sampler: Euler, Schedule type: Karras, CFG scale: 7, Seed: 5, Size: 512x768, Model hash: {base}, \
+Model: base, Lora hashes: "ink: {ink}", Version: f2.0"""
+
+
+@pytest.mark.parametrize("length", [10, 12])
+def test_a_picture_s_text_is_a_job_whose_hashes_find_the_models_under_any_name(hub: Any, length: int) -> None:
+    a, b = hub.join("forge-a"), hub.join("forge-b")
+    tell(hub, a, file("b.safetensors", "the base", kind="checkpoint"), file("tusche.safetensors", "the ink"))
+    tell(hub, b, file("base.safetensors", "else", kind="checkpoint"), file("ink.safetensors", "else"))
+    text = INFOTEXT.format(base=sha("the base")[:10], ink=sha("the ink")[:length])
+    answer = hub.request("POST", "/api/v1/jobs/check", key=hub.admin, json={"infotext": text}).json()
+    assert codes(answer) == {"forge-a": [], "forge-b": ["model_missing", "model_missing"]}
+    assert (answer["payload"]["seed"], answer["payload"]["height"]) == (5, 768)
+    assert {found["sha256"] for found in answer["requirements"]} == {sha("the base"), sha("the ink")}
+
+
+@pytest.mark.parametrize("body", [{}, {"payload": {}, "infotext": "a cat"}])
+def test_a_job_is_given_by_a_payload_or_a_text_and_not_by_both_or_none(
+    hub: Any, body: dict[str, Any]
+) -> None:
+    refused = hub.request("POST", "/api/v1/jobs/check", key=hub.admin, json=body)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_value")
