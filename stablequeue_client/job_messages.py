@@ -101,3 +101,72 @@ class JobCheck(msgspec.Struct, frozen=True):
     servers: list[ServerCheck]
     helps: list[Help] = []
     payload: dict[str, Any] | None = None
+
+
+class JobSubmission(msgspec.Struct, frozen=True):
+    """``POST /api/v1/jobs``: as a check, and how often. Always queued; what is missing is a warning.
+
+    ``count``: 1 to 1,000 jobs that differ in their seed: the ``same``, each ``random``, or one more each
+    (``increment``); a first seed of -1 is chosen at random. ``priority``: -10 to 10, higher runs first.
+    ``idempotency_key`` (up to 200 characters): the same submission sent again is answered, not queued again.
+    """
+
+    payload: dict[str, Any] | None = None
+    infotext: str | None = None
+    server: str | None = None
+    targets: list[str] | None = None
+    count: int = 1
+    seed_rule: Literal["same", "random", "increment"] = "increment"
+    priority: int = 0
+    name: str = ""
+    idempotency_key: str = ""
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """202: the ids of the jobs in order, and what the check says now. ``job_id`` is the first."""
+
+    job_id: str
+    batch_id: str
+    job_ids: list[str]
+    check: JobCheck
+    repeated: bool = False
+
+
+class JobRequirementInfo(msgspec.Struct, frozen=True):
+    """A model that a job names, as it was resolved at submission."""
+
+    role: str
+    name: str
+    hash: str | None
+    status: str
+    sha256: str | None
+
+
+class JobInfo(msgspec.Struct, frozen=True):
+    """One job. Times are milliseconds since 1970 UTC. ``targets``: server ids; None: any server.
+
+    ``payload`` and ``requirements`` only when one job is asked for.
+    """
+
+    job_id: str
+    batch_id: str
+    state: str
+    name: str
+    priority: int
+    submitted_by: str
+    seed: int
+    targets: list[str] | None
+    created_ms: int
+    changed_ms: int
+    ended_ms: int | None
+    payload: dict[str, Any] | None = None
+    requirements: list[JobRequirementInfo] | None = None
+
+
+class JobPage(msgspec.Struct, frozen=True):
+    """Jobs of one page out of ``total``, newest first. ``next`` leads to the following page: send it as
+    ``before``; None at the end."""
+
+    total: int
+    jobs: list[JobInfo]
+    next: int | None = None

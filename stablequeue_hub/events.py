@@ -31,6 +31,7 @@ class Event(msgspec.Struct, frozen=True):
     model_id: int | None
     model: str | None
     details: dict[str, Any]
+    job_id: str | None = None
 
 
 def append(
@@ -41,6 +42,7 @@ def append(
     now_ms: int,
     server_id: str | None = None,
     model_id: int | None = None,
+    job_id: str | None = None,
     details: dict[str, Any] | None = None,
 ) -> None:
     """Write one event into the running write transaction."""
@@ -52,6 +54,7 @@ def append(
             "actor": actor,
             "server_id": server_id,
             "model_id": model_id,
+            "job_id": job_id,
             "details_json": json.dumps(details) if details else None,
         },
     )
@@ -90,6 +93,7 @@ def list_events(
             row.model_id,
             row.name,
             json.loads(row.details_json) if row.details_json else {},
+            row.job_id,
         )
         for row in connection.execute(query)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
@@ -43,9 +44,27 @@ _NEEDS: dict[CapabilityKind, tuple[ReasonCode, str]] = {
 }
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A checked job: the answer, and what it was made of."""
+
+    check: JobCheck
+    payload: dict[str, Any]
+    requirements: list[JobRequirement]
+    source_id: str | None
+    target_ids: list[str] | None
+
+
 def check_job(
     connection: Connection, wanted: JobCheckRequest, live: Live, *, own_server: str | None, now_ms: int
 ) -> JobCheck:
+    """The answer of ``judge_job``."""
+    return judge_job(connection, wanted, live, own_server=own_server, now_ms=now_ms).check
+
+
+def judge_job(
+    connection: Connection, wanted: JobCheckRequest, live: Live, *, own_server: str | None, now_ms: int
+) -> Judged:
     """Judge every server that may run it. ``own_server``: the server that asks, where its names count.
 
     Raises NotFoundError for a server that is not known, TooLargeError for too many names, InvalidValueError
@@ -64,13 +83,14 @@ def check_job(
         for server_id, server in known.items()
         if targets is None or server_id in targets
     ]
-    return JobCheck(
+    check = JobCheck(
         any(server.ok for server in judged),
         [requirement.as_check() for requirement in requirements],
         judged,
         [found for place, one in enumerate(requirements) if (found := _help(place, one, judged))],
         payload if wanted.payload is None else None,
     )
+    return Judged(check, payload, requirements, source_id, None if targets is None else sorted(targets))
 
 
 def _payload(wanted: JobCheckRequest) -> tuple[dict[str, Any], list[HashMention]]:

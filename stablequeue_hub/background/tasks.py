@@ -13,9 +13,10 @@ from contextlib import asynccontextmanager
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
-from stablequeue_hub import orders, sessions
+from stablequeue_hub import job_rows, orders, sessions
 from stablequeue_hub.background.retention import DAY_MS, drop_old_codes, drop_old_events
 from stablequeue_hub.hub import Hub
+from stablequeue_hub.job_submission import SUBMISSIONS_KEPT_MS
 
 FLUSH_EVERY_S = 5.0
 KEYS_EVERY_S = 2.0
@@ -63,7 +64,7 @@ async def refresh_keys(hub: Hub) -> None:
 
 
 async def expire(hub: Hub) -> None:
-    """Orders, one-time codes and sessions whose time is over."""
+    """Orders, one-time codes, sessions and idempotency keys whose time is over."""
     hub.codes.drop_expired()
     hub.sessions.drop_stale()
     now_ms = hub.clock.now_ms()
@@ -71,6 +72,7 @@ async def expire(hub: Hub) -> None:
     def drop(connection: Connection) -> None:
         orders.delete_expired(connection, now_ms)
         sessions.delete_expired(connection, now_ms)
+        job_rows.drop_submissions(connection, now_ms - SUBMISSIONS_KEPT_MS)
 
     await hub.writing(drop)
 

@@ -233,7 +233,9 @@ events = Table(
     Column("server_id", Text),
     Column("model_id", RowId),
     Column("details_json", Text),
+    Column("job_id", Text),
 )
+Index("ix_events_job_id", events.c.job_id, events.c.id)
 Index("ix_events_model_id", events.c.model_id, events.c.id)
 Index("ix_events_server_id", events.c.server_id, events.c.id)
 
@@ -276,3 +278,57 @@ orders = Table(
     sqlite_autoincrement=True,  # an id is never used twice: agents remember the highest one they saw
 )
 Index("ix_orders_server_id", orders.c.server_id, orders.c.id)
+
+# What is to be generated, shared by the jobs of a batch, which differ in their seed only.
+job_payloads = Table(
+    "job_payloads",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("payload_json", Text, nullable=False),
+    Column("source_server_id", Text),  # where its names were written
+)
+
+job_requirements = Table(
+    "job_requirements",  # the models that a payload names, and which content each means
+    metadata,
+    Column("payload_id", RowId, ForeignKey("job_payloads.id", ondelete="CASCADE"), primary_key=True),
+    Column("place", Integer, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("hash", Text),
+    Column("status", Text, nullable=False),
+    Column("sha256", Text),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("seq", RowId, primary_key=True, autoincrement=True),  # the order of submission
+    Column("job_id", Text, nullable=False, unique=True),
+    Column("batch_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("name", Text, nullable=False, server_default=""),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("submitted_by", Text, nullable=False),  # an actor, as events have it
+    Column("payload_id", RowId, ForeignKey("job_payloads.id"), nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("targets_json", Text),  # ids of the servers that may run it; NULL: any
+    Column("created_ms", BigInteger, nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger),
+    CheckConstraint("state IN ('pending', 'processing', 'completed', 'failed', 'cancelled')", name="state"),
+    sqlite_autoincrement=True,
+)
+Index("ix_jobs_state", jobs.c.state, jobs.c.priority, jobs.c.seq)
+Index("ix_jobs_payload_id", jobs.c.payload_id)
+Index("ix_jobs_batch_id", jobs.c.batch_id)
+
+job_submissions = Table(
+    "job_submissions",  # answers to a submission that is repeated under its idempotency key
+    metadata,
+    Column("submitter", Text, primary_key=True),
+    Column("idempotency_key", Text, primary_key=True),
+    Column("body_digest", Text, nullable=False),
+    Column("batch_id", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)

@@ -1,19 +1,36 @@
-"""Jobs: where one can run."""
+"""Jobs: where one can run, submit, look, cancel, delete."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stablequeue_client.errors import InvalidValueError, NotFoundError, TooLargeError
-from stablequeue_client.job_messages import JOB_MAX_BYTES, JobCheck, JobCheckRequest
+from stablequeue_client.errors import ForbiddenError, InvalidValueError, NotFoundError, TooLargeError
+from stablequeue_client.job_messages import (
+    JOB_MAX_BYTES,
+    JobCheck,
+    JobCheckRequest,
+    JobInfo,
+    JobPage,
+    JobSubmission,
+    Submitted,
+)
 from stablequeue_hub.access import principal_of
 from stablequeue_hub.answers import json_answer
 from stablequeue_hub.bodies import read_json
 from stablequeue_hub.documentation import described
+from stablequeue_hub.errors import JobStateError, RepeatedKeyError
 from stablequeue_hub.hub import hub_of
 from stablequeue_hub.job_check import check_job
+from stablequeue_hub.job_list import LIST_MAX, job_in_full, list_jobs
+from stablequeue_hub.job_rows import change_state, delete_job
+from stablequeue_hub.job_submission import submit
+from stablequeue_hub.jobs import JobState
+from stablequeue_hub.keys import Principal
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 
@@ -39,3 +56,95 @@ async def check(request: Request) -> Response:
             )
         )
     )
+
+
+@router.post(
+    "",
+    **described(
+        "jobs",
+        request=JobSubmission,
+        answer=Submitted,
+        status=202,
+        errors=(InvalidValueError, NotFoundError, TooLargeError, RepeatedKeyError),
+    ),
+)
+async def submission(request: Request) -> Response:
+    """Queue a job, or several that differ in their seed. What is missing is a warning in the answer."""
+    hub, principal = hub_of(request), principal_of(request)
+    wanted = await read_json(request, JobSubmission, JOB_MAX_BYTES)
+    now_ms = hub.clock.now_ms()
+    answer = await hub.writing(
+        lambda connection: submit(
+            connection,
+            wanted,
+            hub.presence,
+            actor=principal.actor,
+            own_server=principal.server_id,
+            now_ms=now_ms,
+        )
+    )
+    return json_answer(answer, 202)
+
+
+@router.get("", **described("read", answer=JobPage, errors=(InvalidValueError,)))
+async def jobs_list(
+    request: Request,
+    state: JobState | None = None,
+    batch: Annotated[str | None, Query(max_length=64)] = None,
+    before: Annotated[int | None, Query(ge=1, le=2**62)] = None,
+    limit: Annotated[int, Query(ge=1, le=LIST_MAX)] = 50,
+) -> Response:
+    """Jobs, newest first."""
+    return json_answer(
+        await hub_of(request).reading(
+            lambda connection: list_jobs(connection, state=state, batch_id=batch, before=before, limit=limit)
+        )
+    )
+
+
+@router.get("/{job_id}", **described("read", answer=JobInfo, errors=(NotFoundError,)))
+async def job(request: Request, job_id: str) -> Response:
+    """One job, with what it generates and the models it names."""
+    return json_answer(await hub_of(request).reading(lambda connection: job_in_full(connection, job_id)))
+
+
+@router.post(
+    "/{job_id}/cancel",
+    **described("jobs", answer=JobInfo, errors=(ForbiddenError, NotFoundError, JobStateError)),
+)
+async def cancel(request: Request, job_id: str) -> Response:
+    """End a job that has not ended. Its submitter may, and an admin."""
+    hub, principal = hub_of(request), principal_of(request)
+    now_ms = hub.clock.now_ms()
+
+    def work(connection: Connection) -> JobInfo:
+        _check_own(connection, job_id, principal)
+        actor = principal.actor
+        change_state(connection, job_id, "cancelled", action="job_cancelled", actor=actor, now_ms=now_ms)
+        return job_in_full(connection, job_id)
+
+    return json_answer(await hub.writing(work))
+
+
+@router.delete(
+    "/{job_id}",
+    **described("jobs", status=204, errors=(ForbiddenError, NotFoundError, JobStateError)),
+)
+async def delete(request: Request, job_id: str) -> Response:
+    """Remove a job with its prompt and its events. Its submitter may, and an admin."""
+    hub, principal = hub_of(request), principal_of(request)
+    now_ms = hub.clock.now_ms()
+
+    def work(connection: Connection) -> None:
+        _check_own(connection, job_id, principal)
+        delete_job(connection, job_id, actor=principal.actor, now_ms=now_ms)
+
+    await hub.writing(work)
+    return Response(status_code=204)
+
+
+def _check_own(connection: Connection, job_id: str, principal: Principal) -> None:
+    """Raises ForbiddenError for somebody else's job, NotFoundError."""
+    submitted_by = job_in_full(connection, job_id).submitted_by
+    if principal.scope != "admin" and submitted_by != principal.actor:
+        raise ForbiddenError("This job was submitted by somebody else.", remedy="Use an admin key.")

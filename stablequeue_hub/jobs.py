@@ -1,0 +1,45 @@
+"""The states of a job and what leads from one to another. Pure.
+
+A job is ``pending`` until a server takes it (``processing``), and ends ``completed``, ``failed`` or
+``cancelled``. What a pending job waits for is never stored: it is derived when read.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Literal, get_args
+
+from stablequeue_hub.errors import JobStateError
+
+JobState = Literal["pending", "processing", "completed", "failed", "cancelled"]
+JOB_STATES: tuple[JobState, ...] = get_args(JobState)
+ENDED: frozenset[JobState] = frozenset({"completed", "failed", "cancelled"})
+SeedRule = Literal["same", "random", "increment"]
+
+_STEPS: dict[JobState, frozenset[JobState]] = {
+    "pending": frozenset({"processing", "failed", "cancelled"}),
+    "processing": frozenset({"pending", "completed", "failed", "cancelled"}),
+    "completed": frozenset(),
+    "failed": frozenset(),
+    "cancelled": frozenset(),
+}
+PRIORITY_MIN, PRIORITY_MAX = -10, 10
+COUNT_MAX = 1_000
+SEED_MAX = 2**32 - 1
+
+
+def check_step(before: JobState, after: JobState) -> None:
+    """Raises JobStateError unless a job may go from one to the other: the first end stands."""
+    if after not in _STEPS[before]:
+        raise JobStateError(f"The job is {before}, so it cannot become {after}.")
+
+
+def seeds(first: int, count: int, rule: SeedRule) -> Iterator[int]:
+    """The seed of each of ``count`` jobs. A negative ``first`` (the WebUI's "any") is chosen here once."""
+    start = first if first >= 0 else secrets.randbelow(SEED_MAX + 1)
+    for number in range(count):
+        if rule == "random" and number:
+            yield secrets.randbelow(SEED_MAX + 1)
+        else:
+            yield (start + number) % (SEED_MAX + 1) if rule == "increment" else start

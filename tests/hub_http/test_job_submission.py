@@ -1,0 +1,138 @@
+"""Jobs are always queued, once for each idempotency key, and go without a trace of their prompt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stablequeue_hub.background.tasks import expire
+
+ON_BOTH_DATABASES = True
+SECRET = "a cat nobody may know of <lora:ink:1>"
+
+
+def submit(hub: Any, *, key: str | None = None, **body: Any) -> Any:
+    return hub.request(
+        "POST", "/api/v1/jobs", key=key or hub.admin, json={"payload": {"prompt": SECRET}, **body}
+    )
+
+
+def submitted(hub: Any, **options: Any) -> dict[str, Any]:
+    answer = submit(hub, **options)
+    assert answer.status_code == 202, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def read(hub: Any, path: str) -> dict[str, Any]:
+    answer = hub.request("GET", f"/api/v1/jobs{path}", key=hub.admin)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_an_impossible_job_is_queued_with_a_warning(hub: Any) -> None:
+    answer = submitted(hub)
+    assert answer["check"]["possible"] is False
+    job = read(hub, f"/{answer['job_id']}")
+    assert (job["state"], job["payload"]["prompt"]) == ("pending", SECRET)
+    assert [(r["role"], r["name"], r["status"]) for r in job["requirements"]] == [("lora", "ink", "missing")]
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"), [("same", [7, 7, 7]), ("increment", [7, 8, 9]), ("random", None)]
+)
+def test_a_count_makes_jobs_that_differ_in_their_seed(
+    hub: Any, rule: str, expected: list[int] | None
+) -> None:
+    answer = submitted(hub, payload={"prompt": "x", "seed": 7}, count=3, seed_rule=rule)
+    seeds = [read(hub, f"/{job_id}")["payload"]["seed"] for job_id in answer["job_ids"]]
+    assert len(set(answer["job_ids"])) == 3
+    assert seeds[0] == 7
+    if expected is None:
+        assert len(set(seeds)) == 3
+    else:
+        assert seeds == expected
+
+
+def test_any_seed_becomes_one_that_can_be_repeated(hub: Any) -> None:
+    answer = submitted(hub, payload={"seed": -1}, count=2, seed_rule="same")
+    first, second = (read(hub, f"/{job_id}")["seed"] for job_id in answer["job_ids"])
+    assert first == second >= 0
+
+
+def test_the_same_submission_again_is_answered_and_not_queued_again(hub: Any) -> None:
+    first = submitted(hub, idempotency_key="k", count=2)
+    again = submitted(hub, idempotency_key="k", count=2)
+    assert again["job_ids"] == first["job_ids"]
+    assert (first["repeated"], again["repeated"]) == (False, True)
+    other = submit(hub, idempotency_key="k", count=3)
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_key_reused")
+    # Another submitter's key is another key.
+    assert submitted(hub, key=hub.make_key("jobs"), idempotency_key="k")["job_id"] not in first["job_ids"]
+    assert read(hub, "")["total"] == 3
+    hub.clock.advance(49 * 3600)
+    hub.run(expire(hub.hub))
+    assert submitted(hub, idempotency_key="k", count=3)["repeated"] is False
+
+
+def test_the_list_is_read_in_pages_newest_first(hub: Any) -> None:
+    ids = submitted(hub, count=5)["job_ids"]
+    first = read(hub, "?limit=2")
+    rest = read(hub, f"?limit=3&before={first['next']}")
+    assert [job["job_id"] for job in first["jobs"] + rest["jobs"]] == ids[::-1]
+    assert (first["total"], rest["next"]) == (5, None)
+    assert "prompt" not in str(first)
+    assert read(hub, "?state=completed")["total"] == 0
+
+
+def test_a_job_is_cancelled_once_and_by_its_submitter_or_an_admin(hub: Any) -> None:
+    mine, other = hub.make_key("jobs"), hub.make_key("jobs")
+    job_id = submitted(hub, key=mine)["job_id"]
+    path = f"/api/v1/jobs/{job_id}"
+    for method, where in (("POST", f"{path}/cancel"), ("DELETE", path)):
+        assert hub.request(method, where, key=other).status_code == 403
+    assert hub.request("POST", f"{path}/cancel", key=mine).json()["state"] == "cancelled"
+    again = hub.request("POST", f"{path}/cancel", key=hub.admin)
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "job_state")
+    assert hub.request("POST", "/api/v1/jobs/none/cancel", key=hub.admin).status_code == 404
+
+
+def test_a_deleted_job_leaves_neither_prompt_nor_events(hub: Any) -> None:
+    answer = submitted(hub, count=2, idempotency_key="k")
+    for number, job_id in enumerate(answer["job_ids"]):
+        assert hub.request("DELETE", f"/api/v1/jobs/{job_id}", key=hub.admin).status_code == 204
+        events = hub.request("GET", "/api/v1/events", key=hub.admin).text
+        assert job_id not in events
+        with hub.hub.store.read() as connection:
+            left = connection.exec_driver_sql("SELECT count(*) FROM job_payloads").scalar_one()
+        assert left == (1 if number == 0 else 0)
+        assert hub.request("GET", f"/api/v1/jobs/{job_id}", key=hub.admin).status_code == 404
+    assert submitted(hub, count=2, idempotency_key="k")["repeated"] is False
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"count": 0},
+        {"count": 1_001},
+        {"priority": 11},
+        {"name": "a\nb"},
+        {"idempotency_key": "x" * 201},
+        {"payload": {"seed": True}},
+        {"payload": {"seed": 2**32}},
+        {"payload": None},
+    ],
+)
+def test_what_cannot_be_queued_is_refused_without_repeating_it(hub: Any, wrong: dict[str, Any]) -> None:
+    refused = submit(hub, **wrong)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_value")
+    assert read(hub, "")["total"] == 0
+
+
+def test_no_event_holds_a_prompt(hub: Any) -> None:
+    submitted(hub, name="mine")
+    events = hub.request("GET", "/api/v1/events", key=hub.admin).json()["events"]
+    assert "job_submitted" in [event["action"] for event in events]
+    assert "nobody may know" not in str(events)
