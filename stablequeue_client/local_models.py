@@ -279,12 +279,13 @@ class LocalModels:
         index = Index(self._database, None, time.time)
         self._progress, self._report = index.read_progress(), index.agent_report()
         roots, index_id = tuple(index.roots()), index.index_id
-        now = self._sum_of_checksums()
         old = self._snapshot
         changes: dict[Key, IndexRow | None] = {}
-        if now != self._sum or index_id != old.index_id:
+        if self._sum_of_checksums() != self._sum or index_id != old.index_id:
             changes = self._compare()
-        self._data_version, self._sum = data_version, now
+            # Of what was taken over: the agent may have written since the sum was asked for.
+            self._sum = len(self._checksums), sum(self._checksums.values())
+        self._data_version = data_version
         if not changes and roots == old.roots and index_id == old.index_id:
             return False
         self._snapshot = _changed(old, index_id, roots, changes, self._paced)
@@ -307,33 +308,37 @@ class LocalModels:
         changes: dict[Key, IndexRow | None] = {}
         seen: dict[Key, int] = {}
         after: Key = ("", "")
-        while piece := self._checksums_after(after):
-            different = [key for key, checksum in piece.items() if self._checksums.get(key) != checksum]
+        while True:
+            piece, different = self._next_piece(after)
+            if not piece:
+                break
             seen.update(piece)
-            if different:
-                changes.update(self._rows_between(different[0], different[-1]))
+            changes.update(different)
             self._pause(READ_PAUSE_S if different else COMPARE_PAUSE_S)
             after = next(reversed(piece))
         changes.update({key: None for key in self._checksums if key not in seen})
         self._checksums = seen
         return changes
 
-    def _checksums_after(self, after: Key) -> dict[Key, int]:
+    def _next_piece(self, after: Key) -> tuple[dict[Key, int], dict[Key, IndexRow]]:
+        """The next checksums, and the rows from the first to the last that differs, as of one moment: a row
+        that comes between two readings would be known without its checksum, and never leave again."""
         assert self._database is not None
         with self._database.read() as connection:
             found = connection.execute(
                 "SELECT root_id, path, checksum FROM files WHERE (root_id, path) > (?, ?) "
                 "ORDER BY root_id, path LIMIT ?",
                 (*after, PIECE),
-            ).fetchall()
-        return {(root_id, path): checksum for root_id, path, checksum in found}
-
-    def _rows_between(self, first: Key, last: Key) -> dict[Key, IndexRow]:
-        assert self._database is not None
-        where = "(root_id, path) >= (?, ?) AND (root_id, path) <= (?, ?)"
-        with self._database.read() as connection:
-            rows = [IndexRow(*row) for row in FILES.select(connection, where, (*first, *last))]
-        return {row.key: row for row in rows}
+            )
+            piece = {(root_id, path): checksum for root_id, path, checksum in found}
+            different = [key for key, checksum in piece.items() if self._checksums.get(key) != checksum]
+            if not different:
+                return piece, {}
+            where = "(root_id, path) >= (?, ?) AND (root_id, path) <= (?, ?)"
+            rows = [
+                IndexRow(*row) for row in FILES.select(connection, where, (*different[0], *different[-1]))
+            ]
+        return piece, {row.key: row for row in rows}
 
 
 # --- snapshots --------------------------------------------------------------------------------------------

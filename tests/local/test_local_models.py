@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
+import sqlite3
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -161,6 +164,35 @@ def test_readers_see_whole_snapshots_while_the_index_changes(index: SyntheticInd
     assert not wrong
     assert set(models.rows) == as_stored(index)
     models.close()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_the_agent_writes_between_two_readings_is_neither_lost_nor_kept(
+    index: SyntheticIndex, models: LocalModels, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    choose = random.Random(seed)
+    rows = library(12)
+    index.put(rows[:6])
+    look(models)
+    database = models._database
+    assert database is not None
+    read = database.read
+
+    @contextlib.contextmanager
+    def read_then_written() -> Iterator[sqlite3.Connection]:
+        with read() as connection:
+            yield connection
+        for row in choose.sample(rows, 3):
+            stored = {found.key: found for found in index.index.rows()}
+            index.remove([stored[row.key]]) if row.key in stored else index.put([row])
+
+    monkeypatch.setattr(database, "read", read_then_written)
+    for _ in range(10):
+        index.put([choose.choice(rows)])
+        look(models)
+    monkeypatch.undo()
+    look(models)
+    assert set(models.rows) == as_stored(index)
 
 
 # --- names ------------------------------------------------------------------------------------------------
