@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
 from stablequeue_hub.attempts import Attempts
+from stablequeue_hub.bell import Bell
 from stablequeue_hub.clock import Clock
 from stablequeue_hub.db.engine import Store
 from stablequeue_hub.keys import KeyRing, flush_used
@@ -41,6 +42,8 @@ class Hub:
     lanes: SyncLanes
     rate: RequestRate
     listener: Listener | None = None
+    bell: Bell = field(default_factory=Bell)
+    """Rings after each change of jobs."""
 
     async def reading(self, use_case: Callable[[Connection], T]) -> T:
         """A use case that only reads, in a worker thread."""
@@ -59,6 +62,10 @@ class Hub:
                 return use_case(connection)
 
         return await run_in_threadpool(work)
+
+    async def jobs_changed(self, job_ids: Sequence[str]) -> None:  # noqa: ARG002
+        """To be told after every committed change of jobs (new, edited, ended, deleted; [] for all)."""
+        self.bell.ring()
 
     async def flush(self) -> None:
         """Write what is known in memory only: contacts, boots, orders taken over, last uses."""

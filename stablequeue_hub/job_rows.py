@@ -10,6 +10,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from stablequeue_client.capability_needs import CapabilityNeed
 from stablequeue_client.errors import NotFoundError
 from stablequeue_hub import events
 from stablequeue_hub.db.bulk import insert_rows
@@ -31,6 +32,7 @@ _COLUMNS = (
     "targets_json",
     "created_ms",
     "changed_ms",
+    "deadline_ms",
 )
 _REQUIREMENT_COLUMNS = ("payload_id", "place", "role", "name", "hash", "status", "sha256")
 
@@ -40,11 +42,16 @@ def add_payload(
     payload: dict[str, Any],
     requirements: Sequence[JobRequirement],
     source_id: str | None,
+    needs: Sequence[CapabilityNeed] = (),
 ) -> int:
     """Store what is to be generated; its id."""
     text = msgspec.json.encode(payload).decode()
     made = connection.execute(
-        job_payloads.insert().values(payload_json=text, source_server_id=source_id)
+        job_payloads.insert().values(
+            payload_json=text,
+            source_server_id=source_id,
+            needs_json=msgspec.json.encode(needs).decode(),
+        )
     ).inserted_primary_key
     assert made is not None
     payload_id = int(made[0])
@@ -66,6 +73,7 @@ def add_jobs(
     targets: Sequence[str] | None,
     actor: str,
     now_ms: int,
+    deadline_ms: int | None = None,
 ) -> tuple[str, list[str]]:
     """A batch of pending jobs, one for each seed; the batch's id and theirs."""
     batch_id = str(uuid.uuid4())
@@ -83,6 +91,7 @@ def add_jobs(
             targets_json,
             now_ms,
             now_ms,
+            deadline_ms,
         )
         for seed in seeds
     ]

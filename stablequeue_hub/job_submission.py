@@ -9,6 +9,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from stablequeue_client.capability_needs import capability_needs
 from stablequeue_client.errors import InvalidValueError
 from stablequeue_client.job_messages import JobCheckRequest, JobSubmission, Submitted
 from stablequeue_hub.db.tables import job_submissions
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 NAME_MAX = 200
 KEY_MAX = 200
 SUBMISSIONS_KEPT_MS = 48 * 3_600_000
+WAITING_MS = 14 * 24 * 3_600_000
+"""How long a job waits for a server that can run it."""
 
 
 def submit(
@@ -44,7 +47,9 @@ def submit(
         ids = ids_of_batch(connection, batch_id)
         return Submitted(ids[0], batch_id, ids, judged.check, repeated=True)
     payload = {name: value for name, value in judged.payload.items() if name != "seed"}
-    payload_id = add_payload(connection, payload, judged.requirements, judged.source_id)
+    payload_id = add_payload(
+        connection, payload, judged.requirements, judged.source_id, capability_needs(judged.payload)
+    )
     batch_id, ids = add_jobs(
         connection,
         payload_id,
@@ -54,6 +59,7 @@ def submit(
         targets=judged.target_ids,
         actor=actor,
         now_ms=now_ms,
+        deadline_ms=now_ms + WAITING_MS,
     )
     if wanted.idempotency_key:
         connection.execute(

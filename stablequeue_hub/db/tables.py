@@ -65,6 +65,7 @@ servers = Table(
     Column("boot_counter", BigInteger, nullable=False, server_default="0"),
     Column("frozen", Text),
     Column("capabilities_json", Text),  # a ServerCapabilities; NULL: it never said what its WebUI can do
+    Column("jobs_paused", Integer, nullable=False, server_default="0"),  # 1: it gets no jobs
 )
 
 # Former agent processes of a server; heard again twice, they are alive beside the new one.
@@ -286,6 +287,7 @@ job_payloads = Table(
     Column("id", RowId, primary_key=True, autoincrement=True),
     Column("payload_json", Text, nullable=False),
     Column("source_server_id", Text),  # where its names were written
+    Column("needs_json", Text, nullable=False, server_default="[]"),  # what it needs besides models
 )
 
 job_requirements = Table(
@@ -298,6 +300,9 @@ job_requirements = Table(
     Column("hash", Text),
     Column("status", Text, nullable=False),
     Column("sha256", Text),
+    # What a person decided: 'not_a_model', or 'run_anyway' on decision_server_id (NULL: anywhere).
+    Column("decision", Text),
+    Column("decision_server_id", Text),
 )
 
 jobs = Table(
@@ -316,12 +321,67 @@ jobs = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("changed_ms", BigInteger, nullable=False),
     Column("ended_ms", BigInteger),
+    Column("deadline_ms", BigInteger),  # until when it waits for a server; NULL: for ever
+    Column("server_id", Text),  # the server that works on it, or did last
+    Column("fence", BigInteger, nullable=False, server_default="0"),  # grows with each claim
+    Column("attempts", Integer, nullable=False, server_default="0"),  # runs that were lost or failed
+    Column("refusals", Integer, nullable=False, server_default="0"),  # times a server sent it back unstarted
+    Column("starred", Integer, nullable=False, server_default="0"),
+    Column("outcome", Text),  # of a finished run: 'confirmed', 'not_provable', 'wrong', 'accepted'
+    Column("failure", Text),  # a stable code and
+    Column("failure_text", Text),  # a sentence of why it failed
     CheckConstraint("state IN ('pending', 'processing', 'completed', 'failed', 'cancelled')", name="state"),
     sqlite_autoincrement=True,
 )
 Index("ix_jobs_state", jobs.c.state, jobs.c.priority, jobs.c.seq)
 Index("ix_jobs_payload_id", jobs.c.payload_id)
 Index("ix_jobs_batch_id", jobs.c.batch_id)
+# One job at a time on each server, whatever else goes wrong.
+_PROCESSING = jobs.c.state == "processing"
+Index(
+    "uq_jobs_server_id", jobs.c.server_id, unique=True, sqlite_where=_PROCESSING, postgresql_where=_PROCESSING
+)
+
+job_exclusions = Table(
+    "job_exclusions",  # servers that are not to get a job again
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True),
+    Column("server_id", Text, primary_key=True),
+    Column("reason", Text, nullable=False),  # 'refused', 'failed', 'lost'
+    Column("text", Text, nullable=False, server_default=""),
+    Column("sequence", BigInteger),  # ends when the server's inventory went past this; NULL: when asked for
+    Column("at_ms", BigInteger, nullable=False),
+)
+
+job_runs = Table(
+    "job_runs",  # each time a server took a job: what was confirmed there, and how it ended
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True),
+    Column("fence", BigInteger, primary_key=True),
+    Column("server_id", Text, nullable=False),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger),
+    Column("ended", Text),  # 'completed', 'failed', 'refused', 'lost', 'cancelled', 'released'
+    Column("text", Text, nullable=False, server_default=""),
+    Column("models_json", Text, nullable=False, server_default="[]"),
+    Column("renamed_json", Text, nullable=False, server_default="[]"),
+    Column("loaded_json", Text, nullable=False, server_default="[]"),
+    Column("verdicts_json", Text, nullable=False, server_default="[]"),
+)
+
+job_pictures = Table(
+    "job_pictures",
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),  # from 0
+    Column("file", Text, nullable=False),  # below the data folder's `pictures`
+    Column("bytes", BigInteger, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("infotext", Text, nullable=False, server_default=""),
+    Column("created_ms", BigInteger, nullable=False),
+)
 
 job_submissions = Table(
     "job_submissions",  # answers to a submission that is repeated under its idempotency key

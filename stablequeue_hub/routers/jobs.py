@@ -83,6 +83,7 @@ async def submission(request: Request) -> Response:
             now_ms=now_ms,
         )
     )
+    await hub.jobs_changed(answer.job_ids)
     return json_answer(answer, 202)
 
 
@@ -123,7 +124,9 @@ async def cancel(request: Request, job_id: str) -> Response:
         change_state(connection, job_id, "cancelled", action="job_cancelled", actor=actor, now_ms=now_ms)
         return job_in_full(connection, job_id)
 
-    return json_answer(await hub.writing(work))
+    answer = await hub.writing(work)
+    await hub.jobs_changed([job_id])
+    return json_answer(answer)
 
 
 @router.delete(
@@ -140,6 +143,7 @@ async def delete(request: Request, job_id: str) -> Response:
         delete_job(connection, job_id, actor=principal.actor, now_ms=now_ms)
 
     await hub.writing(work)
+    await hub.jobs_changed([job_id])
     return Response(status_code=204)
 
 

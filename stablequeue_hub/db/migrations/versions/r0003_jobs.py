@@ -19,6 +19,7 @@ def upgrade() -> None:
         sa.Column("id", _ROW_ID, autoincrement=True, nullable=False),
         sa.Column("payload_json", sa.Text(), nullable=False),
         sa.Column("source_server_id", sa.Text(), nullable=True),
+        sa.Column("needs_json", sa.Text(), nullable=False, server_default="[]"),
         sa.PrimaryKeyConstraint("id", name="pk_job_payloads"),
     )
     op.create_table(
@@ -30,6 +31,8 @@ def upgrade() -> None:
         sa.Column("hash", sa.Text(), nullable=True),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=True),
+        sa.Column("decision", sa.Text(), nullable=True),
+        sa.Column("decision_server_id", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["payload_id"],
             ["job_payloads.id"],
@@ -53,6 +56,15 @@ def upgrade() -> None:
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("changed_ms", sa.BigInteger(), nullable=False),
         sa.Column("ended_ms", sa.BigInteger(), nullable=True),
+        sa.Column("deadline_ms", sa.BigInteger(), nullable=True),
+        sa.Column("server_id", sa.Text(), nullable=True),
+        sa.Column("fence", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("refusals", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("starred", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("failure", sa.Text(), nullable=True),
+        sa.Column("failure_text", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "state IN ('pending', 'processing', 'completed', 'failed', 'cancelled')", name="ck_jobs_state"
         ),
@@ -64,6 +76,60 @@ def upgrade() -> None:
     op.create_index("ix_jobs_state", "jobs", ["state", "priority", "seq"])
     op.create_index("ix_jobs_payload_id", "jobs", ["payload_id"])
     op.create_index("ix_jobs_batch_id", "jobs", ["batch_id"])
+    processing = sa.text("state = 'processing'")
+    op.create_index(
+        "uq_jobs_server_id",
+        "jobs",
+        ["server_id"],
+        unique=True,
+        sqlite_where=processing,
+        postgresql_where=processing,
+    )
+    op.create_table(
+        "job_exclusions",
+        sa.Column("job_id", sa.Text(), nullable=False),
+        sa.Column("server_id", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False, server_default=""),
+        sa.Column("sequence", sa.BigInteger(), nullable=True),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["jobs.job_id"], name="fk_job_exclusions_job_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("job_id", "server_id", name="pk_job_exclusions"),
+    )
+    op.create_table(
+        "job_runs",
+        sa.Column("job_id", sa.Text(), nullable=False),
+        sa.Column("fence", sa.BigInteger(), nullable=False),
+        sa.Column("server_id", sa.Text(), nullable=False),
+        sa.Column("started_ms", sa.BigInteger(), nullable=False),
+        sa.Column("ended_ms", sa.BigInteger(), nullable=True),
+        sa.Column("ended", sa.Text(), nullable=True),
+        sa.Column("text", sa.Text(), nullable=False, server_default=""),
+        sa.Column("models_json", sa.Text(), nullable=False, server_default="[]"),
+        sa.Column("renamed_json", sa.Text(), nullable=False, server_default="[]"),
+        sa.Column("loaded_json", sa.Text(), nullable=False, server_default="[]"),
+        sa.Column("verdicts_json", sa.Text(), nullable=False, server_default="[]"),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.job_id"], name="fk_job_runs_job_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("job_id", "fence", name="pk_job_runs"),
+    )
+    op.create_table(
+        "job_pictures",
+        sa.Column("job_id", sa.Text(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("file", sa.Text(), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("width", sa.Integer(), nullable=False),
+        sa.Column("height", sa.Integer(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("infotext", sa.Text(), nullable=False, server_default=""),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["jobs.job_id"], name="fk_job_pictures_job_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("job_id", "number", name="pk_job_pictures"),
+    )
     op.create_table(
         "job_submissions",
         sa.Column("submitter", sa.Text(), nullable=False),
@@ -75,11 +141,22 @@ def upgrade() -> None:
     )
     op.add_column("events", sa.Column("job_id", sa.Text(), nullable=True))
     op.create_index("ix_events_job_id", "events", ["job_id", "id"])
+    op.add_column("servers", sa.Column("jobs_paused", sa.Integer(), nullable=False, server_default="0"))
 
 
 def downgrade() -> None:
     op.drop_index("ix_events_job_id", "events")
     with op.batch_alter_table("events") as events:  # SQLite before 3.35 cannot drop a column
         events.drop_column("job_id")
-    for table in ("job_submissions", "jobs", "job_requirements", "job_payloads"):
+    with op.batch_alter_table("servers") as servers:
+        servers.drop_column("jobs_paused")
+    for table in (
+        "job_pictures",
+        "job_runs",
+        "job_exclusions",
+        "job_submissions",
+        "jobs",
+        "job_requirements",
+        "job_payloads",
+    ):
         op.drop_table(table)
