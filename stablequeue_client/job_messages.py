@@ -30,9 +30,10 @@ ReasonCode = Literal[
     "upscaler_missing",
     "script_missing",
     "controlnet_model_missing",
+    "architecture_unsupported",
 ]
 """Why a job cannot run on a server. Stable: programs compare them. ``server_unknown``: it never told what it
-has."""
+has. ``architecture_unsupported``: its WebUI cannot load such a checkpoint."""
 
 
 class JobCheckRequest(msgspec.Struct, frozen=True):

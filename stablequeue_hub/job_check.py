@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from stablequeue_client.architectures import architecture_of, architecture_text, missing_architecture
 from stablequeue_client.capability_needs import (
     CapabilityKind,
     CapabilityNeed,
@@ -44,6 +45,10 @@ _NEEDS: dict[CapabilityKind, tuple[ReasonCode, str]] = {
 }
 
 
+CHECKPOINTS = frozenset({"checkpoint", "hires_checkpoint", "refiner"})
+"""Roles of what must be of an architecture that the WebUI can load."""
+
+
 @dataclass(frozen=True)
 class Judged:
     """A checked job: the answer, and what it was made of."""
@@ -77,9 +82,9 @@ def judge_job(
     written = payload_requirements(connection, payload, mentions)
     requirements = resolve(connection, written, source_id, live, now_ms=now_ms)
     needs = capability_needs(payload)
-    told = _what_servers_told(connection)
+    told = what_servers_told(connection)
     judged = [
-        _judge_server(server, requirements, needs, told[server.server_id], is_source=server_id == source_id)
+        judge_server(server, requirements, needs, told[server.server_id], is_source=server_id == source_id)
         for server_id, server in known.items()
         if targets is None or server_id in targets
     ]
@@ -119,44 +124,70 @@ def server_called(known: dict[str, KnownServer], name: str) -> str:
     )
 
 
-class _Told(NamedTuple):
+class Told(NamedTuple):
     """What a server said of itself."""
 
     frozen: bool
     capabilities: ServerCapabilities | None
 
 
-def _what_servers_told(connection: Connection) -> Mapping[str, _Told]:
+def what_servers_told(connection: Connection) -> Mapping[str, Told]:
+    """By server id."""
     query = sa.select(servers.c.server_id, servers.c.frozen, servers.c.capabilities_json)
     return {
-        server_id: _Told(frozen is not None, stored_capabilities(text))
+        server_id: Told(frozen is not None, stored_capabilities(text))
         for server_id, frozen, text in connection.execute(query)
     }
 
 
-def _judge_server(
+def judge_server(
     server: KnownServer,
     requirements: Sequence[JobRequirement],
     needs: Sequence[CapabilityNeed],
-    told: _Told,
+    told: Told,
     *,
     is_source: bool,
+    waived: Container[int] = (),
 ) -> ServerCheck:
+    """Whether a job could run there now. ``is_source``: its names were written there. ``waived``: places of
+    requirements that do not count there, because a person said so."""
     reasons = _reasons_of_the_server(server, frozen=told.frozen)
-    if server.has_inventory:
-        for place, requirement in enumerate(requirements):
-            reason = _reason(place, requirement, server, is_source=is_source)
-            if reason is not None:
-                reasons.append(reason)
     not_checked: list[str] = []
+    counting = [(place, one) for place, one in enumerate(requirements) if place not in waived]
+    for place, requirement in counting if server.has_inventory else ():
+        reason = _reason(place, requirement, server, is_source=is_source)
+        if reason is not None:
+            reasons.append(reason)
+    loadable = told.capabilities.architectures if told.capabilities else []
+    for place, requirement in counting if loadable else ():
+        answer = _architecture(place, requirement, loadable)
+        if isinstance(answer, Reason):
+            reasons.append(answer)
+        elif answer:
+            not_checked.append(answer)
     for need in needs:
         code, word = _NEEDS[need.kind]
-        answer = missing_capability(need, told.capabilities) if told.capabilities else "not_checked"
-        if answer == "missing":
+        found = missing_capability(need, told.capabilities) if told.capabilities else "not_checked"
+        if found == "missing":
             reasons.append(Reason(code, f"Its WebUI has no {word} {need.name}."))
-        elif answer == "not_checked":
+        elif found == "not_checked":
             not_checked.append(f"{word} {need.name}")
     return ServerCheck(server.server_id, server.alias, not reasons, reasons, not_checked)
+
+
+def _architecture(place: int, requirement: JobRequirement, loadable: Sequence[str]) -> Reason | str:
+    """Why a checkpoint cannot be loaded there, or what nobody knows of it; "" when all is well."""
+    match = requirement.match
+    if requirement.written.role not in CHECKPOINTS or requirement.status != "found" or match is None:
+        return ""
+    answer = missing_architecture(match.base_model, loadable)
+    if answer == "not_checked":
+        return f"architecture of {requirement.written.name}"
+    if answer == "ok":
+        return ""
+    kind = architecture_text(architecture_of(match.base_model) or "")
+    text = f"{requirement.written.name} is a model of {kind}, which its WebUI cannot load."
+    return Reason("architecture_unsupported", text, place)
 
 
 def _reasons_of_the_server(server: KnownServer, *, frozen: bool) -> list[Reason]:

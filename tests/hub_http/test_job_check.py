@@ -17,6 +17,7 @@ from stablequeue_client.protocol import (
     entry_dict,
     row_digest,
 )
+from stablequeue_hub.db.tables import models
 
 ON_BOTH_DATABASES = True
 
@@ -257,3 +258,26 @@ def test_a_job_is_given_by_a_payload_or_a_text_and_not_by_both_or_none(
 ) -> None:
     refused = hub.request("POST", "/api/v1/jobs/check", key=hub.admin, json=body)
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_value")
+
+
+def test_a_checkpoint_that_its_webui_cannot_load_is_a_reason_and_an_unknown_one_is_none(hub: Any) -> None:
+    a, b = hub.join("forge-a"), hub.join("forge-b")
+    for server, loadable in ((a, ["flux", "sdxl"]), (b, ["sd1", "sdxl"])):
+        tell(
+            hub,
+            server,
+            file("f.safetensors", "f", kind="checkpoint"),
+            file("g.safetensors", "g", kind="checkpoint"),
+        )
+        says = {"webui": "forge", "architectures": loadable}
+        path = f"/api/v1/servers/{server.server_id}/capabilities"
+        assert hub.request("PUT", path, key=server.key, json=says).status_code == 204
+    with hub.hub.store.write() as connection:
+        flux = models.update().where(models.c.hash_sha256 == sha("f")).values(base_model="Flux.1 D")
+        connection.execute(flux)
+    answer = check(hub, {"override_settings": {"sd_model_checkpoint": "f"}})
+    assert codes(answer) == {"forge-a": [], "forge-b": ["architecture_unsupported"]}
+    assert answer["servers"][1]["reasons"][0]["requirement"] == 0
+    unknown = check(hub, {"override_settings": {"sd_model_checkpoint": "g"}})
+    assert codes(unknown) == {"forge-a": [], "forge-b": []}
+    assert unknown["servers"][0]["not_checked"] == ["architecture of g"]
