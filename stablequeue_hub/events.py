@@ -55,9 +55,14 @@ def append(
             "server_id": server_id,
             "model_id": model_id,
             "job_id": job_id,
-            "details_json": json.dumps(details) if details else None,
+            "details_json": details_text(details),
         },
     )
+
+
+def details_text(details: dict[str, Any] | None) -> str | None:
+    """The column of an event's details."""
+    return json.dumps(details) if details else None
 
 
 def list_events(

@@ -1,7 +1,8 @@
 """Which models a job means: names and hashes as written become contents, or the reason why not.
 
 A hash decides alone; a name counts as on the server where it was written. From elsewhere it is taken only
-when every server means the same content by it; else it is ambiguous, and nothing is guessed.
+when every server means the same content by it; else it is ambiguous, and nothing is guessed. A LoRA may
+also be called as its header says (``ss_output_name``), where no file has that name, as in the WebUIs.
 """
 
 from __future__ import annotations
@@ -28,15 +29,18 @@ from stablequeue_hub.availability import (
     ModelMatch,
     ServerAvailability,
     availability_of_many,
+    servers_of,
     unhashed_of_names,
 )
 from stablequeue_hub.db.tables import models
 from stablequeue_hub.identity import NamedModel, name_query
-from stablequeue_hub.model_lookup import Asked
+from stablequeue_hub.model_lookup import Asked, loras_by_output_name
 
 if TYPE_CHECKING:
     from stablequeue_hub.presence import Live
 
+CANDIDATES_MAX = 20
+"""Of many LoRAs with one name in their headers (trainers write "last"), as many are named."""
 HERE = ("available", "unhashed", "unreachable")
 """Words for a server that has the model, whether it can be reached now or not."""
 
@@ -102,12 +106,45 @@ def resolve(
     answers = dict(zip(flat, availability_of_many(connection, flat, live, now_ms=now_ms), strict=True))
     names = [one for one in flat if isinstance(one, NamedModel)] if source_id is not None else []
     unread = unhashed_of_names(connection, names, live, now_ms)
-    found = []
+    meant: dict[Requirement, list[ModelMatch]] = {}
+    not_called_so: list[Requirement] = []
     for requirement, several in asked.items():
         matches = [match for one in several for match in answers[one].matches]
-        here = [match for one in several for match in unread.get(one, []) if _on(match, source_id)]
-        found.append(_resolved(requirement, matches, here, source_id))
-    return found
+        matches = [match for match in matches if match.type in requirement.kinds]
+        meant[requirement] = matches
+        if not requirement.is_filled_in and not _decides_by_hash(requirement):
+            here = [match for one in several for match in unread.get(one, []) if _on(match, source_id)]
+            called = [
+                match for match in matches if match.hash_sha256 and _is_called(match, requirement, source_id)
+            ]
+            meant[requirement] = [*called, *here] or matches
+            if requirement.role == "lora" and not called and not here:
+                not_called_so.append(requirement)
+    _take_output_names(connection, meant, not_called_so, source_id, live, now_ms)
+    return [_resolved(requirement, matches) for requirement, matches in meant.items()]
+
+
+def _take_output_names(
+    connection: Connection,
+    meant: dict[Requirement, list[ModelMatch]],
+    loras: Sequence[Requirement],
+    source_id: str | None,
+    live: Live,
+    now_ms: int,
+) -> None:
+    """Put the LoRAs with such a name in their header into ``meant``: those on the source before files of that
+    name elsewhere, those elsewhere last. ``loras``: requirements that no file on the source is called."""
+    left = {requirement: search_key(requirement.name.strip()) for requirement in loras}
+    for server_id in dict.fromkeys((source_id, None)):
+        if server_id is None:
+            left = {requirement: key for requirement, key in left.items() if not meant[requirement]}
+        found = loras_by_output_name(connection, left.values(), server_id=server_id) if left else {}
+        some = {key: models_found[:CANDIDATES_MAX] for key, models_found in found.items()}
+        ids = [model.id for several in some.values() for model in several]
+        servers = servers_of(connection, ids, live, now_ms=now_ms) if ids else {}
+        for requirement in [one for one, key in left.items() if key in some]:
+            several = some[left.pop(requirement)]
+            meant[requirement] = [ModelMatch(*model, servers=servers[model.id]) for model in several]
 
 
 def _asked(requirement: Requirement) -> list[Asked]:
@@ -133,22 +170,9 @@ def _decides_by_hash(requirement: Requirement) -> bool:
     return not of_the_name.startswith(found.value)
 
 
-def _resolved(
-    requirement: Requirement,
-    matches: Sequence[ModelMatch],
-    unread_here: Sequence[ModelMatch],
-    source_id: str | None,
-) -> JobRequirement:
-    """``unread_here``: files of this name on the source that nobody has read; one may be what is meant."""
+def _resolved(requirement: Requirement, matches: Sequence[ModelMatch]) -> JobRequirement:
     if requirement.is_filled_in:
         return JobRequirement(requirement, "not_checked")
-    matches = [match for match in matches if match.type in requirement.kinds]
-    if not _decides_by_hash(requirement):
-        named = [
-            match for match in matches if match.hash_sha256 and _is_called(match, requirement, source_id)
-        ]
-        if named or unread_here:
-            matches = [*named, *unread_here]
     if len(matches) > 1:
         return JobRequirement(requirement, "ambiguous", candidates=tuple(matches))
     if not matches:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.errors import ForbiddenError, TooLargeError
+from stablequeue_client.model_files import search_key
 from stablequeue_client.protocol import METADATA_MAX_BYTES, WANT_METADATA_MAX
 from stablequeue_client.safetensors_header import allowed_metadata, base_model
 from stablequeue_hub import events
@@ -60,7 +61,11 @@ def store_metadata(
     connection.execute(
         models.update()
         .where(models.c.id == model.id)
-        .values(metadata_json=text, base_model=model.base_model or base_model(allowed))
+        .values(
+            metadata_json=text,
+            base_model=model.base_model or base_model(allowed),
+            output_key=search_key(allowed.get("ss_output_name", "")) or None,
+        )
     )
     events.append(
         connection,

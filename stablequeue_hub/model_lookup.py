@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection
 from stablequeue_client.model_files import HashQuery
 from stablequeue_hub.db.bulk import slices
 from stablequeue_hub.db.prepared import Prepared, in_list
-from stablequeue_hub.db.tables import model_aliases, models
+from stablequeue_hub.db.tables import model_aliases, model_server_availability, models
 from stablequeue_hub.identity import (
     ModelQuery,
     NamedModel,
@@ -61,6 +61,18 @@ _BY_AUTOV3 = _by(models.c.hash_autov3)
 _BY_NAME = _by(models.c.search_key)
 _BY_PATH = _by_alias(model_aliases.c.alias_key)
 _BY_STEM = _by_alias(model_aliases.c.stem_key)
+
+
+_COPIED_TO = sa.exists().where(
+    model_server_availability.c.model_id == models.c.id,
+    model_server_availability.c.server_id == sa.bindparam("server_id"),
+    model_server_availability.c.availability != "unavailable",
+)
+_OUTPUT_NAMES = sa.select(models.c.output_key, *_COLUMNS).where(
+    models.c.type == "lora", models.c.hash_sha256.is_not(None), in_list(models.c.output_key, "values")
+)
+_BY_OUTPUT_NAME = Prepared(_OUTPUT_NAMES)
+_BY_OUTPUT_NAME_THERE = Prepared(_OUTPUT_NAMES.where(_COPIED_TO))
 
 
 def _query_of(asked: Asked) -> ModelQuery:
@@ -128,6 +140,20 @@ def find_models(connection: Connection, wanted: Sequence[AskedT]) -> dict[AskedT
     _find_hashes(search)
     _find_names(search)
     return {asked: sorted(search.found[asked].values()) for asked in wanted}
+
+
+def loras_by_output_name(
+    connection: Connection, keys: Iterable[str], *, server_id: str | None
+) -> dict[str, list[FoundModel]]:
+    """The LoRAs whose header carries a name (``ss_output_name``), by the name's search key: those on one
+    server, or all of them. A WebUI takes this name for the LoRA where no file is called so."""
+    found: dict[str, list[FoundModel]] = {}
+    for part in slices(sorted(set(keys))):
+        values = {"values": part, "server_id": server_id}
+        statement = _BY_OUTPUT_NAME if server_id is None else _BY_OUTPUT_NAME_THERE
+        for key, *columns in statement.all(connection, values):
+            found.setdefault(key, []).append(FoundModel(*columns))
+    return found
 
 
 def _find_hashes(search: _Search) -> None:

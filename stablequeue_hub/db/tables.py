@@ -117,6 +117,7 @@ models = Table(
     Column("civitai_version_id", Text),
     # Allow-listed header fields; '{}' once a server answered that there are none.
     Column("metadata_json", Text),
+    Column("output_key", Key),  # casefolded NFC of the name in a LoRA's header (ss_output_name)
     Column("search_key", Key, nullable=False),  # casefolded NFC of the name
     Column("created_ms", BigInteger, nullable=False),
     Column("source", Text, nullable=False),  # 'sync' or 'registered'
@@ -128,6 +129,13 @@ Index("ix_models_hash_autov1", models.c.hash_autov1)
 Index("ix_models_hash_blake3", models.c.hash_blake3)
 Index("ix_models_search_key", models.c.search_key, models.c.id)
 Index("ix_models_type", models.c.type, models.c.search_key, models.c.id)
+_HAS_OUTPUT_NAME = models.c.output_key.is_not(None)
+Index(
+    "ix_models_output_key",
+    models.c.output_key,
+    sqlite_where=_HAS_OUTPUT_NAME,
+    postgresql_where=_HAS_OUTPUT_NAME,
+)
 _NO_METADATA = models.c.metadata_json.is_(None)
 Index("ix_models_no_metadata", models.c.id, sqlite_where=_NO_METADATA, postgresql_where=_NO_METADATA)
 

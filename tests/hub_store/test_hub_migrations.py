@@ -18,7 +18,7 @@ from stablequeue_client.errors import BackupNeededError, NewerDataError
 from stablequeue_hub.db.engine import Store, open_store
 from stablequeue_hub.db.lock import hold_store_lock
 from stablequeue_hub.db.migrate import current_revision, downgrade, migrate, newest_revision
-from stablequeue_hub.db.tables import hub_facts, keys, metadata, servers
+from stablequeue_hub.db.tables import hub_facts, keys, metadata, models, servers
 
 
 def _differences(store: Store) -> list[object]:
@@ -96,6 +96,18 @@ def test_a_hub_of_the_first_schema_keeps_its_data_and_a_copy_of_it(store: Store)
         assert (row.alias, row.capabilities_json) == ("attic", None)
         assert connection.scalar(sa.select(sa.func.count()).select_from(keys)) == 1
     assert (store.data_dir / "hub.sqlite.backup-0001").is_file() == store.is_sqlite
+
+
+def test_names_in_headers_that_were_known_before_are_found_after_an_update(store: Store) -> None:
+    with store.write() as connection:
+        for model_id, text in enumerate(('{"ss_output_name": "Ink"}', "{}", None), 1):
+            values = {"name": "x", "type": "lora", "search_key": "x", "created_ms": 1, "source": "sync"}
+            connection.execute(models.insert(), {**values, "id": model_id, "metadata_json": text})
+    downgrade(store, "0002", backup_confirmed=True)
+    migrate(store, backup_confirmed=True)
+    with store.read() as connection:
+        found = connection.scalars(sa.select(models.c.output_key).order_by(models.c.id)).all()
+    assert found == ["ink", None, None]
 
 
 def _columns(store: Store) -> set[str]:

@@ -3,8 +3,12 @@
 Revision ID: 0003
 """
 
+import json
+
 import sqlalchemy as sa
 from alembic import op
+
+from stablequeue_client.model_files import search_key
 
 revision = "0003"
 down_revision = "0002"
@@ -142,11 +146,33 @@ def upgrade() -> None:
     op.add_column("events", sa.Column("job_id", sa.Text(), nullable=True))
     op.create_index("ix_events_job_id", "events", ["job_id", "id"])
     op.add_column("servers", sa.Column("jobs_paused", sa.Integer(), nullable=False, server_default="0"))
+    _add_output_names()
+
+
+def _add_output_names() -> None:
+    """LoRAs are found by the name in their header too, also by headers that are known already."""
+    op.add_column("models", sa.Column("output_key", _KEY, nullable=True))
+    named = sa.text("output_key IS NOT NULL")
+    op.create_index(
+        "ix_models_output_key", "models", ["output_key"], sqlite_where=named, postgresql_where=named
+    )
+    connection = op.get_bind()
+    known = sa.text("SELECT id, metadata_json FROM models WHERE metadata_json LIKE '%ss_output_name%'")
+    for model_id, metadata in connection.execute(known).all():
+        name = json.loads(metadata).get("ss_output_name")
+        if name:
+            connection.execute(
+                sa.text("UPDATE models SET output_key = :key WHERE id = :id"),
+                {"key": search_key(name), "id": model_id},
+            )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_models_output_key", "models")
+    with op.batch_alter_table("models") as models:  # SQLite before 3.35 cannot drop a column
+        models.drop_column("output_key")
     op.drop_index("ix_events_job_id", "events")
-    with op.batch_alter_table("events") as events:  # SQLite before 3.35 cannot drop a column
+    with op.batch_alter_table("events") as events:
         events.drop_column("job_id")
     with op.batch_alter_table("servers") as servers:
         servers.drop_column("jobs_paused")
