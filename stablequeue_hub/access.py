@@ -2,7 +2,8 @@
 
 ``public``: anybody. ``read``: keys that may look (servers' own too), and the page. ``jobs``: keys that may
 submit jobs (servers' own too), and the page of an owner. ``admin``: admin keys, and the page of an owner.
-``join``: join and admin keys. ``server``: a server's own key, for its own path only.
+``join``: join and admin keys. ``server``: a server's own key, for its own path only. ``owner``: the same, or
+an admin key, or the page of an owner.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from stablequeue_hub.hub import Hub, hub_of
 from stablequeue_hub.keys import Credentials, Principal, credentials_of
 from stablequeue_hub.sessions import cookie_name, token_hash
 
-Access = Literal["public", "read", "jobs", "admin", "join", "server"]
+Access = Literal["public", "read", "jobs", "admin", "join", "server", "owner"]
 
 SCOPES_OF: dict[Access, frozenset[str]] = {
     "read": frozenset({"admin", "jobs", "view", "server"}),
@@ -25,6 +26,7 @@ SCOPES_OF: dict[Access, frozenset[str]] = {
     "admin": frozenset({"admin"}),
     "join": frozenset({"admin", "join"}),
     "server": frozenset({"server"}),
+    "owner": frozenset({"admin", "server"}),
 }
 KEYS_ONLY: frozenset[Access] = frozenset({"join", "server"})
 """What the page never does; its session is no use there."""
@@ -55,7 +57,7 @@ async def authorise(request: Request, access: Access) -> Principal:
         raise AuthenticationError
     if principal.scope not in SCOPES_OF[access] or (principal.kind == "page" and access in KEYS_ONLY):
         raise ForbiddenError(f"A {principal.scope} key may not do that.")
-    if access == "server":
+    if access == "server" or (access == "owner" and principal.scope == "server"):
         _check_own_path(request, principal)
     return principal
 

@@ -31,6 +31,7 @@ from stablequeue_hub.routers import (
     models,
     network,
     page,
+    queue,
     servers,
     session,
     static,
@@ -39,7 +40,7 @@ from stablequeue_hub.security import AllowedHosts, Guard
 from stablequeue_hub.sessions import SessionCodes, SessionRing
 from stablequeue_hub.settings import HubSettings
 
-API = (health, inventory, servers, availability, models, jobs, keys, events, network)
+API = (health, inventory, servers, availability, models, jobs, queue, keys, events, network)
 PAGES = (session, static, docs, page)
 ROUTERS = (*API, *PAGES)
 

@@ -27,6 +27,7 @@ _ACCESS_WORDS = {
     "admin": "Needs an admin key or the session of the page's owner.",
     "join": "Needs a join or admin key.",
     "server": "Needs the server's own key.",
+    "owner": "Needs the server's own key, an admin key or the session of the page's owner.",
 }
 
 

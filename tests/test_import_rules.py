@@ -16,13 +16,13 @@ HUB = ROOT / "stablequeue_hub"
 HOST_MODULES = {"gradio", "modules", "modules_forge", "launch"}
 PURE_CLIENT_MODULES = [
     *("protocol", "errors", "model_files", "inventory", "settings"),
-    *("requirements", "prompt_check", "nearest_names", "job_messages", "infotext"),
+    *("requirements", "prompt_check", "nearest_names", "job_messages", "queue_messages", "infotext"),
     *("png_text", "name_translation", "picture_check", "capability_needs", "architectures"),
 ]
 # The one list of what the hub may take from the client (an empty suffix is the package itself).
 HUB_MAY_IMPORT = {
     *("", "model_files", "errors", "protocol", "safetensors_header", "ui"),
-    *("requirements", "job_messages", "infotext", "png_text", "capability_needs"),
+    *("requirements", "job_messages", "queue_messages", "infotext", "png_text", "capability_needs"),
     *("name_translation", "picture_check", "architectures"),
 }
 # Modules that touch disk, network, clock or processes; a pure module has no business with them.
