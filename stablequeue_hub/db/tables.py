@@ -66,6 +66,7 @@ servers = Table(
     Column("frozen", Text),
     Column("capabilities_json", Text),  # a ServerCapabilities; NULL: it never said what its WebUI can do
     Column("jobs_paused", Integer, nullable=False, server_default="0"),  # 1: it gets no jobs
+    Column("api_url", Text),  # known by this address only: nothing of ours runs there; NULL: it joined
 )
 
 # Former agent processes of a server; heard again twice, they are alive beside the new one.
@@ -389,6 +390,16 @@ job_pictures = Table(
     Column("sha256", Text, nullable=False),
     Column("infotext", Text, nullable=False, server_default=""),
     Column("created_ms", BigInteger, nullable=False),
+)
+
+legacy_jobs = Table(
+    "legacy_jobs",  # what only the old contract says of a job
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True),
+    Column("app_type", Text, nullable=False),
+    Column("source_info", Text, nullable=False),
+    Column("hash_source", Text, nullable=False),  # where its checkpoint's hash stood
+    Column("infotext", Text),  # the generation text it was made of
 )
 
 job_submissions = Table(

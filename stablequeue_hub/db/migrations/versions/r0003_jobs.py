@@ -135,6 +135,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job_id", "number", name="pk_job_pictures"),
     )
     op.create_table(
+        "legacy_jobs",
+        sa.Column("job_id", sa.Text(), nullable=False),
+        sa.Column("app_type", sa.Text(), nullable=False),
+        sa.Column("source_info", sa.Text(), nullable=False),
+        sa.Column("hash_source", sa.Text(), nullable=False),
+        sa.Column("infotext", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["jobs.job_id"], name="fk_legacy_jobs_job_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("job_id", name="pk_legacy_jobs"),
+    )
+    op.create_table(
         "job_submissions",
         sa.Column("submitter", sa.Text(), nullable=False),
         sa.Column("idempotency_key", sa.Text(), nullable=False),
@@ -146,6 +158,7 @@ def upgrade() -> None:
     op.add_column("events", sa.Column("job_id", sa.Text(), nullable=True))
     op.create_index("ix_events_job_id", "events", ["job_id", "id"])
     op.add_column("servers", sa.Column("jobs_paused", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("servers", sa.Column("api_url", sa.Text(), nullable=True))
     _add_output_names()
 
 
@@ -176,10 +189,12 @@ def downgrade() -> None:
         events.drop_column("job_id")
     with op.batch_alter_table("servers") as servers:
         servers.drop_column("jobs_paused")
+        servers.drop_column("api_url")
     for table in (
         "job_pictures",
         "job_runs",
         "job_exclusions",
+        "legacy_jobs",
         "job_submissions",
         "jobs",
         "job_requirements",
