@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from weakref import WeakValueDictionary
 
 
 class Bell:
@@ -10,19 +12,37 @@ class Bell:
 
     def __init__(self) -> None:
         self._next = asyncio.Event()
+        self._next_of: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
+        self.closed = False
 
     def next_ring(self) -> asyncio.Event:
         """Set at the next ring."""
         return self._next
 
-    def ring(self) -> None:
+    def next_ring_of(self, job_id: str) -> asyncio.Event:
+        """Set at the next ring for this job, or for all of them."""
+        return self._next_of.setdefault(job_id, asyncio.Event())
+
+    def ring(self, job_ids: Iterable[str] = ()) -> None:
+        """Wake everybody, of those who wait for one job only the ones of ``job_ids``; for none of it: all."""
         rung, self._next = self._next, asyncio.Event()
         rung.set()
+        for job_id in list(job_ids) or list(self._next_of):
+            of_it = self._next_of.pop(job_id, None)
+            if of_it is not None:
+                of_it.set()
 
     async def wait(self, ring: asyncio.Event, timeout_s: float) -> bool:
-        """Until ``ring``; False when it did not ring in time."""
+        """Until ``ring``; False when it did not ring in time, and at once when the hub ends."""
+        if self.closed:
+            return False
         try:
             await asyncio.wait_for(ring.wait(), timeout_s)
         except asyncio.TimeoutError:
             return False
-        return True
+        return not self.closed
+
+    def close(self) -> None:
+        """The hub ends: nobody waits any longer."""
+        self.closed = True
+        self.ring()

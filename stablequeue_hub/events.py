@@ -72,6 +72,7 @@ def list_events(
     limit: int = 100,
     server_id: str | None = None,
     model_id: int | None = None,
+    job_id: str | None = None,
     newest_first: bool = False,
 ) -> list[Event]:
     """Events with an id above ``after_id``, in order (or the newest first), at most ``limit`` (<= 1,000)."""
@@ -87,6 +88,8 @@ def list_events(
         query = query.where(events.c.server_id == server_id)
     if model_id is not None:
         query = query.where(events.c.model_id == model_id)
+    if job_id is not None:
+        query = query.where(events.c.job_id == job_id)
     return [
         Event(
             row.id,

@@ -32,6 +32,7 @@ from stablequeue_hub.db.lock import StoreLock, hold_store_lock
 from stablequeue_hub.db.migrate import migrate
 from stablequeue_hub.errors import PortTakenError
 from stablequeue_hub.facts import LISTEN_HOST, set_fact
+from stablequeue_hub.hub import Hub
 from stablequeue_hub.keys import create_key, is_valid, parse_key
 from stablequeue_hub.network import EVERYWHERE, chosen_host, is_loopback
 from stablequeue_hub.settings import LOOPBACK, HubSettings
@@ -103,6 +104,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, settings: HubSettings, lock: StoreLock) -> None:
         super().__init__(config)
         self._settings = settings
+        self._hub: Hub = config.app.state.hub  # type: ignore[union-attr]
         self._lock = lock
         self.lock_lost = False
 
@@ -114,6 +116,11 @@ class _Server(uvicorn.Server):
         also = "" if is_loopback(self._settings.host) else f" and on {self._settings.host} for your network"
         print(f"StableQueue hub listens on {url}{also}", flush=True)  # noqa: T201 - the line its starter waits for
         self._watch = asyncio.create_task(self._watch_lock())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answers that wait for something to happen end now, so that nothing waits for them."""
+        self._hub.bell.close()
+        await super().shutdown(sockets)
 
     async def _watch_lock(self) -> None:
         while await asyncio.to_thread(self._lock.still_held):

@@ -29,6 +29,7 @@ from stablequeue_hub.job_check import check_job
 from stablequeue_hub.job_list import LIST_MAX, job_in_full, list_jobs
 from stablequeue_hub.job_rows import change_state, delete_job
 from stablequeue_hub.job_submission import submit
+from stablequeue_hub.job_wait import WAIT_MAX_S, job_when_ended
 from stablequeue_hub.jobs import JobState
 from stablequeue_hub.keys import Principal
 
@@ -103,10 +104,12 @@ async def jobs_list(
     )
 
 
-@router.get("/{job_id}", **described("read", answer=JobInfo, errors=(NotFoundError,)))
-async def job(request: Request, job_id: str) -> Response:
-    """One job, with what it generates and the models it names."""
-    return json_answer(await hub_of(request).reading(lambda connection: job_in_full(connection, job_id)))
+@router.get("/{job_id}", **described("read", answer=JobInfo, errors=(InvalidValueError, NotFoundError)))
+async def job(
+    request: Request, job_id: str, wait: Annotated[float, Query(ge=0, le=WAIT_MAX_S)] = 0
+) -> Response:
+    """One job, with what it generates and the models it names; ``wait``: seconds to wait for its end."""
+    return json_answer(await job_when_ended(hub_of(request), job_id, wait))
 
 
 @router.post(

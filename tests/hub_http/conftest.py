@@ -271,8 +271,8 @@ def store(database: str | None, tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> HubSettings:
-    """Without a limit of requests: the tests' time does not go by."""
-    return HubSettings(data_dir=tmp_path / "hub", requests_per_s=0)
+    """Without a limit of requests: the tests' time does not go by. Streams end with what there is."""
+    return HubSettings(data_dir=tmp_path / "hub", requests_per_s=0, stream_s=0)
 
 
 @pytest.fixture
