@@ -32,6 +32,7 @@ from stablequeue_hub.routers import (
     network,
     page,
     queue,
+    runner,
     servers,
     session,
     static,
@@ -40,7 +41,7 @@ from stablequeue_hub.security import AllowedHosts, Guard
 from stablequeue_hub.sessions import SessionCodes, SessionRing
 from stablequeue_hub.settings import HubSettings
 
-API = (health, inventory, servers, availability, models, jobs, queue, keys, events, network)
+API = (health, inventory, servers, availability, models, jobs, queue, runner, keys, events, network)
 PAGES = (session, static, docs, page)
 ROUTERS = (*API, *PAGES)
 

@@ -82,3 +82,10 @@ class RepeatedKeyError(ConflictError):
 
     code = "idempotency_key_reused"
     remedy_text = "Send a new key with a new job."
+
+
+class StaleRunError(ConflictError):
+    """This hand-over of the job does not count any more: it was cancelled, or given to another server."""
+
+    code = "stale_run"
+    remedy_text = "Stop working on it and ask for the next job; what was made is not taken."

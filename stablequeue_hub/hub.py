@@ -14,9 +14,12 @@ from stablequeue_hub.attempts import Attempts
 from stablequeue_hub.bell import Bell
 from stablequeue_hub.clock import Clock
 from stablequeue_hub.db.engine import Store
+from stablequeue_hub.dispatcher import Dispatcher
 from stablequeue_hub.keys import KeyRing, flush_used
 from stablequeue_hub.lanes import SyncLanes
+from stablequeue_hub.leases import Leases
 from stablequeue_hub.network import Listener
+from stablequeue_hub.picture_files import PictureFiles
 from stablequeue_hub.presence import Presence
 from stablequeue_hub.presence_store import store_presence
 from stablequeue_hub.request_rate import RequestRate
@@ -45,6 +48,9 @@ class Hub:
     bell: Bell = field(default_factory=Bell)
     """Rings after each change of jobs."""
 
+    def __post_init__(self) -> None:
+        self.dispatcher = Dispatcher(self)
+
     async def reading(self, use_case: Callable[[Connection], T]) -> T:
         """A use case that only reads, in a worker thread."""
 
@@ -63,9 +69,20 @@ class Hub:
 
         return await run_in_threadpool(work)
 
-    async def jobs_changed(self, job_ids: Sequence[str]) -> None:  # noqa: ARG002
-        """To be told after every committed change of jobs (new, edited, ended, deleted; [] for all)."""
-        self.bell.ring()
+    async def jobs_changed(self, job_ids: Sequence[str]) -> None:
+        """To be told after every committed change of jobs (new, edited, ended, deleted), and with [] after
+        one of the queue's settings."""
+        await self.dispatcher.changed(job_ids)
+        self.bell.ring(job_ids)
+
+    @property
+    def leases(self) -> Leases:
+        """Who works on which job now."""
+        return self.dispatcher.leases
+
+    @property
+    def pictures(self) -> PictureFiles:
+        return PictureFiles(self.settings.data_dir)
 
     async def flush(self) -> None:
         """Write what is known in memory only: contacts, boots, orders taken over, last uses."""

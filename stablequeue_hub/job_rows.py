@@ -15,7 +15,7 @@ from stablequeue_client.errors import NotFoundError
 from stablequeue_hub import events
 from stablequeue_hub.db.bulk import insert_rows
 from stablequeue_hub.db.tables import events as events_table
-from stablequeue_hub.db.tables import job_payloads, job_requirements, job_submissions, jobs
+from stablequeue_hub.db.tables import job_payloads, job_requirements, job_runs, job_submissions, jobs
 from stablequeue_hub.errors import JobStateError
 from stablequeue_hub.job_requirements import JobRequirement
 from stablequeue_hub.jobs import ENDED, JobState, check_step
@@ -111,16 +111,27 @@ def change_state(
     actor: str,
     now_ms: int,
     details: dict[str, Any] | None = None,
+    server_id: str | None = None,
+    values: dict[str, Any] | None = None,
 ) -> None:
-    """The only way to another state. Raises NotFoundError, and JobStateError where the step is none."""
+    """The only way to another state; ``values``: further columns of the job that change with it.
+
+    Raises NotFoundError, and JobStateError where the step is none.
+    """
     before = state_of(connection, job_id)
     check_step(before, state)
+    ended_ms = now_ms if state in ENDED else None
     connection.execute(
         jobs.update()
         .where(jobs.c.job_id == job_id, jobs.c.state == before)
-        .values(state=state, changed_ms=now_ms, ended_ms=now_ms if state in ENDED else None)
+        .values(**{"state": state, "changed_ms": now_ms, "ended_ms": ended_ms, **(values or {})})
     )
-    events.append(connection, action, actor, now_ms=now_ms, job_id=job_id, details=details)
+    if before == "processing" and state == "cancelled":
+        open_run = (job_runs.c.job_id == job_id, job_runs.c.ended_ms.is_(None))
+        connection.execute(job_runs.update().where(*open_run).values(ended="cancelled", ended_ms=now_ms))
+    events.append(
+        connection, action, actor, now_ms=now_ms, job_id=job_id, server_id=server_id, details=details
+    )
 
 
 def state_of(connection: Connection, job_id: str) -> JobState:
@@ -149,6 +160,22 @@ def delete_job(connection: Connection, job_id: str, *, actor: str, now_ms: int) 
         connection.execute(job_payloads.delete().where(job_payloads.c.id == payload_id))
         connection.execute(job_submissions.delete().where(job_submissions.c.batch_id == batch_id))
     events.append(connection, "job_deleted", actor, now_ms=now_ms)
+
+
+def change_server(connection: Connection, before: str, after: str) -> list[str]:
+    """Jobs that are for one server, or were written there, are another one's now; the ids of the former."""
+    column = jobs.c.targets_json
+    named = column.contains(f'"{before}"', autoescape=True)
+    ids = list(connection.scalars(sa.select(jobs.c.job_id).where(named)))
+    connection.execute(
+        jobs.update().where(named).values(targets_json=sa.func.replace(column, f'"{before}"', f'"{after}"'))
+    )
+    connection.execute(
+        job_payloads.update()
+        .where(job_payloads.c.source_server_id == before)
+        .values(source_server_id=after)
+    )
+    return ids
 
 
 def ids_of_batch(connection: Connection, batch_id: str) -> list[str]:

@@ -120,6 +120,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answers that wait for something to happen end now, so that nothing waits for them."""
         self._hub.bell.close()
+        self._hub.dispatcher.close()
         await super().shutdown(sockets)
 
     async def _watch_lock(self) -> None:

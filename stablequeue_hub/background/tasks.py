@@ -21,6 +21,7 @@ from stablequeue_hub.job_submission import SUBMISSIONS_KEPT_MS
 FLUSH_EVERY_S = 5.0
 KEYS_EVERY_S = 2.0
 EXPIRE_EVERY_S = 60.0
+LEASES_EVERY_S = 5.0
 RETENTION_EVERY_S = 6 * 3600.0
 _log = logging.getLogger("stablequeue_hub")
 
@@ -34,6 +35,7 @@ async def run_background(hub: Hub) -> AsyncIterator[None]:
             ("flush", FLUSH_EVERY_S, Hub.flush),
             ("keys", KEYS_EVERY_S, refresh_keys),
             ("expire", EXPIRE_EVERY_S, expire),
+            ("leases", LEASES_EVERY_S, sweep_leases),
             ("retention", RETENTION_EVERY_S, retain),
         )
     ]
@@ -61,6 +63,11 @@ async def _repeat(name: str, every_s: float, step: Callable[[Hub], Awaitable[Non
 async def refresh_keys(hub: Hub) -> None:
     """Keys are read again before they are stale, so that a heartbeat never waits for that."""
     await hub.reading(hub.keys.refresh_all)
+
+
+async def sweep_leases(hub: Hub) -> None:
+    """Jobs whose runner fell silent."""
+    await hub.dispatcher.sweep()
 
 
 async def expire(hub: Hub) -> None:

@@ -314,6 +314,8 @@ job_requirements = Table(
     Column("decision_server_id", Text),
 )
 
+Index("ix_job_requirements_status", job_requirements.c.status)
+
 jobs = Table(
     "jobs",
     metadata,
@@ -368,6 +370,7 @@ job_runs = Table(
     Column("job_id", Text, ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True),
     Column("fence", BigInteger, primary_key=True),
     Column("server_id", Text, nullable=False),
+    Column("runner_id", Text, nullable=False, server_default=""),  # the process that took it
     Column("started_ms", BigInteger, nullable=False),
     Column("ended_ms", BigInteger),
     Column("ended", Text),  # 'completed', 'failed', 'refused', 'lost', 'cancelled', 'released'

@@ -83,6 +83,7 @@ async def sync(request: Request, server_id: str) -> Response:
         answer = await hub.lanes.lane(len(body)).run(lambda: _apply(hub, server_id, body, gzipped))
     finally:
         server.syncing = False
+    await hub.dispatcher.inventory_changed(server_id, answer.sequence)
     return json_answer(answer)
 
 
@@ -118,6 +119,7 @@ async def capabilities(request: Request, server_id: str) -> Response:
     said = await read_json(request, ServerCapabilities, CAPABILITIES_MAX_BYTES)
     now_ms = hub.clock.now_ms()
     await hub.writing(lambda connection: store_capabilities(connection, server_id, said, now_ms=now_ms))
+    hub.dispatcher.server_changed(server_id)
     return Response(status_code=204)
 
 

@@ -9,6 +9,7 @@ import importlib.util
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -185,19 +186,19 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-def _postgresql_module() -> ModuleType:
-    """The module beside the tests, which are no package."""
-    spec = importlib.util.spec_from_file_location(
-        "postgresql_server", Path(__file__).parent.parent / "postgresql_server.py"
-    )
+def _module(name: str) -> ModuleType:
+    """A module beside the tests, which are no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent.parent / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
-postgresql = _postgresql_module()
+postgresql = _module("postgresql_server")
+fake_runner = _module("fake_runner")
 BOTH_DATABASES = [
     pytest.param("sqlite", id="sqlite"),
     pytest.param("postgresql", id="postgresql", marks=pytest.mark.postgresql),
@@ -286,3 +287,41 @@ def hub(settings: HubSettings, store: Store, clock: FakeClock) -> Iterator[HubUn
 @pytest.fixture
 def inventory() -> Callable[..., dict[str, Any]]:
     return full_sync
+
+
+class Hosts:
+    """WebUIs with fake runners that joined the hub under test; each belongs to one server."""
+
+    def __init__(self, hub: HubUnderTest) -> None:
+        self._hub = hub
+        self.servers: dict[str, Server] = {}
+
+    def add(self, alias: str, *files: Any, works: str = "always", **webui: Any) -> Any:
+        """Its runner, ready to ask for jobs. ``files``: (kind, path, content) or ``DiskFile``s."""
+        server = self.servers[alias] = self._hub.join(alias)
+        on_disk = [file if not isinstance(file, tuple) else fake_runner.DiskFile(*file) for file in files]
+        host = fake_runner.FakeWebUI(files=on_disk, **webui)
+
+        def call(method: str, path: str, **options: Any) -> httpx.Response:
+            return self._hub.request(method, path, key=server.key, **options)
+
+        runner = fake_runner.FakeRunner(host, call, server.server_id, runner_id=f"{alias}-1")
+        runner.server = server
+        capabilities = {"webui": host.family, "works_for_others": works}
+        path = f"/api/v1/servers/{server.server_id}/capabilities"
+        assert call("PUT", path, json=capabilities).status_code == 204
+        self.tell(runner)
+        return runner
+
+    def tell(self, runner: Any) -> None:
+        """Its agent sends what lies there now."""
+        answer = self._hub.sync(runner.server, runner.webui.inventory())
+        assert answer.status_code == 200, answer.text
+        sequence = runner.webui.sequence
+        beat = self._hub.beat(runner.server, "boot", sequence, sequence=sequence)
+        assert beat.status_code == 200, beat.text
+
+
+@pytest.fixture
+def hosts(hub: HubUnderTest) -> Hosts:
+    return Hosts(hub)

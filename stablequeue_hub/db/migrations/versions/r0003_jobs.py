@@ -45,6 +45,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("payload_id", "place", name="pk_job_requirements"),
     )
+    op.create_index("ix_job_requirements_status", "job_requirements", ["status"])
     op.create_table(
         "jobs",
         sa.Column("seq", _ROW_ID, autoincrement=True, nullable=False),
@@ -107,6 +108,7 @@ def upgrade() -> None:
         sa.Column("job_id", sa.Text(), nullable=False),
         sa.Column("fence", sa.BigInteger(), nullable=False),
         sa.Column("server_id", sa.Text(), nullable=False),
+        sa.Column("runner_id", sa.Text(), nullable=False, server_default=""),
         sa.Column("started_ms", sa.BigInteger(), nullable=False),
         sa.Column("ended_ms", sa.BigInteger(), nullable=True),
         sa.Column("ended", sa.Text(), nullable=True),

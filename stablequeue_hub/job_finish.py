@@ -1,0 +1,168 @@
+"""Gate 3: a run ended. Were its pictures made with the files that were confirmed before?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from stablequeue_client.infotext import parse_infotext
+from stablequeue_client.picture_check import (
+    AssignedModel,
+    LoadedModel,
+    Outcome,
+    Verdict,
+    judge_picture,
+    overall,
+)
+from stablequeue_client.runner_messages import AssignedFile, FinishAnswer, FinishRequest, PictureVerdict
+from stablequeue_hub.capabilities import stored_capabilities
+from stablequeue_hub.db.bulk import insert_rows
+from stablequeue_hub.db.prepared import Prepared, in_list
+from stablequeue_hub.db.tables import job_pictures, models, servers
+from stablequeue_hub.job_rows import change_state
+from stablequeue_hub.job_runs import Run, end_run, fail_attempt
+from stablequeue_hub.picture_files import StagedPicture
+
+_RANK: dict[str, int] = {"confirmed": 0, "not_provable": 1, "wrong": 2}
+_PICTURE_COLUMNS = (
+    "job_id", "number", "file", "bytes", "width", "height", "sha256", "infotext", "created_ms",
+)  # fmt: skip
+_DIGESTS = Prepared(
+    sa.select(models.c.hash_sha256, models.c.hash_autov1, models.c.hash_autov3, models.c.metadata_json).where(
+        in_list(models.c.hash_sha256, "contents")
+    )
+)
+
+
+def finish_run(
+    connection: Connection,
+    run: Run,
+    said: FinishRequest,
+    pictures: Sequence[StagedPicture],
+    *,
+    keep_away: bool,
+    now_ms: int,
+) -> FinishAnswer:
+    """The job is completed, failed, or waits again. ``keep_away``: after an error not on this server."""
+    if said.outcome != "done" or not pictures:
+        code = "webui_error" if said.outcome != "interrupted" else "interrupted"
+        text = said.text or ("The WebUI made no picture." if said.outcome == "done" else "The WebUI failed.")
+        waits = fail_attempt(
+            connection,
+            run,
+            "failed",
+            code=code,
+            text=text,
+            keep_away=keep_away,
+            now_ms=now_ms,
+            actor=f"server:{run.server_id}",
+        )
+        return FinishAnswer("pending" if waits else "failed")
+    verdicts = judge_run(connection, run, said, pictures)
+    outcome = _overall(verdicts)
+    _keep(connection, run, pictures, now_ms)
+    _end(connection, run, outcome, verdicts, now_ms)
+    ended = "failed" if outcome == "wrong" else "completed"
+    end_run(connection, run, ended, loaded=said.loaded, verdicts=verdicts, now_ms=now_ms)
+    return FinishAnswer(ended, outcome, verdicts)
+
+
+def judge_run(
+    connection: Connection, run: Run, said: FinishRequest, pictures: Sequence[StagedPicture]
+) -> list[PictureVerdict]:
+    """For each model of the job the worst that any of the pictures says."""
+    assigned = _assigned_models(connection, run.files)
+    loaded = [LoadedModel(one.requirement, one.state, one.sha256, one.detail) for one in said.loaded]
+    family = _family(connection, run.server_id)
+    worst: dict[int, Verdict] = {}
+    for picture in pictures:
+        settings = parse_infotext(picture.infotext).settings
+        for verdict in judge_picture(assigned, loaded, settings, family=family):
+            before = worst.get(verdict.requirement)
+            if before is None or _RANK[verdict.outcome] > _RANK[before.outcome]:
+                worst[verdict.requirement] = verdict
+    found = [PictureVerdict(one.requirement, one.outcome, one.reason, one.text) for one in worst.values()]
+    unread = [
+        PictureVerdict(
+            file.requirement, "not_provable", "unread", f"“{file.name}” was not read when the job ran."
+        )
+        for file in run.files
+        if file.sha256 is None and file.used
+    ]
+    return sorted([*found, *unread], key=lambda one: one.requirement)
+
+
+def _overall(verdicts: Sequence[PictureVerdict]) -> Outcome:
+    return overall(Verdict(one.requirement, one.outcome, one.reason, one.text) for one in verdicts)
+
+
+def _assigned_models(connection: Connection, files: Sequence[AssignedFile]) -> list[AssignedModel]:
+    wanted = sorted({file.sha256 for file in files if file.sha256 is not None})
+    rows = _DIGESTS.all(connection, {"contents": wanted}) if wanted else []
+    digests = {row[0]: row[1:] for row in rows}
+    found = []
+    for file in files:
+        if file.sha256 is None or not file.used:
+            continue
+        autov1, autov3, metadata = digests.get(file.sha256, (None, None, None))
+        embedded = _metadata(metadata).get("sshs_model_hash")
+        found.append(
+            AssignedModel(
+                file.requirement, file.role, file.name, file.sha256, autov1, autov3, embedded or None
+            )
+        )
+    return found
+
+
+def _metadata(text: str | None) -> Mapping[str, Any]:
+    found = msgspec.json.decode(text) if text else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _family(connection: Connection, server_id: str) -> str:
+    stored = connection.scalar(sa.select(servers.c.capabilities_json).where(servers.c.server_id == server_id))
+    capabilities = stored_capabilities(stored)
+    return capabilities.webui if capabilities else ""
+
+
+def _keep(connection: Connection, run: Run, pictures: Sequence[StagedPicture], now_ms: int) -> None:
+    connection.execute(job_pictures.delete().where(job_pictures.c.job_id == run.job_id))
+    rows = [
+        (
+            run.job_id,
+            one.number,
+            one.file,
+            one.size,
+            one.width,
+            one.height,
+            one.sha256,
+            one.infotext,
+            now_ms,
+        )
+        for one in pictures
+    ]
+    insert_rows(connection, job_pictures, _PICTURE_COLUMNS, rows)
+
+
+def _end(
+    connection: Connection, run: Run, outcome: Outcome, verdicts: Sequence[PictureVerdict], now_ms: int
+) -> None:
+    values: dict[str, Any] = {"outcome": outcome}
+    if outcome == "wrong":
+        text = next(verdict.text for verdict in verdicts if verdict.outcome == "wrong")
+        values |= {"failure": "wrong_picture", "failure_text": text}
+    change_state(
+        connection,
+        run.job_id,
+        "failed" if outcome == "wrong" else "completed",
+        action="job_failed" if outcome == "wrong" else "job_completed",
+        actor=f"server:{run.server_id}",
+        now_ms=now_ms,
+        server_id=run.server_id,
+        details={"outcome": outcome, **({"code": "wrong_picture"} if outcome == "wrong" else {})},
+        values=values,
+    )
