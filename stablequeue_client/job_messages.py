@@ -133,6 +133,55 @@ class Submitted(msgspec.Struct, frozen=True):
     repeated: bool = False
 
 
+WhyCode = Literal[
+    ReasonCode,
+    "queue_paused",
+    "server_paused",
+    "not_a_target",
+    "not_for_others",
+    "no_agent",
+    "excluded_refused",
+    "excluded_failed",
+    "excluded_lost",
+    "refused_often",
+]
+"""Why a queued job is not given to a server. Stable. ``not_for_others``: it works for nobody but its own
+WebUI. ``no_agent``: nothing there asks for jobs. ``excluded_...``: it had the job before, and sent it back,
+failed with it or was lost. ``refused_often``: so many servers sent it back that it waits for a person."""
+
+
+class WhyReason(msgspec.Struct, frozen=True):
+    """As ``Reason``, with the codes of a queue."""
+
+    code: WhyCode
+    text: str
+    requirement: int | None = None
+
+
+class ServerWhy(msgspec.Struct, frozen=True):
+    """One server. ``ok``: it would get the job; then ``before`` says how many jobs come first (0: it is next;
+    None: not known). ``working``: it works on another job just now, which is no reason against it."""
+
+    server_id: str
+    alias: str
+    ok: bool
+    reasons: list[WhyReason] = []
+    not_checked: list[str] = []
+    working: bool = False
+    before: int | None = None
+
+
+class JobWhy(msgspec.Struct, frozen=True):
+    """``GET /api/v1/jobs/{id}/why``. ``waiting_for``: the same as one sentence, "" unless the job is pending;
+    ``waiting_code``: what it waits for, None when it is in line."""
+
+    job_id: str
+    state: str
+    waiting_for: str
+    waiting_code: WhyCode | None
+    servers: list[ServerWhy]
+
+
 class JobRequirementInfo(msgspec.Struct, frozen=True):
     """A model that a job names, as it was resolved at submission."""
 
@@ -143,10 +192,25 @@ class JobRequirementInfo(msgspec.Struct, frozen=True):
     sha256: str | None
 
 
+class JobPictureInfo(msgspec.Struct, frozen=True):
+    """A finished picture, at ``GET /api/v1/jobs/{job_id}/pictures/{number}``. ``bytes`` of the PNG file."""
+
+    number: int
+    bytes: int
+    width: int
+    height: int
+    sha256: str
+    infotext: str
+
+
 class JobInfo(msgspec.Struct, frozen=True):
     """One job. Times are milliseconds since 1970 UTC. ``targets``: server ids; None: any server.
 
-    ``payload`` and ``requirements`` only when one job is asked for.
+    ``server_id``: who works on it, or did last. ``attempts``: runs that came to nothing. ``outcome``: how its
+    models were confirmed after the run (``confirmed``, ``not_provable``, ``wrong``, ``accepted``).
+    ``failure``: a stable code, and why in words. ``progress``: 0 to 1 while a server works on it.
+
+    ``payload``, ``requirements`` and ``pictures`` only when one job is asked for.
     """
 
     job_id: str
@@ -160,8 +224,17 @@ class JobInfo(msgspec.Struct, frozen=True):
     created_ms: int
     changed_ms: int
     ended_ms: int | None
+    deadline_ms: int | None = None
+    server_id: str | None = None
+    attempts: int = 0
+    starred: bool = False
+    outcome: str | None = None
+    failure: str | None = None
+    failure_text: str | None = None
+    progress: float | None = None
     payload: dict[str, Any] | None = None
     requirements: list[JobRequirementInfo] | None = None
+    pictures: list[JobPictureInfo] | None = None
 
 
 class JobPage(msgspec.Struct, frozen=True):

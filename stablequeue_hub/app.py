@@ -26,6 +26,7 @@ from stablequeue_hub.routers import (
     events,
     health,
     inventory,
+    job_pictures,
     jobs,
     keys,
     models,
@@ -41,7 +42,20 @@ from stablequeue_hub.security import AllowedHosts, Guard
 from stablequeue_hub.sessions import SessionCodes, SessionRing
 from stablequeue_hub.settings import HubSettings
 
-API = (health, inventory, servers, availability, models, jobs, queue, runner, keys, events, network)
+API = (
+    health,
+    inventory,
+    servers,
+    availability,
+    models,
+    job_pictures,
+    jobs,
+    queue,
+    runner,
+    keys,
+    events,
+    network,
+)
 PAGES = (session, static, docs, page)
 ROUTERS = (*API, *PAGES)
 

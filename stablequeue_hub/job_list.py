@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.errors import NotFoundError
-from stablequeue_client.job_messages import JobInfo, JobPage, JobRequirementInfo
-from stablequeue_hub.db.tables import job_payloads, job_requirements, jobs
+from stablequeue_client.job_messages import JobInfo, JobPage, JobPictureInfo, JobRequirementInfo
+from stablequeue_hub.db.tables import job_payloads, job_pictures, job_requirements, jobs
 from stablequeue_hub.jobs import JobState
 
 LIST_MAX = 200
@@ -54,7 +54,18 @@ def job_in_full(connection: Connection, job_id: str) -> JobInfo:
         for one in connection.execute(its.order_by(job_requirements.c.place))
     ]
     payload = {**msgspec.json.decode(row.payload_json), "seed": row.seed}
-    return msgspec.structs.replace(_info(row), payload=payload, requirements=requirements)
+    return msgspec.structs.replace(
+        _info(row), payload=payload, requirements=requirements, pictures=pictures_of(connection, job_id)
+    )
+
+
+def pictures_of(connection: Connection, job_id: str) -> list[JobPictureInfo]:
+    """A job's finished pictures, in order."""
+    query = sa.select(job_pictures).where(job_pictures.c.job_id == job_id).order_by(job_pictures.c.number)
+    return [
+        JobPictureInfo(one.number, one.bytes, one.width, one.height, one.sha256, one.infotext)
+        for one in connection.execute(query)
+    ]
 
 
 def _info(row: Any) -> JobInfo:
@@ -70,4 +81,11 @@ def _info(row: Any) -> JobInfo:
         row.created_ms,
         row.changed_ms,
         row.ended_ms,
+        row.deadline_ms,
+        row.server_id,
+        row.attempts,
+        bool(row.starred),
+        row.outcome,
+        row.failure,
+        row.failure_text,
     )

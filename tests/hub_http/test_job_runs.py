@@ -65,7 +65,17 @@ def test_a_job_runs_where_its_models_are_and_its_picture_is_kept(hub: Any, hosts
     answer = runner.work(taken)
     assert answer.status_code == 200, answer.text
     assert (answer.json()["state"], answer.json()["outcome"]) == ("completed", "confirmed")
-    assert state(hub, job_id) == "completed"
+    found = job(hub, job_id)
+    assert (found["state"], found["outcome"], found["server_id"]) == (
+        "completed",
+        "confirmed",
+        runner.server.server_id,
+    )
+    assert "Model hash" in found["pictures"][0]["infotext"]
+    picture = hub.request("GET", f"/api/v1/jobs/{job_id}/pictures/0", key=hub.admin)
+    assert hashlib.sha256(picture.content).hexdigest() == found["pictures"][0]["sha256"]
+    assert picture.headers["content-type"] == "image/png"
+    assert hub.request("GET", f"/api/v1/jobs/{job_id}/pictures/1", key=hub.admin).status_code == 404
     assert actions(hub, job_id) == ["job_submitted", "job_started", "job_completed"]
     assert runner.next() is None
 
