@@ -166,7 +166,7 @@ def judge_server(
         elif answer:
             not_checked.append(answer)
     for need in needs:
-        code, word = _NEEDS[need.kind]
+        code, word = need_words(need.kind)
         found = missing_capability(need, told.capabilities) if told.capabilities else "not_checked"
         if found == "missing":
             reasons.append(Reason(code, f"Its WebUI has no {word} {need.name}."))
@@ -188,6 +188,11 @@ def _architecture(place: int, requirement: JobRequirement, loadable: Sequence[st
     kind = architecture_text(architecture_of(match.base_model) or "")
     text = f"{requirement.written.name} is a model of {kind}, which its WebUI cannot load."
     return Reason("architecture_unsupported", text, place)
+
+
+def need_words(kind: CapabilityKind) -> tuple[ReasonCode, str]:
+    """The code for a WebUI without such a thing, and what people call it."""
+    return _NEEDS[kind]
 
 
 def _reasons_of_the_server(server: KnownServer, *, frozen: bool) -> list[Reason]:

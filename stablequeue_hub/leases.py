@@ -72,7 +72,7 @@ class Leases:
             del self._leases[job_id]
 
     def of_server(self, server_id: str) -> Lease | None:
-        return next((lease for lease in self._leases.values() if lease.server_id == server_id), None)
+        return next((lease for lease in self.all() if lease.server_id == server_id), None)
 
     def progress(self, job_id: str) -> float | None:
         """0 to 1; None when nobody works on it, or did not say."""

@@ -109,6 +109,10 @@ class Presence:
 
     # --- servers ---------------------------------------------------------------------------------------
 
+    def ids(self) -> list[str]:
+        """Of every server."""
+        return list(self._servers)
+
     def find(self, server_id: str) -> ServerPresence | None:
         return self._servers.get(server_id)
 

@@ -1,0 +1,27 @@
+"""Jobs explained: why one waits."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stablequeue_client.errors import NotFoundError
+from stablequeue_client.job_messages import JobWhy
+from stablequeue_hub.answers import json_answer
+from stablequeue_hub.documentation import described
+from stablequeue_hub.hub import hub_of
+from stablequeue_hub.job_waiting import why
+from stablequeue_hub.waiting_facts import line_of
+
+router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
+
+
+@router.get("/{job_id}/why", **described("read", answer=JobWhy, errors=(NotFoundError,)))
+async def why_it_waits(request: Request, job_id: str) -> Response:
+    """For each server why a pending job is not given to it, or how many jobs come first there."""
+    hub = hub_of(request)
+    line, now_ms = line_of(hub, job_id), hub.clock.now_ms()
+    return json_answer(
+        await hub.reading(lambda connection: why(connection, job_id, hub.presence, line, now_ms=now_ms))
+    )

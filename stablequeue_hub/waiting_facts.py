@@ -1,0 +1,212 @@
+"""What decides where waiting jobs can run, read for many jobs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from stablequeue_client.protocol import ServerCapabilities, WorksForOthers
+from stablequeue_hub.capabilities import stored_capabilities, works_for_others
+from stablequeue_hub.db.bulk import slices
+from stablequeue_hub.db.prepared import Prepared, in_list
+from stablequeue_hub.db.tables import (
+    hub_facts,
+    job_exclusions,
+    jobs,
+    models,
+    server_files,
+    server_roots,
+    servers,
+)
+from stablequeue_hub.db.tables import model_server_availability as summary
+
+if TYPE_CHECKING:
+    from stablequeue_hub.hub import Hub
+    from stablequeue_hub.presence import Live
+
+
+@dataclass(frozen=True)
+class Line:
+    """What the hand-over of jobs knew at one moment. ``asking``: by server, whether its runner asks for jobs;
+    ``places``: by server, how many jobs come before one that was asked for; ``progress``: 0 to 1, by job.
+    """
+
+    asking: Mapping[str, bool] = field(default_factory=dict)
+    places: Mapping[str, int] = field(default_factory=dict)
+    progress: Mapping[str, float] = field(default_factory=dict)
+
+
+def line_of(hub: Hub, job_id: str | None = None) -> Line:
+    """With ``job_id`` on the event loop only: other threads must not walk through the waiting jobs."""
+    dispatcher = hub.dispatcher
+    ids = hub.presence.ids()
+    places = {one: dispatcher.before(one, job_id) for one in ids} if job_id is not None else {}
+    return Line(
+        {server_id: dispatcher.asks(server_id) for server_id in ids},
+        {server_id: place for server_id, place in places.items() if place is not None},
+        {one.job_id: one.progress for one in dispatcher.leases.all() if one.progress is not None},
+    )
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """A server now, as far as jobs are concerned."""
+
+    server_id: str
+    alias: str
+    has_inventory: bool
+    reachable: bool
+    frozen: bool
+    paused: bool
+    sequence: int
+    capabilities: ServerCapabilities | None
+    asks: bool | None = None
+    working: bool = False
+    no_agent: bool = False
+
+    @property
+    def for_others(self) -> WorksForOthers:
+        return works_for_others(self.capabilities)
+
+    def works_for(self, submitted_by: str) -> bool:
+        return self.for_others != "never" or submitted_by == f"server:{self.server_id}"
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """A server that is not to get a job again. ``reason``: refused, failed or lost."""
+
+    server_id: str
+    reason: str
+    text: str
+
+
+@dataclass
+class Stock:
+    """Which servers have a content: ``ready`` (in a connected folder), ``unread`` (somebody says so),
+    ``away`` (in a folder that is not connected)."""
+
+    ready: set[str] = field(default_factory=set)
+    unread: set[str] = field(default_factory=set)
+    away: set[str] = field(default_factory=set)
+
+
+_SERVERS = Prepared(
+    sa.select(
+        servers.c.server_id,
+        servers.c.alias,
+        servers.c.index_id,
+        servers.c.frozen,
+        servers.c.jobs_paused,
+        servers.c.sequence,
+        servers.c.capabilities_json,
+        servers.c.api_url,
+    ).order_by(servers.c.alias_key)
+)
+_WORKING = Prepared(sa.select(jobs.c.server_id).where(jobs.c.state == "processing"))
+_PAUSED = Prepared(sa.select(hub_facts.c.value).where(hub_facts.c.name == "jobs_paused"))
+_EXCLUSIONS = Prepared(
+    sa.select(
+        job_exclusions.c.job_id,
+        job_exclusions.c.server_id,
+        job_exclusions.c.reason,
+        job_exclusions.c.text,
+        job_exclusions.c.sequence,
+    ).where(in_list(job_exclusions.c.job_id, "ids"))
+)
+_STOCK = Prepared(
+    sa.select(models.c.hash_sha256, summary.c.server_id, summary.c.availability)
+    .select_from(sa.join(models, summary, summary.c.model_id == models.c.id))
+    .where(in_list(models.c.hash_sha256, "contents"), summary.c.availability != "unavailable")
+)
+_UNCONNECTED = Prepared(
+    sa.select(server_roots.c.server_id)
+    .distinct()
+    .where(server_roots.c.health != "healthy", server_roots.c.rejected.is_(None))
+)
+
+
+def _connected(column: sa.Column[Any]) -> sa.Select[Any]:
+    """(content, server) of which a file lies in a connected folder."""
+    root = sa.and_(
+        server_roots.c.server_id == server_files.c.server_id,
+        server_roots.c.root_id == server_files.c.root_id,
+        server_roots.c.health == "healthy",
+    )
+    joined = sa.join(models, server_files, column == models.c.id).join(server_roots, root)
+    return (
+        sa.select(models.c.hash_sha256, server_files.c.server_id)
+        .select_from(joined)
+        .where(in_list(models.c.hash_sha256, "contents"))
+    )
+
+
+_CONNECTED = Prepared(_connected(server_files.c.model_id).union(_connected(server_files.c.claimed_model_id)))
+
+
+@lru_cache(maxsize=256)
+def _capabilities(text: str | None) -> ServerCapabilities | None:
+    return stored_capabilities(text)
+
+
+def servers_now(connection: Connection, live: Live, line: Line) -> dict[str, ServerFacts]:
+    """Every server by its id, ordered by alias."""
+    working = {server_id for (server_id,) in _WORKING.all(connection, {})}
+    return {
+        server_id: ServerFacts(
+            server_id,
+            alias,
+            index_id is not None,
+            live.is_reachable(server_id),
+            frozen is not None,
+            bool(paused),
+            sequence,
+            _capabilities(capabilities),
+            line.asking.get(server_id),
+            server_id in working,
+            address is not None,
+        )
+        for server_id, alias, index_id, frozen, paused, sequence, capabilities, address in _SERVERS.all(
+            connection, {}
+        )
+    }
+
+
+def queue_is_paused(connection: Connection) -> bool:
+    return [value for (value,) in _PAUSED.all(connection, {})] == ["1"]
+
+
+def exclusions_of(
+    connection: Connection, job_ids: Iterable[str], known: dict[str, ServerFacts]
+) -> dict[str, list[Exclusion]]:
+    """Those that still count: one that waits for a newer inventory ends when the server sent it."""
+    found: dict[str, list[Exclusion]] = {}
+    for part in slices(job_ids):
+        for job_id, server_id, reason, text, sequence in _EXCLUSIONS.all(connection, {"ids": part}):
+            server = known.get(server_id)
+            if server is not None and (sequence is None or server.sequence <= sequence):
+                found.setdefault(job_id, []).append(Exclusion(server_id, reason, text))
+    return found
+
+
+def stock_of(connection: Connection, contents: Collection[str]) -> dict[str, Stock]:
+    """By SHA256; a content that nobody has is not among them."""
+    unconnected = {server_id for (server_id,) in _UNCONNECTED.all(connection, {})}
+    found: dict[str, Stock] = {}
+    for part in slices(sorted(contents)):
+        values = {"contents": part}
+        connected = set(_CONNECTED.all(connection, values)) if unconnected else set()
+        for sha256, server_id, availability in _STOCK.all(connection, values):
+            stock = found.setdefault(sha256, Stock())
+            if server_id in unconnected and (sha256, server_id) not in connected:
+                stock.away.add(server_id)
+            elif availability == "available":
+                stock.ready.add(server_id)
+            else:
+                stock.unread.add(server_id)
+    return found

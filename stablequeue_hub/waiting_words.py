@@ -1,0 +1,297 @@
+"""What a pending job waits for, as one sentence. Pure.
+
+Servers are struck off one obstacle after the other, the hardest first; the obstacle that strikes off the last
+one is what the job waits for. So the sentence names what would have to change, and not what is wrong besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeAlias
+
+from stablequeue_client.architectures import architecture_of, architecture_text, missing_architecture
+from stablequeue_client.capability_needs import CapabilityNeed, missing_capability
+from stablequeue_client.job_messages import WhyCode
+from stablequeue_client.model_files import MODEL_EXTENSIONS
+from stablequeue_client.requirements import checkpoint_parts
+from stablequeue_hub.job_check import CHECKPOINTS, need_words
+from stablequeue_hub.job_stored import StoredPayload, StoredRequirement
+from stablequeue_hub.legacy_servers import NO_AGENT
+from stablequeue_hub.waiting_facts import Exclusion, ServerFacts, Stock
+
+REFUSALS_MAX = 5
+"""After so many refusals a job waits until somebody says where to try again."""
+NAME_MAX = 80
+ALIASES_MAX = 3
+_EXCLUDED: dict[str, tuple[WhyCode, str]] = {
+    "refused": ("excluded_refused", "sent it back"),
+    "failed": ("excluded_failed", "failed with it"),
+    "lost": ("excluded_lost", "did not come back from it"),
+}
+
+Servers: TypeAlias = frozenset[str]
+_Obstacle: TypeAlias = tuple[WhyCode, Servers, str]
+"""Code, the servers it concerns, and words for the sentence."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """``code`` None: it is in line. ``blocking``: the places of the models that it waits for."""
+
+    text: str
+    code: WhyCode | None = None
+    blocking: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class WaitingJob:
+    """A pending job and what is known around it. ``before``: jobs that come first; None: not known."""
+
+    payload: StoredPayload
+    submitted_by: str
+    targets: frozenset[str] | None = None
+    refusals: int = 0
+    exclusions: Sequence[Exclusion] = ()
+    before: int | None = None
+
+
+class Surroundings:
+    """What many jobs are judged against: servers by id, in order of their aliases, and stock by content.
+
+    ``base_models``: of checkpoints, by content.
+    """
+
+    def __init__(
+        self,
+        servers: Mapping[str, ServerFacts],
+        stock: Mapping[str, Stock],
+        base_models: Mapping[str, str | None],
+        *,
+        queue_paused: bool = False,
+    ) -> None:
+        self.servers = servers
+        self.queue_paused = queue_paused
+        self._stock = stock
+        self._base_models = base_models
+        self._all = frozenset(servers)
+        self._lacking: dict[CapabilityNeed, Servers] = {}
+        self._held: dict[tuple[StoredRequirement, str | None], _Held] = {}
+        self._without_agent = self._those(lambda server: server.no_agent)
+        self._frozen = self._those(lambda server: server.frozen)
+        self._silent = self._those(lambda server: server.asks is False)
+        self._paused = self._those(lambda server: server.paused)
+        self._unreachable = self._those(lambda server: not server.reachable)
+        self._for_nobody = self._those(lambda server: server.for_others == "never")
+        self._soft: tuple[_Obstacle, ...] = (
+            ("server_frozen", self._frozen, "whose identity two running copies use"),
+            ("no_agent", self._silent, "which does not ask for jobs"),
+            ("server_paused", self._paused, "which is paused"),
+            ("server_unreachable", self._unreachable, "which is switched off"),
+        )
+
+    def _those(self, condition: Callable[[ServerFacts], bool]) -> Servers:
+        return frozenset(server_id for server_id, server in self.servers.items() if condition(server))
+
+    # --- the sentence -----------------------------------------------------------------------------------
+
+    def waiting(self, job: WaitingJob) -> Waiting:
+        """What the job waits for."""
+        allowed = self._all if job.targets is None else self._all & job.targets
+        if job.refusals >= REFUSALS_MAX:
+            text = f"Sent back {job.refusals} times; it waits until you say where to try again"
+            return Waiting(text, "refused_often")
+        if not allowed:
+            text = "Waits for a server: none has joined" if job.targets is None else "Its target is gone"
+            return Waiting(text, "server_unknown" if job.targets is None else "not_a_target")
+        if allowed <= self._without_agent:
+            return Waiting(f"Waits for {self.aliases(allowed)}. {NO_AGENT}", "no_agent")
+        held = [self._holders(one, job.payload.source_id) for one in job.payload.requirements]
+        left = allowed.intersection(*(one.somehow for one in held))
+        if not left:
+            return self._waits_for_models(job, held, allowed)
+        return self._waits_for_servers(job, held, left)
+
+    def _waits_for_servers(self, job: WaitingJob, held: list[_Held], left: Servers) -> Waiting:
+        for place, one in enumerate(held):
+            if one.ready is not None and not left & one.ready:
+                name = shown_name(job.payload.requirements[place])
+                if left & one.unread:
+                    text = (
+                        f"Waits for {name}, which has to be read first on {self.aliases(left & one.unread)}"
+                    )
+                    return Waiting(text, "model_unhashed", (place,))
+                text = f"Waits for the folder of {name} on {self.aliases(left)}, which is not connected"
+                return Waiting(text, "model_unreachable", (place,))
+        ready = left.intersection(*(one.ready for one in held if one.ready is not None))
+        left = ready or left
+        for code, bad, detail in self._hard(job):
+            if left <= bad:
+                return Waiting(self._said(code, detail, left), code)
+            left -= bad
+        for code, bad, words in self._soft:
+            if left <= bad:
+                return Waiting(f"Waits for {self.aliases(left)}, {_plural(words, left)}", code)
+            left -= bad
+        return self._in_line(job, left)
+
+    def _hard(self, job: WaitingJob) -> Iterator[_Obstacle]:
+        """What keeps servers from a job although they have its models."""
+        for one in job.payload.requirements:
+            kind = architecture_of(self._base_models.get(one.sha256 or ""))
+            if kind is not None and one.counts and one.role in CHECKPOINTS:
+                yield "architecture_unsupported", self._cannot_load(one), architecture_text(kind)
+        for need in job.payload.needs:
+            lacks, word = need_words(need.kind)
+            yield lacks, self._without(need), f"{word} {need.name}"
+        for reason, (code, words) in _EXCLUDED.items():
+            yield code, frozenset(one.server_id for one in job.exclusions if one.reason == reason), words
+        others = frozenset(one for one in self._for_nobody if job.submitted_by != f"server:{one}")
+        yield "not_for_others", others, "work for nobody else"
+
+    def _said(self, code: WhyCode, detail: str, left: Servers) -> str:
+        """The sentence when the last servers are struck off."""
+        aliases = self.aliases(left, "and")
+        if code == "architecture_unsupported":
+            return f"Waits for a WebUI that loads {detail}"
+        if code == "not_for_others":
+            one = detail.replace("work", "works", 1) if len(left) == 1 else detail
+            return f"Waits for a server that works for others: {aliases} {one}"
+        if code.startswith("excluded_"):
+            return f"Waits for another server: {aliases} {detail}"
+        return f"Waits for a WebUI with {detail}"
+
+    def _in_line(self, job: WaitingJob, left: Servers) -> Waiting:
+        where = self.aliases(left)
+        if self.queue_paused:
+            return Waiting("Waits until the queue goes on", "queue_paused")
+        if job.before == 0:
+            return Waiting(f"Next in line on {where}")
+        if job.before is None:
+            return Waiting(f"In line for {where}")
+        jobs = "1 job" if job.before == 1 else f"{job.before:,} jobs"
+        return Waiting(f"In line for {where}, {jobs} before it")
+
+    # --- models -----------------------------------------------------------------------------------------
+
+    def _waits_for_models(self, job: WaitingJob, held: list[_Held], allowed: Servers) -> Waiting:
+        blocking = tuple(place for place, one in enumerate(held) if not one.somehow & allowed)
+        if not blocking:
+            return self._waits_for_the_rest(job, held, allowed)
+        first = job.payload.requirements[blocking[0]]
+        code, why = self._why_nowhere(first, held[blocking[0]], job, allowed)
+        more = f" (and {len(blocking) - 1} more)" if len(blocking) > 1 else ""
+        return Waiting(f"Waits for {shown_name(first)}{more}: {why}", code, blocking)
+
+    def _why_nowhere(
+        self, one: StoredRequirement, held: _Held, job: WaitingJob, allowed: Servers
+    ) -> tuple[WhyCode, str]:
+        if one.status == "ambiguous":
+            return "model_ambiguous", "several models are called so; say which"
+        if one.status == "unhashed":
+            return "model_unhashed", "it has to be read first, where the job was written"
+        if job.targets is None or not held.somehow:
+            return "model_missing", "no server has it"
+        if len(allowed) == 1:
+            return "model_missing", f"{self.aliases(allowed)} does not have it"
+        return "model_missing", f"none of its {len(allowed)} servers has it"
+
+    def _waits_for_the_rest(self, job: WaitingJob, held: list[_Held], allowed: Servers) -> Waiting:
+        """Each of its models is somewhere, and no server has them all: what the one lacks that has most."""
+
+        def lacking(server_id: str) -> tuple[int, ...]:
+            return tuple(place for place, one in enumerate(held) if server_id not in one.somehow)
+
+        nearest = min((one for one in self.servers if one in allowed), key=lambda one: len(lacking(one)))
+        places = lacking(nearest)
+        names = _joined([shown_name(job.payload.requirements[place]) for place in places], "and")
+        alias = self.servers[nearest].alias
+        rest = "everything else" if len(places) < len(held) else "the rest"
+        return Waiting(f"Waits for {names} on {alias}, which has {rest}", "model_missing", places)
+
+    def _holders(self, one: StoredRequirement, source_id: str | None) -> _Held:
+        key = (one, source_id)
+        found = self._held.get(key)
+        if found is None:
+            found = self._held[key] = self._look(one, source_id)
+        return found
+
+    def _look(self, one: StoredRequirement, source_id: str | None) -> _Held:
+        if not one.counts:
+            return _Held(self._all, None)
+        waived = frozenset(
+            server_id
+            for server_id in (one.decision_server_id,)
+            if one.decision == "run_anyway" and server_id is not None
+        )
+        if one.status == "unhashed":
+            there = self._all & {source_id} if source_id else frozenset()
+            return _Held(there | waived, None)
+        stock = self._stock.get(one.sha256 or "") if one.status == "found" else None
+        if stock is None:
+            return _Held(waived, None)
+        ready = frozenset(stock.ready) | waived
+        if source_id in stock.unread:  # where a job was written it never waits for a file to be read
+            ready |= {source_id}
+        return _Held(ready | stock.unread | stock.away, ready, frozenset(stock.unread))
+
+    # --- what WebUIs can do -------------------------------------------------------------------------------
+
+    def _without(self, need: CapabilityNeed) -> Servers:
+        found = self._lacking.get(need)
+        if found is None:
+            found = self._lacking[need] = self._those(
+                lambda server: (
+                    server.capabilities is not None
+                    and missing_capability(need, server.capabilities) == "missing"
+                )
+            )
+        return found
+
+    def _cannot_load(self, one: StoredRequirement) -> Servers:
+        base_model = self._base_models.get(one.sha256 or "") if one.counts else None
+        if one.role not in CHECKPOINTS or architecture_of(base_model) is None:
+            return frozenset()
+        return self._those(
+            lambda server: (
+                server.capabilities is not None
+                and missing_architecture(base_model, server.capabilities.architectures) == "missing"
+            )
+        )
+
+    def aliases(self, some: Collection[str], word: str = "or") -> str:
+        """Names of servers in a sentence; of many only how many."""
+        names = [server.alias for server_id, server in self.servers.items() if server_id in some]
+        if len(names) > ALIASES_MAX:
+            return f"one of {len(names)} servers" if word == "or" else f"{len(names)} servers"
+        return _joined(names, word)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """``somehow``: servers that have a model, whether usable now or not; ``ready``: those where it is, None
+    when nothing more is asked of them; ``unread``: those where nobody has read it."""
+
+    somehow: Servers
+    ready: Servers | None
+    unread: Servers = frozenset()
+
+
+@lru_cache(maxsize=4096)
+def shown_name(one: StoredRequirement) -> str:
+    """What people call it: without hash and ending, and not longer than a line."""
+    name = checkpoint_parts(one.name)[0]
+    ending = next((end for end in MODEL_EXTENSIONS if name.lower().endswith(end)), "")
+    name = name[: len(name) - len(ending)] or one.name
+    return name if len(name) <= NAME_MAX else f"{name[: NAME_MAX - 1]}…"
+
+
+def _joined(names: Sequence[str], word: str) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
+
+
+def _plural(words: str, servers: Servers) -> str:
+    if len(servers) == 1 or len(servers) > ALIASES_MAX:
+        return words
+    return words.replace("which is", "which are").replace("which does", "which do")

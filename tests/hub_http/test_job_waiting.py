@@ -1,0 +1,211 @@
+"""Why a job waits: for each server, and as one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from stablequeue_hub.db.tables import hub_facts, job_exclusions, job_requirements, jobs, models, servers
+
+from .test_job_check import file, sha, tell
+
+ON_BOTH_DATABASES = True
+INK = {"prompt": "a cat <lora:ink:1>"}
+
+
+def submit(hub: Any, payload: dict[str, Any], *, key: str | None = None, **options: Any) -> str:
+    body = {"payload": payload, **options}
+    answer = hub.request("POST", "/api/v1/jobs", key=key or hub.admin, json=body)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["job_id"])
+
+
+def why(hub: Any, job_id: str) -> tuple[str, dict[str, list[str]]]:
+    """The sentence, and the codes of each server by its alias."""
+    answer = hub.request("GET", f"/api/v1/jobs/{job_id}/why", key=hub.admin)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    codes = {one["alias"]: [reason["code"] for reason in one["reasons"]] for one in found["servers"]}
+    assert [one["ok"] for one in found["servers"]] == [not one["reasons"] for one in found["servers"]]
+    return found["waiting_for"], codes
+
+
+def write(hub: Any, statement: Any) -> None:
+    with hub.hub.store.write() as connection:
+        connection.execute(statement)
+
+
+def can(hub: Any, server: Any, **says: Any) -> None:
+    body = {"webui": "forge", "works_for_others": "always", **says}
+    path = f"/api/v1/servers/{server.server_id}/capabilities"
+    assert hub.request("PUT", path, key=server.key, json=body).status_code == 204
+
+
+def ask(hub: Any, server: Any) -> None:
+    """Its runner asks for a job, and does not wait."""
+    body = {"runner_id": "r", "others": True, "wait_s": 0}
+    path = f"/api/v1/servers/{server.server_id}/runner/next"
+    answer = hub.request("POST", path, key=server.key, json=body)
+    assert (answer.status_code, answer.json()) == (200, None)
+
+
+@pytest.fixture
+def attic(hub: Any) -> Any:
+    """A server that has ink, works for everybody, and asked for jobs."""
+    server = hub.join("attic")
+    tell(hub, server, file("ink.safetensors", "ink"))
+    can(hub, server)
+    ask(hub, server)
+    return server
+
+
+def test_a_job_without_obstacles_is_in_line(hub: Any, attic: Any) -> None:
+    first, second = submit(hub, INK), submit(hub, INK)
+    assert why(hub, first) == ("Next in line on attic", {"attic": []})
+    assert why(hub, second)[0] == "In line for attic, 1 job before it"
+    urgent = submit(hub, INK, priority=3)
+    assert why(hub, urgent)[0] == "Next in line on attic"
+    answer = hub.request("GET", f"/api/v1/jobs/{second}/why", key=hub.admin).json()
+    assert answer["servers"][0]["before"] == 2
+    assert hub.request("GET", "/api/v1/jobs/none/why", key=hub.admin).status_code == 404
+
+
+def test_a_model_that_nobody_has_that_some_lack_and_that_lies_apart(hub: Any, attic: Any) -> None:
+    job_id = submit(hub, {"prompt": "<lora:ink:1><lora:oil:1>"})
+    assert why(hub, job_id) == ("Waits for oil: no server has it", {"attic": ["model_missing"]})
+    studio = hub.join("studio")
+    tell(hub, studio, file("oil.safetensors", "oil"))
+    job_id = submit(hub, {"prompt": "<lora:ink:1><lora:oil:1>"})
+    expected = {
+        "attic": ["model_missing"],
+        "studio": ["not_for_others", "no_agent", "model_missing"],
+    }
+    assert why(hub, job_id) == ("Waits for oil on attic, which has everything else", expected)
+    targeted = submit(hub, {"prompt": "<lora:oil:1>"}, targets=["attic"])
+    assert why(hub, targeted)[0] == "Waits for oil: attic does not have it"
+    assert why(hub, targeted)[1]["studio"][0] == "not_a_target"
+
+
+def test_a_name_with_two_meanings_and_a_file_not_read_yet(hub: Any, attic: Any) -> None:
+    studio = hub.join("studio")
+    tell(hub, studio, file("ink.safetensors", "other ink"), file("raw.safetensors", None))
+    can(hub, studio)
+    ask(hub, studio)
+    job_id = submit(hub, INK)
+    expected = {"attic": ["model_ambiguous"], "studio": ["model_ambiguous"]}
+    assert why(hub, job_id) == ("Waits for ink: several models are called so; say which", expected)
+    unread = submit(hub, {"prompt": "<lora:raw:1>"}, server="studio")
+    text = "In line for studio, 1 job before it"
+    assert why(hub, unread) == (text, {"attic": ["model_missing"], "studio": []})
+
+
+def test_what_people_decided_counts(hub: Any, attic: Any) -> None:
+    studio = hub.join("studio")
+    tell(hub, studio, file("oil.safetensors", "oil"))
+    can(hub, studio)
+    ask(hub, studio)
+    job_id = submit(hub, {"prompt": "<lora:nothing:1>"})
+    assert why(hub, job_id)[1] == {"attic": ["model_missing"], "studio": ["model_missing"]}
+    decided = job_requirements.update().values(decision="run_anyway", decision_server_id=studio.server_id)
+    write(hub, decided)
+    assert why(hub, job_id) == (
+        "Next in line on studio",
+        {"attic": ["model_missing"], "studio": []},
+    )
+    write(hub, job_requirements.update().values(decision="not_a_model", decision_server_id=None))
+    assert why(hub, job_id) == ("Next in line on attic or studio", {"attic": [], "studio": []})
+
+
+def test_consent_is_needed_except_for_its_own_jobs(hub: Any, attic: Any) -> None:
+    can(hub, attic, works_for_others="never")
+    mine, other = submit(hub, INK, key=attic.key), submit(hub, INK)
+    assert why(hub, mine) == ("Next in line on attic", {"attic": []})
+    text = "Waits for a server that works for others: attic works for nobody else"
+    assert why(hub, other) == (text, {"attic": ["not_for_others"]})
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [("refused", "sent it back"), ("failed", "failed with it"), ("lost", "did not come back from it")],
+)
+def test_a_server_that_had_the_job_is_left_out_until_its_inventory_grew(
+    hub: Any, attic: Any, reason: str, words: str
+) -> None:
+    job_id = submit(hub, INK)
+    row = {"job_id": job_id, "server_id": attic.server_id, "reason": reason, "text": "so", "at_ms": 1}
+    write(hub, job_exclusions.insert().values(**row, sequence=1))
+    text = f"Waits for another server: attic {words}"
+    assert why(hub, job_id) == (text, {"attic": [f"excluded_{reason}"]})
+    write(hub, servers.update().values(sequence=2))
+    assert why(hub, job_id) == ("Next in line on attic", {"attic": []})
+
+
+def test_a_job_that_was_sent_back_too_often_waits_for_a_person(hub: Any, attic: Any) -> None:
+    job_id = submit(hub, INK)
+    write(hub, jobs.update().values(refusals=5))
+    text = "Sent back 5 times; it waits until you say where to try again"
+    assert why(hub, job_id) == (text, {"attic": ["refused_often"]})
+
+
+def test_pauses_and_silence(hub: Any, attic: Any) -> None:
+    job_id = submit(hub, INK)
+    write(hub, hub_facts.insert().values(name="jobs_paused", value="1"))
+    assert why(hub, job_id) == ("Waits until the queue goes on", {"attic": ["queue_paused"]})
+    write(hub, hub_facts.delete().where(hub_facts.c.name == "jobs_paused"))
+    write(hub, servers.update().values(jobs_paused=1))
+    assert why(hub, job_id) == ("Waits for attic, which is paused", {"attic": ["server_paused"]})
+    write(hub, servers.update().values(jobs_paused=0))
+    hub.clock.advance(60)
+    expected = ("Waits for attic, which is switched off", {"attic": ["server_unreachable"]})
+    assert why(hub, job_id) == expected
+    write(hub, servers.update().values(frozen="x"))
+    assert why(hub, job_id)[1] == {"attic": ["server_frozen"]}
+
+
+def test_what_the_webui_lacks(hub: Any, attic: Any) -> None:
+    can(hub, attic, samplers=["Euler"], architectures=["sd1"])
+    assert why(hub, submit(hub, {**INK, "sampler_name": "Restart"})) == (
+        "Waits for a WebUI with sampler Restart",
+        {"attic": ["sampler_missing"]},
+    )
+    tell(hub, attic, file("f.safetensors", "f", kind="checkpoint"))
+    write(hub, models.update().where(models.c.hash_sha256 == sha("f")).values(base_model="Flux.1 D"))
+    flux = submit(hub, {"override_settings": {"sd_model_checkpoint": "f"}})
+    assert why(hub, flux) == (
+        "Waits for a WebUI that loads Flux",
+        {"attic": ["architecture_unsupported"]},
+    )
+
+
+def test_a_folder_that_is_not_connected(hub: Any, attic: Any) -> None:
+    job_id = submit(hub, INK)
+    tell(hub, attic, file("ink.safetensors", "ink"), away=("lora",))
+    text = "Waits for the folder of ink on attic, which is not connected"
+    assert why(hub, job_id) == (text, {"attic": ["model_unreachable"]})
+
+
+def test_a_runner_that_does_not_ask(hub: Any, attic: Any) -> None:
+    job_id = submit(hub, INK)
+    hub.clock.advance(100)
+    tell(hub, attic, file("ink.safetensors", "ink"))
+    hub.beat(attic, "boot", 2)
+    assert why(hub, job_id) == ("Waits for attic, which does not ask for jobs", {"attic": ["no_agent"]})
+
+
+def test_nobody_and_no_longer_anybody(hub: Any) -> None:
+    assert why(hub, submit(hub, INK)) == ("Waits for a server: none has joined", {})
+    attic = hub.join("attic")
+    job_id = submit(hub, INK, targets=["attic"])
+    path = f"/api/v1/servers/{attic.server_id}"
+    assert hub.request("DELETE", path, key=hub.admin).status_code < 300
+    assert why(hub, job_id) == ("Its target is gone", {})
+
+
+def test_a_job_that_has_ended_waits_for_nothing(hub: Any, attic: Any) -> None:
+    job_id = submit(hub, INK)
+    hub.request("POST", f"/api/v1/jobs/{job_id}/cancel", key=hub.admin)
+    assert why(hub, job_id) == ("", {})
+    with hub.hub.store.read() as connection:
+        assert connection.scalar(sa.select(jobs.c.state)) == "cancelled"
