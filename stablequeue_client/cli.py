@@ -133,7 +133,11 @@ COMMANDS: tuple[Command, ...] = (
         "keys create",
         "Make a key; it is shown once",
         hub_process.run_keys,
-        ("keys create --scope view", "keys create --scope join --name 'the attic' --json"),
+        (
+            "keys create --scope view",
+            "keys create --scope join --name 'the attic' --json",
+            "keys create --legacy --name 'old extension'",
+        ),
     ),
     Command(
         "keys list", "The keys there are, without their secrets", hub_process.run_keys, ("keys list --json",)

@@ -25,6 +25,7 @@ ReasonCode = Literal[
     "server_unreachable",
     "server_frozen",
     "server_unknown",
+    "no_agent",
     "sampler_missing",
     "scheduler_missing",
     "upscaler_missing",
@@ -33,7 +34,8 @@ ReasonCode = Literal[
     "architecture_unsupported",
 ]
 """Why a job cannot run on a server. Stable: programs compare them. ``server_unknown``: it never told what it
-has. ``architecture_unsupported``: its WebUI cannot load such a checkpoint."""
+has. ``no_agent``: only an old client named it, and StableQueue is not installed there.
+``architecture_unsupported``: its WebUI cannot load such a checkpoint."""
 
 
 class JobCheckRequest(msgspec.Struct, frozen=True):
@@ -146,8 +148,9 @@ WhyCode = Literal[
     "refused_often",
 ]
 """Why a queued job is not given to a server. Stable. ``not_for_others``: it works for nobody but its own
-WebUI. ``no_agent``: nothing there asks for jobs. ``excluded_...``: it had the job before, and sent it back,
-failed with it or was lost. ``refused_often``: so many servers sent it back that it waits for a person."""
+WebUI. ``no_agent``: nothing there asks for jobs, or StableQueue is not installed there. ``excluded_...``: it
+had the job before, and sent it back, failed with it or was lost. ``refused_often``: so many servers sent it
+back that it waits for a person."""
 
 
 class WhyReason(msgspec.Struct, frozen=True):

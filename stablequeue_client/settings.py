@@ -243,6 +243,13 @@ class Settings:
         default=365,
         metavar="N",
     )
+    legacy_open: bool = option(
+        "Let ANYBODY who reaches the hub use the old `/api/v1` without a key: see all prompts and pictures, "
+        "submit, cancel and delete jobs; only for old clients that cannot send one",
+        "up hub",
+        type="flag",
+        default=False,
+    )
     demo: bool = option(
         "Show a small sample library on three servers, in a data folder of its own",
         "up",
@@ -257,6 +264,12 @@ class Settings:
         default="view",
         metavar="SCOPE",
         choices=("admin", "jobs", "view", "join"),
+    )
+    legacy: bool = option(
+        "Make a key and secret for clients of the old StableQueue (`mk_...`), which may submit jobs",
+        "keys-create",
+        type="flag",
+        default=False,
     )
     name: str | None = option("A note on what the key is for", "keys", metavar="TEXT")
 

@@ -49,6 +49,7 @@ def _settings(given: argparse.Namespace) -> HubSettings:
         backup_confirmed=given.backup_confirmed,
         requests_per_s=given.requests_per_s,
         events_days=given.events_days,
+        legacy_open=given.legacy_open,
     )
 
 
@@ -71,7 +72,11 @@ def _print_keys(given: argparse.Namespace) -> int:
     data_dir = Path(given.data) if given.data else None
     url = _database_url(given.database)
     if given.action == "create":
-        answer = keys_command.create(data_dir, url, given.scope, given.name)
+        answer = (
+            keys_command.create_old_pair(data_dir, url, given.name)
+            if given.legacy
+            else keys_command.create(data_dir, url, given.scope, given.name)
+        )
     elif given.action == "list":
         answer = keys_command.list_all(data_dir, url)
     else:
@@ -114,6 +119,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="how many requests per second one key may send in the long run; 0: no limit",
     )
+    hub.add_argument(
+        "--legacy-open",
+        action="store_true",
+        help="let anybody who reaches the hub use the old /api/v1 without a key: see prompts and pictures, "
+        "submit, cancel and delete jobs",
+    )
     _add_keys(commands.add_parser("keys", help="create, list and revoke keys, also while the hub runs"))
     return parser
 
@@ -127,7 +138,9 @@ def _count(text: str) -> int:
 def _add_keys(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     create = actions.add_parser("create", help="make a key and print it once")
-    create.add_argument("--scope", required=True, choices=CREATED_SCOPES)
+    what = create.add_mutually_exclusive_group(required=True)
+    what.add_argument("--scope", choices=CREATED_SCOPES)
+    what.add_argument("--legacy", action="store_true", help="a pair for clients of the old StableQueue")
     create.add_argument("--name", default="", help="what it is for")
     listing = actions.add_parser("list", help="all keys, without their secrets")
     revoke = actions.add_parser("revoke", help="make a key worthless")

@@ -3,7 +3,8 @@
 ``public``: anybody. ``read``: keys that may look (servers' own too), and the page. ``jobs``: keys that may
 submit jobs (servers' own too), and the page of an owner. ``admin``: admin keys, and the page of an owner.
 ``join``: join and admin keys. ``server``: a server's own key, for its own path only. ``owner``: the same, or
-an admin key, or the page of an owner.
+an admin key, or the page of an owner. ``old_read`` and ``old_jobs``: as ``read`` and ``jobs``, and anybody
+without a key where the owner opened the paths of the old contract (``HubSettings.legacy_open``).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from stablequeue_hub.hub import Hub, hub_of
 from stablequeue_hub.keys import Credentials, Principal, credentials_of
 from stablequeue_hub.sessions import cookie_name, token_hash
 
-Access = Literal["public", "read", "jobs", "admin", "join", "server", "owner"]
+Access = Literal["public", "read", "jobs", "admin", "join", "server", "owner", "old_read", "old_jobs"]
 
 SCOPES_OF: dict[Access, frozenset[str]] = {
     "read": frozenset({"admin", "jobs", "view", "server"}),
@@ -27,9 +28,14 @@ SCOPES_OF: dict[Access, frozenset[str]] = {
     "join": frozenset({"admin", "join"}),
     "server": frozenset({"server"}),
     "owner": frozenset({"admin", "server"}),
+    "old_read": frozenset({"admin", "jobs", "view", "server"}),
+    "old_jobs": frozenset({"admin", "jobs", "server"}),
 }
 KEYS_ONLY: frozenset[Access] = frozenset({"join", "server"})
 """What the page never does; its session is no use there."""
+OPENED: frozenset[Access] = frozenset({"old_read", "old_jobs"})
+"""What anybody may do where the owner said so."""
+ANYBODY = Principal("open", "jobs")
 
 
 class Require:
@@ -54,7 +60,10 @@ async def authorise(request: Request, access: Access) -> Principal:
     """Raises AuthenticationError, TooManyAttemptsError, TooManyRequestsError and ForbiddenError."""
     principal = await authenticate(request)
     if principal is None:
-        raise AuthenticationError
+        if access not in OPENED or not hub_of(request).settings.legacy_open:
+            raise AuthenticationError
+        hub_of(request).rate.take(f"open:{client_address(request)}")
+        return ANYBODY
     if principal.scope not in SCOPES_OF[access] or (principal.kind == "page" and access in KEYS_ONLY):
         raise ForbiddenError(f"A {principal.scope} key may not do that.")
     if access == "server" or (access == "owner" and principal.scope == "server"):

@@ -34,9 +34,9 @@ def json_answer(value: Any, status: int = 200) -> Response:
     return Response(_encoder.encode(value), status, media_type="application/json")
 
 
-def error_answer(error: StableQueueError) -> Response:
-    """The error as the wire has it, with the headers that belong to its status."""
-    answer = json_answer({"error": error.as_wire()}, error.http_status)
+def error_answer(error: StableQueueError, body: Any = None) -> Response:
+    """The error as the wire has it (or ``body``), with the headers that belong to its status."""
+    answer = json_answer(body if body is not None else {"error": error.as_wire()}, error.http_status)
     if isinstance(error, BusyError) or error.http_status == 503:
         wait_s = error.details.get("retry_after_s", DEFAULT_RETRY_AFTER_S)
         answer.headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
@@ -63,7 +63,7 @@ def install_error_answers(app: FastAPI) -> None:
 
     async def invalid(_request: Request, exc: Exception) -> Response:
         assert isinstance(exc, RequestValidationError)
-        return error_answer(_invalid_parameters(exc))
+        return error_answer(invalid_parameters(exc))
 
     async def http(_request: Request, exc: Exception) -> Response:
         assert isinstance(exc, HTTPException)
@@ -80,7 +80,7 @@ def install_error_answers(app: FastAPI) -> None:
     app.add_exception_handler(ClientDisconnect, gone)
 
 
-def _invalid_parameters(exc: RequestValidationError) -> StableQueueError:
+def invalid_parameters(exc: RequestValidationError) -> StableQueueError:
     """Names the parameters and the rule each breaks; repeats no value."""
     faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in exc.errors()]
     return InvalidValueError(f"A value in the address cannot be used: {'; '.join(faults)}.")

@@ -27,6 +27,8 @@ _ACCESS_WORDS = {
     "admin": "Needs an admin key or the session of the page's owner.",
     "join": "Needs a join or admin key.",
     "server": "Needs the server's own key.",
+    "old_read": "Needs a key that may look, unless the hub's owner opened the old paths.",
+    "old_jobs": "Needs a key that may submit jobs, unless the hub's owner opened the old paths.",
     "owner": "Needs the server's own key, an admin key or the session of the page's owner.",
 }
 
@@ -57,15 +59,17 @@ def described(
     answer: Any = None,
     status: int = 200,
     errors: Sequence[type[StableQueueError]] = (),
+    failure: Any = ErrorAnswer,
     media_type: str = "application/json",
     gzip: bool = False,
 ) -> dict[str, Any]:
-    """Keyword arguments for a router's method. ``request`` and ``answer`` are types msgspec knows."""
+    """Keyword arguments for a router's method. ``request``, ``answer`` and ``failure`` are types msgspec
+    knows."""
     content: dict[str, Any] = {}
     if status not in (204, 303):
         content = {"content": {media_type: {"schema": _schema(answer) if answer else {}}}}
     responses: dict[int | str, dict[str, Any]] = {status: {"description": "Done.", **content}}
-    responses.update(_error_responses(access, errors))
+    responses.update(_error_responses(access, errors, failure))
     if media_type == "text/html":
         responses.update(_page_responses(responses))
     extra: dict[str, Any] = {"x-access": access}
@@ -93,7 +97,7 @@ def _schema(form: Any) -> dict[str, Any]:
 
 
 def _error_responses(
-    access: Access, errors: Sequence[type[StableQueueError]]
+    access: Access, errors: Sequence[type[StableQueueError]], failure: Any
 ) -> dict[int | str, dict[str, Any]]:
     found: dict[int | str, dict[str, Any]] = {"4XX": {"description": "The request cannot be served."}}
     if access != "public":
@@ -104,7 +108,7 @@ def _error_responses(
         found[error.http_status] = {"description": "Codes: " + ", ".join(codes) + "."}
     found["5XX"] = {"description": "The hub failed; its log says more."}
     for response in found.values():
-        response["content"] = {"application/json": {"schema": _schema(ErrorAnswer)}}
+        response["content"] = {"application/json": {"schema": _schema(failure)}}
     return found
 
 

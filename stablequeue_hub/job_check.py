@@ -23,6 +23,7 @@ from stablequeue_client.protocol import ServerCapabilities
 from stablequeue_hub.capabilities import stored_capabilities
 from stablequeue_hub.db.tables import servers
 from stablequeue_hub.job_requirements import HERE, JobRequirement, payload_requirements, resolve
+from stablequeue_hub.legacy_servers import NO_AGENT
 from stablequeue_hub.server_view import KnownServer, known_servers
 from stablequeue_hub.servers import alias_key
 
@@ -198,6 +199,8 @@ def need_words(kind: CapabilityKind) -> tuple[ReasonCode, str]:
 def _reasons_of_the_server(server: KnownServer, *, frozen: bool) -> list[Reason]:
     if frozen:
         return [Reason("server_frozen", "Two running copies use its identity.")]
+    if server.no_agent:
+        return [Reason("no_agent", NO_AGENT)]
     if not server.has_inventory:
         return [Reason("server_unknown", "It never told which models it has.")]
     return [] if server.reachable else [Reason("server_unreachable", "It is switched off or not connected.")]

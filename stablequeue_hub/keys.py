@@ -4,6 +4,9 @@ Scopes: ``admin`` may do everything; ``jobs`` and ``view`` read (``jobs`` will s
 server known; ``server`` is a server's own key (its id is the server's): it reads, and writes its inventory,
 its capabilities and the metadata the hub asked it for. Keys are also made and revoked by another process
 (``stablequeue keys``), so what is remembered of them here is at most ``CACHE_S`` old.
+
+Clients of the old StableQueue have a pair, ``mk_<24 hex digits>`` and a secret of 128 bits as 32 hex digits;
+``create_pair`` makes one with the scope ``jobs``.
 """
 
 from __future__ import annotations
@@ -41,13 +44,18 @@ NAME_MAX = 100
 _KEY = re.compile(r"sq_([A-Za-z0-9-]{1,64})_([0-9a-f]{64})")
 _KEY_ID = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 _SECRET = re.compile(r"[0-9a-f]{64}\Z")
+_PAIR_ID = re.compile(r"mk_[0-9a-f]{24}\Z")
+_PAIR_SECRET = re.compile(r"[0-9a-f]{32}\Z")
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks: a key, or the page's session. ``server_id`` is set for a server's own key."""
+    """Who asks: a key, the page's session, or anybody where the owner opened the old paths (``open``).
 
-    kind: Literal["key", "page"]
+    ``server_id`` is set for a server's own key.
+    """
+
+    kind: Literal["key", "page", "open"]
     scope: Scope
     key_id: str | None = None
     server_id: str | None = None
@@ -57,7 +65,7 @@ class Principal:
         """The name that events carry."""
         if self.server_id:
             return f"server:{self.server_id}"
-        return f"key:{self.key_id}" if self.kind == "key" else "page"
+        return f"key:{self.key_id}" if self.kind == "key" else self.kind
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,19 @@ class NewKey:
     name: str
     created_ms: int
     expires_ms: int | None
+
+
+@dataclass(frozen=True)
+class NewPair:
+    """A pair for an old client, just made. ``bearer``: both in one, for an Authorization header."""
+
+    key_id: str
+    key: str
+    secret: str
+    bearer: str
+    scope: str
+    name: str
+    created_ms: int
 
 
 @dataclass(frozen=True)
@@ -122,9 +143,32 @@ def create_key(
         raise InvalidValueError(
             f"{scope!r} is no scope.", remedy=f"Choose one of {', '.join(CREATED_SCOPES)}."
         )
+    key_id, secret = secrets.token_hex(8), secrets.token_hex(32)
+    more = {"expires_ms": expires_ms, "single_server": int(single_server)}
+    _insert_key(connection, key_id, secret, scope, name, actor, now_ms, **more)
+    return NewKey(key_id, f"sq_{key_id}_{secret}", scope, name, now_ms, expires_ms)
+
+
+def create_pair(connection: Connection, *, name: str = "", actor: str, now_ms: int) -> NewPair:
+    """A key for an old client, which submits jobs. Raises InvalidValueError for a bad name."""
+    key_id, secret = f"mk_{secrets.token_hex(12)}", secrets.token_hex(16)
+    _insert_key(connection, key_id, secret, "jobs", name, actor, now_ms)
+    bearer = base64.b64encode(f"{key_id}:{secret}".encode("ascii")).decode("ascii")
+    return NewPair(key_id, key_id, secret, bearer, "jobs", name, now_ms)
+
+
+def _insert_key(
+    connection: Connection,
+    key_id: str,
+    secret: str,
+    scope: str,
+    name: str,
+    actor: str,
+    now_ms: int,
+    **more: int | None,
+) -> None:
     if len(name) > NAME_MAX or not name.isprintable():
         raise InvalidValueError(f"A key's name has at most {NAME_MAX} printable characters.")
-    key_id, secret = secrets.token_hex(8), secrets.token_hex(32)
     connection.execute(
         keys.insert().values(
             key_id=key_id,
@@ -132,12 +176,10 @@ def create_key(
             scope=scope,
             name=name,
             created_ms=now_ms,
-            expires_ms=expires_ms,
-            single_server=int(single_server),
+            **more,
         )
     )
     events.append(connection, "key_created", actor, now_ms=now_ms, details={"key_id": key_id, "scope": scope})
-    return NewKey(key_id, f"sq_{key_id}_{secret}", scope, name, now_ms, expires_ms)
 
 
 def create_join_code(connection: Connection, *, actor: str, now_ms: int) -> NewKey:
@@ -276,10 +318,13 @@ def _encoded_pair(token: str) -> Credentials | None:
 
 
 def _pair(key_id: str, secret: str) -> Credentials | None:
-    """Id and secret; either may also be the whole key's form (``sq_<id>``, ``sq_<id>_<secret>``)."""
+    """Id and secret; either may also be the whole key's form (``sq_<id>``, ``sq_<id>_<secret>``), and both
+    those of an old client."""
     whole = parse_key(secret)
     if whole is not None:
         return whole
+    if _PAIR_ID.match(key_id) and _PAIR_SECRET.match(secret):
+        return Credentials(key_id, hash_secret(secret))
     key_id = key_id.removeprefix("sq_")
     if _KEY_ID.match(key_id) and _SECRET.match(secret):
         return Credentials(key_id, hash_secret(secret))

@@ -14,7 +14,7 @@ from stablequeue_client.errors import DataFolderError
 from stablequeue_hub.clock import SYSTEM_CLOCK, Clock
 from stablequeue_hub.db.engine import Store, open_store
 from stablequeue_hub.db.migrate import current_revision, migrate, newest_revision
-from stablequeue_hub.keys import create_key, list_keys, revoke_key
+from stablequeue_hub.keys import create_key, create_pair, list_keys, revoke_key
 
 ACTOR = "key:command-line"
 
@@ -26,6 +26,14 @@ def create(
     with _store(data_dir, url) as store, store.write() as connection:
         key = create_key(connection, scope, name=name, actor=ACTOR, now_ms=clock.now_ms())
     return _plain(key)
+
+
+def create_old_pair(
+    data_dir: Path | None, url: str | None, name: str = "", *, clock: Clock = SYSTEM_CLOCK
+) -> dict[str, Any]:
+    """``{"key": "mk_...", "secret", "bearer", ...}`` for an old client; the secret is shown this once."""
+    with _store(data_dir, url) as store, store.write() as connection:
+        return _plain(create_pair(connection, name=name, actor=ACTOR, now_ms=clock.now_ms()))
 
 
 def list_all(data_dir: Path | None, url: str | None) -> dict[str, Any]:
@@ -44,7 +52,10 @@ def revoke(
 
 
 def as_text(answer: dict[str, Any]) -> str:
-    """An answer for people: the new key alone, a line for each key, or what was revoked."""
+    """An answer for people: the new key alone (of a pair the secret below it), a line for each key, or what
+    was revoked."""
+    if "secret" in answer:
+        return f"{answer['key']}\n{answer['secret']}"
     if "key" in answer:
         return str(answer["key"])
     if "revoked" in answer:

@@ -74,6 +74,7 @@ class ModelDetails(msgspec.Struct, frozen=True):
     wasted_bytes: int
     same_name: tuple[SameName, ...]
     lead: bool
+    success: bool = True
 
 
 def model_details(connection: Connection, text: str, live: Live, *, now_ms: int) -> ModelDetails:

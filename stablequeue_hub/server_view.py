@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 
 class KnownServer(NamedTuple):
-    """A server now. ``heard_ms``: last contact or sync; None when it never was heard."""
+    """A server now. ``heard_ms``: last contact or sync; None when it never was heard. ``no_agent``: only an
+    old client named it, and StableQueue is not installed there."""
 
     server_id: str
     alias: str
     has_inventory: bool
     reachable: bool
     heard_ms: int | None
+    no_agent: bool = False
 
 
 _SERVERS = sa.select(
@@ -31,6 +33,7 @@ _SERVERS = sa.select(
     servers.c.index_id,
     servers.c.last_contact_ms,
     servers.c.last_sync_ms,
+    servers.c.api_url,
 ).order_by(servers.c.alias_key)
 _ALL = Prepared(_SERVERS)
 _SOME = Prepared(_SERVERS.where(sa.or_(servers.c.index_id.is_(None), in_list(servers.c.server_id, "ids"))))
@@ -48,6 +51,7 @@ def known_servers(
             index_id is not None,
             live.is_reachable(server_id),
             max(contact or 0, sync or 0, live.last_contact_ms(server_id) or 0) or None,
+            api_url is not None,
         )
-        for server_id, alias, index_id, contact, sync in rows
+        for server_id, alias, index_id, contact, sync, api_url in rows
     }

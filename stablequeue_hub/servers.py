@@ -44,9 +44,10 @@ class RootInfo:
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """One server. ``alias``, ``apiUrl`` and ``auth`` are what the old StableQueue answered (the hub calls no
-    server, so the latter are null). ``files``: how many in which state. ``frozen``: why it may not sync.
-    ``capabilities``: what its WebUI said it can do.
+    """One server. ``alias``, ``apiUrl`` and ``auth`` are what the old StableQueue answered; the hub calls no
+    server and keeps no password, so ``auth`` is null. ``no_agent``: an old client named it by its address
+    (``apiUrl``), and StableQueue is not installed there. ``files``: how many in which state. ``frozen``: why
+    it may not sync. ``capabilities``: what its WebUI said it can do.
     """
 
     server_id: str
@@ -62,8 +63,9 @@ class ServerInfo:
     files: dict[str, int]
     works_for_others: WorksForOthers
     capabilities: ServerCapabilities | None
-    apiUrl: None = None  # noqa: N815 - the old name
+    apiUrl: str | None = None  # noqa: N815 - the old name
     auth: None = None
+    no_agent: bool = False
 
 
 def clean_alias(text: str) -> str:
@@ -198,6 +200,8 @@ def _info(row: Any, live: Live, roots: list[RootInfo], files: dict[str, int]) ->
         files=files,
         works_for_others=works_for_others(capabilities),
         capabilities=capabilities,
+        apiUrl=row.api_url,
+        no_agent=row.api_url is not None,
     )
 
 

@@ -15,7 +15,8 @@ class HubSettings:
 
     ``full_syncs``: how many large syncs are worked on at once; others wait ``sync_wait_s`` seconds, then
     are sent away with 429. ``requests_per_s`` is for each key or session, 0: no limit. ``events_days``: how
-    long the history is kept, 0: for ever. ``stream_s``: how long one connection gets events as they happen.
+    long the history is kept, 0: for ever. ``legacy_open``: the old contract's first version needs no key.
+    ``stream_s``: how long one connection gets events as they happen.
     """
 
     data_dir: Path
@@ -28,5 +29,6 @@ class HubSettings:
     requests_per_s: float = 50.0
     events_days: int = 365
     stream_s: float = 3600.0
+    legacy_open: bool = False
     backup_confirmed: bool = False  # its owner made a backup, so the schema may change without one of ours
     database_url: str | None = field(default=None, repr=False)  # may hold a password

@@ -43,6 +43,7 @@ def hub_words(settings: Settings, data_dir: Path, port: int) -> list[str]:
     """The words of ``hub`` that are no secret."""
     words = ["--data", str(data_dir), "--port", str(port), "--events-days", str(settings.events_days)]
     words += ["--backup-confirmed"] if settings.backup_confirmed else []
+    words += ["--legacy-open"] if settings.legacy_open else []
     return words + (["--host", settings.host] if settings.host else [])
 
 
@@ -71,7 +72,8 @@ def run_keys(context: Context) -> int:
     arguments, settings = context.arguments, context.settings
     words = ["keys", arguments.action, "--data", str(context.data_dir)]
     if arguments.action == "create":
-        words += ["--scope", settings.scope] + (["--name", settings.name] if settings.name else [])
+        words += ["--legacy"] if settings.legacy else ["--scope", settings.scope]
+        words += ["--name", settings.name] if settings.name else []
     if arguments.action == "revoke":
         words.append(arguments.key_id)
     words += ["--json"] if settings.json else []

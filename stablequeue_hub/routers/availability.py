@@ -14,9 +14,10 @@ from stablequeue_hub.bodies import read_json
 from stablequeue_hub.documentation import described
 from stablequeue_hub.hub import hub_of
 from stablequeue_hub.identity import NamedModel
+from stablequeue_hub.legacy_answers import AlsoOldRoute
 from stablequeue_hub.model_lookup import Asked
 
-router = APIRouter(prefix="/api/v1", tags=["models"])
+router = APIRouter(prefix="/api/v1", tags=["models"], route_class=AlsoOldRoute)
 
 
 class AvailabilityQuery(msgspec.Struct, frozen=True):
@@ -37,7 +38,7 @@ class AvailabilityAnswers(msgspec.Struct, frozen=True):
 
 @router.get(
     "/models/{model}/availability",
-    **described("read", answer=AvailabilityAnswer, errors=(InvalidValueError,)),
+    **described("old_read", answer=AvailabilityAnswer, errors=(InvalidValueError,)),
 )
 async def availability(request: Request, model: str) -> Response:
     """Where the model is that a row id, hash or name means. Several hits are ``ambiguous``, never guessed."""

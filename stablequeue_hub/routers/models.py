@@ -15,6 +15,7 @@ from stablequeue_hub.answers import json_answer
 from stablequeue_hub.bodies import read_json
 from stablequeue_hub.documentation import described
 from stablequeue_hub.hub import hub_of
+from stablequeue_hub.legacy_answers import AlsoOldRoute
 from stablequeue_hub.model_details import ModelDetails, model_details
 from stablequeue_hub.registration import Registered, Registration, register_model
 from stablequeue_hub.registry import (
@@ -26,10 +27,10 @@ from stablequeue_hub.registry import (
     list_models,
 )
 
-router = APIRouter(prefix="/api/v1/models", tags=["models"])
+router = APIRouter(prefix="/api/v1/models", tags=["models"], route_class=AlsoOldRoute)
 
 
-@router.get("", **described("read", answer=ModelPage, errors=(InvalidValueError,)))
+@router.get("", **described("old_read", answer=ModelPage, errors=(InvalidValueError,)))
 async def models_list(
     request: Request,
     search: Annotated[str, Query(max_length=200)] = "",
@@ -71,7 +72,7 @@ async def register(request: Request) -> Response:
     return json_answer(registered, 201)
 
 
-@router.get("/{model}", **described("read", answer=ModelDetails, errors=(NotFoundError, ConflictError)))
+@router.get("/{model}", **described("old_read", answer=ModelDetails, errors=(NotFoundError, ConflictError)))
 async def model(request: Request, model: str) -> Response:
     """Everything about one model, by row id or hash."""
     hub = hub_of(request)

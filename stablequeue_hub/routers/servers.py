@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 from fastapi import APIRouter
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,6 +20,8 @@ from stablequeue_hub.answers import json_answer
 from stablequeue_hub.bodies import read_json
 from stablequeue_hub.documentation import described
 from stablequeue_hub.hub import Hub, hub_of
+from stablequeue_hub.legacy_answers import AlsoOldRoute
+from stablequeue_hub.legacy_servers import TakenOver, old_servers, server_named, take_over
 from stablequeue_hub.orders import OrderRequest, add_order
 from stablequeue_hub.presence import ServerPresence
 from stablequeue_hub.servers import (
@@ -30,7 +33,7 @@ from stablequeue_hub.servers import (
     rename_server,
 )
 
-router = APIRouter(prefix="/api/v1/servers", tags=["servers"])
+router = APIRouter(prefix="/api/v1/servers", tags=["servers"], route_class=AlsoOldRoute)
 
 
 class Rename(msgspec.Struct, frozen=True):
@@ -39,10 +42,15 @@ class Rename(msgspec.Struct, frozen=True):
     alias: str
 
 
-@router.get("", **described("read", answer=list[ServerInfo]))
+@router.get("", **described("old_read", answer=list[ServerInfo]))
 async def servers_list(request: Request) -> Response:
-    """All servers by alias: contact, activity, folders and how many files in which state."""
+    """All servers by alias: contact, activity, folders and how many files in which state.
+
+    Without a key (where the owner opened the old paths) only what the old StableQueue answered.
+    """
     hub = hub_of(request)
+    if principal_of(request).kind == "open":
+        return json_answer(await hub.reading(old_servers))
     return json_answer(await hub.reading(lambda connection: list_servers(connection, hub.presence)))
 
 
@@ -54,20 +62,29 @@ async def join(request: Request) -> Response:
     """Make a server known. It made its id and secret itself and may repeat this without harm."""
     hub, principal = hub_of(request), principal_of(request)
     wanted = await read_json(request, JoinRequest)
-    answer = await hub.writing(
-        lambda connection: join_server(
-            connection, wanted, principal, hub_id=hub.hub_id, now_ms=hub.clock.now_ms()
-        )
-    )
+    now_ms = hub.clock.now_ms()
+
+    def work(connection: Connection) -> tuple[TakenOver | None, JoinAnswer]:
+        former = take_over(connection, wanted.server_id, wanted.alias)
+        return former, join_server(connection, wanted, principal, hub_id=hub.hub_id, now_ms=now_ms)
+
+    former, answer = await hub.writing(work)
     hub.presence.add(ServerPresence(answer.server_id))
+    if former is not None:
+        hub.presence.forget(former.server_id)
+        await hub.jobs_changed(former.job_ids)
     return json_answer(answer)
 
 
 @router.get("/{server_id}", **described("read", answer=ServerInfo, errors=(NotFoundError,)))
 async def server(request: Request, server_id: str) -> Response:
-    """One server."""
+    """One server, by its id or its alias."""
     hub = hub_of(request)
-    return json_answer(await hub.reading(lambda connection: find_server(connection, hub.presence, server_id)))
+
+    def work(connection: Connection) -> ServerInfo:
+        return find_server(connection, hub.presence, server_named(connection, server_id) or server_id)
+
+    return json_answer(await hub.reading(work))
 
 
 @router.patch(
@@ -91,12 +108,18 @@ async def rename(request: Request, server_id: str) -> Response:
 
 @router.delete("/{server_id}", **described("admin", status=204, errors=(NotFoundError,)))
 async def forget(request: Request, server_id: str) -> Response:
-    """Remove a server, what is known of its files, and its key. Its models stay."""
+    """Remove a server (by its id or alias), what is known of its files, and its key. Its models stay."""
     hub, actor = hub_of(request), principal_of(request).actor
     now_ms = hub.clock.now_ms()
-    await hub.writing(lambda connection: forget_server(connection, server_id, actor=actor, now_ms=now_ms))
-    hub.presence.forget(server_id)
-    hub.keys.drop(server_id)
+
+    def work(connection: Connection) -> str:
+        named = server_named(connection, server_id) or server_id
+        forget_server(connection, named, actor=actor, now_ms=now_ms)
+        return named
+
+    named = await hub.writing(work)
+    hub.presence.forget(named)
+    hub.keys.drop(named)
     return Response(status_code=204)
 
 
