@@ -51,6 +51,7 @@ def add_payload(
             payload_json=text,
             source_server_id=source_id,
             needs_json=msgspec.json.encode(needs).decode(),
+            prompt=_prompt(payload),
         )
     ).inserted_primary_key
     assert made is not None
@@ -61,6 +62,11 @@ def add_payload(
         rows.append((payload_id, place, found.role, found.name, found.hash, found.status, found.sha256))
     insert_rows(connection, job_requirements, _REQUIREMENT_COLUMNS, rows)
     return payload_id
+
+
+def _prompt(payload: dict[str, Any]) -> str:
+    prompt = payload.get("prompt")
+    return prompt.replace("\x00", "") if isinstance(prompt, str) else ""
 
 
 def add_jobs(

@@ -297,6 +297,7 @@ job_payloads = Table(
     Column("payload_json", Text, nullable=False),
     Column("source_server_id", Text),  # where its names were written
     Column("needs_json", Text, nullable=False, server_default="[]"),  # what it needs besides models
+    Column("prompt", Text, nullable=False, server_default=""),  # for lists: a payload may hold pictures
 )
 
 job_requirements = Table(

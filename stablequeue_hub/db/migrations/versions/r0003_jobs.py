@@ -24,6 +24,7 @@ def upgrade() -> None:
         sa.Column("payload_json", sa.Text(), nullable=False),
         sa.Column("source_server_id", sa.Text(), nullable=True),
         sa.Column("needs_json", sa.Text(), nullable=False, server_default="[]"),
+        sa.Column("prompt", sa.Text(), nullable=False, server_default=""),
         sa.PrimaryKeyConstraint("id", name="pk_job_payloads"),
     )
     op.create_table(
