@@ -75,6 +75,11 @@ class Hub:
         await self.dispatcher.changed(job_ids)
         self.bell.ring(job_ids)
 
+    async def jobs_deleted(self, job_ids: Sequence[str]) -> None:
+        """To be told after jobs were deleted: their pictures go too."""
+        await run_in_threadpool(self.pictures.remove_jobs, job_ids)
+        await self.jobs_changed(job_ids)
+
     @property
     def leases(self) -> Leases:
         """Who works on which job now."""

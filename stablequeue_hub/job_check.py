@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
@@ -20,6 +21,7 @@ from stablequeue_client.errors import InvalidValueError, NotFoundError
 from stablequeue_client.infotext import HashMention, infotext_hashes, parse_infotext, payload_from_infotext
 from stablequeue_client.job_messages import Help, JobCheck, JobCheckRequest, Reason, ReasonCode, ServerCheck
 from stablequeue_client.protocol import ServerCapabilities
+from stablequeue_client.requirements import Requirement
 from stablequeue_hub.capabilities import stored_capabilities
 from stablequeue_hub.db.tables import servers
 from stablequeue_hub.job_requirements import HERE, JobRequirement, payload_requirements, resolve
@@ -81,6 +83,25 @@ def judge_job(
     targets = None if wanted.targets is None else {server_called(known, name) for name in wanted.targets}
     payload, mentions = _payload(wanted)
     written = payload_requirements(connection, payload, mentions)
+    judged = judge_payload(connection, payload, written, source_id, targets, live, now_ms=now_ms)
+    if wanted.payload is not None:
+        return judged
+    return replace(judged, check=msgspec.structs.replace(judged.check, payload=payload))
+
+
+def judge_payload(
+    connection: Connection,
+    payload: dict[str, Any],
+    written: Sequence[Requirement],
+    source_id: str | None,
+    targets: Collection[str] | None,
+    live: Live,
+    *,
+    now_ms: int,
+) -> Judged:
+    """Judge what is known in full. ``written``: the models it names; ``targets``: ids, also of servers that
+    are not known any more."""
+    known = known_servers(connection, live)
     requirements = resolve(connection, written, source_id, live, now_ms=now_ms)
     needs = capability_needs(payload)
     told = what_servers_told(connection)
@@ -94,7 +115,6 @@ def judge_job(
         [requirement.as_check() for requirement in requirements],
         judged,
         [found for place, one in enumerate(requirements) if (found := _help(place, one, judged))],
-        payload if wanted.payload is None else None,
     )
     return Judged(check, payload, requirements, source_id, None if targets is None else sorted(targets))
 

@@ -14,6 +14,7 @@ from stablequeue_client.capability_needs import CapabilityNeed
 from stablequeue_client.errors import NotFoundError
 from stablequeue_hub import events
 from stablequeue_hub.db.bulk import insert_rows
+from stablequeue_hub.db.prepared import Prepared
 from stablequeue_hub.db.tables import events as events_table
 from stablequeue_hub.db.tables import job_payloads, job_requirements, job_runs, job_submissions, jobs
 from stablequeue_hub.errors import JobStateError
@@ -140,14 +141,105 @@ def change_state(
     )
 
 
+_START = Prepared(
+    jobs.update()
+    .where(jobs.c.job_id == sa.bindparam("this_job"), jobs.c.state == "pending")
+    .values(
+        state="processing",
+        server_id=sa.bindparam("this_server"),
+        fence=sa.bindparam("new_fence"),
+        changed_ms=sa.bindparam("now"),
+        outcome=None,
+        failure=None,
+        failure_text=None,
+    )
+)
+
+
+def start_job(connection: Connection, job_id: str, server_id: str, fence: int, *, now_ms: int) -> bool:
+    """A server takes a pending job; False when it does not wait any more."""
+    check_step("pending", "processing")
+    values = {"this_job": job_id, "this_server": server_id, "new_fence": fence, "now": now_ms}
+    if not _START.run(connection, values):
+        return False
+    said = ("at_ms", "action", "actor", "server_id", "job_id")
+    row = (now_ms, "job_started", f"server:{server_id}", server_id, job_id)
+    insert_rows(connection, events_table, said, [row])
+    return True
+
+
 def state_of(connection: Connection, job_id: str) -> JobState:
     """Raises NotFoundError."""
     state: JobState | None = connection.scalar(sa.select(jobs.c.state).where(jobs.c.job_id == job_id))
     if state is None:
-        raise NotFoundError(
-            "There is no such job.", remedy="It may have been deleted; look at the list of jobs."
-        )
+        raise unknown_job()
     return state
+
+
+def unknown_job() -> NotFoundError:
+    return NotFoundError(
+        "There is no such job.", remedy="It may have been deleted; look at the list of jobs."
+    )
+
+
+def change_pending(
+    connection: Connection,
+    job_id: str,
+    values: dict[str, Any],
+    *,
+    actor: str,
+    now_ms: int,
+    action: str = "job_edited",
+    details: dict[str, Any] | None = None,
+) -> None:
+    """Change columns of a job that waits, other than its state. A payload that no job has any more goes.
+
+    Raises NotFoundError, and JobStateError when it does not wait any more.
+    """
+    row = connection.execute(
+        sa.select(jobs.c.state, jobs.c.payload_id).where(jobs.c.job_id == job_id)
+    ).first()
+    if row is None:
+        raise unknown_job()
+    still = jobs.update().where(jobs.c.job_id == job_id, jobs.c.state == "pending")
+    if not connection.execute(still.values(**values, changed_ms=now_ms)).rowcount:
+        raise JobStateError(f"The job is {row.state}; this can be changed only while it waits.")
+    if values.get("payload_id", row.payload_id) != row.payload_id:
+        _drop_unused(connection, row.payload_id)
+    events.append(connection, action, actor, now_ms=now_ms, job_id=job_id, details=details)
+
+
+def rename_job(connection: Connection, job_id: str, name: str, *, actor: str, now_ms: int) -> None:
+    """In any state. Raises NotFoundError."""
+    _change(connection, job_id, name=name)
+    events.append(connection, "job_renamed", actor, now_ms=now_ms, job_id=job_id)
+
+
+def star_job(connection: Connection, job_id: str, starred: bool, *, actor: str, now_ms: int) -> None:
+    """Starred jobs are kept for ever. Raises NotFoundError."""
+    _change(connection, job_id, starred=int(starred))
+    action = "job_starred" if starred else "job_unstarred"
+    events.append(connection, action, actor, now_ms=now_ms, job_id=job_id)
+
+
+def accept_job(connection: Connection, job_id: str, *, actor: str, now_ms: int) -> None:
+    """Take a picture all the same that was made with other models than it should: the one step out of an
+    end. Raises NotFoundError, and JobStateError for a job that did not fail for this reason."""
+    row = connection.execute(sa.select(jobs.c.state, jobs.c.outcome).where(jobs.c.job_id == job_id)).first()
+    if row is None:
+        raise unknown_job()
+    if row.state != "failed":
+        raise JobStateError(f"The job is {row.state}; only a failed job's picture can be accepted.")
+    check_step(row.state, "completed", outcome=row.outcome)
+    values = {"state": "completed", "outcome": "accepted", "failure": None, "failure_text": None}
+    failed = jobs.update().where(jobs.c.job_id == job_id, jobs.c.state == "failed")
+    connection.execute(failed.values(**values, changed_ms=now_ms))
+    events.append(connection, "job_accepted", actor, now_ms=now_ms, job_id=job_id)
+
+
+def _change(connection: Connection, job_id: str, **values: Any) -> None:
+    if not connection.execute(jobs.update().where(jobs.c.job_id == job_id).values(**values)).rowcount:
+        raise unknown_job()
 
 
 def delete_job(connection: Connection, job_id: str, *, actor: str, now_ms: int) -> None:
@@ -161,11 +253,16 @@ def delete_job(connection: Connection, job_id: str, *, actor: str, now_ms: int) 
     batch_id = connection.scalar(sa.select(jobs.c.batch_id).where(jobs.c.job_id == job_id))
     connection.execute(jobs.delete().where(jobs.c.job_id == job_id))
     connection.execute(events_table.delete().where(events_table.c.job_id == job_id))
-    others = connection.scalar(sa.select(sa.func.count()).where(jobs.c.payload_id == payload_id))
-    if not others:
-        connection.execute(job_payloads.delete().where(job_payloads.c.id == payload_id))
+    _drop_unused(connection, payload_id)
+    if connection.scalar(sa.select(jobs.c.seq).where(jobs.c.batch_id == batch_id).limit(1)) is None:
         connection.execute(job_submissions.delete().where(job_submissions.c.batch_id == batch_id))
     events.append(connection, "job_deleted", actor, now_ms=now_ms)
+
+
+def _drop_unused(connection: Connection, payload_id: int | None) -> None:
+    """Forget a payload unless a job still has it."""
+    if connection.scalar(sa.select(jobs.c.seq).where(jobs.c.payload_id == payload_id).limit(1)) is None:
+        connection.execute(job_payloads.delete().where(job_payloads.c.id == payload_id))
 
 
 def change_server(connection: Connection, before: str, after: str) -> list[str]:
@@ -177,9 +274,7 @@ def change_server(connection: Connection, before: str, after: str) -> list[str]:
         jobs.update().where(named).values(targets_json=sa.func.replace(column, f'"{before}"', f'"{after}"'))
     )
     connection.execute(
-        job_payloads.update()
-        .where(job_payloads.c.source_server_id == before)
-        .values(source_server_id=after)
+        job_payloads.update().where(job_payloads.c.source_server_id == before).values(source_server_id=after)
     )
     return ids
 

@@ -53,7 +53,7 @@ def submit(
     batch_id, ids = add_jobs(
         connection,
         payload_id,
-        seeds(_first_seed(judged.payload.get("seed")), wanted.count, wanted.seed_rule),
+        seeds(checked_seed(judged.payload.get("seed")), wanted.count, wanted.seed_rule),
         name=wanted.name,
         priority=wanted.priority,
         targets=judged.target_ids,
@@ -78,16 +78,26 @@ def check_submission(wanted: JobSubmission) -> None:
     """Raises InvalidValueError, which repeats no value."""
     if not 1 <= wanted.count <= COUNT_MAX:
         raise InvalidValueError(f"`count` is a number from 1 to {COUNT_MAX:,}.")
-    if not PRIORITY_MIN <= wanted.priority <= PRIORITY_MAX:
-        raise InvalidValueError(f"`priority` is a number from {PRIORITY_MIN} to {PRIORITY_MAX}.")
-    if len(wanted.name) > NAME_MAX or not wanted.name.isprintable():
-        raise InvalidValueError(f"A job's name has at most {NAME_MAX} printable characters.")
+    check_priority(wanted.priority)
+    check_name(wanted.name)
     if len(wanted.idempotency_key) > KEY_MAX or not wanted.idempotency_key.isprintable():
         raise InvalidValueError(f"`idempotency_key` has at most {KEY_MAX} printable characters.")
 
 
-def _first_seed(value: object) -> int:
-    """The payload's seed; -1 (any) where it has none. Raises InvalidValueError."""
+def check_priority(priority: int) -> None:
+    """Raises InvalidValueError."""
+    if not PRIORITY_MIN <= priority <= PRIORITY_MAX:
+        raise InvalidValueError(f"`priority` is a number from {PRIORITY_MIN} to {PRIORITY_MAX}.")
+
+
+def check_name(name: str) -> None:
+    """Raises InvalidValueError."""
+    if len(name) > NAME_MAX or not name.isprintable():
+        raise InvalidValueError(f"A job's name has at most {NAME_MAX} printable characters.")
+
+
+def checked_seed(value: object) -> int:
+    """A seed as it is given; -1 (any) for none. Raises InvalidValueError."""
     if value is None:
         return -1
     if isinstance(value, bool) or not isinstance(value, int) or not -1 <= value <= SEED_MAX:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +74,11 @@ class PictureFiles:
                 )
             found.append(picture)
         return found
+
+    def remove_jobs(self, job_ids: Iterable[str]) -> None:
+        """The pictures of jobs that were deleted. What cannot be removed now is left to the sweep."""
+        for job_id in job_ids:
+            shutil.rmtree(self.folder / job_id, ignore_errors=True)
 
     def read(self, file: str) -> bytes:
         """The bytes of a picture that a row names. Raises NotFoundError."""

@@ -27,11 +27,11 @@ from stablequeue_hub.errors import JobStateError, RepeatedKeyError
 from stablequeue_hub.hub import hub_of
 from stablequeue_hub.job_check import check_job
 from stablequeue_hub.job_list import LIST_MAX, job_in_full, list_jobs
+from stablequeue_hub.job_rights import check_may_change
 from stablequeue_hub.job_rows import change_state, delete_job
 from stablequeue_hub.job_submission import submit
 from stablequeue_hub.job_wait import WAIT_MAX_S, job_when_ended
 from stablequeue_hub.jobs import JobState
-from stablequeue_hub.keys import Principal
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 
@@ -122,7 +122,7 @@ async def cancel(request: Request, job_id: str) -> Response:
     now_ms = hub.clock.now_ms()
 
     def work(connection: Connection) -> JobInfo:
-        _check_own(connection, job_id, principal)
+        check_may_change(connection, job_id, principal)
         actor = principal.actor
         change_state(connection, job_id, "cancelled", action="job_cancelled", actor=actor, now_ms=now_ms)
         return job_in_full(connection, job_id)
@@ -137,21 +137,14 @@ async def cancel(request: Request, job_id: str) -> Response:
     **described("jobs", status=204, errors=(ForbiddenError, NotFoundError, JobStateError)),
 )
 async def delete(request: Request, job_id: str) -> Response:
-    """Remove a job with its prompt and its events. Its submitter may, and an admin."""
+    """Remove a job with its prompt, its pictures and its events. Its submitter may, and an admin."""
     hub, principal = hub_of(request), principal_of(request)
     now_ms = hub.clock.now_ms()
 
     def work(connection: Connection) -> None:
-        _check_own(connection, job_id, principal)
+        check_may_change(connection, job_id, principal)
         delete_job(connection, job_id, actor=principal.actor, now_ms=now_ms)
 
     await hub.writing(work)
-    await hub.jobs_changed([job_id])
+    await hub.jobs_deleted([job_id])
     return Response(status_code=204)
-
-
-def _check_own(connection: Connection, job_id: str, principal: Principal) -> None:
-    """Raises ForbiddenError for somebody else's job, NotFoundError."""
-    submitted_by = job_in_full(connection, job_id).submitted_by
-    if principal.scope != "admin" and submitted_by != principal.actor:
-        raise ForbiddenError("This job was submitted by somebody else.", remedy="Use an admin key.")
