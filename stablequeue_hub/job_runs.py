@@ -18,11 +18,12 @@ from sqlalchemy import Connection
 from stablequeue_client.name_translation import Renaming, translated
 from stablequeue_client.requirements import KINDS_OF, Role, checkpoint_parts, generation_requirements
 from stablequeue_client.runner_messages import AssignedFile, Assignment, LoadedFile, RenamedModel
+from stablequeue_hub.db.bulk import insert_rows
 from stablequeue_hub.db.prepared import Prepared
 from stablequeue_hub.db.tables import job_exclusions, job_payloads, job_requirements, job_runs, jobs
 from stablequeue_hub.errors import StaleRunError
 from stablequeue_hub.job_needs import Need, need_of
-from stablequeue_hub.job_rows import change_state
+from stablequeue_hub.job_rows import change_state, start_job
 from stablequeue_hub.server_stock import ServerStock, StockFile, files_of
 
 ATTEMPTS_MAX = 3
@@ -40,6 +41,12 @@ _JOB = Prepared(
         jobs.c.targets_json,
         job_payloads.c.payload_json,
         job_payloads.c.source_server_id,
+        sa.exists()
+        .where(
+            job_exclusions.c.job_id == jobs.c.job_id,
+            job_exclusions.c.server_id == sa.bindparam("server_id"),
+        )
+        .label("excluded"),
     )
     .select_from(sa.join(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id))
     .where(jobs.c.job_id == sa.bindparam("job_id"))
@@ -57,12 +64,9 @@ _REQUIREMENTS = Prepared(
     .where(job_requirements.c.payload_id == sa.bindparam("payload_id"))
     .order_by(job_requirements.c.place)
 )
-_EXCLUDED = Prepared(
-    sa.select(job_exclusions.c.server_id).where(
-        job_exclusions.c.job_id == sa.bindparam("job_id"),
-        job_exclusions.c.server_id == sa.bindparam("server_id"),
-    )
-)
+_RUN_COLUMNS = (
+    "job_id", "fence", "server_id", "runner_id", "started_ms", "models_json", "renamed_json",
+)  # fmt: skip
 _RUN = Prepared(
     sa.select(
         job_runs.c.server_id,
@@ -76,7 +80,6 @@ _RUN = Prepared(
     .where(job_runs.c.job_id == sa.bindparam("job_id"), job_runs.c.fence == sa.bindparam("fence"))
 )
 _roles: dict[str, Role] = {str(role): role for role in KINDS_OF}
-_encode = msgspec.json.encode
 
 
 @dataclass(frozen=True)
@@ -98,46 +101,23 @@ def take(
 ) -> Assignment | NotTaken:
     """Hand the job to the server of ``stock``, if it still waits and the server still has its models."""
     server_id = stock.server_id
-    rows = _JOB.all(connection, {"job_id": job_id})
-    if not rows or rows[0][0] != "pending" or _is_closed_to(connection, job_id, server_id, rows[0][5]):
+    rows = _JOB.all(connection, {"job_id": job_id, "server_id": server_id})
+    if not rows or rows[0][0] != "pending" or rows[0][8]:
         return "not_waiting"
-    _, name, seed, fence, payload_id, _, payload_json, source_id = rows[0]
+    _, name, seed, fence, payload_id, targets_json, payload_json, source_id, _ = rows[0]
+    if targets_json is not None and server_id not in msgspec.json.decode(targets_json):
+        return "not_waiting"
     payload: dict[str, Any] = {**msgspec.json.decode(payload_json), "seed": seed}
     requirements = _REQUIREMENTS.all(connection, {"payload_id": payload_id})
     files = _assigned(connection, requirements, payload, stock, is_source=server_id == source_id)
     if files is None:
         return "not_here"
     payload, renamed = _renamed(payload, files)
-    assignment = Assignment(job_id, fence + 1, name, payload, files, renamed)
-    change_state(
-        connection,
-        job_id,
-        "processing",
-        action="job_started",
-        actor=f"server:{server_id}",
-        now_ms=now_ms,
-        server_id=server_id,
-        values={"server_id": server_id, "fence": fence + 1, "outcome": None, "failure": None},
-    )
-    connection.execute(
-        job_runs.insert(),
-        {
-            "job_id": job_id,
-            "fence": fence + 1,
-            "server_id": server_id,
-            "runner_id": runner_id,
-            "started_ms": now_ms,
-            "models_json": _encode(files).decode(),
-            "renamed_json": _encode(renamed).decode(),
-        },
-    )
-    return assignment
-
-
-def _is_closed_to(connection: Connection, job_id: str, server_id: str, targets_json: str | None) -> bool:
-    if targets_json is not None and server_id not in msgspec.json.decode(targets_json):
-        return True
-    return bool(_EXCLUDED.all(connection, {"job_id": job_id, "server_id": server_id}))
+    if not start_job(connection, job_id, server_id, fence + 1, now_ms=now_ms):
+        return "not_waiting"
+    run = (job_id, fence + 1, server_id, runner_id, now_ms, _text(files), _text(renamed))
+    insert_rows(connection, job_runs, _RUN_COLUMNS, [run])
+    return Assignment(job_id, fence + 1, name, payload, files, renamed)
 
 
 def _assigned(
@@ -206,7 +186,10 @@ def _renamed(
 
 def assignment_again(connection: Connection, job_id: str, fence: int) -> Assignment | None:
     """The hand-over as it was answered; None when it does not count any more."""
-    rows, runs = _JOB.all(connection, {"job_id": job_id}), _run_rows(connection, job_id, fence)
+    rows, runs = (
+        _JOB.all(connection, {"job_id": job_id, "server_id": ""}),
+        _run_rows(connection, job_id, fence),
+    )
     if not rows or not runs or rows[0][0] != "processing" or rows[0][3] != fence:
         return None
     files = msgspec.json.decode(runs[0][2], type=list[AssignedFile])
@@ -403,7 +386,11 @@ def end_run(
             ended=ended,
             ended_ms=now_ms,
             text=text[:TEXT_KEPT],
-            loaded_json=_encode(list(loaded)).decode(),
-            verdicts_json=_encode(list(verdicts)).decode(),
+            loaded_json=_text(list(loaded)),
+            verdicts_json=_text(list(verdicts)),
         )
     )
+
+
+def _text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

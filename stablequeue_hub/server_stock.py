@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -74,30 +75,33 @@ class ServerStock:
         )
 
 
+_IDS = Prepared(sa.select(models.c.id, models.c.hash_sha256).where(in_list(models.c.hash_sha256, "contents")))
+
+
 def _files(model_column: sa.Column[int], *conditions: sa.ColumnElement[bool]) -> Prepared:
     root = sa.and_(
         server_roots.c.server_id == server_files.c.server_id,
         server_roots.c.root_id == server_files.c.root_id,
     )
-    joined = sa.join(models, server_files, model_column == models.c.id).join(server_roots, root)
     return Prepared(
         sa.select(
-            models.c.hash_sha256,
+            model_column,
             server_files.c.root_id,
             server_files.c.path,
             server_files.c.kind,
             server_files.c.size,
+            server_files.c.link,
         )
-        .select_from(joined)
+        .select_from(sa.join(server_files, server_roots, root))
         .where(
-            in_list(models.c.hash_sha256, "contents"),
-            server_files.c.server_id == sa.bindparam("server_id"),
+            in_list(model_column, "ids"),
+            # As an expression, or SQLite would go through all files of the server instead of the model's few.
+            server_files.c.server_id.concat("") == sa.bindparam("server_id"),
             server_files.c.rejected.is_(None),
             server_roots.c.rejected.is_(None),
             server_roots.c.health == "healthy",
             *conditions,
         )
-        .order_by(server_files.c.link, server_files.c.root_id, server_files.c.path)
     )
 
 
@@ -153,24 +157,9 @@ def load_stock(connection: Connection, server_id: str, contents: Collection[str]
 
 def add_contents(connection: Connection, stock: ServerStock, contents: Collection[str]) -> None:
     """Look for further contents there."""
-    for part in slices(set(contents) - stock.asked):
-        _take(connection, _READY, stock.ready, stock.server_id, part)
-        _take(connection, _CLAIMED, stock.claimed, stock.server_id, part)
-        stock.asked.update(part)
-
-
-def _take(
-    connection: Connection,
-    query: Prepared,
-    into: dict[str, list[StockFile]],
-    server_id: str,
-    contents: list[str],
-) -> None:
-    values = {"contents": contents, "server_id": server_id}
-    if query is _CLAIMED:
-        values["states"] = list(MAY_BECOME_READY)
-    for sha256, root, path, kind, size in query.all(connection, values):
-        into.setdefault(sha256, []).append(StockFile(root, path, kind, size, name_for_webui(kind, path)))
+    wanted = set(contents) - stock.asked
+    _take_files(connection, stock, wanted, unread_too=True)
+    stock.asked |= wanted
 
 
 def files_of(
@@ -178,10 +167,32 @@ def files_of(
 ) -> ServerStock:
     """As ``load_stock``, of these contents only and without the names of everything else."""
     stock = ServerStock(server_id)
-    _take(connection, _READY, stock.ready, server_id, list(contents))
-    if unread_too:
-        _take(connection, _CLAIMED, stock.claimed, server_id, list(contents))
+    _take_files(connection, stock, contents, unread_too=unread_too)
     return stock
+
+
+def _take_files(
+    connection: Connection, stock: ServerStock, contents: Collection[str], *, unread_too: bool
+) -> None:
+    # Contents first, then files: asked in one, SQLite reads all files of the server.
+    for part in slices(contents):
+        of_model = dict(_IDS.all(connection, {"contents": part}))
+        values = {"ids": list(of_model), "server_id": stock.server_id}
+        if not of_model:
+            continue
+        _sort_in(stock.ready, of_model, _READY.all(connection, values))
+        if unread_too:
+            states = {"states": list(MAY_BECOME_READY)}
+            _sort_in(stock.claimed, of_model, _CLAIMED.all(connection, {**values, **states}))
+
+
+def _sort_in(
+    into: dict[str, list[StockFile]], of_model: Mapping[int, str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Real files before links, then by name, so that it is always the same one."""
+    for model_id, root, path, kind, size, _ in sorted(rows, key=lambda row: (row[5], row[1], row[2])):
+        file = StockFile(root, path, kind, size, name_for_webui(kind, path))
+        into.setdefault(of_model[model_id], []).append(file)
 
 
 def names_of(kind: str, path: str) -> tuple[str, ...]:

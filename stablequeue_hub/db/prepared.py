@@ -1,4 +1,4 @@
-"""SELECTs that are turned into SQL text once per database, run on the driver's own cursor.
+"""Statements that are turned into SQL text once per database, run on the driver's own cursor.
 
 Building a statement and its result costs SQLAlchemy several times what SQLite needs for an indexed look-up;
 the answers that the page asks for every two seconds, and the writer's look-ups, go through here.
@@ -68,7 +68,7 @@ class _Compiled:
 
 
 class Prepared:
-    """A SELECT without SQLAlchemy's own ``in_``: its parameters are ``bindparam``s and ``in_list``s."""
+    """A statement without SQLAlchemy's own ``in_``: its parameters are ``bindparam``s and ``in_list``s."""
 
     def __init__(self, statement: sa.Executable) -> None:
         self._statement: Any = statement
@@ -76,15 +76,28 @@ class Prepared:
 
     def all(self, connection: Connection, values: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
         """Every row, for ``values`` by parameter name; lists (not empty) for those of ``in_list``."""
-        compiled = self._compiled.get(connection.dialect.name)
-        if compiled is None:
-            compiled = _Compiled(self._statement, connection.dialect)
-            self._compiled[connection.dialect.name] = compiled
-        known = {**compiled.constants, **values}
-        text, arguments = compiled.with_marks([known[name] for name in compiled.order])
+        text, arguments = self._text(connection, values)
         cursor = connection.connection.cursor()
         try:
             cursor.execute(text, arguments)
             return cursor.fetchall()
         finally:
             cursor.close()
+
+    def run(self, connection: Connection, values: Mapping[str, Any]) -> int:
+        """Run an INSERT, UPDATE or DELETE; how many rows it touched."""
+        text, arguments = self._text(connection, values)
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(text, arguments)
+            return int(cursor.rowcount)
+        finally:
+            cursor.close()
+
+    def _text(self, connection: Connection, values: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
+        compiled = self._compiled.get(connection.dialect.name)
+        if compiled is None:
+            compiled = _Compiled(self._statement, connection.dialect)
+            self._compiled[connection.dialect.name] = compiled
+        known = {**compiled.constants, **values}
+        return compiled.with_marks([known[name] for name in compiled.order])
