@@ -1,0 +1,174 @@
+"""Whose turn it is: compared with a plain list that is sorted anew for each question, and its promises."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stablequeue_hub.waiting_line import (
+    AGEING_MS,
+    PASSED_MAX_S,
+    PASSES_MAX,
+    WaitingJob,
+    WaitingLine,
+    aged_priority,
+)
+
+SERVERS = ("a", "b")
+
+
+def waiting(seq: int, **fields: object) -> WaitingJob:
+    made = WaitingJob(f"job {seq}", seq, 0, "anna", 0, 0)
+    return replace(made, **{"priority": fields.get("given", 0), **fields})  # type: ignore[arg-type]
+
+
+def line_of(*jobs: WaitingJob, can: bool = True) -> WaitingLine:
+    line = WaitingLine()
+    line.set_server("a", lambda _: can)
+    for job in jobs:
+        line.put(job)
+    return line
+
+
+def taken(line: WaitingLine, loaded: str | None = None, now_s: float = 0.0) -> str | None:
+    choice = line.choose("a", loaded, now_s)
+    if choice is None:
+        return None
+    line.served(choice, now_s)
+    return choice.job.job_id
+
+
+def in_order(line: WaitingLine, loaded: str | None = None) -> list[int]:
+    found = []
+    while (job_id := taken(line, loaded)) is not None:
+        found.append(int(job_id.split()[1]))
+    return found
+
+
+def test_higher_priority_first_then_first_come() -> None:
+    line = line_of(waiting(1), waiting(2, given=5), waiting(3, given=5), waiting(4, given=-1))
+    assert in_order(line) == [2, 3, 1, 4]
+
+
+def test_submitters_take_turns_within_a_priority() -> None:
+    many = [waiting(seq) for seq in range(1, 6)]
+    line = line_of(*many, waiting(6, submitter="ben"), waiting(7, submitter="ben"), waiting(8, given=1))
+    assert in_order(line) == [8, 6, 1, 7, 2, 3, 4, 5]
+
+
+def test_what_is_loaded_goes_first_but_the_front_waits_for_no_more_than_its_bound() -> None:
+    front = waiting(1, checkpoint="x")
+    others = [waiting(seq, checkpoint="y") for seq in range(2, 20)]
+    order = in_order(line_of(front, *others), loaded="y")
+    assert order.index(1) == PASSES_MAX
+    assert sorted(order) == list(range(1, 20))
+
+
+def test_nor_longer_than_its_time() -> None:
+    line = line_of(waiting(1, checkpoint="x"), *(waiting(seq, checkpoint="y") for seq in range(2, 9)))
+    assert taken(line, "y", now_s=0.0) == "job 2"
+    assert taken(line, "y", now_s=PASSED_MAX_S - 1) == "job 3"
+    assert taken(line, "y", now_s=PASSED_MAX_S) == "job 1"
+
+
+def test_a_loaded_checkpoint_never_beats_a_priority() -> None:
+    line = line_of(waiting(1, checkpoint="y"), waiting(2, checkpoint="x", given=1))
+    assert taken(line, "y") == "job 2"
+
+
+def test_each_hour_of_waiting_counts_one() -> None:
+    old, new = waiting(1, given=-10), waiting(2, given=9, created_ms=20 * AGEING_MS)
+    line = line_of(old, new)
+    line.age(18 * AGEING_MS)
+    assert line.before("a", "job 1") == 1
+    line.age(20 * AGEING_MS)
+    assert in_order(line) == [1, 2]
+    assert [aged_priority(-10, hours * AGEING_MS) for hours in (0, 1, 19, 20, 500)] == [-10, -9, 9, 10, 10]
+    assert aged_priority(3, -AGEING_MS) == 3, "a clock that was set back"
+
+
+def test_only_for_its_own_submitter() -> None:
+    line = line_of(waiting(1), waiting(2, submitter="ben"))
+    choice = line.choose("a", None, 0.0, only="ben")
+    assert choice is not None
+    assert choice.job.job_id == "job 2"
+    assert line.choose("a", None, 0.0, only="carl") is None
+
+
+def test_a_job_is_where_it_can_run_only() -> None:
+    line = line_of(waiting(1, excluded=frozenset("a")), waiting(2))
+    line.set_server("b", lambda kind: kind == 0)
+    assert in_order(line) == [2]
+    assert line.before("a", "job 1") is None
+    choice = line.choose("b", None, 0.0)
+    assert choice is not None
+    assert choice.job.job_id == "job 1"
+    assert line_of(waiting(1), can=False).choose("a", None, 0.0) is None
+    assert WaitingLine().choose("a", None, 0.0) is None
+
+
+def test_place_in_line() -> None:
+    line = line_of(waiting(1), waiting(2), waiting(3, given=1))
+    assert [line.before("a", f"job {seq}") for seq in (1, 2, 3)] == [1, 2, 0]
+    line.remove("job 3")
+    assert line.before("a", "job 1") == 0
+    assert line.before("a", "job 3") is None
+
+
+jobs = st.builds(
+    waiting,
+    st.integers(1, 30),
+    given=st.integers(-2, 2),
+    submitter=st.sampled_from(["anna", "ben", "carl"]),
+    kind=st.integers(0, 2),
+    checkpoint=st.sampled_from([None, "x", "y"]),
+    excluded=st.sampled_from([frozenset(), frozenset("a"), frozenset("b")]),
+)
+steps = st.one_of(
+    jobs,
+    st.tuples(st.just("remove"), st.integers(1, 30)),
+    st.tuples(st.just("take"), st.sampled_from(SERVERS)),
+    st.tuples(st.just("can"), st.sampled_from(SERVERS), st.frozensets(st.integers(0, 2))),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(steps, max_size=60))
+def test_the_line_agrees_with_a_plain_list(done: list[object]) -> None:
+    line, plain = WaitingLine(), {}
+    can: dict[str, frozenset[int]] = {}
+    served: dict[str, int] = {}
+    for number, step in enumerate(done):
+        if isinstance(step, WaitingJob):
+            plain[step.job_id] = step = replace(step)
+            line.put(replace(step))
+        elif step[0] == "remove":  # type: ignore[index]
+            plain.pop(f"job {step[1]}", None)  # type: ignore[index]
+            line.remove(f"job {step[1]}")  # type: ignore[index]
+        elif step[0] == "can":  # type: ignore[index]
+            _, server, kinds = step  # type: ignore[misc]
+            can[server] = kinds
+            line.set_server(server, kinds.__contains__)
+        else:
+            server = step[1]  # type: ignore[index]
+            fit = [
+                job
+                for job in plain.values()
+                if job.kind in can.get(server, ()) and server not in job.excluded
+            ]
+            fit.sort(key=lambda job: (-job.priority, served.get(job.submitter, -1)))
+            choice = line.choose(server, None, 0.0)
+            assert (choice is None) == (not fit)
+            if choice is not None:
+                first = [j for j in fit if j.priority == fit[0].priority]
+                turn = min(served.get(job.submitter, -1) for job in first)
+                expected = min(
+                    (job for job in first if served.get(job.submitter, -1) == turn), key=lambda job: job.seq
+                )
+                assert choice.job.job_id == expected.job_id
+                line.served(choice, 0.0)
+                served[expected.submitter] = number
+                del plain[expected.job_id]
+        assert len(line) == len(plain)
