@@ -113,3 +113,49 @@ class Decided(msgspec.Struct, frozen=True):
 
     job: JobInfo
     job_ids: list[str]
+
+
+class ModelCopy(msgspec.Struct, frozen=True):
+    """A file of a model on a server: ``path`` (a wire path) in the folder labelled so; ``size`` in bytes."""
+
+    server_id: str
+    alias: str
+    folder: str | None
+    path: str
+    size: int
+
+
+class ModelPlace(msgspec.Struct, frozen=True):
+    """A server without it, and its ``folders`` for models of the kind, by their labels. ``could_run``: at
+    least one of the jobs could run there now if the model was there."""
+
+    server_id: str
+    alias: str
+    could_run: bool
+    folders: list[str]
+
+
+class WaitingGroup(msgspec.Struct, frozen=True):
+    """Jobs that wait for one model: ``sha256`` where it is known which one, else a ``name`` as written.
+
+    ``code``: what is wrong with it (``model_missing``, ``model_ambiguous``, ``model_unhashed``,
+    ``model_unreachable``). ``jobs``: how many; ``job_ids``: the first of them. ``deadline_ms``: when the
+    first of them gives up. ``copies``: where it can be copied from by hand, ``places``: where to.
+    """
+
+    kind: str
+    name: str
+    sha256: str | None
+    code: str
+    jobs: int
+    job_ids: list[str]
+    deadline_ms: int | None
+    copies: list[ModelCopy]
+    places: list[ModelPlace]
+
+
+class WaitingGroups(msgspec.Struct, frozen=True):
+    """``GET /api/v1/queue/waiting``: the groups with most jobs first, out of ``total``."""
+
+    total: int
+    groups: list[WaitingGroup]

@@ -210,6 +210,37 @@ class Surroundings:
         rest = "everything else" if len(places) < len(held) else "the rest"
         return Waiting(f"Waits for {names} on {alias}, which has {rest}", "model_missing", places)
 
+    def can_take(self, job: WaitingJob) -> Servers:
+        """The servers that the job is for, whatever they have."""
+        return self._all if job.targets is None else self._all & job.targets
+
+    def lacking(self, job: WaitingJob) -> list[tuple[int, ...]]:
+        """The places of models that would have to come, each a way out: those that no server has, else those
+        that each of the servers lacks that have most. Empty when the job waits for no model."""
+        blocking = self.waiting(job).blocking
+        if not blocking:
+            return []
+        held = [self._holders(one, job.payload.source_id) for one in job.payload.requirements]
+        allowed = self.can_take(job)
+        if any(not held[place].somehow & allowed for place in blocking):
+            return [blocking]
+        ways = [
+            tuple(p for p, one in enumerate(held) if server_id not in one.somehow) for server_id in allowed
+        ]
+        least = min(len(way) for way in ways)
+        return sorted({way for way in ways if len(way) == least}) if least else [blocking]
+
+    def able_without(self, job: WaitingJob, places: Collection[int]) -> Servers:
+        """The servers that could take the job now if the models at these places were there."""
+        left = self.can_take(job)
+        for place, one in enumerate(job.payload.requirements):
+            if place not in places:
+                held = self._holders(one, job.payload.source_id)
+                left &= held.somehow if held.ready is None else held.ready
+        for _, bad, _ in (*self._hard(job), *self._soft):
+            left -= bad
+        return left - self._without_agent
+
     def _holders(self, one: StoredRequirement, source_id: str | None) -> _Held:
         key = (one, source_id)
         found = self._held.get(key)

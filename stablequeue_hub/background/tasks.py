@@ -16,7 +16,9 @@ from starlette.concurrency import run_in_threadpool
 from stablequeue_hub import job_rows, orders, sessions
 from stablequeue_hub.background.retention import DAY_MS, drop_old_codes, drop_old_events
 from stablequeue_hub.hub import Hub
+from stablequeue_hub.job_deadlines import fail_overdue
 from stablequeue_hub.job_submission import SUBMISSIONS_KEPT_MS
+from stablequeue_hub.waiting_facts import line_of
 
 FLUSH_EVERY_S = 5.0
 KEYS_EVERY_S = 2.0
@@ -71,7 +73,7 @@ async def sweep_leases(hub: Hub) -> None:
 
 
 async def expire(hub: Hub) -> None:
-    """Orders, one-time codes, sessions and idempotency keys whose time is over."""
+    """Orders, one-time codes, sessions, idempotency keys and waiting jobs whose time is over."""
     hub.codes.drop_expired()
     hub.sessions.drop_stale()
     now_ms = hub.clock.now_ms()
@@ -82,6 +84,19 @@ async def expire(hub: Hub) -> None:
         job_rows.drop_submissions(connection, now_ms - SUBMISSIONS_KEPT_MS)
 
     await hub.writing(drop)
+    await fail_overdue_jobs(hub)
+
+
+async def fail_overdue_jobs(hub: Hub) -> None:
+    """Jobs that waited until their deadline."""
+    now_ms, line = hub.clock.now_ms(), line_of(hub)
+    while True:
+        ids = await hub.writing(
+            lambda connection: fail_overdue(connection, hub.presence, line, now_ms=now_ms)
+        )
+        if not ids:
+            return
+        await hub.jobs_changed(ids)
 
 
 async def retain(hub: Hub) -> None:

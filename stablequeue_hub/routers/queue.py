@@ -1,19 +1,23 @@
-"""The queue as a whole: counts, pause and resume."""
+"""The queue as a whole: counts, pause and resume, what its jobs wait for."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stablequeue_client.errors import NotFoundError
-from stablequeue_client.queue_messages import QueueInfo
+from stablequeue_client.errors import InvalidValueError, NotFoundError
+from stablequeue_client.queue_messages import QueueInfo, WaitingGroups
 from stablequeue_hub.access import principal_of
 from stablequeue_hub.answers import json_answer
 from stablequeue_hub.documentation import described
 from stablequeue_hub.hub import hub_of
 from stablequeue_hub.queue_state import pause_queue, pause_server, queue_info
+from stablequeue_hub.waiting_facts import line_of
+from stablequeue_hub.waiting_groups import GROUPS_MAX, waiting_groups
 
 router = APIRouter(prefix="/api/v1/queue", tags=["queue"])
 
@@ -22,6 +26,18 @@ router = APIRouter(prefix="/api/v1/queue", tags=["queue"])
 async def queue(request: Request) -> Response:
     """How many jobs in each state, and what is paused."""
     return json_answer(await hub_of(request).reading(queue_info))
+
+
+@router.get("/waiting", **described("read", answer=WaitingGroups, errors=(InvalidValueError,)))
+async def waiting(request: Request, limit: Annotated[int, Query(ge=1, le=GROUPS_MAX)] = 50) -> Response:
+    """Jobs that wait for one model, together: until when, and where the model can be copied from and to."""
+    hub, now_ms = hub_of(request), hub_of(request).clock.now_ms()
+    line = line_of(hub)
+    return json_answer(
+        await hub.reading(
+            lambda connection: waiting_groups(connection, hub.presence, line, now_ms=now_ms, limit=limit)
+        )
+    )
 
 
 @router.post("/pause", **described("admin", answer=QueueInfo))
