@@ -17,7 +17,16 @@ from typing import Any, NoReturn
 import platformdirs
 
 from stablequeue_client import __version__, up
-from stablequeue_client.commands import hub_process, local_orders, looking, reading, service
+from stablequeue_client.commands import (
+    explaining,
+    hub_process,
+    jobs,
+    local_orders,
+    looking,
+    reading,
+    service,
+    submitting,
+)
 from stablequeue_client.commands.context import Context
 from stablequeue_client.commands.terminal import say_error, visible, warn
 from stablequeue_client.errors import StableQueueError, UsageError
@@ -130,6 +139,72 @@ COMMANDS: tuple[Command, ...] = (
         (Word("server", "Its alias or id"),),
     ),
     Command(
+        "jobs",
+        "The jobs of the hub, newest first",
+        jobs.run_jobs,
+        ("jobs", "jobs --state pending --limit 200", "jobs --json"),
+    ),
+    Command(
+        "jobs show",
+        "One job: what it needs, why it waits or what came of it",
+        jobs.run_show,
+        ("jobs show 3f9c1a2b", "jobs show 3f9c1a2b --json"),
+        (Word("job", "The job's id, or how it begins"),),
+    ),
+    Command(
+        "jobs cancel",
+        "End jobs that have not ended",
+        jobs.run_cancel,
+        ("jobs cancel 3f9c1a2b 77de0c41",),
+        (Word("jobs", "Ids of jobs, or how they begin", "+"),),
+    ),
+    Command(
+        "jobs delete",
+        "Remove jobs with their prompts and pictures",
+        jobs.run_delete,
+        ("jobs delete 3f9c1a2b",),
+        (Word("jobs", "Ids of jobs, or how they begin", "+"),),
+    ),
+    Command(
+        "jobs star",
+        "Keep jobs and their pictures for ever",
+        jobs.run_star,
+        ("jobs star 3f9c1a2b",),
+        (Word("jobs", "Ids of jobs, or how they begin", "+"),),
+    ),
+    Command(
+        "submit",
+        "Queue what a file says: the WebUI's own JSON, a picture to make again, or a generation text",
+        submitting.run_submit,
+        (
+            "submit cat.png --count 4 --seed-rule random --save pictures",
+            "submit payload.json --target forge-a --target forge-b --wait",
+            "submit - --priority 5 --name poster",
+        ),
+        (Word("file", "A JSON file, a PNG, a text file; - for standard input"),),
+    ),
+    Command(
+        "queue pause",
+        "Give no more jobs to one server, or to any; running jobs go on",
+        jobs.run_pause,
+        ("queue pause", "queue pause forge-b"),
+        (Word("server", "Its alias or id (default: the whole queue)", "?"),),
+    ),
+    Command(
+        "queue resume",
+        "Give jobs again",
+        jobs.run_resume,
+        ("queue resume", "queue resume forge-b"),
+        (Word("server", "Its alias or id (default: the whole queue)", "?"),),
+    ),
+    Command(
+        "explain",
+        "What a picture's generation text names, which models that is, who has them, and what cannot be told",
+        explaining.run_explain,
+        ("explain cat.png", "explain cat.png --hub http://192.168.1.20:8383 --key @view.key --json"),
+        (Word("picture", "A PNG that a WebUI saved, or its generation text; - for standard input"),),
+    ),
+    Command(
         "keys create",
         "Make a key; it is shown once",
         hub_process.run_keys,
@@ -185,6 +260,7 @@ COMMANDS: tuple[Command, ...] = (
 )
 _GROUPS = {
     "servers": "List, rename or forget the servers of the hub",
+    "queue": "Hold back the queue or one server of it, or let it go on",
     "keys": "Create, list or revoke keys of the hub",
     "service": "Start the hub with the system, or not any more",
 }
@@ -206,13 +282,15 @@ def build_parser() -> argparse.ArgumentParser:
         if second and first not in groups:
             group = commands.add_parser(first, help=_GROUPS[first], description=_GROUPS[first] + ".")
             groups[first] = group.add_subparsers(metavar="ACTION", required=True)
-        _add_command(groups[first] if second else commands, second or first, command)
+        added = _add_command(groups[first] if second else commands, second or first, command)
+        if any(other.name.startswith(f"{command.name} ") for other in COMMANDS):
+            groups[first] = added.add_subparsers(metavar="ACTION", required=False)
     return parser
 
 
-def _add_command(parsers: Any, word: str, command: Command) -> None:
+def _add_command(parsers: Any, word: str, command: Command) -> argparse.ArgumentParser:
     examples = "\n".join(f"  stablequeue {example}" for example in command.examples)
-    parser = parsers.add_parser(
+    parser: argparse.ArgumentParser = parsers.add_parser(
         word,
         help=command.summary,
         description=command.summary + ".",
@@ -225,13 +303,18 @@ def _add_command(parsers: Any, word: str, command: Command) -> None:
     for opt in command.options():
         _add_option(parser, opt)
     parser.add_argument(
-        "--config", metavar="FILE", help=f"Settings file (default: {CONFIG_NAME} here or in the data folder)"
+        "--config",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help=f"Settings file (default: {CONFIG_NAME} here or in the data folder)",
     )
+    return parser
 
 
 def _add_option(parser: argparse.ArgumentParser, opt: Option) -> None:
     # dest has a prefix so that a setting and a command's word may share a name (servers rename ... alias).
-    common: dict[str, Any] = {"dest": f"set_{opt.name}", "default": None}
+    # What is not typed is left out: a command within another (`jobs --json show`) would set it back.
+    common: dict[str, Any] = {"dest": f"set_{opt.name}", "default": argparse.SUPPRESS}
     about = _help_text(opt)
     if opt.type == "flag":
         parser.add_argument(opt.flag, action=argparse.BooleanOptionalAction, help=about, **common)
@@ -281,7 +364,7 @@ def entry_point() -> NoReturn:
 def make_context(parsed: argparse.Namespace, environment: Mapping[str, str], here: Path) -> Context:
     """Settings and data folder of this call. Raises UsageError for a file that cannot be used."""
     typed = {name: getattr(parsed, f"set_{name}", None) for name in OPTIONS}
-    chosen = parsed.config or environment.get("STABLEQUEUE_CONFIG")
+    chosen = getattr(parsed, "config", None) or environment.get("STABLEQUEUE_CONFIG")
     if chosen:
         toml, toml_name = read_toml(Path(chosen)), chosen
     elif (here / CONFIG_NAME).is_file():

@@ -42,6 +42,7 @@ OLD_STATUS_TEXT = "MobileSD Server is running"
 ANSWER_MAX_BYTES = 32 * 1024 * 1024
 VIEW_MAX_BYTES = 8 * 1024 * 1024
 """A page of 50 models on 50 servers is a fifth of a megabyte."""
+PICTURE_MAX_BYTES = 64 * 1024 * 1024
 RETRY_AFTER_MAX_S = 3_600.0
 RETRY_AFTER = "retry_after_s"
 """Key in an error's ``details``: seconds the hub asked us to wait."""
@@ -214,6 +215,60 @@ class HubApi:
         self.last_etag = response.headers.get("ETag")
         return value
 
+    # --- jobs ------------------------------------------------------------------------------------------
+
+    def check_job(self, wanted: Mapping[str, Any]) -> Json:
+        """Where a job could run; ``wanted`` as ``JobCheckRequest``."""
+        return self._object("POST", "/api/v1/jobs/check", body=_dump(dict(wanted)))
+
+    def submit_job(self, wanted: Mapping[str, Any]) -> Json:
+        """Queue a job; ``wanted`` as ``JobSubmission``. May be repeated with its idempotency key."""
+        return self._object("POST", "/api/v1/jobs", body=_dump(dict(wanted)))
+
+    def jobs(self, **filters: str | int | None) -> Json:
+        """A page of jobs, newest first; filters: state, batch, before, limit and what /docs lists."""
+        return self._object("GET", "/api/v1/jobs", params=filters)
+
+    def job(self, job_id: str, *, wait_s: float = 0) -> Json:
+        """One job, as soon as it ended or after ``wait_s`` seconds (60 at most)."""
+        return self._object(
+            "GET",
+            _job_path(job_id),
+            params={"wait": str(wait_s)} if wait_s else None,
+            read_timeout=self._timeouts.read + wait_s,
+        )
+
+    def job_why(self, job_id: str) -> Json:
+        """For each server why a waiting job is not given to it."""
+        return self._object("GET", _job_path(job_id, "why"))
+
+    def job_report(self, job_id: str) -> Json:
+        """Everything that happened to a job."""
+        return self._object("GET", _job_path(job_id, "report"))
+
+    def job_picture(self, job_id: str, number: int) -> bytes:
+        """A picture as a PNG."""
+        content, _ = self._call("GET", _job_path(job_id, f"pictures/{number}"), max_bytes=PICTURE_MAX_BYTES)
+        return content
+
+    def cancel_job(self, job_id: str) -> Json:
+        """End a job that has not ended."""
+        return self._object("POST", _job_path(job_id, "cancel"), body=b"{}")
+
+    def delete_job(self, job_id: str) -> None:
+        """Remove a job with its prompt and its pictures."""
+        self._call("DELETE", _job_path(job_id))
+
+    def star_job(self, job_id: str) -> Json:
+        """Keep a job for ever."""
+        return self._object("POST", _job_path(job_id, "star"), body=b"{}")
+
+    def pause_queue(self, server_id: str | None, *, paused: bool) -> Json:
+        """Give one server (None: all) no more jobs, or jobs again (admin, or the server's own key)."""
+        where = "" if server_id is None else f"/servers/{quote(server_id, safe='')}"
+        step = "pause" if paused else "resume"
+        return self._object("POST", f"/api/v1/queue{where}/{step}", body=b"{}")
+
     # --- servers, keys, the hub itself -----------------------------------------------------------------
 
     def servers(self) -> list[Json]:
@@ -358,6 +413,10 @@ class HubApi:
         except StableQueueError:
             return False
         return content.decode("utf-8", "replace").strip() == OLD_STATUS_TEXT
+
+
+def _job_path(job_id: str, step: str = "") -> str:
+    return f"/api/v1/jobs/{quote(job_id, safe='')}" + (f"/{step}" if step else "")
 
 
 def checked_base_url(text: str) -> str:

@@ -11,6 +11,8 @@ from stablequeue_client.requirements import Role
 JOB_MAX_BYTES = 64 * 1024 * 1024
 """Largest body with a payload: it may carry pictures to start from."""
 REQUIREMENTS_MAX = 200
+JOB_ID_LENGTH = 36
+"""Characters of a job's id, a UUID as text."""
 
 RequirementStatus = Literal["found", "ambiguous", "unhashed", "missing", "not_checked"]
 """``found``: one content is meant. ``ambiguous``: several would fit, none is guessed. ``unhashed``: files of

@@ -62,10 +62,10 @@ class Option:
 
 
 READING = "up agent scan"
-HUB_CLIENTS = "status where servers"
+HUB_CLIENTS = "status where servers jobs submit queue explain"
 IN_A_WEBUI = "webui"
 """No command: set for the extension in a WebUI, by its options, the environment or stablequeue.toml."""
-EVERY = "up hub agent scan sync status where servers keys put-back pause resume"
+EVERY = "up hub agent scan sync status where servers keys put-back pause resume jobs submit queue explain"
 
 
 def option(
@@ -271,7 +271,39 @@ class Settings:
         type="flag",
         default=False,
     )
-    name: str | None = option("A note on what the key is for", "keys", metavar="TEXT")
+    name: str | None = option(
+        "A note on what the key is for, or a name for the jobs", "keys submit", metavar="TEXT"
+    )
+
+    state: str | None = option(
+        "Only jobs in this state",
+        "jobs",
+        metavar="STATE",
+        choices=("pending", "processing", "completed", "failed", "cancelled"),
+    )
+    limit: int = option("How many jobs are listed", "jobs", type="number", default=50, metavar="N")
+    target: tuple[str, ...] = option(
+        "Server that may run the job, by alias or id (may be repeated; default: any)",
+        "submit",
+        type="names",
+        default=(),
+        metavar="SERVER",
+    )
+    count: int = option(
+        "How many jobs, which differ in their seed", "submit", type="number", default=1, metavar="N"
+    )
+    seed_rule: str = option(
+        "Seeds of several jobs",
+        "submit",
+        default="increment",
+        metavar="RULE",
+        choices=("increment", "random", "same"),
+    )
+    priority: str = option("From -10 to 10; higher runs first", "submit", default="0", metavar="N")
+    wait: bool = option("Wait until the jobs have ended", "submit", type="flag", default=False)
+    save: str | None = option(
+        "Wait, then save the pictures in this folder; none is written over", "submit", metavar="FOLDER"
+    )
 
 
 def _options() -> dict[str, Option]:

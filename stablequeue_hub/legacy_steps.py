@@ -83,7 +83,7 @@ async def delete(request: Request, job_id: str) -> None:
         delete_job(connection, job_id, actor=principal.actor, now_ms=now_ms)
 
     await hub.writing(work)
-    await hub.jobs_changed([job_id])
+    await hub.jobs_deleted([job_id])
 
 
 def _check_own(connection: Connection, job_id: str, principal: Principal) -> None:

@@ -17,7 +17,8 @@ HOST_MODULES = {"gradio", "modules", "modules_forge", "launch"}
 PURE_CLIENT_MODULES = [
     *("protocol", "errors", "model_files", "inventory", "settings"),
     *("requirements", "prompt_check", "nearest_names", "job_messages", "queue_messages", "infotext"),
-    *("png_text", "name_translation", "picture_check", "capability_needs", "runner_messages", "architectures"),
+    *("png_text", "name_translation", "picture_check", "picture_explanation", "capability_needs"),
+    *("runner_messages", "architectures"),
 ]
 # The one list of what the hub may take from the client (an empty suffix is the package itself).
 HUB_MAY_IMPORT = {

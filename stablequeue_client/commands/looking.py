@@ -70,7 +70,7 @@ def run_servers(context: Context) -> int:
             (
                 str(row.get("alias")),
                 _presence(row),
-                _moment(row.get("last_contact_ms")),
+                moment(row.get("last_contact_ms")),
                 str(sum((row.get("files") or {}).values())),
                 str(row.get("server_id")),
             )
@@ -86,7 +86,7 @@ def _presence(row: dict[str, object]) -> str:
     return "there" if row.get("reachable") else "not heard of"
 
 
-def _moment(at_ms: object) -> str:
+def moment(at_ms: object) -> str:
     """A time of the hub as people here write it."""
     if not isinstance(at_ms, int):
         return "never"
@@ -96,7 +96,7 @@ def _moment(at_ms: object) -> str:
 def run_rename(context: Context) -> int:
     """Give a server another alias."""
     hub = open_hub(context)
-    server = _server(hub, context.arguments.server)
+    server = server_called(hub, context.arguments.server)
     answer = hub.rename_server(server["server_id"], context.arguments.alias)
     _done(context, answer, f"{visible(server['alias'])} is now called {visible(context.arguments.alias)}.")
     return 0
@@ -105,7 +105,7 @@ def run_rename(context: Context) -> int:
 def run_forget(context: Context) -> int:
     """Remove a server from the hub; its own files and data stay as they are."""
     hub = open_hub(context)
-    server = _server(hub, context.arguments.server)
+    server = server_called(hub, context.arguments.server)
     hub.forget_server(server["server_id"])
     _done(context, {"forgotten": server["server_id"]}, f"{visible(server['alias'])} is forgotten.")
     return 0
@@ -118,7 +118,7 @@ def _done(context: Context, answer: Json, sentence: str) -> None:
         say(sentence)
 
 
-def _server(hub: HubApi, wanted: str) -> Json:
+def server_called(hub: HubApi, wanted: str) -> Json:
     """The server of that alias or id. Raises NotFoundError naming those there are."""
     servers = hub.servers()
     for server in servers:

@@ -1,0 +1,250 @@
+"""``jobs``, ``submit`` and ``queue``: what waits, what runs, what came of it; more of it, or none for now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from stablequeue_client.commands.context import Context, open_hub
+from stablequeue_client.commands.looking import moment, server_called
+from stablequeue_client.commands.terminal import say, say_error, say_json, say_table, visible
+from stablequeue_client.errors import InvalidValueError, NotFoundError, StableQueueError
+from stablequeue_client.hub_api import HubApi, Json
+from stablequeue_client.job_messages import JOB_ID_LENGTH
+
+SHOWN_ID = 8
+"""Characters of an id in a list; they are enough to name a job on the command line."""
+PAGE = 200
+SEARCHED = 2_000
+_OUTCOMES = {
+    "confirmed": "made with these very models",
+    "not_provable": "its models cannot be proved",
+    "wrong": "made with other models",
+    "accepted": "made with other models, and accepted",
+}
+_STATUS = {
+    "found": "known",
+    "ambiguous": "several models fit",
+    "unhashed": "not read yet",
+    "missing": "nobody has it",
+    "not_checked": "not checked",
+}
+
+
+# --- looking ----------------------------------------------------------------------------------------------
+
+
+def run_jobs(context: Context) -> int:
+    """The jobs of the hub, newest first."""
+    hub, settings = open_hub(context), context.settings
+    if not 1 <= settings.limit <= PAGE:
+        raise InvalidValueError(f"--limit is a number from 1 to {PAGE}.")
+    page = hub.jobs(state=settings.state, limit=settings.limit)
+    if settings.json:
+        say_json(page)
+        return 0
+    aliases = aliases_of(hub)
+    rows = [_row(job, aliases) for job in page["jobs"]]
+    say_table(("id", "state", "server", "submitted", "name", ""), rows)
+    more = page["total"] - len(rows)
+    if more > 0:
+        say(f"{more} more; --limit shows up to {PAGE}, --state only those in one state.")
+    return 0
+
+
+def _row(job: Json, aliases: dict[str, str]) -> tuple[str, ...]:
+    return (
+        str(job["job_id"])[:SHOWN_ID],
+        str(job["state"]) + (" *" if job.get("starred") else ""),
+        _where(job, aliases),
+        moment(job.get("created_ms")),
+        str(job.get("name") or ""),
+        _remark(job),
+    )
+
+
+def _where(job: Json, aliases: dict[str, str]) -> str:
+    """The server that has it or had it, else those that it is for."""
+    if job.get("server_id"):
+        return aliases.get(job["server_id"], "a server that is gone")
+    targets = job.get("targets")
+    if targets is None:
+        return "any"
+    return ", ".join(aliases.get(one, "a server that is gone") for one in targets)
+
+
+def _remark(job: Json) -> str:
+    if job.get("failure_text"):
+        return str(job["failure_text"])
+    if isinstance(job.get("progress"), float):
+        return f"{job['progress']:.0%}"
+    return _OUTCOMES.get(str(job.get("outcome")), "") or str(job.get("waiting_for") or "")
+
+
+def aliases_of(hub: HubApi) -> dict[str, str]:
+    """server_id -> alias."""
+    return {str(server["server_id"]): str(server["alias"]) for server in hub.servers()}
+
+
+def run_show(context: Context) -> int:
+    """One job: what it needs, why it waits or what came of it; as JSON the whole report."""
+    hub = open_hub(context)
+    job_id = find_job(hub, context.arguments.job)
+    job = hub.job(job_id)
+    report = _report(hub, job_id)
+    if context.settings.json:
+        say_json(report or job)
+        return 0
+    _say_job(job, aliases_of(hub))
+    if job["state"] == "pending":
+        _say_why(hub.job_why(job_id))
+    if report is not None:
+        _say_timeline(report)
+    return 0
+
+
+def _report(hub: HubApi, job_id: str) -> Json | None:
+    """None from a hub that makes no reports."""
+    try:
+        return hub.job_report(job_id)
+    except NotFoundError:
+        return None
+
+
+def _say_job(job: Json, aliases: dict[str, str]) -> None:
+    say(f"Job {job['job_id']}: {job['state']}")
+    facts = (
+        ("Name", job.get("name")),
+        ("Server", _where(job, aliases)),
+        ("Submitted", f"{moment(job.get('created_ms'))} by {job.get('submitted_by')}"),
+        ("Ended", moment(job["ended_ms"]) if job.get("ended_ms") else None),
+        ("Seed", str(job.get("seed"))),
+        ("Prompt", (job.get("payload") or {}).get("prompt")),
+        ("Failure", job.get("failure_text")),
+        ("Outcome", _OUTCOMES.get(str(job.get("outcome")))),
+    )
+    for name, value in facts:
+        if value:
+            say(f"{name}: {visible(str(value))}")
+    say_requirements(job.get("requirements") or [])
+    for picture in job.get("pictures") or []:
+        size = f"{picture['width']}x{picture['height']}"
+        say(f"Picture {picture['number']}: {size}, {picture['bytes']} bytes")
+
+
+def say_requirements(requirements: Sequence[Json]) -> None:
+    """A table of the models that a job names."""
+    if not requirements:
+        return
+    rows = [
+        (
+            str(one.get("role")),
+            str(one.get("name")),
+            _STATUS.get(str(one.get("status")), str(one.get("status"))),
+            str(one.get("sha256") or one.get("hash") or "")[:10],
+        )
+        for one in requirements
+    ]
+    say_table(("needs", "name", "state", "hash"), rows)
+
+
+def _say_why(why: Json) -> None:
+    if why.get("waiting_for"):
+        say(visible(str(why["waiting_for"])))
+    for server in why.get("servers") or []:
+        reasons = " ".join(str(reason.get("text")) for reason in server.get("reasons") or [])
+        say(f"  {visible(str(server['alias']))}: {visible(reasons) or 'could run it'}")
+
+
+def _say_timeline(report: Json) -> None:
+    """What happened, if the report tells."""
+    for event in report.get("timeline") or []:
+        text = event.get("text") or event.get("action")
+        say(f"  {moment(event.get('at_ms'))}  {visible(str(text))}  {visible(str(event.get('actor') or ''))}")
+
+
+# --- one and many -----------------------------------------------------------------------------------------
+
+
+def find_job(hub: HubApi, wanted: str) -> str:
+    """The id of the job that begins so. Raises NotFoundError, InvalidValueError when several do."""
+    if len(wanted) >= JOB_ID_LENGTH:
+        return wanted
+    found: set[str] = set()
+    before: int | None = None
+    for _ in range(SEARCHED // PAGE):
+        page = hub.jobs(limit=PAGE, before=before)
+        found |= {str(job["job_id"]) for job in page["jobs"] if str(job["job_id"]).startswith(wanted)}
+        before = page.get("next")
+        if before is None:
+            break
+    if len(found) > 1:
+        raise InvalidValueError(f"{len(found)} jobs begin with {wanted!r}.", remedy="Give more of the id.")
+    if not found or not wanted:
+        raise NotFoundError(f"There is no job {wanted!r}.", remedy="`stablequeue jobs` lists them.")
+    return found.pop()
+
+
+def run_cancel(context: Context) -> int:
+    """End jobs that have not ended."""
+    return _each(context, lambda hub, job_id: hub.cancel_job(job_id), "is cancelled")
+
+
+def run_delete(context: Context) -> int:
+    """Remove jobs with their prompts and pictures."""
+    return _each(context, lambda hub, job_id: hub.delete_job(job_id), "is deleted")
+
+
+def run_star(context: Context) -> int:
+    """Keep jobs for ever."""
+    return _each(context, lambda hub, job_id: hub.star_job(job_id), "is kept for ever")
+
+
+def _each(context: Context, step: Any, done: str) -> int:
+    """Do it to each job; what fails for one does not hold up the others. Exit code 3 when some failed."""
+    hub = open_hub(context)
+    results: list[Json] = []
+    last: StableQueueError | None = None
+    for wanted in context.arguments.jobs:
+        try:
+            job_id = find_job(hub, wanted)
+            step(hub, job_id)
+        except StableQueueError as error:
+            last = error
+            results.append({"job_id": wanted, "error": error.as_wire()})
+            if not context.settings.json:
+                say_error(error, as_json=False)
+            continue
+        results.append({"job_id": job_id, "error": None})
+        if not context.settings.json:
+            say(f"Job {job_id[:SHOWN_ID]} {done}.")
+    if context.settings.json:
+        say_json({"jobs": results})
+    if last is None:
+        return 0
+    return last.exit_code if len(results) == 1 else 3
+
+
+# --- the queue --------------------------------------------------------------------------------------------
+
+
+def run_pause(context: Context) -> int:
+    """Give no more jobs to one server, or to any. Running jobs go on."""
+    return _pause(context, paused=True)
+
+
+def run_resume(context: Context) -> int:
+    """Give jobs again."""
+    return _pause(context, paused=False)
+
+
+def _pause(context: Context, *, paused: bool) -> int:
+    hub, alias = open_hub(context), context.arguments.server
+    server = server_called(hub, alias) if alias else None
+    answer = hub.pause_queue(server["server_id"] if server else None, paused=paused)
+    if context.settings.json:
+        say_json(answer)
+        return 0
+    who = visible(str(server["alias"])) if server else "The queue"
+    say(f"{who} {'gets no jobs; what runs goes on.' if paused else 'gets jobs again.'}")
+    return 0

@@ -1,0 +1,195 @@
+"""``submit``: queue what a file says, wait for it, and save the pictures."""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stablequeue_client.commands.context import Context, open_hub
+from stablequeue_client.commands.jobs import SHOWN_ID
+from stablequeue_client.commands.terminal import say, say_json, visible, warn
+from stablequeue_client.errors import HubUnreachableError, InvalidValueError, UsageError
+from stablequeue_client.hub_api import HubApi, Json
+from stablequeue_client.job_messages import JOB_MAX_BYTES
+from stablequeue_client.png_text import generation_text_of_png, png_size
+
+WAIT_S = 30.0
+"""One question waits so long; then it is asked again."""
+ENDED = ("completed", "failed", "cancelled")
+_SUBMISSION_FIELDS = frozenset(
+    {
+        *("payload", "infotext", "server", "targets", "count"),
+        *("seed_rule", "priority", "name", "idempotency_key"),
+    }
+)
+
+
+def run_submit(context: Context) -> int:
+    """Queue it. With --wait the exit code says what came of it: 0 all completed, 3 not all."""
+    wanted = submission_of(read_bytes(context.arguments.file), context)
+    hub = open_hub(context)
+    answer = _sent(hub, wanted)
+    settings = context.settings
+    if not settings.json:
+        _say_queued(answer)
+    if not settings.wait and settings.save is None:
+        if settings.json:
+            say_json(answer)
+        return 0
+    jobs = [_ended(hub, job_id, quiet=settings.json) for job_id in answer["job_ids"]]
+    saved = save_pictures(hub, jobs, Path(settings.save)) if settings.save is not None else []
+    if settings.json:
+        say_json({**answer, "jobs": jobs, "saved": [str(path) for path in saved]})
+    for path in () if settings.json else saved:
+        say(f"Saved {visible(str(path))}")
+    return 0 if all(job["state"] == "completed" for job in jobs) else 3
+
+
+# --- what to queue ----------------------------------------------------------------------------------------
+
+
+def read_bytes(name: str) -> bytes:
+    """A file's content; ``-``: standard input. Raises UsageError."""
+    try:
+        if name == "-":
+            data = sys.stdin.buffer.read(JOB_MAX_BYTES + 1)
+        else:
+            with open(name, "rb") as file:
+                data = file.read(JOB_MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror}.", remedy="Give another file.") from None
+    if len(data) > JOB_MAX_BYTES:
+        raise UsageError(f"{name} is larger than {JOB_MAX_BYTES >> 20} MiB.", remedy="Give a smaller file.")
+    return data
+
+
+def submission_of(data: bytes, context: Context) -> Json:
+    """The body to send: what the file says, and over it what was given on the command line.
+
+    A PNG is the job that makes it again, JSON the WebUI's own payload (or a whole submission), other text a
+    generation text. Raises UsageError, InvalidValueError.
+    """
+    body = what_to_make(data)
+    settings = context.settings
+    given: dict[str, Any] = {
+        "targets": list(settings.target) or None,
+        "count": settings.count if settings.count != 1 else None,
+        "seed_rule": settings.seed_rule if settings.seed_rule != "increment" else None,
+        "priority": priority(settings.priority) or None,
+        "name": settings.name,
+    }
+    body |= {name: value for name, value in given.items() if value is not None}
+    body.setdefault("idempotency_key", uuid.uuid4().hex)
+    return body
+
+
+def what_to_make(data: bytes) -> dict[str, Any]:
+    """``{"payload": ...}``, ``{"infotext": ...}`` or a whole submission. Raises UsageError."""
+    if png_size(data) is not None:
+        text = generation_text_of_png(data)
+        if text is None:
+            raise UsageError(
+                "This picture holds no generation text, so nothing says how it was made.",
+                remedy="Give the picture as the WebUI saved it.",
+            )
+        return {"infotext": text}
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(
+            "This is neither a PNG picture nor text.", remedy="Give a PNG, JSON or a generation text."
+        ) from None
+    if not text.lstrip().startswith("{"):
+        return {"infotext": text}
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        where = f" at line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise UsageError(f"This is no valid JSON{where}.", remedy="Correct it.") from None
+    if "payload" in found or "infotext" in found:
+        return {name: value for name, value in found.items() if name in _SUBMISSION_FIELDS}
+    return {"payload": found}
+
+
+def priority(text: str) -> int:
+    """Raises InvalidValueError."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 99
+    if not -10 <= number <= 10:
+        raise InvalidValueError("--priority is a number from -10 to 10.")
+    return number
+
+
+def _sent(hub: HubApi, wanted: Json) -> Json:
+    """The hub's answer. A lost one is asked for again: its idempotency key makes that harmless."""
+    try:
+        return hub.submit_job(wanted)
+    except HubUnreachableError:
+        return hub.submit_job(wanted)
+
+
+def _say_queued(answer: Json) -> None:
+    ids = [str(job_id)[:SHOWN_ID] for job_id in answer["job_ids"]]
+    shown = ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
+    say(f"Queued {'1 job' if len(ids) == 1 else f'{len(ids)} jobs'}: {shown}")
+    check = answer["check"]
+    if check["possible"]:
+        return
+    warn("No server can run it now; it waits.")
+    for server in check["servers"]:
+        reasons = " ".join(str(reason["text"]) for reason in server["reasons"])
+        warn(f"  {visible(str(server['alias']))}: {visible(reasons)}")
+    for one in check.get("helps") or []:
+        warn(f"  {visible(str(one['text']))}")
+
+
+# --- what comes of it -------------------------------------------------------------------------------------
+
+
+def _ended(hub: HubApi, job_id: str, *, quiet: bool) -> Json:
+    """The job at its end."""
+    said = None
+    while True:
+        job = hub.job(job_id, wait_s=WAIT_S)
+        if not quiet and job["state"] != said:
+            said = job["state"]
+            reason = job.get("failure_text")
+            say(f"Job {job_id[:SHOWN_ID]}: {said}" + (f". {visible(str(reason))}" if reason else ""))
+        if job["state"] in ENDED:
+            return job
+
+
+def save_pictures(hub: HubApi, jobs: Sequence[Json], folder: Path) -> list[Path]:
+    """Every picture as a file ``<id>-<number>.png``; none is written over. Raises UsageError."""
+    saved = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for job in jobs:
+            for picture in job.get("pictures") or []:
+                data = hub.job_picture(job["job_id"], picture["number"])
+                name = f"{str(job['job_id'])[:SHOWN_ID]}-{int(picture['number'])}"
+                saved.append(_write_new(folder, name, data))
+    except OSError as error:
+        raise UsageError(
+            f"A picture cannot be saved in {folder}: {error.strerror}.", remedy="Give another folder."
+        ) from None
+    return saved
+
+
+def _write_new(folder: Path, name: str, data: bytes) -> Path:
+    number = 0
+    while True:
+        path = folder / (f"{name}.png" if number == 0 else f"{name}_{number}.png")
+        try:
+            with open(path, "xb") as file:
+                file.write(data)
+        except FileExistsError:
+            number += 1
+            continue
+        return path

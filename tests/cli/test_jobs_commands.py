@@ -1,0 +1,303 @@
+"""``submit``, ``jobs``, ``queue``, ``explain`` and docs/scripting.md: a real hub, and a runner that works."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import requests
+
+from stablequeue_client.cli import main
+from stablequeue_client.hub_api import HubApi
+from stablequeue_client.protocol import Heartbeat, JoinRequest, ServerCapabilities
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PAGE = ROOT / "docs" / "scripting.md"
+
+
+def _module(name: str) -> ModuleType:
+    """A module beside the tests, which are no package."""
+    spec = importlib.util.spec_from_file_location(name, HERE.parent / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+fake_runner = _module("fake_runner")
+SERVER_ID, SECRET = "5" * 32, "6" * 64
+PAYLOAD = {
+    "prompt": "a cat <lora:ink:0.8>",
+    "steps": 9,
+    "seed": 5,
+    "override_settings": {"sd_model_checkpoint": "base.safetensors"},
+}
+
+
+class Site:
+    """A running hub, and a server with a runner that works in a thread of its own."""
+
+    def __init__(self, url: str, data: Path) -> None:
+        self.url = url
+        self.data = ("--data", str(data))
+        self.admin = (data / "admin.key").read_text().strip()
+        files = [
+            fake_runner.DiskFile("checkpoint", "base.safetensors", "base checkpoint"),
+            fake_runner.DiskFile("lora", "ink.safetensors", "ink lora"),
+        ]
+        self.webui = fake_runner.FakeWebUI(files=files)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._join()
+
+    def _join(self) -> None:
+        HubApi(self.url, self.admin).join(JoinRequest(SERVER_ID, SECRET, "forge"))
+        self.key = f"sq_{SERVER_ID}_{SECRET}"
+        api = HubApi(self.url, self.key)
+        api.put_capabilities(SERVER_ID, ServerCapabilities(webui="forge", works_for_others="always"))
+        path = f"/api/v1/servers/{SERVER_ID}/models/sync"
+        assert self.call("POST", path, json=self.webui.inventory()).status_code == 200
+        api.heartbeat(SERVER_ID, Heartbeat("boot", 1, "index", 1, "0" * 64))
+
+    def call(self, method: str, path: str, json: Any = None, content: bytes | None = None) -> Any:
+        headers = {"Authorization": f"Bearer {self.key}"}
+        return requests.request(method, self.url + path, json=json, data=content, headers=headers, timeout=60)
+
+    def start(self) -> None:
+        """Have the runner work from now on."""
+        if not self._thread.is_alive():
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(30)
+
+    def _work(self) -> None:
+        runner = fake_runner.FakeRunner(self.webui, self.call, SERVER_ID)
+        while not self._stop.is_set():
+            job = runner.next(wait_s=0.5)
+            if job is not None:
+                answer = runner.work(job)
+                assert answer.status_code == 200, answer.text
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    data = tmp_path_factory.mktemp("site") / "hub"
+    words = [sys.executable, "-m", "stablequeue_hub", "hub", "--data", str(data), "--port", "0"]
+    with open(data.parent / "hub.log", "wb") as log:
+        process = subprocess.Popen(words, cwd=ROOT, stdout=log, stderr=log)
+    try:
+        for _ in range(600):
+            if (data / "hub.json").exists() or process.poll() is not None:
+                break
+            time.sleep(0.1)
+        url = json.loads((data / "hub.json").read_text())["url"]
+        found = Site(url, data)
+        yield found
+        found.stop()
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+class Result:
+    """What a command left that ran in this process."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class InProcess:
+    """Runs ``stablequeue`` here: a process for each of many commands takes longer than they do."""
+
+    def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
+        self.folder, self._capture = folder, capture
+
+    def run(self, *words: str) -> Result:
+        self._capture.readouterr()
+        code = main(words)
+        said = self._capture.readouterr()
+        return Result(code, said.out, said.err)
+
+
+@pytest.fixture
+def commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> InProcess:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return InProcess(folder, capsys)
+
+
+def test_jobs_are_submitted_waited_for_saved_listed_and_shown(
+    commands: Any, site: Site, tmp_path: Path
+) -> None:
+    (commands.folder / "payload.json").write_text(json.dumps(PAYLOAD))
+    waiting = commands.run("submit", "payload.json", "--target", "FORGE", "--name", "first", *site.data)
+    assert waiting.code == 0, waiting.err
+    assert waiting.out.startswith("Queued 1 job: ")
+    job_id = waiting.out.split()[-1]
+    assert len(job_id) == 8
+    listed = commands.run("jobs", "--state", "pending", *site.data)
+    assert [line.split()[:3] for line in listed.out.splitlines()[1:]] == [[job_id, "pending", "forge"]]
+    shown = commands.run("jobs", "show", job_id, *site.data)
+    assert shown.code == 0, shown.err
+    assert "Prompt: a cat <lora:ink:0.8>" in shown.out
+    assert "forge: " in shown.out
+
+    site.start()
+    pictures = tmp_path / "pictures"
+    words = ("submit", "payload.json", "--count", "2", "--priority", "-3", "--save", str(pictures))
+    done = commands.run(*words, *site.data)
+    assert done.code == 0, done.err + done.out
+    saved = sorted(pictures.iterdir())
+    assert len(saved) == 2
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in saved)
+    ended = commands.run("jobs", "--json", "show", job_id, *site.data)
+    assert ended.code == 0, ended.err
+    assert job_id in ended.out
+
+    # A picture is a job again, and standard input a generation text.
+    again = commands.run("submit", str(saved[0]), "--wait", "--json", *site.data)
+    assert again.code == 0, again.err + again.out
+    (job,) = again.json["jobs"]
+    assert (job["payload"]["prompt"], job["payload"]["steps"]) == (PAYLOAD["prompt"], 9)
+    starred = commands.run("jobs", "star", job["job_id"][:12], *site.data)
+    assert starred.code == 0, starred.err
+    explained = commands.run("explain", str(saved[0]), *site.data)
+    assert explained.code == 0, explained.err
+    assert "forge: ink.safetensors" in explained.out
+    assert "this very content" in explained.out
+    assert "Could be made again on: forge." in explained.out
+
+    gone = commands.run("jobs", "delete", job_id, "ffffffff", "--json", *site.data)
+    assert gone.code == 3, gone.out
+    assert [one["error"] is None for one in gone.json["jobs"]] == [True, False]
+    assert commands.run("jobs", "cancel", job_id, *site.data).code == 1
+
+
+def test_the_queue_is_held_back_and_an_impossible_job_says_why(commands: Any, site: Site) -> None:
+    assert "The queue gets no jobs" in commands.run("queue", "pause", *site.data).out
+    assert commands.run("queue", "resume", "--json", *site.data).json["paused"] is False
+    held = commands.run("queue", "pause", "forge", "--json", *site.data).json
+    assert [server["paused"] for server in held["servers"]] == [True]
+    (commands.folder / "text.txt").write_text("a cat <lora:nobody has it:1>\nSteps: 3, Seed: 1, Size: 64x64")
+    done = commands.run("submit", "text.txt", *site.data)
+    assert (done.code, "No server can run it now" in done.err) == (0, True)
+    assert "nobody has it" in done.err
+    job_id = done.out.split()[-1]
+    assert commands.run("jobs", "cancel", job_id, *site.data).code == 0
+    assert commands.run("jobs", "cancel", job_id, *site.data).code == 1
+    for wrong in (("submit", "none.json"), ("submit", "text.txt", "--priority", "11")):
+        assert commands.run(*wrong, *site.data).code == 2
+    assert commands.run("queue", "resume", "forge", *site.data).code == 0
+    (commands.folder / "broken.json").write_text('{"prompt": ')
+    assert "no valid JSON at line 1" in commands.run("submit", "broken.json", *site.data).err
+
+
+def test_the_page_on_scripting_does_what_it_says(site: Site, tmp_path: Path) -> None:
+    """Its blocks, one after the other, as somebody would paste them."""
+    site.start()
+    blocks = re.findall(r"```(bash|python)\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    assert [kind for kind, _ in blocks].count("python") == 1
+    assert len(PAGE.read_text("utf-8").splitlines()) < 150
+    lines = ["set -eu -o pipefail"]
+    for kind, block in blocks:
+        lines.append(block if kind == "bash" else f"python3 - <<'PYTHON'\n{block}PYTHON\n")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    command = programs / "stablequeue"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m stablequeue_client "$@"\n')
+    command.chmod(command.stat().st_mode | stat.S_IXUSR)
+    (programs / "python3").symlink_to(sys.executable)
+    environment = {
+        "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(tmp_path),
+        "HUB": site.url,
+        "STABLEQUEUE_DATA": site.data[1],
+    }
+    work = tmp_path / "work"
+    work.mkdir()
+    done = subprocess.run(
+        ["bash", "-c", "\n".join(lines)],
+        cwd=work,
+        env=environment,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    said = done.stdout.decode() + done.stderr.decode()
+    assert done.returncode == 0, said
+    pictures = [path for path in work.rglob("*.png") if path.read_bytes().startswith(b"\x89PNG")]
+    assert len(pictures) == 2 + 3 + 2, said
+    assert said.count("confirmed") >= 3
+    assert "completed" in said
+
+
+def test_a_picture_is_explained_from_this_computers_files_alone(commands: InProcess, tmp_path: Path) -> None:
+    (tmp_path / "sd").mkdir()
+    (tmp_path / "sd" / "renamed.ckpt").write_bytes(b"these very bytes")
+    (tmp_path / "lora").mkdir()
+    (tmp_path / "lora" / "ink.pt").write_bytes(b"a LoRA")
+    data = ("--data", str(tmp_path / "data"))
+    folders = ("--checkpoints", str(tmp_path / "sd"), "--loras", str(tmp_path / "lora"))
+    assert commands.run("scan", *folders, *data).code == 0
+    sha256 = hashlib.sha256(b"these very bytes").hexdigest()
+    settings = f"Steps: 3, Seed: 1, Size: 64x64, Model hash: {sha256[:10]}, Model: base"
+    text = f"a cat <lora:ink:1> <lora:gone:1>\n{settings}"
+    (commands.folder / "cat.png").write_bytes(fake_runner.png(64, 64, text))
+    found = commands.run("explain", "cat.png", "--json", *data)
+    assert found.code == 0, found.err
+    assert {one["name"]: (one["verdict"], one["where"]) for one in found.json["models"]} == {
+        "base": ("this", ["this computer: renamed.ckpt"]),
+        "ink": ("called_so", ["this computer: ink.pt"]),
+        "gone": ("nowhere", []),
+    }
+    assert [one.split()[0] for one in found.json["cannot_tell"]] == ["ink", "gone"]
+    shown = commands.run("explain", "cat.png", *data)
+    assert "this very content" in shown.out
+    away = commands.run("explain", "cat.png", "--hub", "http://127.0.0.1:9", "--key", "k", *data)
+    assert (away.code, "does not answer" in away.err, "renamed.ckpt" in away.out) == (3, True, True)
+    (commands.folder / "plain.png").write_bytes(fake_runner.png(64, 64, ""))
+    nothing = commands.run("explain", "plain.png", *data)
+    assert (nothing.code, "no generation text" in nothing.err) == (2, True)
+
+
+def test_a_key_that_may_only_look_explains_too(commands: InProcess, site: Site) -> None:
+    view = HubApi(site.url, site.admin).create_key("view")["key"]
+    (commands.folder / "text.txt").write_text(
+        f"a cat <lora:ink:1>\nSteps: 3, Seed: 1, Size: 64x64, Model hash: "
+        f"{fake_runner.sha256_of('base checkpoint')[:10]}, Model: another name"
+    )
+    words = ("explain", "text.txt", "--hub", site.url, "--key", view, "--data", str(commands.folder / "data"))
+    found = commands.run(*words, "--json")
+    assert found.code == 0, found.err
+    assert {one["name"]: (one["verdict"], one["where"]) for one in found.json["models"]} == {
+        "another name": ("this", ["forge: base.safetensors"]),
+        "ink": ("called_so", ["forge: ink.safetensors"]),
+    }
+    assert found.json["servers"] is None
