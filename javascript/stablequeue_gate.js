@@ -5,28 +5,72 @@
 "use strict";
 
 (() => {
-  const TYPING_MS = 120;
+  const CHANGE_MS = 120;
+  const TYPING_MS = 100;
+  const SAME_KEY_MS = 300;
   const MORE_MS = [400, 800, 1500, 3000, 5000];
   const LOOK_AGAIN_MS = 15000;
   const TABS = ["txt2img", "img2img"];
+  const TYPED = { prompt: "prompt", neg_prompt: "negative_prompt" };
+  const TYPED_IN_TXT2IMG = { hires_prompt: "hr_prompt", hires_neg_prompt: "hr_negative_prompt" };
+
+  const NOTHING = { html: "", tone: "", ask: [], more: false };
+
+  // Element id -> what Python calls its text.
+  function typedFields(tab) {
+    const mine = Object.entries(TYPED).map(([end, name]) => [`${tab}_${end}`, name]);
+    return [...mine, ...(tab === "txt2img" ? Object.entries(TYPED_IN_TXT2IMG) : [])];
+  }
+
+  const pause = (ms) => (ms > 0 ? new Promise((done) => setTimeout(done, ms)) : undefined);
 
   class Gate {
     constructor(tab) {
       this.tab = tab;
       this.turn = 0;
       this.values = null;
+      this.asked = "";
       this.answer = null;
       this.allowed = "";
       this.timer = null;
+      this.again = null;
+      this.underWay = 0;
+      this.typedAt = -Infinity;
       this.line = null;
     }
 
     // Something that names a model changed: what the line said may be wrong from now on.
-    changed(delay = TYPING_MS) {
-      this.turn += 1;
-      this.answer = null;
+    changed(delay = CHANGE_MS) {
       clearTimeout(this.timer);
-      this.timer = setTimeout(() => this.collect(), delay);
+      const ofKey = delay > 0 && performance.now() - this.typedAt < SAME_KEY_MS;
+      if (!ofKey) this.forget();
+      this.timer = setTimeout(() => this.collect(), ofKey ? SAME_KEY_MS : delay);
+    }
+
+    forget() {
+      clearTimeout(this.again);
+      this.turn += 1;
+      this.asked = "";
+      this.answer = null;
+    }
+
+    // A key in a prompt. Gradio 4 tells of it a fifth of a second later and keeps the page busy meanwhile, so
+    // the text is taken from the page and asked about at once; what Gradio said of all else still counts.
+    typed() {
+      this.typedAt = performance.now();
+      this.forget();
+      if (this.values === null) return;
+      this.values = { ...this.values, ...this.texts() };
+      if (this.underWay === 0) this.check(0);
+    }
+
+    texts() {
+      const texts = {};
+      for (const [id, name] of typedFields(this.tab)) {
+        const area = gradioApp().querySelector(`#${id} textarea`);
+        if (area && name in this.values) texts[name] = area.value;
+      }
+      return texts;
     }
 
     // The hidden button's event brings the values of all components to told().
@@ -38,26 +82,43 @@
     told(names, values) {
       this.values = {};
       names.forEach((name, place) => { this.values[name] = values[place]; });
+      if (JSON.stringify(this.values) === this.asked) return;
+      this.forget();
       this.check(0);
     }
 
     // Asks, and asks again for as long as who else has a model is still being found out.
     async check(time) {
       const turn = this.turn;
+      const said = await this.answered();
+      if (turn !== this.turn) {
+        // Of the keys that came meanwhile the last one is asked about.
+        if (this.asked === "") this.check(0);
+        return;
+      }
+      this.answer = said;
+      await pause(this.typedAt + TYPING_MS - performance.now());
+      if (turn !== this.turn) return;
+      this.show(said);
+      if (said.more && time < MORE_MS.length) this.again = setTimeout(() => this.check(time + 1), MORE_MS[time]);
+    }
+
+    // Without an answer nothing is said, and nothing is asked before Generate.
+    async answered() {
+      const body = JSON.stringify(this.values);
+      this.asked = body;
+      this.underWay += 1;
       try {
-        const body = JSON.stringify(this.values);
         const headers = { "Content-Type": "application/json" };
         const answer = await window.stablequeue.ask("check", { method: "POST", body, headers });
-        if (!answer.ok) throw new Error(`answered ${answer.status}`);
-        const said = await answer.json();
-        if (turn !== this.turn) return;
-        this.answer = said;
-        this.show(said);
-        if (said.more && time < MORE_MS.length) this.timer = setTimeout(() => this.check(time + 1), MORE_MS[time]);
+        if (answer.ok) return await answer.json();
       } catch (error) {
-        // Without an answer nothing is said, and nothing is asked before Generate.
-        if (turn === this.turn) this.show({ html: "", tone: "" });
+        // As below.
+      } finally {
+        this.underWay -= 1;
       }
+      if (this.asked === body) this.asked = "";
+      return NOTHING;
     }
 
     show(said) {
@@ -74,17 +135,19 @@
       if (more) more.open = open;
     }
 
-    // Below the box of the Generate button, wherever the host's layout puts that.
+    // Below the row with prompts and Generate, else below the box of that button, wherever the host's layout puts
+    // it. Its height is there from the start, so that nothing moves when it says something.
     place() {
       if (this.line && this.line.isConnected) return this.line;
       const box = gradioApp().querySelector(`#${this.tab}_generate_box`);
       if (!box) return null;
+      const row = box.closest(`#${this.tab}_toprow`);
       this.line = document.createElement("div");
       this.line.id = `sq_gate_line_${this.tab}`;
-      this.line.className = "sq-gate";
+      this.line.className = row ? "sq-gate" : "sq-gate sq-gate-narrow";
       this.line.setAttribute("role", "status");
       this.line.addEventListener("click", (event) => this.onClick(event));
-      box.after(this.line);
+      (row || box).after(this.line);
       return this.line;
     }
 
@@ -186,10 +249,17 @@
     told: (tab, names, values) => gates[tab].told(names, values),
   };
 
+  document.addEventListener("input", (event) => {
+    const within = (id) => event.target instanceof Element && event.target.closest(`#${id}`);
+    for (const tab of TABS) if (typedFields(tab).some(([id]) => within(id))) gates[tab].typed();
+  }, true);
   document.addEventListener("click", onGenerate, true);
   document.addEventListener("keydown", onGenerate, true);
-  onUiLoaded(() => all(0));
-  onOptionsChanged(() => all(TYPING_MS));
+  onUiLoaded(() => {
+    for (const gate of Object.values(gates)) gate.place();
+    all(0);
+  });
+  onOptionsChanged(() => all(CHANGE_MS));
   document.addEventListener("visibilitychange", () => { if (!document.hidden) all(0); });
   // Files come and go; while something is wrong, look whether it still is.
   setInterval(() => {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from ..hosts.running_host import FakeHost
 from ..webui_tab.conftest import OpenHost
@@ -155,3 +155,35 @@ def test_after_reload_ui_there_is_one_line_and_it_works(host: FakeHost, open_hos
     expect(line(page)).to_contain_text("here", timeout=20_000)
     write(page, "<lora:gone:1>", "gone")
     assert page.locator(".sq-gate").count() == 2
+
+
+def test_nothing_on_the_page_moves_when_the_line_says_something_else(page: Page) -> None:
+    below = "document.querySelector('#txt2img_settings, #txt2img_results').getBoundingClientRect().top"
+    seen = []
+    for prompt, said in (
+        ("", "here"),
+        ("<lora:detail_tweaker:1>", "All 2 models"),
+        ("<lora:detial_tweaker:1> <lora:gone:1> <lora:lost:1>", "and 2 more"),
+    ):
+        write(page, prompt, said)
+        seen.append(page.evaluate(below))
+    assert len(set(seen)) == 1, seen
+
+
+def test_of_keys_that_come_while_an_answer_is_awaited_the_last_one_counts(page: Page) -> None:
+    asked: list[str] = []
+
+    def slowly(route: Route) -> None:
+        asked.append(route.request.post_data or "")
+        page.wait_for_timeout(400)
+        route.continue_()
+
+    write(page, "<lora:detail_tweaker:1>", "All 2 models")
+    page.wait_for_timeout(1000)
+    page.route(re.compile("/stablequeue/v1/check"), slowly)
+    page.type(TYPE, "<lora:gone>", delay=30)
+    expect(line(page)).to_contain_text("LoRA gone is missing")
+    page.wait_for_timeout(1500)  # Gradio tells of the same text afterwards, which is no new question
+    assert len(asked) <= 3, asked
+    assert "<lora:gone>" in asked[-1]
+    page.unroute(re.compile("/stablequeue/v1/check"))
