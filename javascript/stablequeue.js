@@ -8,6 +8,7 @@
   const AWAY_MS = [2000, 4000, 8000, 15000, 30000];
   const TIMEOUT_MS = 15000;
   const TYPING_MS = 120;
+  const PHONE = "(max-width: 700px)"; // as in style.css
   const VERSION = "X-StableQueue-Version";
   const NAV = "X-StableQueue-Nav";
 
@@ -111,11 +112,19 @@
     }
   }
 
-  function parsed(html) {
+  function parsed(html, base) {
     const template = document.createElement("template");
     template.innerHTML = html;
     localise(template.content);
+    placePictures(template.content, base);
     return template.content;
+  }
+
+  // Pictures lie where the place keeps them, which the views do not know.
+  function placePictures(root, base) {
+    for (const picture of root.querySelectorAll("img[data-sq-picture]")) {
+      picture.src = `${base}/api/v1/jobs/${picture.dataset.sqPicture}`;
+    }
   }
 
   // --- the two places --------------------------------------------------------------------------------------
@@ -135,6 +144,9 @@
     }
 
     back() { window.history.back(); }
+
+    // The address that says only "the hub's page".
+    isDoor() { return window.location.pathname === `${this.base}/` && !this.query; }
 
     watch(page, signal) { window.addEventListener("popstate", () => page.show(false), { signal }); }
 
@@ -177,6 +189,8 @@
       if (how === "push") this.places = [...this.places.slice(-50), query];
       else this.places[this.places.length - 1] = query;
     }
+
+    isDoor() { return false; }
 
     back() {
       this.places.pop();
@@ -242,19 +256,37 @@
       this.ended = new AbortController();
     }
 
+    parsed(html) {
+      return parsed(html, this.host.base);
+    }
+
     start() {
       const { signal } = this.ended;
       localise(this.app);
+      placePictures(this.app, this.host.base);
       this.app.addEventListener("click", (event) => this.onClick(event), { signal });
       this.app.addEventListener("submit", (event) => this.onSubmit(event), { signal });
       this.app.addEventListener("input", (event) => this.onFilter(event, TYPING_MS), { signal });
       this.app.addEventListener("change", (event) => this.onFilter(event, 0), { signal });
+      this.app.addEventListener("change", (event) => this.onPick(event), { signal });
       document.addEventListener("visibilitychange", () => this.wake(), { signal });
       window.addEventListener("online", () => this.wake(), { signal });
       const clockHand = setInterval(() => { if (this.host.isShown()) localise(this.app); }, 10000);
       signal.addEventListener("abort", () => { clearInterval(clockHand); clearTimeout(this.timer); });
       this.host.watch(this, signal);
-      this.plan(POLL_MS);
+      if (this.landsOnQueue()) this.land();
+      else this.plan(POLL_MS);
+    }
+
+    // On a phone the queue is what one looks for; a place that was asked for stays.
+    landsOnQueue() {
+      const link = this.app.querySelector("[data-sq-nav=queue]");
+      return link && this.host.isDoor() && window.matchMedia(PHONE).matches;
+    }
+
+    land() {
+      this.view.replaceChildren();
+      this.go("?view=queue", "replace");
     }
 
     stop() {
@@ -317,10 +349,10 @@
       const [line, view] = await shown;
       if (this.ended.signal.aborted) return;
       this.reached();
-      if (line !== null) morphChildren(this.firstLine, parsed(line));
+      if (line !== null) morphChildren(this.firstLine, this.parsed(line));
       if (turn !== this.turn || view === null) return;
       const scrolled = [window.scrollX, window.scrollY];
-      morphChildren(this.view, parsed(view));
+      morphChildren(this.view, this.parsed(view));
       this.view.dataset.sqShown = address;
       window.scrollTo(...scrolled);
     }
@@ -441,7 +473,7 @@
     markNav() {
       const view = this.viewName();
       const before = this.app.dataset.sqView;
-      const current = view === "model" ? "models" : view;
+      const current = { model: "models", job: "queue", new: "queue" }[view] || view;
       this.app.dataset.sqView = view;
       for (const link of this.app.querySelectorAll("[data-sq-nav]")) {
         if (link.dataset.sqNav === current) {
@@ -511,14 +543,16 @@
         this.filter(form);
       } else if (form.matches("[data-sq-post]")) {
         event.preventDefault();
-        this.post(form);
+        this.post(form, event.submitter);
       }
     }
 
-    async post(form) {
+    // ``pressed``: of several buttons the one that says what to do.
+    async post(form, pressed) {
       const result = form.querySelector("[data-sq-result]");
       const buttons = [...form.querySelectorAll("button[type=submit]")];
       const fields = new URLSearchParams(new FormData(form));
+      if (pressed && pressed.name) fields.set(pressed.name, pressed.value);
       for (const button of buttons) button.setAttribute("aria-disabled", "true");
       if (form.dataset.sqBusy) return;
       form.dataset.sqBusy = "1";
@@ -537,12 +571,37 @@
     async answered(form, result, answer) {
       const type = answer.headers.get("Content-Type") || "";
       if (type.startsWith("text/html")) {
-        result.replaceChildren(parsed(await answer.text()));
+        result.replaceChildren(this.parsed(await answer.text()));
         if (answer.ok && answer.headers.get("X-StableQueue-Go")) this.go(answer.headers.get("X-StableQueue-Go"), "push");
       } else {
         result.textContent = await errorText(answer);
       }
-      if (answer.ok) await this.poll();
+      if (answer.ok) {
+        this.unpick(form);
+        await this.poll();
+      }
+    }
+
+    // --- choosing several ----------------------------------------------------------------------------------
+
+    onPick(event) {
+      const all = event.target.closest("[data-sq-pick-all]");
+      if (!all && !event.target.closest("[data-sq-pick]")) return;
+      if (all) for (const one of this.view.querySelectorAll("[data-sq-pick]")) one.checked = all.checked;
+      this.showPicked();
+    }
+
+    showPicked() {
+      const said = this.view.querySelector("[data-sq-picked]");
+      const number = this.view.querySelectorAll("[data-sq-pick]:checked").length;
+      if (said) said.textContent = number === 1 ? "1 job chosen" : `${number} jobs chosen`;
+    }
+
+    // What was done to the chosen ones is done; they are chosen no longer.
+    unpick(form) {
+      if (!form.querySelector("[data-sq-picked]")) return;
+      for (const one of this.view.querySelectorAll("[data-sq-pick], [data-sq-pick-all]")) one.checked = false;
+      for (const open of form.querySelectorAll("details[open]")) open.open = false;
     }
 
     async copy(button) {

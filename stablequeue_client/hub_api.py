@@ -33,7 +33,7 @@ from stablequeue_client.errors import (
     error_from_wire,
 )
 from stablequeue_client.model_files import Kind
-from stablequeue_client.ui.values import VIEW_TYPES, View
+from stablequeue_client.ui.view_types import VIEW_TYPES, View
 
 Json = dict[str, Any]
 """A JSON object as the hub sent it; its fields are described at the hub's ``/docs``."""

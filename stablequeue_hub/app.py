@@ -36,6 +36,7 @@ from stablequeue_hub.routers import (
     models,
     network,
     page,
+    page_jobs,
     queue,
     runner,
     servers,
@@ -64,7 +65,7 @@ API = (
     events,
     network,
 )
-PAGES = (session, static, docs, page)
+PAGES = (session, static, docs, page, page_jobs)
 ROUTERS = (*API, *PAGES)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -71,10 +71,23 @@ class Read(NamedTuple):
 
 def read_around(connection: Connection, some: Sequence[PendingJob], live: Live, line: Line) -> Read:
     """Everything that decides where ``some`` can run, in a few statements."""
-    payloads = stored_payloads(connection, {job.payload_id for job in some})
-    servers = servers_now(connection, live, line)
+    return read_among(connection, some, servers_now(connection, live, line))
+
+
+def read_among(
+    connection: Connection,
+    some: Sequence[PendingJob],
+    servers: Mapping[str, ServerFacts],
+    further_payloads: Iterable[int] = (),
+) -> Read:
+    """As ``read_around``, with servers that were read already. ``further_payloads``: of other jobs."""
+    waiting = {job.payload_id for job in some}
+    payloads = stored_payloads(connection, waiting.union(further_payloads))
     contents = {
-        one.sha256 for payload in payloads.values() for one in payload.requirements if one.sha256 is not None
+        one.sha256
+        for payload_id in waiting
+        for one in payloads[payload_id].requirements
+        if one.sha256 is not None
     }
     surroundings = Surroundings(
         servers,

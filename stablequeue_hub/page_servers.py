@@ -14,16 +14,24 @@ from stablequeue_client.protocol import ServerCapabilities
 from stablequeue_client.ui import values as v
 from stablequeue_client.ui.words import TROUBLED_STATES, counted
 from stablequeue_hub import page_words as words
-from stablequeue_hub.db.tables import models, server_files, server_roots
+from stablequeue_hub.db.prepared import Prepared
+from stablequeue_hub.db.tables import jobs, models, server_files, server_roots
 from stablequeue_hub.db.tables import servers as servers_table
+from stablequeue_hub.legacy_servers import NO_AGENT
 from stablequeue_hub.page_models import file_row
 from stablequeue_hub.presence import Presence
 from stablequeue_hub.server_view import KnownServer, known_servers
 from stablequeue_hub.servers import RootInfo, ServerInfo, list_servers
 from stablequeue_hub.unidentified import list_unidentified
+from stablequeue_hub.waiting_facts import queue_is_paused
 
 PROBLEMS_SHOWN = 20
 
+_QUEUE = Prepared(
+    sa.select(jobs.c.state, sa.func.count())
+    .where(sa.or_(jobs.c.state == "pending", jobs.c.state == "processing"))
+    .group_by(jobs.c.state)
+)
 Need: TypeAlias = tuple[str, str]
 """What needs its owner, as a sentence, and the address that shows it."""
 FileCounts: TypeAlias = dict[tuple[str, str], int]
@@ -41,6 +49,7 @@ def first_line(connection: Connection, live: Presence) -> v.FirstLine:
     activities = [live.activity(server_id) for server_id in reading]
     needs = [*_frozen(connection), *_lost_folders(connection, servers), *_troubled_files(servers, troubled)]
     problem, action = needs[0] if needs else ("", "")
+    queue = dict(_QUEUE.all(connection, {}))
     return v.FirstLine(
         models=connection.scalar(sa.select(sa.func.count()).select_from(models)) or 0,
         reading=sum(unread[server_id] for server_id in reading),
@@ -51,6 +60,9 @@ def first_line(connection: Connection, live: Presence) -> v.FirstLine:
         problem=problem,
         action=action,
         action_label="Show" if action else "",
+        running=queue.get("processing", 0),
+        queued=queue.get("pending", 0),
+        queue_paused=queue_is_paused(connection),
     )
 
 
@@ -166,6 +178,7 @@ def _card(
         frozen=ServerFrozenError.remedy_text if server.frozen else "",
         asked=tuple(words.order_text(waiting.order) for waiting in presence.orders) if presence else (),
         capabilities=_capabilities(server.capabilities),
+        no_agent=NO_AGENT if server.no_agent else "",
     )
 
 

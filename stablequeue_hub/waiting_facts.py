@@ -182,7 +182,7 @@ def queue_is_paused(connection: Connection) -> bool:
 
 
 def exclusions_of(
-    connection: Connection, job_ids: Iterable[str], known: dict[str, ServerFacts]
+    connection: Connection, job_ids: Iterable[str], known: Mapping[str, ServerFacts]
 ) -> dict[str, list[Exclusion]]:
     """Those that still count: one that waits for a newer inventory ends when the server sent it."""
     found: dict[str, list[Exclusion]] = {}

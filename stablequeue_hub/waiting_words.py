@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from stablequeue_client.architectures import architecture_of, architecture_text, missing_architecture
 from stablequeue_client.capability_needs import CapabilityNeed, missing_capability
@@ -30,6 +30,9 @@ _EXCLUDED: dict[str, tuple[WhyCode, str]] = {
     "failed": ("excluded_failed", "failed with it"),
     "lost": ("excluded_lost", "did not come back from it"),
 }
+
+ModelMark = Literal["have", "missing", "ambiguous", "unread", "away", "decided", "unchecked"]
+_UNCLEAR: dict[str, ModelMark] = {"ambiguous": "ambiguous", "unhashed": "unread", "missing": "missing"}
 
 Servers: TypeAlias = frozenset[str]
 _Obstacle: TypeAlias = tuple[WhyCode, Servers, str]
@@ -209,6 +212,24 @@ class Surroundings:
         alias = self.servers[nearest].alias
         rest = "everything else" if len(places) < len(held) else "the rest"
         return Waiting(f"Waits for {names} on {alias}, which has {rest}", "model_missing", places)
+
+    def marks(self, payload: StoredPayload, targets: Servers | None) -> list[ModelMark]:
+        """What is known of each model of a job for ``targets`` (None: any server)."""
+        allowed = self._all if targets is None else self._all & targets
+        return [self._mark(one, payload.source_id, allowed) for one in payload.requirements]
+
+    def _mark(self, one: StoredRequirement, source_id: str | None, allowed: Servers) -> ModelMark:
+        if one.decision is not None or not one.counts:
+            return "decided" if one.decision is not None else "unchecked"
+        if one.status in _UNCLEAR:
+            return _UNCLEAR[one.status]
+        held = self._holders(one, source_id)
+        ready = (held.ready or frozenset()) & allowed
+        if ready:
+            return "away" if ready <= self._unreachable else "have"
+        if held.unread & allowed:
+            return "unread"
+        return "away" if held.somehow & allowed else "missing"
 
     def can_take(self, job: WaitingJob) -> Servers:
         """The servers that the job is for, whatever they have."""

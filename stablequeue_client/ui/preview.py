@@ -7,7 +7,10 @@ python -m stablequeue_client.ui.preview --out previews  the same as files
 from __future__ import annotations
 
 import argparse
+import hashlib
+import struct
 import sys
+import zlib
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,7 +33,29 @@ _NEIGHBOURS = {
     "servers": "servers",
     "join": "join-question",
     "keys": "keys",
+    "queue": "queue",
 }
+
+
+def png_of(name: str, width: int = 64, height: int = 96) -> bytes:
+    """A picture whose colours follow from ``name``."""
+    red, green, blue = hashlib.sha256(name.encode()).digest()[:3]
+    rows = b"".join(
+        b"\0"
+        + bytes((red * y // height, green, blue * x // width)[c] for x in range(width) for c in range(3))
+        for y in range(height)
+    )
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 def contents(suffix: str = "") -> Markup:
@@ -77,6 +102,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(*found)
             else:
                 self._missing()
+        elif "pictures" in parts:
+            self._send(png_of(self.path), "image/png")
         elif parts == [""]:
             self._send_html(contents("/"))
         elif parts[0] not in SAMPLES:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from stablequeue_client.ui import hostile_values as hostile
+from stablequeue_client.ui import job_views, views
+from stablequeue_client.ui import sample_jobs as sj
 from stablequeue_client.ui import sample_values as sv
 from stablequeue_client.ui import values as v
-from stablequeue_client.ui import views
 
 ALL_RIGHT = v.FirstLine(models=1204, servers=4, connected=4)
 
@@ -54,6 +55,7 @@ _AWAY = v.FirstLine(
 )
 _NO_HUB = v.FirstLine(models=596, servers=1, connected=1, hub="none")
 _NOTHING = v.FirstLine()
+_QUEUED = v.FirstLine(models=1204, servers=4, connected=3, running=1, queued=6)
 _HUB_ERROR = v.Problem(
     "The hub's database cannot be read: database disk image is malformed.",
     "Stop the hub, put back a backup of hub.sqlite, and start it again.",
@@ -113,6 +115,14 @@ SAMPLES: dict[str, Sample] = {
     "servers-no-hub": Sample(
         "servers", lambda: views.servers(v.ServersPage((sv.server(0, "studio"),))), _NO_HUB
     ),
+    "queue": Sample("queue", lambda: job_views.queue(sj.queue_page()), _QUEUED),
+    "queue-empty": Sample("queue", lambda: job_views.queue(sj.empty_page())),
+    "queue-paused": Sample("queue", lambda: job_views.queue(sj.paused_page()), _QUEUED),
+    "queue-ended": Sample("queue", lambda: job_views.queue(sj.ended_page())),
+    "queue-models": Sample("queue", lambda: job_views.queue(sj.groups_page())),
+    "queue-no-match": Sample("queue", lambda: job_views.queue(sj.filtered_page())),
+    "queue-hostile": Sample("queue", lambda: job_views.queue(sj.hostile_page())),
+    "queue-models-hostile": Sample("queue", lambda: job_views.queue(sj.hostile_groups())),
     "keys": Sample("keys", lambda: views.keys(sv.keys_page())),
     "keys-none": Sample("keys", lambda: views.keys(v.KeysPage(()))),
     "keys-new": Sample("keys", lambda: views.new_key(sv.new_key()) + views.keys(sv.keys_page())),

@@ -264,6 +264,7 @@ class Capabilities:
 @dataclass(frozen=True)
 class ServerCard:
     """One server: contact, work, folders and problems. ``asked`` are orders it has not taken yet.
+    ``no_agent``: what to do where StableQueue is not installed yet.
 
     ``capabilities`` is None where no WebUI ever said what it can do.
     """
@@ -283,6 +284,7 @@ class ServerCard:
     frozen: str = ""
     asked: tuple[str, ...] = ()
     capabilities: Capabilities | None = None
+    no_agent: str = ""
 
 
 @dataclass(frozen=True)
@@ -357,6 +359,7 @@ class JoinLine:
 @dataclass(frozen=True)
 class FirstLine:
     """The one line that answers "all right?". ``problem`` is the most important one; ``needs`` counts all.
+    ``running`` and ``queued`` count jobs.
 
     ``action`` is the address (a query such as ``?view=servers``) that leads to the problem.
     """
@@ -372,17 +375,9 @@ class FirstLine:
     problem: str = ""
     action: str = ""
     action_label: str = ""
-
-
-View: TypeAlias = FirstLine | ModelsPage | ModelDetails | ServersPage
-VIEW_TYPES: dict[str, type[View]] = {
-    "first-line": FirstLine,
-    "models": ModelsPage,
-    "model": ModelDetails,
-    "servers": ServersPage,
-}
-"""The views that a hub also answers as values: ``GET /views/{name}[/{id}]`` with ``Accept:
-application/json``."""
+    running: int = 0
+    queued: int = 0
+    queue_paused: bool = False
 
 
 @dataclass(frozen=True)
@@ -416,4 +411,4 @@ class Shell:
     sample: bool = False
     base: str = ""
     version: str = ""
-    nav: tuple[str, ...] = ("models", "servers", "join", "keys")
+    nav: tuple[str, ...] = ("models", "queue", "servers", "join", "keys")

@@ -42,6 +42,7 @@ SORTS: tuple[v.Choice, ...] = (
 )
 NAV: dict[str, str] = {
     "models": "Models",
+    "queue": "Queue",
     "servers": "Servers",
     "join": "Add another computer",
     "keys": "Keys",

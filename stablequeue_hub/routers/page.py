@@ -1,7 +1,7 @@
 """The page: its shell, its views as fragments, and what its buttons do.
 
 A fragment carries its ETag; the script asks every two seconds and gets 304 while nothing changed. The views
-of ``values.VIEW_TYPES`` are answered as values (JSON) to who accepts that: a WebUI's tab renders them itself.
+of ``VIEW_TYPES`` are answered as values (JSON) to who accepts that: a WebUI's tab renders them itself.
 Buttons post urlencoded forms and get a fragment that says what happened.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 from fastapi import APIRouter
@@ -26,9 +26,10 @@ from stablequeue_client.errors import (
     NotFoundError,
     StableQueueError,
 )
+from stablequeue_client.ui import job_views, views
 from stablequeue_client.ui import values as v
-from stablequeue_client.ui import views
-from stablequeue_hub import page_details, page_keys, page_models, page_servers
+from stablequeue_client.ui.view_types import VIEW_TYPES
+from stablequeue_hub import page_details, page_keys, page_models, page_queue, page_servers
 from stablequeue_hub.access import authorise, principal_of
 from stablequeue_hub.bodies import read_body
 from stablequeue_hub.documentation import described
@@ -39,11 +40,13 @@ from stablequeue_hub.orders import OrderRequest, add_order
 from stablequeue_hub.routers.network import set_reachable
 from stablequeue_hub.sample import is_sample
 from stablequeue_hub.servers import forget_server, rename_server
+from stablequeue_hub.waiting_facts import line_of
 
 router = APIRouter(include_in_schema=False)
 FORM_MAX_BYTES = 16 * 1024
 PAUSE_S = 3600
 OWNERS_VIEWS = frozenset({"keys", "join"})
+TITLES = {"job": "Job", "new": "New job"}
 
 
 # --- looking --------------------------------------------------------------------------------------------
@@ -60,7 +63,7 @@ async def home(request: Request) -> Response:
     fragment, status = await _view(request, view, request.query_params.get("id", ""))
     line, _ = await _view(request, "first-line")
     shell = v.Shell(
-        title=views.NAV.get(view, "Model"),
+        title=views.NAV.get(view) or TITLES.get(view, "Model"),
         view=view,
         first_line=line,
         fragment=fragment,
@@ -69,6 +72,24 @@ async def home(request: Request) -> Response:
         nav=tuple(name for name in views.NAV if name not in OWNERS_VIEWS or _may_change(request)),
     )
     return HTMLResponse(views.shell(shell), status)
+
+
+@router.get("/queue", **described("public", media_type="text/html", status=303))
+async def queue_address() -> Response:
+    """A short way to the queue."""
+    return RedirectResponse("/?view=queue", 303)
+
+
+@router.get("/jobs/{job_id}", **described("public", media_type="text/html", status=303))
+async def job_address(job_id: str) -> Response:
+    """A short way to a job."""
+    return RedirectResponse(f"/?{urlencode({'view': 'job', 'id': job_id})}", 303)
+
+
+@router.get("/new", **described("public", media_type="text/html", status=303))
+async def new_address() -> Response:
+    """A short way to the form for a new job."""
+    return RedirectResponse("/?view=new", 303)
 
 
 @router.get("/views/{view}", **described("read", media_type="text/html"))
@@ -113,10 +134,8 @@ async def _view(request: Request, view: str, ident: str = "") -> tuple[Markup, i
 
 async def _value(request: Request, view: str, ident: str) -> tuple[bytes, int]:
     """The view's value as JSON. What goes wrong is raised: programs get errors in the form of the API's."""
-    if view not in v.VIEW_TYPES:
-        raise NotFoundError(
-            "There is no such view.", remedy=f"As values there are {', '.join(v.VIEW_TYPES)}."
-        )
+    if view not in VIEW_TYPES:
+        raise NotFoundError("There is no such view.", remedy=f"As values there are {', '.join(VIEW_TYPES)}.")
     shown = _shown(request, view, ident)
     return await hub_of(request).reading(lambda c: msgspec.json.encode(shown.make(c))), 200
 
@@ -134,11 +153,17 @@ def _shown(request: Request, view: str, ident: str) -> _Shown:
     live, now_ms = hub.presence, hub.clock.now_ms()
     filters = page_models.filters_of(request.query_params)
     network = network_info(hub.host, hub.settings.port) if view == "join" else None
+    line, viewer = line_of(hub), page_queue.Viewer.of(principal_of(request))
+    queue_filters = page_queue.filters_of(request.query_params)
     known = {
         "first-line": _Shown(lambda c: page_servers.first_line(c, live), views.first_line),
         "models": _Shown(lambda c: page_models.models_page(c, filters, live, now_ms=now_ms), views.models),
         "model": _Shown(lambda c: page_details.details_page(c, ident, live, now_ms=now_ms), views.model),
         "servers": _Shown(lambda c: page_servers.servers_page(c, live, may_change=may_change), views.servers),
+        "queue": _Shown(
+            lambda c: page_queue.queue_page(c, queue_filters, live, line, viewer, now_ms=now_ms),
+            job_views.queue,
+        ),
         "keys": _Shown(lambda c: page_keys.keys_page(c, now_ms=now_ms), views.keys),
         "join": _Shown(lambda _: page_keys.join_page(network) if network else None, views.join),
     }

@@ -22,6 +22,9 @@ PUBLIC = {
     ("POST", "/logout"),
     ("GET", "/static/{name}"),
     ("GET", "/"),  # without a session it only leads to /login
+    ("GET", "/queue"),  # these three only lead to "/"
+    ("GET", "/jobs/{job_id}"),
+    ("GET", "/new"),
 }
 SCOPES = ("admin", "jobs", "view", "join", "server")
 

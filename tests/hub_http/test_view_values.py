@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from stablequeue_client.ui import job_views, views
 from stablequeue_client.ui import values as v
-from stablequeue_client.ui import views
+from stablequeue_client.ui.view_types import VIEW_TYPES
 
 AS_VALUE = {"Accept": "application/json"}
 RENDERED = {
@@ -16,6 +17,7 @@ RENDERED = {
     "models": views.models,
     "model": views.model,
     "servers": views.servers,
+    "queue": job_views.queue,
 }
 
 
@@ -32,13 +34,13 @@ def ask(hub: Any, path: str, key: str, **headers: str) -> Any:
     return hub.request("GET", f"/views/{path}", key=key, headers={**AS_VALUE, **headers})
 
 
-@pytest.mark.parametrize("view", v.VIEW_TYPES)
+@pytest.mark.parametrize("view", VIEW_TYPES)
 def test_a_value_renders_to_the_very_fragment_that_the_page_shows(hub: Any, synced: Any, view: str) -> None:
     path = "model/1" if view == "model" else view
     answer = ask(hub, path, hub.admin)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
-    value = msgspec.json.decode(answer.content, type=v.VIEW_TYPES[view])
+    value = msgspec.json.decode(answer.content, type=VIEW_TYPES[view])
     page = hub.request("GET", f"/views/{path}", key=hub.admin)
     assert page.headers["content-type"].startswith("text/html")
     assert RENDERED[view](value) == page.text
@@ -63,7 +65,7 @@ def test_an_unchanged_value_is_304_and_fragment_and_value_have_different_etags(h
 
 
 def test_a_servers_own_key_looks_but_is_never_told_that_it_may_change(hub: Any, synced: Any) -> None:
-    for view in v.VIEW_TYPES:
+    for view in VIEW_TYPES:
         path = "model/1" if view == "model" else view
         assert ask(hub, path, synced.key).status_code == 200
     servers = msgspec.json.decode(ask(hub, "servers", synced.key).content, type=v.ServersPage)

@@ -1,0 +1,140 @@
+"""What the views of the queue show, as plain frozen values; as in ``values``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from stablequeue_client.ui.values import Choice, Problem
+
+JobState = Literal["pending", "processing", "completed", "failed", "cancelled"]
+NeedMark = Literal[
+    "have",  # a server that may run the job has it
+    "missing",  # none of them has it
+    "ambiguous",  # the name stands for several models
+    "unread",  # the file has to be read first
+    "away",  # in a folder that is not connected, or on a server that is switched off
+    "decided",  # a person decided that it does not matter
+    "unchecked",  # an extension fills the name in
+    "plain",  # the job does not wait any more, so nothing is looked up
+]
+
+
+@dataclass(frozen=True)
+class NeedChip:
+    """A model that a job names. ``sha256`` where its content is known."""
+
+    mark: NeedMark
+    role: str
+    name: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """One job of the queue. ``title``: its name, or how its prompt begins. ``waiting``: what it waits for, as
+    a sentence; ``in_line``: nothing but its turn. ``progress``: 0 to 1 while a server works on it.
+
+    ``targets``: aliases, empty for any server. ``picture``: it has one to show. ``may_change``: by who looks.
+    """
+
+    job_id: str
+    title: str
+    state: JobState
+    created_ms: int
+    submitted_by: str
+    needs: tuple[NeedChip, ...] = ()
+    waiting: str = ""
+    in_line: bool = False
+    progress: float | None = None
+    server: str = ""
+    targets: tuple[str, ...] = ()
+    priority: int = 0
+    starred: bool = False
+    picture: bool = False
+    pictures: int = 0
+    outcome: str = ""
+    failure: str = ""
+    ended_ms: int | None = None
+    may_change: bool = False
+    may_retry: bool = False
+
+
+@dataclass(frozen=True)
+class QueueFilters:
+    """What the person chose. ``state``: "" for what waits or runs, "models" for the models waited for, a
+    state, or "all". ``page`` counts from 1."""
+
+    state: str = ""
+    text: str = ""
+    server: str = ""
+    submitter: str = ""
+    starred: str = ""
+    page: int = 1
+
+
+@dataclass(frozen=True)
+class CopySource:
+    """A file to copy by hand: ``path`` is below the folder called ``folder``."""
+
+    server: str
+    connected: bool
+    folder: str
+    path: str
+    size: int
+
+
+@dataclass(frozen=True)
+class ModelGroup:
+    """Jobs that wait for one model. ``why``: half a sentence. ``job_id``: one of them. ``lacking``: aliases
+    of the servers that could run them if they had it."""
+
+    role: str
+    name: str
+    jobs: int
+    why: str
+    job_id: str
+    sha256: str = ""
+    kind: str = ""
+    size: int | None = None
+    sources: tuple[CopySource, ...] = ()
+    lacking: tuple[str, ...] = ()
+    deadline_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class QueueServer:
+    """A server, as far as jobs are concerned. ``working_on``: the job that it has. ``asks``: it asks for
+    jobs; None: nobody knows yet."""
+
+    server_id: str
+    alias: str
+    connected: bool
+    paused: bool = False
+    asks: bool | None = None
+    working_on: str = ""
+    job_id: str = ""
+    may_change: bool = False
+
+
+@dataclass(frozen=True)
+class QueuePage:
+    """``rows`` of one page out of ``total``; ``counts`` of all jobs by state. With the filter "models" there
+    are ``groups`` instead; ``groups_left_out`` kinds of jobs were not looked at."""
+
+    rows: tuple[JobRow, ...] = ()
+    total: int = 0
+    counts: tuple[tuple[str, int], ...] = ()
+    filters: QueueFilters = QueueFilters()
+    page_size: int = 50
+    servers: tuple[QueueServer, ...] = ()
+    submitters: tuple[Choice, ...] = ()
+    groups: tuple[ModelGroup, ...] = ()
+    groups_left_out: int = 0
+    paused: bool = False
+    may_pause: bool = False
+    may_submit: bool = False
+    error: Problem | None = None
+
+    def count(self, *states: str) -> int:
+        return sum(number for state, number in self.counts if state in states)

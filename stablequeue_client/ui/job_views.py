@@ -1,0 +1,56 @@
+"""The views of the queue: functions from plain values to HTML, as in ``views``."""
+
+from __future__ import annotations
+
+from math import ceil
+from urllib.parse import urlencode
+
+from markupsafe import Markup
+
+from stablequeue_client.ui import job_values as jv
+from stablequeue_client.ui import job_words
+from stablequeue_client.ui.views import render
+
+TABS: dict[str, str] = {
+    "": "Queue",
+    "models": "Need models",
+    "completed": "Done",
+    "failed": "Failed",
+    "all": "All",
+}
+"""Filter of states -> its word."""
+
+
+def queue(page: jv.QueuePage) -> Markup:
+    """The queue: what runs, what waits and for what, what came of it."""
+    return render(
+        "queue.html",
+        page=page,
+        pages=max(1, ceil(page.total / page.page_size)),
+        tabs=[(state, word, _count(page, state)) for state, word in TABS.items()],
+        states=job_words.STATES,
+        state_of=job_words.state_of_row,
+        needs=job_words.NEEDS,
+        roles=job_words.ROLES,
+        at=lambda **changes: queue_query(page.filters, **changes),
+    )
+
+
+def _count(page: jv.QueuePage, state: str) -> int | None:
+    if state == "models":
+        return None
+    if state == "all":
+        return sum(number for _, number in page.counts)
+    return page.count("pending", "processing") if state == "" else page.count(state)
+
+
+def queue_query(filters: jv.QueueFilters, **changes: object) -> str:
+    """The address of the queue with these filters, e.g. ``?view=queue&state=failed&page=2``."""
+    names = jv.QueueFilters.__dataclass_fields__
+    chosen = {name: str(changes.get(name, getattr(filters, name))) for name in names}
+    if "page" not in changes:
+        chosen["page"] = ""
+    if chosen["page"] == "1":
+        chosen["page"] = ""
+    given = {"view": "queue", **{name: value for name, value in chosen.items() if value}}
+    return "?" + urlencode(given, errors="replace")

@@ -1,0 +1,179 @@
+"""Invented jobs for the previews."""
+
+from __future__ import annotations
+
+from stablequeue_client.ui import hostile_values as hostile
+from stablequeue_client.ui import job_values as jv
+from stablequeue_client.ui import values as v
+from stablequeue_client.ui.sample_values import DAY_MS, MINUTE_MS, NOW_MS, sha256
+
+_CHECKPOINT = jv.NeedChip("have", "checkpoint", "dreamshaper_8", sha256("dreamshaper"))
+_XL = jv.NeedChip("have", "checkpoint", "sd_xl_base_1.0", sha256("xl"))
+_INK = jv.NeedChip("have", "lora", "ink-wash", sha256("ink"))
+_LOST = jv.NeedChip("missing", "lora", "gouache_v3", sha256("gouache"))
+_FACES = jv.NeedChip("ambiguous", "lora", "faces")
+_RAW = jv.NeedChip("unread", "lora", "new-style")
+_STYLE = jv.NeedChip("decided", "embedding", "easynegative")
+
+PROMPTS = (
+    "a lighthouse in a storm, dramatic light, oil on canvas, waves breaking over the rocks, highly detailed",
+    "portrait of an old fisherman, weathered face, soft window light",
+    "red fox in fresh snow, telephoto",
+    "Book cover",
+)
+
+
+def row(number: int, **changes: object) -> jv.JobRow:
+    fields: dict[str, object] = {
+        "job_id": f"3f0c9a1b-e2d4-4c71-9000-{number:012d}",
+        "title": PROMPTS[number % len(PROMPTS)],
+        "state": "pending",
+        "created_ms": NOW_MS - (number + 1) * 7 * MINUTE_MS,
+        "submitted_by": ("studio", "this page", "Nightly batch")[number % 3],
+        "needs": (_CHECKPOINT, _INK),
+        "may_change": True,
+        **changes,
+    }
+    return jv.JobRow(**fields)  # type: ignore[arg-type]
+
+
+ROWS = (
+    row(0, state="processing", progress=0.62, server="studio", starred=True),
+    row(1, waiting="Next in line on studio or attic", in_line=True, priority=2),
+    row(2, waiting="In line for studio, 1 job before it", in_line=True, needs=(_XL,), targets=("studio",)),
+    row(
+        3,
+        waiting="Waits for gouache_v3: no server has it",
+        needs=(_XL, _LOST, _STYLE),
+        may_retry=True,
+    ),
+    row(4, waiting="Waits for faces: several models are called so; say which", needs=(_CHECKPOINT, _FACES)),
+    row(
+        5,
+        waiting="Waits for new-style, which has to be read first on old-gtx",
+        needs=(_XL, _RAW),
+        targets=("old-gtx",),
+    ),
+    row(6, waiting="Waits for laptop, which is switched off", targets=("laptop",)),
+)
+ENDED = (
+    row(
+        10, state="completed", server="studio", picture=True, pictures=4, outcome="confirmed", ended_ms=NOW_MS
+    ),
+    row(
+        11, state="completed", server="attic", picture=True, pictures=1, outcome="not_provable", starred=True
+    ),
+    row(
+        12,
+        state="failed",
+        server="attic",
+        picture=True,
+        pictures=1,
+        outcome="wrong",
+        failure="The WebUI loaded another file for ink-wash.",
+    ),
+    row(13, state="failed", server="attic", failure="CUDA out of memory."),
+    row(14, state="cancelled"),
+)
+COUNTS = (("pending", 6), ("processing", 1), ("completed", 340), ("failed", 3), ("cancelled", 2))
+SERVERS = (
+    jv.QueueServer("s0", "studio", True, False, True, PROMPTS[0], ROWS[0].job_id, True),
+    jv.QueueServer("s1", "attic", True, True, True, may_change=True),
+    jv.QueueServer("s2", "laptop", False, may_change=True),
+    jv.QueueServer("s3", "old-gtx", True, False, False, may_change=True),
+)
+GROUPS = (
+    jv.ModelGroup(
+        "lora",
+        "gouache_v3",
+        12,
+        "attic does not have it",
+        ROWS[3].job_id,
+        sha256("gouache"),
+        "lora",
+        151_108_832,
+        (
+            jv.CopySource("studio", True, "models/Lora", "paint/gouache_v3.safetensors", 151_108_832),
+            jv.CopySource("laptop", False, "models/Lora", "gouache.safetensors", 151_108_832),
+        ),
+        ("attic", "old-gtx"),
+        NOW_MS + 9 * DAY_MS,
+    ),
+    jv.ModelGroup("checkpoint", "nobodysXL", 1, "no server has it", ROWS[4].job_id),
+)
+
+
+def queue_page(**changes: object) -> jv.QueuePage:
+    fields: dict[str, object] = {
+        "rows": ROWS,
+        "total": len(ROWS),
+        "counts": COUNTS,
+        "servers": SERVERS,
+        "submitters": (v.Choice("page", "this page"), v.Choice("key:1", "Nightly batch")),
+        "may_pause": True,
+        "may_submit": True,
+        **changes,
+    }
+    return jv.QueuePage(**fields)  # type: ignore[arg-type]
+
+
+def empty_page() -> jv.QueuePage:
+    return jv.QueuePage(servers=SERVERS[1:3], may_submit=True, may_pause=True)
+
+
+def paused_page() -> jv.QueuePage:
+    return queue_page(paused=True, total=140, filters=jv.QueueFilters(page=2))
+
+
+def ended_page() -> jv.QueuePage:
+    return queue_page(rows=ENDED, total=345, filters=jv.QueueFilters(state="all"))
+
+
+def groups_page() -> jv.QueuePage:
+    return queue_page(rows=(), groups=GROUPS, filters=jv.QueueFilters(state="models"), groups_left_out=3)
+
+
+def filtered_page() -> jv.QueuePage:
+    return queue_page(rows=(), total=0, filters=jv.QueueFilters(text="lighthose", starred="1"))
+
+
+def hostile_page() -> jv.QueuePage:
+    names = hostile.NAMES
+    rows = tuple(
+        row(
+            number,
+            title=name,
+            state=("pending", "processing", "failed", "completed")[number % 4],
+            submitted_by=name,
+            needs=(jv.NeedChip("missing", name, name, name), jv.NeedChip("plain", "lora", name)),
+            waiting=name if number % 4 == 0 else "",
+            server=name,
+            targets=(name, name),
+            failure=name,
+            picture=True,
+            pictures=2,
+            outcome=name,
+        )
+        for number, name in enumerate(names)
+    )
+    servers = tuple(
+        jv.QueueServer(f"s{n}", name, True, False, True, name, name, True) for n, name in enumerate(names)
+    )
+    filters = jv.QueueFilters(text=names[0], server=names[1], submitter=names[2])
+    return queue_page(
+        rows=rows,
+        servers=servers,
+        submitters=tuple(v.Choice(name, name) for name in names),
+        filters=filters,
+        error=v.Problem(names[3], names[4]),
+    )
+
+
+def hostile_groups() -> jv.QueuePage:
+    groups = tuple(
+        jv.ModelGroup(
+            name, name, 2, name, name, name, name, 1, (jv.CopySource(name, True, name, name, 1),), (name,)
+        )
+        for name in hostile.NAMES
+    )
+    return queue_page(rows=(), groups=groups, filters=jv.QueueFilters(state="models"))

@@ -1,0 +1,18 @@
+"""The views that a hub also answers as values."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from stablequeue_client.ui.job_values import QueuePage
+from stablequeue_client.ui.values import FirstLine, ModelDetails, ModelsPage, ServersPage
+
+View: TypeAlias = FirstLine | ModelsPage | ModelDetails | ServersPage | QueuePage
+VIEW_TYPES: dict[str, type[View]] = {
+    "first-line": FirstLine,
+    "models": ModelsPage,
+    "model": ModelDetails,
+    "servers": ServersPage,
+    "queue": QueuePage,
+}
+"""``GET /views/{name}[/{id}]`` with ``Accept: application/json``."""

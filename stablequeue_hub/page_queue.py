@@ -1,0 +1,242 @@
+"""The queue as the value of its view. Reads only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from stablequeue_client.ui import job_values as jv
+from stablequeue_client.ui import values as v
+from stablequeue_hub.actors import actor_names
+from stablequeue_hub.db.prepared import Prepared, in_list
+from stablequeue_hub.db.tables import job_pictures, jobs, keys
+from stablequeue_hub.job_stored import StoredPayload
+from stablequeue_hub.job_waiting import Read, read_among, waiting_of
+from stablequeue_hub.jobs import JOB_STATES
+from stablequeue_hub.keys import Principal
+from stablequeue_hub.page_groups import model_groups
+from stablequeue_hub.queue_rows import OPEN, QueueFilter, QueueRow, queue_rows
+from stablequeue_hub.waiting_facts import Line, ServerFacts, queue_is_paused, servers_now
+from stablequeue_hub.waiting_words import Waiting, shown_name
+
+if TYPE_CHECKING:
+    from stablequeue_hub.presence import Live
+
+PAGE_SIZE = 50
+TITLE_MAX = 90
+TEXT_MAX = 200
+_STATES = ("", "models", "all", *JOB_STATES)
+_NETWORK = re.compile(r"<\w+:[^>]*>")
+_PICTURES = Prepared(
+    sa.select(job_pictures.c.job_id, sa.func.count())
+    .where(in_list(job_pictures.c.job_id, "ids"))
+    .group_by(job_pictures.c.job_id)
+)
+_WORKING = Prepared(
+    sa.select(jobs.c.server_id, jobs.c.job_id, jobs.c.name).where(jobs.c.state == "processing")
+)
+_KEYS = Prepared(
+    sa.select(keys.c.key_id).where(
+        keys.c.revoked_ms.is_(None), sa.or_(keys.c.scope == "admin", keys.c.scope == "jobs")
+    )
+)
+_decode_targets = msgspec.json.Decoder(list[str]).decode
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Who looks: what is theirs, and whether they may change what is not."""
+
+    scope: str
+    actor: str
+
+    @classmethod
+    def of(cls, principal: Principal) -> Viewer:
+        return cls(principal.scope, principal.actor)
+
+    @property
+    def is_admin(self) -> bool:
+        return self.scope == "admin"
+
+    @property
+    def may_submit(self) -> bool:
+        return self.scope in ("admin", "jobs")
+
+    def may_change(self, submitted_by: str) -> bool:
+        return self.is_admin or (self.may_submit and submitted_by == self.actor)
+
+
+def filters_of(query: Mapping[str, str]) -> jv.QueueFilters:
+    """The filters in an address; what cannot be is left out."""
+    page, state = query.get("page", "1"), query.get("state", "")
+    return jv.QueueFilters(
+        state=state if state in _STATES else "",
+        text=query.get("text", "").strip()[:TEXT_MAX].replace("\x00", ""),
+        server=query.get("server", "")[:64].replace("\x00", ""),
+        submitter=query.get("submitter", "")[:100].replace("\x00", ""),
+        starred="1" if query.get("starred") else "",
+        page=max(1, int(page)) if page.isdecimal() and len(page) <= 6 else 1,
+    )
+
+
+def queue_page(
+    connection: Connection,
+    filters: jv.QueueFilters,
+    live: Live,
+    line: Line,
+    viewer: Viewer,
+    *,
+    now_ms: int,
+) -> jv.QueuePage:
+    """One page of jobs; or what they wait for, by model."""
+    wanted = QueueFilter(
+        _states(filters.state), filters.text, filters.server, filters.submitter, bool(filters.starred)
+    )
+    grouped = filters.state == "models"
+    listed = queue_rows(connection, wanted, 1 if grouped else filters.page, 1 if grouped else PAGE_SIZE)
+    pending = [row.as_pending() for row in listed.rows if row.state == "pending"]
+    servers = servers_now(connection, live, line)
+    groups, left_out = model_groups(connection, live, servers, now_ms=now_ms) if grouped else ((), 0)
+    read = read_among(connection, pending, servers, [row.payload_id for row in listed.rows])
+    rows = () if grouped else _rows(connection, listed.rows, listed.before, read, line, viewer)
+    return jv.QueuePage(
+        rows=rows,
+        total=listed.total,
+        counts=tuple(listed.counts.items()),
+        filters=filters,
+        page_size=PAGE_SIZE,
+        servers=_servers(connection, servers, viewer),
+        submitters=_submitters(connection, servers, filters.submitter),
+        groups=groups,
+        groups_left_out=left_out,
+        paused=queue_is_paused(connection),
+        may_pause=viewer.is_admin,
+        may_submit=viewer.may_submit,
+    )
+
+
+def _states(state: str) -> tuple[str, ...]:
+    if state in JOB_STATES:
+        return (state,)
+    return JOB_STATES if state == "all" else OPEN
+
+
+def _rows(
+    connection: Connection,
+    rows: Sequence[QueueRow],
+    before: Mapping[str, int],
+    read: Read,
+    line: Line,
+    viewer: Viewer,
+) -> tuple[jv.JobRow, ...]:
+    ids = [row.job_id for row in rows]
+    pictures = dict(_PICTURES.all(connection, {"ids": ids})) if ids else {}
+    names = actor_names(connection, {row.submitted_by for row in rows})
+    found = []
+    for row in rows:
+        waits = row.state == "pending"
+        waiting = waiting_of(read, row.as_pending(), before.get(row.job_id)) if waits else Waiting("")
+        targets = _decode_targets(row.targets_json) if row.targets_json else []
+        found.append(
+            jv.JobRow(
+                job_id=row.job_id,
+                title=title_of(row.name, row.prompt),
+                state=row.state,  # type: ignore[arg-type]
+                created_ms=row.created_ms,
+                submitted_by=names[row.submitted_by],
+                needs=_needs(read, row, read.payloads.get(row.payload_id), targets),
+                waiting=waiting.text,
+                in_line=waits and waiting.code is None,
+                progress=line.progress.get(row.job_id) if row.state == "processing" else None,
+                server=_alias(read, row.server_id),
+                targets=tuple(_alias(read, target) for target in targets),
+                priority=row.priority,
+                starred=bool(row.starred),
+                picture=row.job_id in pictures,
+                pictures=pictures.get(row.job_id, 0),
+                outcome=row.outcome or "",
+                failure=row.failure_text or "" if row.state == "failed" else "",
+                ended_ms=row.ended_ms,
+                may_change=viewer.may_change(row.submitted_by),
+                may_retry=waits and (row.refusals > 0 or row.job_id in read.exclusions),
+            )
+        )
+    return tuple(found)
+
+
+def _needs(
+    read: Read, row: QueueRow, payload: StoredPayload | None, targets: Collection[str]
+) -> tuple[jv.NeedChip, ...]:
+    """The models of a job, looked up while it waits."""
+    if payload is None:
+        return ()
+    if row.state != "pending":
+        return tuple(
+            jv.NeedChip("plain", one.role, shown_name(one), one.sha256 or "") for one in payload.requirements
+        )
+    allowed = frozenset(targets) if row.targets_json else None
+    marks = read.surroundings.marks(payload, allowed)
+    return tuple(
+        jv.NeedChip(mark, one.role, shown_name(one), one.sha256 or "")
+        for one, mark in zip(payload.requirements, marks, strict=True)
+    )
+
+
+def title_of(name: str, prompt: str) -> str:
+    """The name of a job, or how its prompt begins, without the networks in it."""
+    words = name or " ".join(_NETWORK.sub(" ", prompt).split()) or " ".join(prompt.split())
+    words = words.strip(" ,")
+    if len(words) > TITLE_MAX:
+        return f"{words[: TITLE_MAX - 1].rstrip()}…"
+    return words or "Without a prompt"
+
+
+def _alias(read: Read, server_id: str | None) -> str:
+    if server_id is None:
+        return ""
+    server = read.surroundings.servers.get(server_id)
+    return server.alias if server else "a server that is gone"
+
+
+def _servers(
+    connection: Connection, servers: Mapping[str, ServerFacts], viewer: Viewer
+) -> tuple[jv.QueueServer, ...]:
+    working = {server_id: (job_id, name) for server_id, job_id, name in _WORKING.all(connection, {})}
+    found = []
+    for server_id, server in servers.items():
+        job_id, name = working.get(server_id, ("", ""))
+        found.append(
+            jv.QueueServer(
+                server_id,
+                server.alias,
+                server.reachable,
+                server.paused,
+                server.asks,
+                name or "a job" if job_id else "",
+                job_id,
+                viewer.is_admin,
+            )
+        )
+    return tuple(found)
+
+
+def _submitters(
+    connection: Connection, servers: Mapping[str, ServerFacts], chosen: str
+) -> tuple[v.Choice, ...]:
+    """Who could have submitted; asking the jobs would read all of them."""
+    actors = {
+        "page",
+        *(f"key:{key_id}" for (key_id,) in _KEYS.all(connection, {})),
+        *([chosen] if chosen else []),
+    }
+    actors.update(f"server:{server_id}" for server_id in servers)
+    names = actor_names(connection, actors)
+    return tuple(
+        v.Choice(actor, names[actor]) for actor in sorted(actors, key=lambda one: names[one].lower())
+    )

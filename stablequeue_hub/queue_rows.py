@@ -1,0 +1,204 @@
+"""Pages of the queue: what runs, what waits in its order, what has ended. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, Connection
+
+from stablequeue_hub.db.prepared import Prepared
+from stablequeue_hub.db.tables import job_payloads, job_requirements, jobs
+from stablequeue_hub.job_waiting import PendingJob
+from stablequeue_hub.jobs import JOB_STATES
+
+OPEN = ("processing", "pending")
+"""States of what has not ended, in the order of a list."""
+
+
+class QueueRow(NamedTuple):
+    """Columns of a job in a list, and how its prompt begins."""
+
+    job_id: str
+    seq: int
+    state: str
+    name: str
+    priority: int
+    submitted_by: str
+    payload_id: int
+    targets_json: str | None
+    created_ms: int
+    ended_ms: int | None
+    server_id: str | None
+    refusals: int
+    starred: int
+    outcome: str | None
+    failure_text: str | None
+    prompt: str
+
+    def as_pending(self) -> PendingJob:
+        return PendingJob(
+            self.job_id,
+            self.seq,
+            self.state,
+            self.priority,
+            self.submitted_by,
+            self.payload_id,
+            self.targets_json,
+            self.refusals,
+        )
+
+
+@dataclass(frozen=True)
+class QueueFilter:
+    """``states``: which jobs; ``text``: part of a name, a prompt or the name of a model; ``server_id``: who
+    works on it, did last, or is its target; ``submitter``: an actor."""
+
+    states: tuple[str, ...] = OPEN
+    text: str = ""
+    server_id: str = ""
+    submitter: str = ""
+    starred: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """It chooses by state only, so that the index of states knows every place."""
+        return not (self.text or self.server_id or self.submitter or self.starred)
+
+
+@dataclass(frozen=True)
+class QueueRows:
+    """A page. ``counts``: all jobs by state; ``before``: of each pending job of the page how many pending
+    ones come first, where that is known."""
+
+    rows: list[QueueRow]
+    total: int
+    counts: dict[str, int]
+    before: dict[str, int]
+
+
+PROMPT_SHOWN = 200
+_COLUMNS = [jobs.c[name] for name in QueueRow._fields[:-1]]
+_SELECT = sa.select(*_COLUMNS, sa.func.substr(job_payloads.c.prompt, 1, PROMPT_SHOWN)).select_from(
+    sa.join(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id)
+)
+_COUNTS = Prepared(
+    sa.select(jobs.c.state, jobs.c.priority, sa.func.count()).group_by(jobs.c.state, jobs.c.priority)
+)
+_OF_PRIORITY = Prepared(
+    _SELECT.where(jobs.c.state == sa.bindparam("state"), jobs.c.priority == sa.bindparam("priority"))
+    .order_by(jobs.c.seq)
+    .limit(sa.bindparam("size", type_=sa.Integer))
+    .offset(sa.bindparam("skipped", type_=sa.Integer))
+)
+
+
+def queue_rows(connection: Connection, wanted: QueueFilter, page: int, size: int) -> QueueRows:
+    """What has not ended comes in the order of the queue, what has ended newest first. ``page`` from 1."""
+    by_priority: dict[str, dict[int, int]] = {state: {} for state in JOB_STATES}
+    for state, priority, number in _COUNTS.all(connection, {}):
+        by_priority[state][priority] = number
+    counts = {state: sum(numbers.values()) for state, numbers in by_priority.items()}
+    skipped = (page - 1) * size
+    if wanted.is_plain and wanted.states == OPEN:
+        rows, before = _in_order(connection, by_priority, skipped, size)
+        return QueueRows(rows, sum(counts[state] for state in OPEN), counts, before)
+    conditions = list(_conditions(wanted))
+    total = sum(counts[state] for state in wanted.states)
+    if not wanted.is_plain:
+        total = connection.scalar(sa.select(sa.func.count()).select_from(_JOINED).where(*conditions)) or 0
+    in_order = set(wanted.states) <= set(OPEN)
+    order = (jobs.c.state.desc(), jobs.c.priority.desc(), jobs.c.seq) if in_order else (jobs.c.seq.desc(),)
+    query = _SELECT.where(*conditions).order_by(*order).limit(size).offset(skipped)
+    return QueueRows([QueueRow._make(row) for row in connection.execute(query)], total, counts, {})
+
+
+def _in_order(
+    connection: Connection, by_priority: dict[str, dict[int, int]], skipped: int, size: int
+) -> tuple[list[QueueRow], dict[str, int]]:
+    """A page of what has not ended, without sorting: the index holds each priority in its order."""
+    rows: list[QueueRow] = []
+    before: dict[str, int] = {}
+    for state in OPEN:
+        passed = 0
+        for priority in sorted(by_priority[state], reverse=True):
+            number = by_priority[state][priority]
+            if skipped >= number:
+                skipped -= number
+            elif len(rows) < size:
+                values = {"state": state, "priority": priority, "size": size - len(rows), "skipped": skipped}
+                found = [QueueRow(*row) for row in _OF_PRIORITY.all(connection, values)]
+                if state == "pending":
+                    before.update({row.job_id: passed + skipped + place for place, row in enumerate(found)})
+                rows += found
+                skipped = 0
+            passed += number
+    return rows, before
+
+
+_JOINED = sa.join(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id)
+
+
+def _conditions(wanted: QueueFilter) -> Iterable[ColumnElement[Any]]:
+    if set(wanted.states) != set(JOB_STATES):
+        yield jobs.c.state.in_(wanted.states)
+    if wanted.submitter:
+        yield jobs.c.submitted_by == wanted.submitter
+    if wanted.starred:
+        yield jobs.c.starred == 1
+    if wanted.server_id:
+        target = jobs.c.targets_json.contains(f'"{wanted.server_id}"', autoescape=True)
+        yield sa.or_(jobs.c.server_id == wanted.server_id, target)
+    if wanted.text:
+        text = wanted.text.lower()
+        named = sa.exists().where(
+            job_requirements.c.payload_id == jobs.c.payload_id,
+            sa.func.lower(job_requirements.c.name).contains(text, autoescape=True),
+        )
+        yield sa.or_(
+            sa.func.lower(jobs.c.name).contains(text, autoescape=True),
+            sa.func.lower(job_payloads.c.prompt).contains(text, autoescape=True),
+            jobs.c.job_id.startswith(text, autoescape=True),
+            named,
+        )
+
+
+_KINDS_OF_WAITING = (
+    sa.select(
+        sa.func.min(jobs.c.job_id),
+        sa.func.min(jobs.c.seq),
+        jobs.c.payload_id,
+        jobs.c.targets_json,
+        jobs.c.submitted_by,
+        sa.func.count(),
+        sa.func.min(jobs.c.deadline_ms),
+    )
+    .where(jobs.c.state == "pending")
+    .group_by(jobs.c.payload_id, jobs.c.targets_json, jobs.c.submitted_by)
+    .order_by(sa.func.min(jobs.c.seq))
+)
+
+
+class WaitingKind(NamedTuple):
+    """Pending jobs that need the same, are for the same servers and of the same submitter."""
+
+    job: PendingJob
+    number: int
+    deadline_ms: int | None
+
+
+def waiting_kinds(connection: Connection, at_most: int) -> tuple[Sequence[WaitingKind], int]:
+    """The oldest kinds first, and how many were left out."""
+    rows = connection.execute(_KINDS_OF_WAITING.limit(at_most)).all()
+    left_out = 0
+    if len(rows) == at_most:
+        kinds = _KINDS_OF_WAITING.order_by(None).subquery()
+        left_out = (connection.scalar(sa.select(sa.func.count()).select_from(kinds)) or 0) - at_most
+    return [
+        WaitingKind(
+            PendingJob(job_id, seq, "pending", 0, submitted_by, payload_id, targets, 0), number, deadline
+        )
+        for job_id, seq, payload_id, targets, submitted_by, number, deadline in rows
+    ], left_out

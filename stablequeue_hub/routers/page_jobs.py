@@ -1,0 +1,143 @@
+"""What the buttons of the queue's views do: urlencoded forms in, a fragment that says what happened out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import parse_qsl
+
+import sqlalchemy as sa
+from fastapi import APIRouter
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from stablequeue_client.errors import InvalidValueError
+from stablequeue_client.queue_messages import ActionResult, JobActions
+from stablequeue_client.ui import values as v
+from stablequeue_client.ui import views
+from stablequeue_client.ui.words import counted
+from stablequeue_hub.access import principal_of
+from stablequeue_hub.bodies import read_body
+from stablequeue_hub.db.tables import jobs
+from stablequeue_hub.documentation import described
+from stablequeue_hub.hub import hub_of
+from stablequeue_hub.job_actions import IDS_MAX, do_actions
+from stablequeue_hub.jobs import PRIORITY_MAX, PRIORITY_MIN
+from stablequeue_hub.keys import Principal
+from stablequeue_hub.queue_state import pause_queue, pause_server
+
+router = APIRouter(include_in_schema=False)
+FORM_MAX_BYTES = 64 * 1024
+_DONE = {
+    "cancel": "cancelled",
+    "delete": "deleted",
+    "star": "starred",
+    "unstar": "not starred any more",
+    "retry": "may run anywhere again",
+    "up": "moved forward",
+    "down": "moved back",
+}
+_STEPS = {"up": 1, "down": -1}
+
+
+async def fields_of(request: Request, limit: int = FORM_MAX_BYTES) -> list[tuple[str, str]]:
+    """The fields of a form, in order."""
+    body = await read_body(request, limit)
+    return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=IDS_MAX + 50)
+
+
+def said(text: str, remedy: str = "", *, ok: bool = True) -> Response:
+    return HTMLResponse(views.notice(v.Notice(text, ok, remedy)))
+
+
+@router.post("/views/jobs/actions", **described("jobs", media_type="text/html"))
+async def actions(request: Request) -> Response:
+    """The same for one or many jobs."""
+    hub, principal = hub_of(request), principal_of(request)
+    fields = await fields_of(request)
+    action, now_ms = dict(fields).get("action", ""), hub.clock.now_ms()
+    ids = [value for name, value in fields if name == "ids"]
+    if action not in _DONE:
+        raise InvalidValueError("There is no such action.", remedy="Reload the page.")
+    results = await hub.writing(lambda connection: _act(connection, action, ids, principal, now_ms))
+    done = [result.job_id for result in results if result.problem is None]
+    if done and action == "delete":
+        await hub.jobs_deleted(done)
+    elif done:
+        await hub.jobs_changed(done)
+    return _told(action, results)
+
+
+def _act(
+    connection: Connection, action: str, ids: Sequence[str], principal: Principal, now_ms: int
+) -> list[ActionResult]:
+    if action not in _STEPS:
+        wanted = JobActions(action, list(ids))  # type: ignore[arg-type]
+        return do_actions(connection, wanted, principal, now_ms=now_ms).results
+    results: list[ActionResult] = []
+    for priority, some in _by_priority(connection, ids).items():
+        value = min(PRIORITY_MAX, max(PRIORITY_MIN, priority + _STEPS[action]))
+        wanted = JobActions("priority", some, value)
+        results += do_actions(connection, wanted, principal, now_ms=now_ms).results
+    return results
+
+
+def _by_priority(connection: Connection, ids: Sequence[str]) -> dict[int, list[str]]:
+    query = sa.select(jobs.c.priority, jobs.c.job_id).where(jobs.c.job_id.in_(ids[: IDS_MAX + 1]))
+    found: dict[int, list[str]] = {}
+    for priority, job_id in connection.execute(query):
+        found.setdefault(priority, []).append(job_id)
+    return found
+
+
+def _told(action: str, results: Sequence[ActionResult]) -> Response:
+    problems = [result.problem for result in results if result.problem is not None]
+    done = len(results) - len(problems)
+    if not results:
+        return said("Choose jobs first.", ok=False)
+    text = f"{counted(done, 'job')} {_DONE[action]}."
+    if not problems:
+        return said(text)
+    first = problems[0]
+    if len(results) == 1:
+        return said(first.message, first.remedy, ok=False)
+    return said(f"{text} {counted(len(problems), 'job')} not: {first.message}", first.remedy, ok=False)
+
+
+@router.post("/views/queue/pause", **described("admin", media_type="text/html"))
+async def pause(request: Request) -> Response:
+    """No server gets a job."""
+    return await _pause(request, None, True)
+
+
+@router.post("/views/queue/resume", **described("admin", media_type="text/html"))
+async def resume(request: Request) -> Response:
+    """Servers get jobs again."""
+    return await _pause(request, None, False)
+
+
+@router.post("/views/queue/servers/{server_id}/pause", **described("owner", media_type="text/html"))
+async def pause_one(request: Request, server_id: str) -> Response:
+    """This server gets no job."""
+    return await _pause(request, server_id, True)
+
+
+@router.post("/views/queue/servers/{server_id}/resume", **described("owner", media_type="text/html"))
+async def resume_one(request: Request, server_id: str) -> Response:
+    """This server gets jobs again."""
+    return await _pause(request, server_id, False)
+
+
+async def _pause(request: Request, server_id: str | None, paused: bool) -> Response:
+    hub, actor = hub_of(request), principal_of(request).actor
+    now_ms = hub.clock.now_ms()
+
+    def work(connection: Connection) -> None:
+        if server_id is None:
+            pause_queue(connection, paused, actor=actor, now_ms=now_ms)
+        else:
+            pause_server(connection, server_id, paused, actor=actor, now_ms=now_ms)
+
+    await hub.writing(work)
+    await hub.jobs_changed([])
+    return said("Paused." if paused else "It goes on.")
