@@ -243,6 +243,20 @@ class Settings:
         default=365,
         metavar="N",
     )
+    jobs_days: int = option(
+        "Days that the hub keeps jobs that ended, with their pictures; starred ones stay; 0: for ever",
+        "up hub",
+        type="number",
+        default=30,
+        metavar="N",
+    )
+    pictures_gb: int = option(
+        "Most GB of pictures that the hub keeps; the oldest jobs go first, starred ones stay; 0: no limit",
+        "up hub",
+        type="number",
+        default=20,
+        metavar="N",
+    )
     legacy_open: bool = option(
         "Let ANYBODY who reaches the hub use the old `/api/v1` without a key: see all prompts and pictures, "
         "submit, cancel and delete jobs; only for old clients that cannot send one",

@@ -49,6 +49,8 @@ def _settings(given: argparse.Namespace) -> HubSettings:
         backup_confirmed=given.backup_confirmed,
         requests_per_s=given.requests_per_s,
         events_days=given.events_days,
+        jobs_days=given.jobs_days,
+        pictures_gb=given.pictures_gb,
         legacy_open=given.legacy_open,
     )
 
@@ -111,6 +113,20 @@ def _parser() -> argparse.ArgumentParser:
         default=HubSettings.events_days,
         metavar="N",
         help="days that the history is kept; 0: for ever",
+    )
+    hub.add_argument(
+        "--jobs-days",
+        type=_count,
+        default=HubSettings.jobs_days,
+        metavar="N",
+        help="days that ended jobs are kept, with their pictures; 0: for ever",
+    )
+    hub.add_argument(
+        "--pictures-gb",
+        type=_count,
+        default=HubSettings.pictures_gb,
+        metavar="N",
+        help="most GB of pictures that are kept; 0: no limit",
     )
     hub.add_argument(
         "--requests-per-s",

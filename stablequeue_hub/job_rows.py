@@ -259,6 +259,21 @@ def delete_job(connection: Connection, job_id: str, *, actor: str, now_ms: int) 
     events.append(connection, "job_deleted", actor, now_ms=now_ms)
 
 
+def retire_jobs(connection: Connection, job_ids: Sequence[str], *, now_ms: int) -> None:
+    """Remove jobs that were kept long enough, with their prompts and events; one event says how many."""
+    if not job_ids:
+        return
+    these = jobs.c.job_id.in_(job_ids)
+    payload_ids = list(connection.scalars(sa.select(jobs.c.payload_id).distinct().where(these)))
+    connection.execute(jobs.delete().where(these))
+    connection.execute(events_table.delete().where(events_table.c.job_id.in_(job_ids)))
+    used = sa.exists().where(jobs.c.payload_id == job_payloads.c.id)
+    connection.execute(job_payloads.delete().where(job_payloads.c.id.in_(payload_ids), ~used))
+    has_jobs = sa.exists().where(jobs.c.batch_id == job_submissions.c.batch_id)
+    connection.execute(job_submissions.delete().where(~has_jobs))
+    events.append(connection, "jobs_retired", "hub", now_ms=now_ms, details={"jobs": len(job_ids)})
+
+
 def _drop_unused(connection: Connection, payload_id: int | None) -> None:
     """Forget a payload unless a job still has it."""
     if connection.scalar(sa.select(jobs.c.seq).where(jobs.c.payload_id == payload_id).limit(1)) is None:

@@ -16,7 +16,8 @@ class HubSettings:
     ``full_syncs``: how many large syncs are worked on at once; others wait ``sync_wait_s`` seconds, then
     are sent away with 429. ``requests_per_s`` is for each key or session, 0: no limit. ``events_days``: how
     long the history is kept, 0: for ever. ``legacy_open``: the old contract's first version needs no key.
-    ``stream_s``: how long one connection gets events as they happen.
+    ``stream_s``: how long one connection gets events as they happen. ``jobs_days``: how long jobs that ended
+    are kept, 0: for ever. ``pictures_gb``: how many 10^9 bytes all pictures may have, 0: any number.
     """
 
     data_dir: Path
@@ -28,6 +29,8 @@ class HubSettings:
     body_timeout_s: float = 60.0
     requests_per_s: float = 50.0
     events_days: int = 365
+    jobs_days: int = 30
+    pictures_gb: int = 20
     stream_s: float = 3600.0
     legacy_open: bool = False
     backup_confirmed: bool = False  # its owner made a backup, so the schema may change without one of ours

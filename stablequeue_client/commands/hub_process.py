@@ -42,6 +42,7 @@ def hub_command(*words: str) -> list[str]:
 def hub_words(settings: Settings, data_dir: Path, port: int) -> list[str]:
     """The words of ``hub`` that are no secret."""
     words = ["--data", str(data_dir), "--port", str(port), "--events-days", str(settings.events_days)]
+    words += ["--jobs-days", str(settings.jobs_days), "--pictures-gb", str(settings.pictures_gb)]
     words += ["--backup-confirmed"] if settings.backup_confirmed else []
     words += ["--legacy-open"] if settings.legacy_open else []
     return words + (["--host", settings.host] if settings.host else [])

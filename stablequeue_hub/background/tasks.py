@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from stablequeue_hub import job_rows, orders, sessions
+from stablequeue_hub.background.job_retention import GB, retire_large, retire_old, sweep_pictures
 from stablequeue_hub.background.retention import DAY_MS, drop_old_codes, drop_old_events
 from stablequeue_hub.hub import Hub
 from stablequeue_hub.job_deadlines import fail_overdue
@@ -25,6 +26,7 @@ KEYS_EVERY_S = 2.0
 EXPIRE_EVERY_S = 60.0
 LEASES_EVERY_S = 5.0
 RETENTION_EVERY_S = 6 * 3600.0
+JOB_RETENTION_EVERY_S = 1800.0
 _log = logging.getLogger("stablequeue_hub")
 
 
@@ -39,8 +41,10 @@ async def run_background(hub: Hub) -> AsyncIterator[None]:
             ("expire", EXPIRE_EVERY_S, expire),
             ("leases", LEASES_EVERY_S, sweep_leases),
             ("retention", RETENTION_EVERY_S, retain),
+            ("retention of jobs", JOB_RETENTION_EVERY_S, retain_jobs),
         )
     ]
+    tasks.append(asyncio.create_task(sweep_pictures_once(hub)))
     try:
         yield
     finally:
@@ -105,3 +109,33 @@ async def retain(hub: Hub) -> None:
     if days:
         await run_in_threadpool(drop_old_events, hub.store, now_ms - days * DAY_MS)
     await hub.writing(lambda connection: drop_old_codes(connection, now_ms))
+
+
+async def retain_jobs(hub: Hub) -> None:
+    """Ended jobs older than their owner wants them, the oldest above the size of pictures, stray files."""
+    now_ms, settings = hub.clock.now_ms(), hub.settings
+    if settings.jobs_days:
+        before_ms = now_ms - settings.jobs_days * DAY_MS
+        await _retire(hub, lambda connection: retire_old(connection, before_ms, now_ms))
+    if settings.pictures_gb:
+        most = settings.pictures_gb * GB
+        await _retire(hub, lambda connection: retire_large(connection, most, now_ms))
+    await _sweep_pictures(hub)
+
+
+async def _retire(hub: Hub, step: Callable[[Connection], list[str]]) -> None:
+    while ids := await hub.writing(step):
+        await hub.jobs_deleted(ids)
+
+
+async def sweep_pictures_once(hub: Hub) -> None:
+    """What a crash left behind; at the start."""
+    try:
+        await _sweep_pictures(hub)
+    except Exception as exc:
+        _log.warning("Pictures that no job names could not be removed: %s", exc)
+
+
+async def _sweep_pictures(hub: Hub) -> None:
+    now_s = hub.clock.now_ms() / 1000
+    await run_in_threadpool(lambda: sweep_pictures(hub.store, hub.pictures.folder, hub.hub_id, now_s=now_s))

@@ -137,4 +137,4 @@ def test_the_tasks_run_while_the_application_does(hub: Any) -> None:
         assert asyncio.all_tasks() == before
         return names
 
-    assert hub.run(begin_and_end()) == {"_repeat"}
+    assert hub.run(begin_and_end()) == {"_repeat", "sweep_pictures_once"}
