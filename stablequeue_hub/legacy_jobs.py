@@ -87,6 +87,7 @@ def read_submission(body: OldGenerate, *, version: int) -> OldSubmission:
             found.source,
         )
     if version == 2 and isinstance(raw, str) and raw.strip():
+        raw = _storable(raw)
         found = legacy_payloads.raw_hash_of(raw)
         return OldSubmission(
             alias,
@@ -103,6 +104,11 @@ def _text(value: Any, default: str) -> str:
     """A short text that a client said of itself."""
     usable = isinstance(value, str) and value and value.isprintable()
     return value[:TEXT_MAX] if usable else default
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL stores every character but one."""
+    return text.replace("\x00", "")
 
 
 def submit_old(
@@ -134,7 +140,7 @@ def submit_old(
             app_type=wanted.app_type,
             source_info=wanted.source_info,
             hash_source=wanted.hash_source,
-            infotext=None if wanted.infotext is None else wanted.infotext.replace("\x00", ""),
+            infotext=wanted.infotext,
         )
     )
     return made.job_id
@@ -178,7 +184,7 @@ def list_old(
     if wanted.status is not None:
         conditions.append(jobs.c.state == wanted.status if wanted.status in JOB_STATES else sa.false())
     if wanted.app_type is not None:
-        conditions.append(sa.func.coalesce(legacy_jobs.c.app_type, APP_TYPE) == wanted.app_type)
+        conditions.append(sa.func.coalesce(legacy_jobs.c.app_type, APP_TYPE) == _storable(wanted.app_type))
     count = sa.select(sa.func.count()).select_from(_JOBS).where(*conditions)
     order = jobs.c.seq if wanted.ascending else jobs.c.seq.desc()
     query = _SELECT.where(*conditions).order_by(order).limit(min(wanted.limit or LIST_MAX, LIST_MAX))
@@ -191,7 +197,7 @@ def list_old(
 
 def find_old(connection: Connection, job_id: str, live: Live, line: Line, *, now_ms: int) -> OldJob:
     """One job, with its place in the queue while it waits. Raises OldJobError."""
-    row = connection.execute(_SELECT.where(jobs.c.job_id == job_id)).first()
+    row = connection.execute(_SELECT.where(jobs.c.job_id == _storable(job_id))).first()
     if row is None:
         raise unknown_job(job_id)
     (found,) = _shown(connection, [row], live, line, now_ms=now_ms, in_list=False)
@@ -224,7 +230,7 @@ def cancel_old(
 
 def submitter_of(connection: Connection, job_id: str) -> str:
     """Raises OldJobError."""
-    found = connection.scalar(sa.select(jobs.c.submitted_by).where(jobs.c.job_id == job_id))
+    found = connection.scalar(sa.select(jobs.c.submitted_by).where(jobs.c.job_id == _storable(job_id)))
     if found is None:
         raise unknown_job(job_id)
     return str(found)

@@ -51,6 +51,10 @@ class FoundHash(NamedTuple):
 
 def payload_of(params: Mapping[str, Any]) -> dict[str, Any]:
     """The WebUI's payload that these parameters mean. Raises InvalidValueError naming the field, no value."""
+    # No database takes NUL, and no prompt or name needs it.
+    params = {
+        name: value.replace("\x00", "") if isinstance(value, str) else value for name, value in params.items()
+    }
     payload = {
         name: value
         for name, value in params.items()

@@ -105,6 +105,8 @@ def take_over(connection: Connection, server_id: str, wished: str) -> TakenOver 
 
 def server_named(connection: Connection, name: str) -> str | None:
     """The id of the server with this id or alias; None when there is none."""
+    if not name.isprintable():
+        return None
     by_id: str | None = connection.scalar(sa.select(servers.c.server_id).where(servers.c.server_id == name))
     if by_id is not None or len(name) > ALIAS_MAX:
         return by_id

@@ -115,6 +115,11 @@ class _Server(uvicorn.Server):
         write_private(_ready_path(self._settings), json.dumps(ready) + "\n")
         also = "" if is_loopback(self._settings.host) else f" and on {self._settings.host} for your network"
         print(f"StableQueue hub listens on {url}{also}", flush=True)  # noqa: T201 - the line its starter waits for
+        if self._settings.legacy_open:
+            logging.getLogger("stablequeue_hub").warning(
+                "Anybody who reaches this hub may use the old /api/v1 without a key: see prompts and "
+                "pictures, and queue jobs. Leave out --legacy-open to end that."
+            )
         self._watch = asyncio.create_task(self._watch_lock())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

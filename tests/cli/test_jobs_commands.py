@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,8 +22,10 @@ import pytest
 import requests
 
 from stablequeue_client.cli import main
+from stablequeue_client.commands.hub_process import hub_words
 from stablequeue_client.hub_api import HubApi
 from stablequeue_client.protocol import Heartbeat, JoinRequest, ServerCapabilities
+from stablequeue_client.settings import Settings
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -55,6 +58,7 @@ class Site:
 
     def __init__(self, url: str, data: Path) -> None:
         self.url = url
+        self.log = data.parent / "hub.log"
         self.data = ("--data", str(data))
         self.admin = (data / "admin.key").read_text().strip()
         files = [
@@ -74,6 +78,14 @@ class Site:
         path = f"/api/v1/servers/{SERVER_ID}/models/sync"
         assert self.call("POST", path, json=self.webui.inventory()).status_code == 200
         api.heartbeat(SERVER_ID, Heartbeat("boot", 1, "index", 1, "0" * 64))
+        threading.Thread(target=self._beat, args=(api,), daemon=True).start()
+
+    def _beat(self, api: HubApi) -> None:
+        """Its agent says that it lives."""
+        counter = 1
+        while not self._stop.wait(5):
+            counter += 1
+            api.heartbeat(SERVER_ID, Heartbeat("boot", counter, "index", 1, "0" * 64))
 
     def call(self, method: str, path: str, json: Any = None, content: bytes | None = None) -> Any:
         headers = {"Authorization": f"Bearer {self.key}"}
@@ -102,6 +114,7 @@ class Site:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     data = tmp_path_factory.mktemp("site") / "hub"
     words = [sys.executable, "-m", "stablequeue_hub", "hub", "--data", str(data), "--port", "0"]
+    words.append("--legacy-open")
     with open(data.parent / "hub.log", "wb") as log:
         process = subprocess.Popen(words, cwd=ROOT, stdout=log, stderr=log)
     try:
@@ -216,6 +229,32 @@ def test_the_queue_is_held_back_and_an_impossible_job_says_why(commands: Any, si
     assert commands.run("queue", "resume", "forge", *site.data).code == 0
     (commands.folder / "broken.json").write_text('{"prompt": ')
     assert "no valid JSON at line 1" in commands.run("submit", "broken.json", *site.data).err
+
+
+def test_a_pair_for_old_clients_is_made_and_taken_in_both_forms(commands: InProcess, site: Site) -> None:
+    def made(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "stablequeue_client", "keys", "create", "--legacy", *words]
+        return subprocess.run(
+            [*command, *site.data], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        )
+
+    key, secret = made().stdout.split()
+    answer = json.loads(made("--json", "--name", "old extension").stdout)
+    assert (answer["scope"], answer["name"]) == ("jobs", "old extension")
+    for headers in (
+        {"X-API-Key": key, "X-API-Secret": secret},
+        {"X-API-Key": answer["key"], "X-API-Secret": answer["secret"]},
+        {"Authorization": f"Bearer {answer['bearer']}"},
+    ):
+        found = requests.get(f"{site.url}/api/v2/jobs", headers=headers, timeout=60)
+        assert found.status_code == 200, found.text
+    assert requests.get(f"{site.url}/api/v2/jobs", timeout=60).status_code == 401
+    # This hub was started with --legacy-open, and says so.
+    assert requests.get(f"{site.url}/api/v1/queue/jobs", timeout=60).status_code == 200
+    assert "without a key" in site.log.read_text()
+    opened = replace(Settings(), legacy_open=True)
+    assert "--legacy-open" in hub_words(opened, commands.folder, 1)
+    assert "--legacy-open" not in hub_words(Settings(), commands.folder, 1)
 
 
 def test_the_page_on_scripting_does_what_it_says(site: Site, tmp_path: Path) -> None:

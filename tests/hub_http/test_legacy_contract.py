@@ -275,6 +275,25 @@ def test_a_body_that_is_no_json_is_refused_and_not_shown_a_trace(client: OldClie
         assert "Traceback" not in answer.text
 
 
+def test_what_no_database_stores_is_answered_all_the_same(hosts: Any, client: OldClient) -> None:
+    hosts.add("forge", BASE, INK)
+    for path in (
+        "/api/v2/jobs/a%00b/status",
+        "/api/v1/queue/jobs/a%00b/status",
+        "/outputs/a%00b",
+    ):
+        assert client.ask("GET", path).status_code == 404, path
+    assert client.ask("GET", "/api/v2/jobs?status=a%00b&app_type=a%00b").json()["jobs"] == []
+    body = {"target_server_alias": "a\x00b", "generation_params": PARAMS}
+    assert client.ask("POST", "/api/v2/generate", body).status_code == 404
+    for params in ({"prompt": "a\x00b", "checkpoint_name": "a\x00b"}, {"prompt": "<lora:a\x00b:1>"}):
+        body = {"target_server_alias": "forge", "generation_params": params, "source_info": "a\x00b"}
+        assert client.ask("POST", "/api/v2/generate", body).status_code == 202
+    body = {"target_server_alias": "forge", "generation_info_raw": "a\x00b <lora:a\x00b:1>"}
+    assert client.ask("POST", "/api/v2/generate", body).status_code == 202
+    assert client.read("/api/v2/jobs", {"jobs": [ROW_V2]})["total"] == 3
+
+
 def test_the_text_under_a_picture_is_a_job_and_its_hash_decides(
     hub: Any, hosts: Any, client: OldClient
 ) -> None:
@@ -503,6 +522,8 @@ def test_a_server_by_its_address_takes_jobs_that_say_what_to_install(hub: Any, c
     assert "install the extension" in made["waiting_for"]
     why = hub.request("GET", f"/api/v1/jobs/{made['mobilesd_job_id']}/why", key=hub.admin).json()
     assert (why["waiting_code"], "install the extension" in why["waiting_for"]) == ("no_agent", True)
+    page = hub.request("GET", "/views/servers", key=hub.admin)
+    assert ("not installed there" in page.text, "install the extension" in page.text) == (True, True)
     checked = hub.request(
         "POST", "/api/v1/jobs/check", key=hub.admin, json={"payload": {}, "targets": ["attic"]}
     ).json()
