@@ -156,15 +156,21 @@ _START = Prepared(
 )
 
 
+_SAY = Prepared(
+    events_table.insert().values(
+        {name: sa.bindparam(name) for name in ("at_ms", "action", "actor", "server_id", "job_id")}
+    )
+)
+
+
 def start_job(connection: Connection, job_id: str, server_id: str, fence: int, *, now_ms: int) -> bool:
     """A server takes a pending job; False when it does not wait any more."""
     check_step("pending", "processing")
     values = {"this_job": job_id, "this_server": server_id, "new_fence": fence, "now": now_ms}
     if not _START.run(connection, values):
         return False
-    said = ("at_ms", "action", "actor", "server_id", "job_id")
-    row = (now_ms, "job_started", f"server:{server_id}", server_id, job_id)
-    insert_rows(connection, events_table, said, [row])
+    said = {"at_ms": now_ms, "action": "job_started", "actor": f"server:{server_id}"}
+    _SAY.run(connection, {**said, "server_id": server_id, "job_id": job_id})
     return True
 
 

@@ -18,7 +18,6 @@ from sqlalchemy import Connection
 from stablequeue_client.name_translation import Renaming, translated
 from stablequeue_client.requirements import KINDS_OF, Role, checkpoint_parts, generation_requirements
 from stablequeue_client.runner_messages import AssignedFile, Assignment, LoadedFile, RenamedModel
-from stablequeue_hub.db.bulk import insert_rows
 from stablequeue_hub.db.prepared import Prepared
 from stablequeue_hub.db.tables import job_exclusions, job_payloads, job_requirements, job_runs, jobs
 from stablequeue_hub.errors import StaleRunError
@@ -67,6 +66,7 @@ _REQUIREMENTS = Prepared(
 _RUN_COLUMNS = (
     "job_id", "fence", "server_id", "runner_id", "started_ms", "models_json", "renamed_json",
 )  # fmt: skip
+_BEGIN = Prepared(job_runs.insert().values({name: sa.bindparam(name) for name in _RUN_COLUMNS}))
 _RUN = Prepared(
     sa.select(
         job_runs.c.server_id,
@@ -116,7 +116,7 @@ def take(
     if not start_job(connection, job_id, server_id, fence + 1, now_ms=now_ms):
         return "not_waiting"
     run = (job_id, fence + 1, server_id, runner_id, now_ms, _text(files), _text(renamed))
-    insert_rows(connection, job_runs, _RUN_COLUMNS, [run])
+    _BEGIN.run(connection, dict(zip(_RUN_COLUMNS, run, strict=True)))
     return Assignment(job_id, fence + 1, name, payload, files, renamed)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,9 +75,6 @@ class ServerStock:
         )
 
 
-_IDS = Prepared(sa.select(models.c.id, models.c.hash_sha256).where(in_list(models.c.hash_sha256, "contents")))
-
-
 def _files(model_column: sa.Column[int], *conditions: sa.ColumnElement[bool]) -> Prepared:
     root = sa.and_(
         server_roots.c.server_id == server_files.c.server_id,
@@ -85,16 +82,16 @@ def _files(model_column: sa.Column[int], *conditions: sa.ColumnElement[bool]) ->
     )
     return Prepared(
         sa.select(
-            model_column,
+            models.c.hash_sha256,
             server_files.c.root_id,
             server_files.c.path,
             server_files.c.kind,
             server_files.c.size,
             server_files.c.link,
         )
-        .select_from(sa.join(server_files, server_roots, root))
+        .select_from(sa.join(models, server_files, model_column == models.c.id).join(server_roots, root))
         .where(
-            in_list(model_column, "ids"),
+            in_list(models.c.hash_sha256, "contents"),
             # As an expression, or SQLite would go through all files of the server instead of the model's few.
             server_files.c.server_id.concat("") == sa.bindparam("server_id"),
             server_files.c.rejected.is_(None),
@@ -174,25 +171,18 @@ def files_of(
 def _take_files(
     connection: Connection, stock: ServerStock, contents: Collection[str], *, unread_too: bool
 ) -> None:
-    # Contents first, then files: asked in one, SQLite reads all files of the server.
     for part in slices(contents):
-        of_model = dict(_IDS.all(connection, {"contents": part}))
-        values = {"ids": list(of_model), "server_id": stock.server_id}
-        if not of_model:
-            continue
-        _sort_in(stock.ready, of_model, _READY.all(connection, values))
+        values = {"contents": part, "server_id": stock.server_id}
+        _sort_in(stock.ready, _READY.all(connection, values))
         if unread_too:
             states = {"states": list(MAY_BECOME_READY)}
-            _sort_in(stock.claimed, of_model, _CLAIMED.all(connection, {**values, **states}))
+            _sort_in(stock.claimed, _CLAIMED.all(connection, {**values, **states}))
 
 
-def _sort_in(
-    into: dict[str, list[StockFile]], of_model: Mapping[int, str], rows: Sequence[tuple[Any, ...]]
-) -> None:
+def _sort_in(into: dict[str, list[StockFile]], rows: Sequence[tuple[Any, ...]]) -> None:
     """Real files before links, then by name, so that it is always the same one."""
-    for model_id, root, path, kind, size, _ in sorted(rows, key=lambda row: (row[5], row[1], row[2])):
-        file = StockFile(root, path, kind, size, name_for_webui(kind, path))
-        into.setdefault(of_model[model_id], []).append(file)
+    for sha256, root, path, kind, size, _ in sorted(rows, key=lambda row: (row[5], row[1], row[2])):
+        into.setdefault(sha256, []).append(StockFile(root, path, kind, size, name_for_webui(kind, path)))
 
 
 def names_of(kind: str, path: str) -> tuple[str, ...]:
