@@ -125,6 +125,9 @@
     for (const picture of root.querySelectorAll("img[data-sq-picture]")) {
       picture.src = `${base}/api/v1/jobs/${picture.dataset.sqPicture}`;
     }
+    for (const link of root.querySelectorAll("a[data-sq-picture-link]")) {
+      link.href = `${base}/api/v1/jobs/${link.dataset.sqPictureLink}`;
+    }
   }
 
   // --- the two places --------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def queue_page(
     servers = servers_now(connection, live, line)
     groups, left_out = model_groups(connection, live, servers, now_ms=now_ms) if grouped else ((), 0)
     read = read_among(connection, pending, servers, [row.payload_id for row in listed.rows])
-    rows = () if grouped else _rows(connection, listed.rows, listed.before, read, line, viewer)
+    rows = () if grouped else shown_rows(connection, listed.rows, listed.before, read, line, viewer)
     return jv.QueuePage(
         rows=rows,
         total=listed.total,
@@ -127,7 +127,7 @@ def _states(state: str) -> tuple[str, ...]:
     return JOB_STATES if state == "all" else OPEN
 
 
-def _rows(
+def shown_rows(
     connection: Connection,
     rows: Sequence[QueueRow],
     before: Mapping[str, int],
@@ -135,6 +135,7 @@ def _rows(
     line: Line,
     viewer: Viewer,
 ) -> tuple[jv.JobRow, ...]:
+    """As the lists show them. ``read``: of their payloads, and around those that wait."""
     ids = [row.job_id for row in rows]
     pictures = dict(_PICTURES.all(connection, {"ids": ids})) if ids else {}
     names = actor_names(connection, {row.submitted_by for row in rows})

@@ -67,6 +67,11 @@ class QueueFilter:
         """It chooses by state only, so that the index of states knows every place."""
         return not (self.text or self.server_id or self.submitter or self.starred)
 
+    @property
+    def is_one_state(self) -> bool:
+        """It chooses by one state only."""
+        return self.is_plain and len(self.states) == 1
+
 
 @dataclass(frozen=True)
 class QueueRows:
@@ -95,6 +100,12 @@ _OF_PRIORITY = Prepared(
 )
 
 
+def find_row(connection: Connection, job_id: str) -> QueueRow | None:
+    """One job as in a list."""
+    row = connection.execute(_SELECT.where(jobs.c.job_id == job_id)).first()
+    return None if row is None else QueueRow._make(row)
+
+
 def queue_rows(connection: Connection, wanted: QueueFilter, page: int, size: int) -> QueueRows:
     """What has not ended comes in the order of the queue, what has ended newest first. ``page`` from 1."""
     by_priority: dict[str, dict[int, int]] = {state: {} for state in JOB_STATES}
@@ -105,7 +116,7 @@ def queue_rows(connection: Connection, wanted: QueueFilter, page: int, size: int
     if wanted.is_plain and wanted.states == OPEN:
         rows, before = _in_order(connection, by_priority, skipped, size)
         return QueueRows(rows, sum(counts[state] for state in OPEN), counts, before)
-    conditions = list(_conditions(wanted))
+    conditions = list(conditions_of(wanted))
     total = sum(counts[state] for state in wanted.states)
     if not wanted.is_plain:
         total = connection.scalar(sa.select(sa.func.count()).select_from(_JOINED).where(*conditions)) or 0
@@ -141,7 +152,8 @@ def _in_order(
 _JOINED = sa.join(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id)
 
 
-def _conditions(wanted: QueueFilter) -> Iterable[ColumnElement[Any]]:
+def conditions_of(wanted: QueueFilter) -> Iterable[ColumnElement[Any]]:
+    """For jobs joined with their payloads."""
     if set(wanted.states) != set(JOB_STATES):
         yield jobs.c.state.in_(wanted.states)
     if wanted.submitter:

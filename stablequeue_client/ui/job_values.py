@@ -138,3 +138,108 @@ class QueuePage:
 
     def count(self, *states: str) -> int:
         return sum(number for state, number in self.counts if state in states)
+
+
+@dataclass(frozen=True)
+class JobPicture:
+    """A picture with its generation text, and the models that the text names with a hash."""
+
+    number: int
+    width: int
+    height: int
+    infotext: str
+    recorded: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class JobModel:
+    """A model of a job. ``written``: as the job names it; ``model``: the content's name in the registry;
+    ``file``, ``file_server``: what was loaded in the last run; ``translated``: its name there, where it is
+    another one. ``outcome`` and ``proof``: how it was confirmed, as a code and a sentence. ``decision``: what
+    somebody decided, in words. ``may_decide``: it holds the job up, and who looks may say what is to be done.
+    """
+
+    place: int
+    role: str
+    written: str
+    mark: NeedMark
+    hash: str = ""
+    sha256: str = ""
+    model: str = ""
+    file: str = ""
+    file_server: str = ""
+    translated: str = ""
+    outcome: str = ""
+    proof: str = ""
+    decision: str = ""
+    may_decide: bool = False
+
+
+@dataclass(frozen=True)
+class WhyLine:
+    """One server. ``before``: jobs that come first there, when nothing speaks against it."""
+
+    server_id: str
+    server: str
+    ok: bool
+    reasons: tuple[str, ...] = ()
+    not_checked: tuple[str, ...] = ()
+    working: bool = False
+    before: int | None = None
+
+
+@dataclass(frozen=True)
+class TimelineEntry:
+    at_ms: int
+    text: str
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class JobFields:
+    """What a job generates, as far as a form shows it; numbers as text, empty where nothing is said.
+
+    ``others``: names of further values in it, which stay as they are.
+    """
+
+    name: str = ""
+    prompt: str = ""
+    negative_prompt: str = ""
+    checkpoint: str = ""
+    sampler_name: str = ""
+    scheduler: str = ""
+    steps: str = ""
+    cfg_scale: str = ""
+    width: str = ""
+    height: str = ""
+    seed: str = ""
+    priority: str = "0"
+    targets: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FormChoices:
+    """What the fields of a form offer: names from servers and registry."""
+
+    servers: tuple[Choice, ...] = ()
+    samplers: tuple[str, ...] = ()
+    schedulers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class JobDetails:
+    """Everything known of one job. ``row``: as in a list."""
+
+    row: JobRow
+    fields: JobFields
+    choices: FormChoices = FormChoices()
+    pictures: tuple[JobPicture, ...] = ()
+    models: tuple[JobModel, ...] = ()
+    why: tuple[WhyLine, ...] = ()
+    timeline: tuple[TimelineEntry, ...] = ()
+    attempts: int = 0
+    deadline_ms: int | None = None
+    may_submit: bool = False
+    may_accept: bool = False

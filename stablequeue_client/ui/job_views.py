@@ -36,6 +36,19 @@ def queue(page: jv.QueuePage) -> Markup:
     )
 
 
+def job(details: jv.JobDetails) -> Markup:
+    """One job: pictures, models, where it can run, what happened."""
+    return render(
+        "job.html",
+        job=details,
+        states=job_words.STATES,
+        state_of=job_words.state_of_row,
+        needs=job_words.NEEDS,
+        outcomes=job_words.OUTCOMES,
+        roles=job_words.ROLES,
+    )
+
+
 def _count(page: jv.QueuePage, state: str) -> int | None:
     if state == "models":
         return None

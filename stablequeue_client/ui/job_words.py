@@ -28,6 +28,11 @@ NEEDS: dict[NeedMark, Mark] = {
     "unchecked": Mark("not checked", "dot", "none", "An extension fills in this name."),
     "plain": Mark("", "", "none", ""),
 }
+OUTCOMES: dict[str, Mark] = {
+    "confirmed": Mark("yes", "disc", "good", "The picture, or the WebUI, proves it."),
+    "not_provable": Mark("cannot be proved", "query", "warn", "Neither picture nor WebUI says."),
+    "wrong": Mark("no, another one", "cross", "bad", "The picture was made with something else."),
+}
 ROLES: dict[str, str] = {
     "checkpoint": "Checkpoint",
     "hires_checkpoint": "Checkpoint of hires fix",

@@ -34,6 +34,7 @@ _NEIGHBOURS = {
     "join": "join-question",
     "keys": "keys",
     "queue": "queue",
+    "job": "job-finished",
 }
 
 

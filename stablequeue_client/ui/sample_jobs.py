@@ -177,3 +177,162 @@ def hostile_groups() -> jv.QueuePage:
         for name in hostile.NAMES
     )
     return queue_page(rows=(), groups=groups, filters=jv.QueueFilters(state="models"))
+
+
+# --- one job --------------------------------------------------------------------------------------------
+
+INFOTEXT = """a lighthouse in a storm, dramatic light, oil on canvas <lora:ink-wash:0.8>
+Negative prompt: blurry, low quality
+Steps: 28, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 6, Seed: 91827364, Size: 768x1024, \
+Model hash: 879db523c3, Model: dreamshaper_8, Lora hashes: "ink-wash: 3d9b4c1f2a7e", Version: f2.0.1"""
+FIELDS = jv.JobFields(
+    prompt="a lighthouse in a storm, dramatic light, oil on canvas <lora:ink-wash:0.8>",
+    negative_prompt="blurry, low quality",
+    checkpoint="dreamshaper_8.safetensors [879db523c3]",
+    sampler_name="DPM++ 2M",
+    scheduler="Karras",
+    steps="28",
+    cfg_scale="6",
+    width="768",
+    height="1024",
+    seed="91827364",
+    others=("enable_hr", "hr_upscaler"),
+)
+CHOICES = jv.FormChoices(
+    tuple(v.Choice(server.server_id, server.alias) for server in SERVERS),
+    ("DPM++ 2M", "Euler", "Euler a"),
+    ("Automatic", "Karras"),
+)
+_HISTORY = (
+    jv.TimelineEntry(NOW_MS - 50 * MINUTE_MS, "Submitted", "Nightly batch"),
+    jv.TimelineEntry(NOW_MS - 40 * MINUTE_MS, "Taken by attic", ""),
+    jv.TimelineEntry(
+        NOW_MS - 39 * MINUTE_MS, "Sent back unstarted by attic", "", "ink-wash is another file now"
+    ),
+)
+
+
+def waiting_job() -> jv.JobDetails:
+    return jv.JobDetails(
+        row=row(3, waiting="Waits for gouache_v3: no server has it", may_retry=True, priority=2),
+        fields=FIELDS,
+        choices=CHOICES,
+        models=(
+            jv.JobModel(
+                0,
+                "checkpoint",
+                "dreamshaper_8.safetensors [879db523c3]",
+                "have",
+                "879db523c3",
+                sha256("d"),
+                "dreamshaper_8.safetensors",
+            ),
+            jv.JobModel(1, "lora", "gouache_v3", "missing", may_decide=True),
+            jv.JobModel(2, "embedding", "easynegative", "decided", decision="Decided: not a model"),
+        ),
+        why=(
+            jv.WhyLine("s0", "studio", False, ("gouache_v3 is not there.",), ("style my style",)),
+            jv.WhyLine("s1", "attic", False, ("It is paused.", "It sent the job back. ink-wash is another.")),
+            jv.WhyLine("s2", "laptop", False, ("It is switched off or not connected.",)),
+            jv.WhyLine("s3", "old-gtx", True, working=True, before=2),
+        ),
+        timeline=_HISTORY,
+        deadline_ms=NOW_MS + 9 * DAY_MS,
+        may_submit=True,
+    )
+
+
+def finished_job(outcome: str = "confirmed") -> jv.JobDetails:
+    wrong = outcome == "wrong"
+    made = row(
+        10,
+        state="failed" if wrong else "completed",
+        server="studio",
+        outcome=outcome,
+        starred=not wrong,
+        failure="The WebUI loaded another file for “ink-wash”." if wrong else "",
+        ended_ms=NOW_MS,
+    )
+    return jv.JobDetails(
+        row=made,
+        fields=FIELDS,
+        choices=CHOICES,
+        pictures=tuple(
+            jv.JobPicture(number, 768, 1024, INFOTEXT, (("checkpoint", "dreamshaper_8", "879db523c3"),))
+            for number in range(1 if wrong else 3)
+        ),
+        models=(
+            jv.JobModel(
+                0,
+                "checkpoint",
+                "dreamshaper_8.safetensors [879db523c3]",
+                "plain",
+                "879db523c3",
+                sha256("d"),
+                "dreamshaper_8.safetensors",
+                "sd15/dreamshaper_8.safetensors",
+                "studio",
+                outcome="confirmed",
+            ),
+            jv.JobModel(
+                1,
+                "lora",
+                "ink-wash",
+                "plain",
+                "",
+                sha256("ink"),
+                "ink-wash",
+                "styles/tusche.safetensors",
+                "studio",
+                "tusche",
+                "wrong" if wrong else "not_provable",
+                "The WebUI loaded another file for “ink-wash”." if wrong else "The picture carries no hash.",
+            ),
+        ),
+        timeline=(*_HISTORY, jv.TimelineEntry(NOW_MS, "Finished on studio", "")),
+        attempts=1 if wrong else 0,
+        may_submit=True,
+        may_accept=wrong,
+    )
+
+
+def hostile_job(state: str) -> jv.JobDetails:
+    names = hostile.NAMES
+    first = row(
+        0,
+        title=names[0],
+        state=state,
+        submitted_by=names[1],
+        waiting=names[2],
+        server=names[3],
+        targets=names,
+        failure=names[4],
+        outcome=names[5],
+        may_retry=True,
+    )
+    return jv.JobDetails(
+        row=first,
+        fields=jv.JobFields(
+            name=names[0],
+            prompt=names[1],
+            negative_prompt=names[39],
+            checkpoint=names[3],
+            sampler_name=names[4],
+            scheduler=names[5],
+            seed="-1",
+            targets=names[:2],
+            others=names,
+        ),
+        choices=jv.FormChoices(tuple(v.Choice(name, name) for name in names), names, names),
+        pictures=tuple(jv.JobPicture(n, 8, 8, name, ((name, name, name),)) for n, name in enumerate(names)),
+        models=tuple(
+            jv.JobModel(
+                n, name, name, "missing", name, name, name, name, name, name, "wrong", name, name, True
+            )
+            for n, name in enumerate(names)
+        ),
+        why=tuple(jv.WhyLine(name, name, False, (name, name), (name,)) for name in names),
+        timeline=tuple(jv.TimelineEntry(NOW_MS, name, name, name) for name in names),
+        may_submit=True,
+        may_accept=True,
+    )

@@ -31,7 +31,7 @@ class Sample:
         """The whole page, with /views and /static below ``base``."""
         if self.whole:
             return self.fragment()
-        title = views.NAV.get(self.view, "Model")
+        title = views.NAV.get(self.view) or {"job": "Job", "new": "New job"}.get(self.view, "Model")
         line = views.first_line(self.line)
         return views.shell(
             v.Shell(title, self.view, line, self.fragment(), sample=self.sample, base=base, version="0.1.0")
@@ -123,6 +123,11 @@ SAMPLES: dict[str, Sample] = {
     "queue-no-match": Sample("queue", lambda: job_views.queue(sj.filtered_page())),
     "queue-hostile": Sample("queue", lambda: job_views.queue(sj.hostile_page())),
     "queue-models-hostile": Sample("queue", lambda: job_views.queue(sj.hostile_groups())),
+    "job-waiting": Sample("job", lambda: job_views.job(sj.waiting_job()), _QUEUED),
+    "job-finished": Sample("job", lambda: job_views.job(sj.finished_job())),
+    "job-wrong": Sample("job", lambda: job_views.job(sj.finished_job("wrong"))),
+    "job-hostile": Sample("job", lambda: job_views.job(sj.hostile_job("pending"))),
+    "job-failed-hostile": Sample("job", lambda: job_views.job(sj.hostile_job("failed"))),
     "keys": Sample("keys", lambda: views.keys(sv.keys_page())),
     "keys-none": Sample("keys", lambda: views.keys(v.KeysPage(()))),
     "keys-new": Sample("keys", lambda: views.new_key(sv.new_key()) + views.keys(sv.keys_page())),

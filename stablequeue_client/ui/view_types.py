@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from stablequeue_client.ui.job_values import QueuePage
+from stablequeue_client.ui.job_values import JobDetails, QueuePage
 from stablequeue_client.ui.values import FirstLine, ModelDetails, ModelsPage, ServersPage
 
-View: TypeAlias = FirstLine | ModelsPage | ModelDetails | ServersPage | QueuePage
+View: TypeAlias = FirstLine | ModelsPage | ModelDetails | ServersPage | QueuePage | JobDetails
 VIEW_TYPES: dict[str, type[View]] = {
     "first-line": FirstLine,
     "models": ModelsPage,
     "model": ModelDetails,
     "servers": ServersPage,
     "queue": QueuePage,
+    "job": JobDetails,
 }
 """``GET /views/{name}[/{id}]`` with ``Accept: application/json``."""

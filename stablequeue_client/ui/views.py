@@ -168,6 +168,7 @@ def _environment() -> Environment:
         with_code=_with_code,
         file=_file,
         plain=words.visible,
+        plain_lines=lambda text: "\n".join(map(words.visible, text.splitlines())),
         short_id=lambda parts: hashlib.sha256(repr(parts).encode()).hexdigest()[:12],
         kind=lambda kind: words.KINDS.get(kind, kind),
     )

@@ -1,4 +1,4 @@
-"""Jobs explained: why one waits."""
+"""Jobs explained: why one waits, and what happened to it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from starlette.responses import Response
 
 from stablequeue_client.errors import NotFoundError
 from stablequeue_client.job_messages import JobWhy
+from stablequeue_client.report_messages import JobReport
 from stablequeue_hub.answers import json_answer
 from stablequeue_hub.documentation import described
 from stablequeue_hub.hub import hub_of
+from stablequeue_hub.job_report import job_report
 from stablequeue_hub.job_waiting import why
 from stablequeue_hub.waiting_facts import line_of
 
@@ -24,4 +26,16 @@ async def why_it_waits(request: Request, job_id: str) -> Response:
     line, now_ms = line_of(hub, job_id), hub.clock.now_ms()
     return json_answer(
         await hub.reading(lambda connection: why(connection, job_id, hub.presence, line, now_ms=now_ms))
+    )
+
+
+@router.get("/{job_id}/report", **described("read", answer=JobReport, errors=(NotFoundError,)))
+async def report(request: Request, job_id: str) -> Response:
+    """What happened to a job: its timeline, each run, and how each model was confirmed."""
+    hub = hub_of(request)
+    line, now_ms = line_of(hub, job_id), hub.clock.now_ms()
+    return json_answer(
+        await hub.reading(
+            lambda connection: job_report(connection, job_id, hub.presence, line, now_ms=now_ms)
+        )
     )

@@ -29,7 +29,7 @@ from stablequeue_client.errors import (
 from stablequeue_client.ui import job_views, views
 from stablequeue_client.ui import values as v
 from stablequeue_client.ui.view_types import VIEW_TYPES
-from stablequeue_hub import page_details, page_keys, page_models, page_queue, page_servers
+from stablequeue_hub import page_details, page_job, page_keys, page_models, page_queue, page_servers
 from stablequeue_hub.access import authorise, principal_of
 from stablequeue_hub.bodies import read_body
 from stablequeue_hub.documentation import described
@@ -153,7 +153,7 @@ def _shown(request: Request, view: str, ident: str) -> _Shown:
     live, now_ms = hub.presence, hub.clock.now_ms()
     filters = page_models.filters_of(request.query_params)
     network = network_info(hub.host, hub.settings.port) if view == "join" else None
-    line, viewer = line_of(hub), page_queue.Viewer.of(principal_of(request))
+    line, viewer = line_of(hub, ident if view == "job" else None), page_queue.Viewer.of(principal_of(request))
     queue_filters = page_queue.filters_of(request.query_params)
     known = {
         "first-line": _Shown(lambda c: page_servers.first_line(c, live), views.first_line),
@@ -163,6 +163,9 @@ def _shown(request: Request, view: str, ident: str) -> _Shown:
         "queue": _Shown(
             lambda c: page_queue.queue_page(c, queue_filters, live, line, viewer, now_ms=now_ms),
             job_views.queue,
+        ),
+        "job": _Shown(
+            lambda c: page_job.job_details(c, ident, live, line, viewer, now_ms=now_ms), job_views.job
         ),
         "keys": _Shown(lambda c: page_keys.keys_page(c, now_ms=now_ms), views.keys),
         "join": _Shown(lambda _: page_keys.join_page(network) if network else None, views.join),

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from stablequeue_client.errors import InvalidValueError
-from stablequeue_client.queue_messages import ActionResult, JobActions
+from stablequeue_client.queue_messages import ActionResult, Decision, JobActions, RunAgain
 from stablequeue_client.ui import values as v
 from stablequeue_client.ui import views
 from stablequeue_client.ui.words import counted
@@ -22,12 +22,22 @@ from stablequeue_hub.db.tables import jobs
 from stablequeue_hub.documentation import described
 from stablequeue_hub.hub import hub_of
 from stablequeue_hub.job_actions import IDS_MAX, do_actions
+from stablequeue_hub.job_again import run_again
+from stablequeue_hub.job_decisions import decide
+from stablequeue_hub.job_edit import edit_job
+from stablequeue_hub.job_forms import changes
+from stablequeue_hub.job_list import job_in_full
+from stablequeue_hub.job_rights import check_may_change
+from stablequeue_hub.job_rows import accept_job
 from stablequeue_hub.jobs import PRIORITY_MAX, PRIORITY_MIN
 from stablequeue_hub.keys import Principal
 from stablequeue_hub.queue_state import pause_queue, pause_server
 
 router = APIRouter(include_in_schema=False)
 FORM_MAX_BYTES = 64 * 1024
+EDIT_MAX_BYTES = 1024 * 1024
+GO = "X-StableQueue-Go"
+"""Tells the script which view to show then."""
 _DONE = {
     "cancel": "cancelled",
     "delete": "deleted",
@@ -65,7 +75,10 @@ async def actions(request: Request) -> Response:
         await hub.jobs_deleted(done)
     elif done:
         await hub.jobs_changed(done)
-    return _told(action, results)
+    answer = _told(action, results)
+    if done and dict(fields).get("go") == "queue":
+        answer.headers[GO] = "?view=queue"
+    return answer
 
 
 def _act(
@@ -102,6 +115,78 @@ def _told(action: str, results: Sequence[ActionResult]) -> Response:
     if len(results) == 1:
         return said(first.message, first.remedy, ok=False)
     return said(f"{text} {counted(len(problems), 'job')} not: {first.message}", first.remedy, ok=False)
+
+
+@router.post("/views/jobs/{job_id}/edit", **described("jobs", media_type="text/html"))
+async def edit(request: Request, job_id: str) -> Response:
+    """What a form says of a job, as far as it differs from what is there."""
+    hub, principal = hub_of(request), principal_of(request)
+    fields, now_ms = await fields_of(request, EDIT_MAX_BYTES), hub.clock.now_ms()
+
+    def work(connection: Connection) -> bool:
+        check_may_change(connection, job_id, principal)
+        wanted = changes(job_in_full(connection, job_id), fields)
+        if wanted is None:
+            return False
+        edit_job(connection, job_id, wanted, hub.presence, actor=principal.actor, now_ms=now_ms)
+        return True
+
+    if not await hub.writing(work):
+        return said("Nothing was changed.")
+    await hub.jobs_changed([job_id])
+    return said("Saved.")
+
+
+@router.post("/views/jobs/{job_id}/again", **described("jobs", media_type="text/html"))
+async def again(request: Request, job_id: str) -> Response:
+    """Queue it once more."""
+    hub, principal = hub_of(request), principal_of(request)
+    seed, now_ms = dict(await fields_of(request)).get("seed"), hub.clock.now_ms()
+    wanted = RunAgain("new" if seed == "new" else "same")
+    made = await hub.writing(
+        lambda connection: run_again(
+            connection, job_id, wanted, hub.presence, actor=principal.actor, now_ms=now_ms
+        )
+    )
+    await hub.jobs_changed(made.job_ids)
+    answer = said("Queued.")
+    answer.headers[GO] = f"?view=job&id={made.job_id}"
+    return answer
+
+
+@router.post("/views/jobs/{job_id}/decisions", **described("jobs", media_type="text/html"))
+async def decision(request: Request, job_id: str) -> Response:
+    """What is to be done about a model that the job waits for."""
+    hub, principal = hub_of(request), principal_of(request)
+    form, now_ms = dict(await fields_of(request)), hub.clock.now_ms()
+    what, place = form.get("decision"), form.get("requirement", "")
+    if what not in ("run_anyway", "not_a_model", "give_up") or not place.isdecimal() or len(place) > 4:
+        raise InvalidValueError("There is no such decision.", remedy="Reload the page.")
+    server = (form.get("server") or None) if what == "run_anyway" else None
+    wanted = Decision(int(place), what, server)  # type: ignore[arg-type]
+
+    def work(connection: Connection) -> list[str]:
+        check_may_change(connection, job_id, principal)
+        return decide(connection, job_id, wanted, hub.presence, actor=principal.actor, now_ms=now_ms)
+
+    ids = await hub.writing(work)
+    await hub.jobs_changed(ids)
+    return said(f"Decided for {counted(len(ids), 'job')}.")
+
+
+@router.post("/views/jobs/{job_id}/accept", **described("jobs", media_type="text/html"))
+async def accept(request: Request, job_id: str) -> Response:
+    """Take the picture as it is."""
+    hub, principal = hub_of(request), principal_of(request)
+    now_ms = hub.clock.now_ms()
+
+    def work(connection: Connection) -> None:
+        check_may_change(connection, job_id, principal)
+        accept_job(connection, job_id, actor=principal.actor, now_ms=now_ms)
+
+    await hub.writing(work)
+    await hub.jobs_changed([job_id])
+    return said("Accepted.")
 
 
 @router.post("/views/queue/pause", **described("admin", media_type="text/html"))

@@ -18,6 +18,7 @@ RENDERED = {
     "model": views.model,
     "servers": views.servers,
     "queue": job_views.queue,
+    "job": job_views.job,
 }
 
 
@@ -34,9 +35,18 @@ def ask(hub: Any, path: str, key: str, **headers: str) -> Any:
     return hub.request("GET", f"/views/{path}", key=key, headers={**AS_VALUE, **headers})
 
 
+def path_of(hub: Any, view: str) -> str:
+    """The address of a view below /views/; of one job a job that is there."""
+    if view == "job":
+        body = {"payload": {"prompt": "a <b> <lora:ink:1>"}}
+        made = hub.request("POST", "/api/v1/jobs", key=hub.admin, json=body)
+        return f"job/{made.json()['job_id']}"
+    return "model/1" if view == "model" else view
+
+
 @pytest.mark.parametrize("view", VIEW_TYPES)
 def test_a_value_renders_to_the_very_fragment_that_the_page_shows(hub: Any, synced: Any, view: str) -> None:
-    path = "model/1" if view == "model" else view
+    path = path_of(hub, view)
     answer = ask(hub, path, hub.admin)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
@@ -66,7 +76,7 @@ def test_an_unchanged_value_is_304_and_fragment_and_value_have_different_etags(h
 
 def test_a_servers_own_key_looks_but_is_never_told_that_it_may_change(hub: Any, synced: Any) -> None:
     for view in VIEW_TYPES:
-        path = "model/1" if view == "model" else view
+        path = path_of(hub, view)
         assert ask(hub, path, synced.key).status_code == 200
     servers = msgspec.json.decode(ask(hub, "servers", synced.key).content, type=v.ServersPage)
     assert [card.alias for card in servers.servers] == ["attic"]
