@@ -178,7 +178,7 @@ class Settings:
     private: tuple[str, ...] = option(
         "Files or folders that are not read in full and never told to the hub, as a pattern such as "
         "secret/* (may be repeated)",
-        "agent",
+        "up agent",
         type="names",
         default=(),
         metavar="PATTERN",

@@ -148,6 +148,7 @@ def _agent_plan(context: Context, server: Server, hub: RunningHub, several: bool
 
 def _agent_words(settings: Settings) -> list[str]:
     words = ["--network-rate", str(settings.network_rate), "--hashing", settings.hashing]
+    words += [f"--private={pattern}" for pattern in settings.private]
     return words + (["--digests", settings.digests] if settings.digests else [])
 
 

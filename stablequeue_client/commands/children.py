@@ -88,7 +88,7 @@ class Child:
         if self._not_before is None:
             if now - self._started >= STEADY_AFTER_S:
                 self._wait_s = FIRST_WAIT_S
-            return f"{self.plan.name} ended ({code}), {self._wait_first(now)}: {self.last_words()}"
+            return f"{self.plan.name} {self._how_it_ended(code)}"
         if now < self._not_before:
             return None
         try:
@@ -96,6 +96,18 @@ class Child:
         except StableQueueError as error:  # the hub that was to give a join code is down as well
             return f"{self.plan.name} {self._wait_first(now)}: {visible(str(error))}"
         return None
+
+    def _how_it_ended(self, code: int) -> str:
+        again = self._wait_first(self._clock())
+        if code < 0 and not self._said_something():  # what a signal ends has no last words
+            return f"was ended from outside (signal {-code}) and {again}."
+        return f"ended ({code}), {again}: {self.last_words()}"
+
+    def _said_something(self) -> bool:
+        try:
+            return bool(self.plan.log.read_bytes().strip())
+        except OSError:
+            return False
 
     def _wait_first(self, now: float) -> str:
         """Put the next start off, twice as long each time."""

@@ -45,6 +45,10 @@ PATIENCE_S = 1.0
 START_UP_S = 60.0
 """A WebUI that says nothing of being up (``--nowebui``) counts as up after so long."""
 TROUBLE_OVER_S = 10.0
+WELL_AGAIN_S = 2.0
+"""So long a reading that ended once is told of, and that it runs again is seen."""
+AGAIN_S = 120.0
+"""Ends closer together than this are one trouble."""
 FULL_DISK_BYTES = 1 << 20
 _NAME = "The reading of the model folders"
 
@@ -87,6 +91,7 @@ class AgentKeeper:
         self._state = AgentState(False, time.time(), "")
         self._trouble = ""
         self._trouble_at = float("-inf")
+        self._lasting = False
         self._touched = float("-inf")
         self._capabilities: bytes | None = None
 
@@ -155,7 +160,7 @@ class AgentKeeper:
             sentence = str(error) or type(error).__name__
             if sentence != self._trouble:
                 logger.warning("StableQueue: %s", sentence, extra={"action": "keeper_failed"})
-            self._trouble, self._trouble_at = sentence, time.monotonic()
+            self._trouble, self._trouble_at, self._lasting = sentence, time.monotonic(), True
 
     def _is_generating(self) -> bool:
         try:
@@ -228,7 +233,10 @@ class AgentKeeper:
             return
         sentence = self._child.look_after()
         if sentence:
-            self._trouble, self._trouble_at = sentence, time.monotonic()
+            now = time.monotonic()
+            # One that runs well again is no trouble; one that ends again and again stays told meanwhile.
+            self._lasting = now - self._trouble_at < AGAIN_S
+            self._trouble, self._trouble_at = sentence, now
             logger.warning("StableQueue: %s", sentence, extra={"action": "agent_ended"})
         self._tell_state()
 
@@ -243,7 +251,8 @@ class AgentKeeper:
         before = self._state
         since = before.since if running == before.running else time.time()
         words = self._child.last_words() if self._child and not running else ""
-        if running and time.monotonic() - self._trouble_at > TROUBLE_OVER_S:
+        over = TROUBLE_OVER_S if self._lasting else WELL_AGAIN_S
+        if running and time.monotonic() - self._trouble_at > over:
             self._trouble = ""
         self._state = AgentState(running, since, words, self._full_disk() or self._trouble)
 

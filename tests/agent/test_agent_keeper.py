@@ -93,11 +93,27 @@ def test_a_killed_agent_is_started_again_and_its_end_is_told(rt: PlainRuntime) -
     with kept(rt) as keeper:
         first = only_agent(rt.places.server_dir)
         first.kill()
-        until(lambda: "ended (-9)" in keeper.state().problem, 5, "the sentence")
+        until(lambda: "was ended from outside (signal 9)" in keeper.state().problem, 5, "the sentence")
+        assert "printed nothing" not in keeper.state().problem
         until(
             lambda: [p.pid for p in agents_of(rt.places.server_dir)] not in ([], [first.pid]), 20, "another"
         )
         until(lambda: keeper.state().running, 5, "its state")
+        until(lambda: keeper.state().problem == "", 4, "nothing more to tell")
+
+
+def test_an_agent_that_ends_again_and_again_stays_told(rt: PlainRuntime) -> None:
+    with kept(rt) as keeper:
+        seen = []
+        for _ in range(2):
+            until(lambda: keeper.state().running, 20, "its state")
+            only_agent(rt.places.server_dir).kill()
+            until(lambda: not keeper.state().running, 5, "its end")
+        until(lambda: keeper.state().running, 20, "its state")
+        for _ in range(6):
+            time.sleep(0.5)
+            seen.append(keeper.state().problem)
+        assert all(seen), seen
 
 
 def test_another_setting_starts_it_again_and_the_same_ones_do_not(rt: PlainRuntime) -> None:

@@ -165,6 +165,23 @@ def test_a_child_that_dies_is_started_again(
     up.wait_for(lambda: (tmp_path / "d" / "hub.json").exists())
 
 
+def test_private_files_of_the_settings_file_stay_private(
+    start: Callable[..., Any], tmp_path: Path, models: Path, free_port: int
+) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "stablequeue.toml").write_text('private = ["secret/*"]\n')
+    words = ("up", "--checkpoints", str(models), "--data", str(tmp_path / "d"), "--no-browser")
+    up = start(*words, "--port", str(free_port), "--private", "mine*")
+    link_of(up)
+    agent = next(child for child in family(up) if "agent" in child.cmdline())
+    assert "--private=mine*" in agent.cmdline()  # the command line comes before the file
+    assert up.end() == 0
+    up = start(*words, "--port", str(free_port))
+    link_of(up)
+    agent = next(child for child in family(up) if "agent" in child.cmdline())
+    assert "--private=secret/*" in agent.cmdline()
+
+
 def test_without_folders_it_says_what_to_give_and_starts_nothing(commands: Any, tmp_path: Path) -> None:
     done = commands.run("up", "--data", str(tmp_path / "d"), "--no-browser")
     assert done.code == 2
