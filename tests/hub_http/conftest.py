@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
-import importlib.util
 import os
 import secrets
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import httpx
@@ -36,6 +33,9 @@ from stablequeue_hub.db.migrate import migrate
 from stablequeue_hub.hub import Hub
 from stablequeue_hub.keys import create_key
 from stablequeue_hub.settings import HubSettings
+
+from .. import postgresql_server as postgresql
+from ..fake_runner import DiskFile, FakeRunner, FakeWebUI
 
 BASE = "http://127.0.0.1:8383"
 
@@ -186,19 +186,6 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-def _module(name: str) -> ModuleType:
-    """A module beside the tests, which are no package."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent.parent / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-postgresql = _module("postgresql_server")
-fake_runner = _module("fake_runner")
 BOTH_DATABASES = [
     pytest.param("sqlite", id="sqlite"),
     pytest.param("postgresql", id="postgresql", marks=pytest.mark.postgresql),
@@ -299,13 +286,13 @@ class Hosts:
     def add(self, alias: str, *files: Any, works: str = "always", **webui: Any) -> Any:
         """Its runner, ready to ask for jobs. ``files``: (kind, path, content) or ``DiskFile``s."""
         server = self.servers[alias] = self._hub.join(alias)
-        on_disk = [file if not isinstance(file, tuple) else fake_runner.DiskFile(*file) for file in files]
-        host = fake_runner.FakeWebUI(files=on_disk, **webui)
+        on_disk = [file if not isinstance(file, tuple) else DiskFile(*file) for file in files]
+        host = FakeWebUI(files=on_disk, **webui)
 
         def call(method: str, path: str, **options: Any) -> httpx.Response:
             return self._hub.request(method, path, key=server.key, **options)
 
-        runner = fake_runner.FakeRunner(host, call, server.server_id, runner_id=f"{alias}-1")
+        runner = FakeRunner(host, call, server.server_id, runner_id=f"{alias}-1")
         runner.server = server
         capabilities = {"webui": host.family, "works_for_others": works}
         path = f"/api/v1/servers/{server.server_id}/capabilities"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import random
-import sys
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -17,6 +17,8 @@ from stablequeue_hub import job_finish, job_rows
 from stablequeue_hub import job_runs as job_runs_module
 from stablequeue_hub.db.prepared import Prepared
 from stablequeue_hub.db.tables import events, job_pictures, job_runs, jobs
+
+from ..fake_runner import DiskFile, FakeRunner
 
 BOTH_DATABASES = pytest.mark.parametrize(
     "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)], indirect=True
@@ -107,8 +109,6 @@ def race(hub: Any, hosts: Any, count: int, limit_s: float = 120) -> Counter[str]
             data = runner.webui.generate(job["payload"])
             picture = f"{path}/jobs/{job['job_id']}/pictures/0?fence={job['fence']}"
             await ask(client, "PUT", picture, key, content=data)
-            import hashlib
-
             body = {"job_id": job["job_id"], "fence": job["fence"], "outcome": "done"}
             body["pictures"] = [hashlib.sha256(data).hexdigest()]
             await asyncio.gather(
@@ -252,7 +252,6 @@ class Truth:
 
     def __init__(self, hub: Any, hosts: Any, chance: random.Random) -> None:
         self.hub, self.hosts, self.chance = hub, hosts, chance
-        self.file = sys.modules["fake_runner"].DiskFile
         self.runners = [
             hosts.add("forge", BASE, OTHER, INK, FILM),
             hosts.add("classic", BASE, OTHER, INK, FILM, family="classic"),
@@ -270,7 +269,7 @@ class Truth:
     def work(self, runner: Any, job: dict[str, Any]) -> None:
         """One run with a fault, or none, and afterwards a sound disk again."""
         webui = runner.webui
-        before = [self.file(one.kind, one.path, one.content) for one in webui.files]
+        before = [DiskFile(one.kind, one.path, one.content) for one in webui.files]
         fault = self.chance.choice(FAULTS)
         self.faults[fault] += 1
         lora = next(one for one in webui.files if one.content == INK[2])
@@ -290,10 +289,10 @@ class Truth:
             swapped.content = "another content, whose hash the cache does not know"
         elif fault == "clash":
             late = lambda: webui.files.append(  # noqa: E731
-                self.file("lora", f"z/{lora.path}", "another LoRA of the same name")
+                DiskFile("lora", f"z/{lora.path}", "another LoRA of the same name")
             )
         elif fault == "alias":
-            webui.files.append(self.file("lora", "zz.safetensors", "another LoRA", lora.stem))
+            webui.files.append(DiskFile("lora", "zz.safetensors", "another LoRA", lora.stem))
         elif fault == "other checkpoint loaded":
             webui.loaded = next(one for one in webui.files if one.content == OTHER[2])
         runner.work(job, between=late)
@@ -356,8 +355,7 @@ def test_the_same_jobs_go_wrong_without(
     if without == "the check after the run":
         monkeypatch.setattr(job_finish, "judge_run", lambda *_: [])
     else:
-        runner = sys.modules["fake_runner"].FakeRunner
-        monkeypatch.setattr(runner, "check", lambda *_: None)
-        monkeypatch.setattr(runner, "_evidence", lambda *_: [])
+        monkeypatch.setattr(FakeRunner, "check", lambda *_: None)
+        monkeypatch.setattr(FakeRunner, "_evidence", lambda *_: [])
     with pytest.raises(AssertionError):
         truth_of(hub, hosts, 60)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import Any
 
+import httpx
 import pytest
+
+from stablequeue_hub.app import create_app
+
+from ..fake_runner import DiskFile
 
 ON_BOTH_DATABASES = True
 BASE = ("checkpoint", "sd/base.safetensors", "base checkpoint")
@@ -102,18 +108,12 @@ def test_names_are_those_of_the_server_that_runs_it(hub: Any, hosts: Any) -> Non
 def test_a_name_that_two_contents_share_there_is_not_used(hub: Any, hosts: Any) -> None:
     runner = hosts.add("forge", BASE, INK)
     job_id = submit(hub)
-    runner.webui.files.append(hosts_file("lora", "b/ink.safetensors", "another ink"))
+    runner.webui.files.append(DiskFile("lora", "b/ink.safetensors", "another ink"))
     hosts.tell(runner)
     assert runner.next() is None
     del runner.webui.files[-1]
     hosts.tell(runner)
     assert runner.next()["job_id"] == job_id
-
-
-def hosts_file(kind: str, path: str, content: str) -> Any:
-    import sys
-
-    return sys.modules["fake_runner"].DiskFile(kind, path, content)
 
 
 def test_a_lost_answer_is_given_again_and_a_dead_process_loses_its_job(hub: Any, hosts: Any) -> None:
@@ -186,7 +186,7 @@ def test_a_refusal_costs_no_attempt_and_ends_with_the_next_inventory(hub: Any, h
     assert runner.next() is None
     hosts.tell(runner)
     assert runner.next() is None, "now the hub knows that the file is gone"
-    runner.webui.files.append(hosts_file(*INK))
+    runner.webui.files.append(DiskFile(*INK))
     hosts.tell(runner)
     assert runner.step().json()["state"] == "completed"
     with hub.hub.store.read() as connection:
@@ -289,8 +289,6 @@ def test_a_picture_has_to_arrive_whole(hub: Any, hosts: Any) -> None:
 def test_a_hub_that_was_started_anew_goes_on_with_what_was_under_way(
     hub: Any, hosts: Any, settings: Any, store: Any
 ) -> None:
-    from stablequeue_hub.app import create_app
-
     runner = hosts.add("forge", BASE, INK)
     first, second = submit(hub), submit(hub)
     taken = runner.next()
@@ -307,16 +305,12 @@ def test_a_job_that_waits_for_a_model_wakes_when_it_arrives(hub: Any, hosts: Any
     runner = hosts.add("forge", BASE)
     job_id = submit(hub)
     assert runner.next() is None
-    runner.webui.files.append(hosts_file(*INK))
+    runner.webui.files.append(DiskFile(*INK))
     hosts.tell(runner)
     assert runner.next()["job_id"] == job_id
 
 
 def test_a_runner_that_waits_is_woken_by_the_job(hub: Any, hosts: Any) -> None:
-    import asyncio
-
-    import httpx
-
     runner = hosts.add("forge", BASE, INK)
 
     async def both() -> Any:
