@@ -23,6 +23,7 @@ from stablequeue_client.hub_api import HubApi
 from stablequeue_client.own_hub import database_copy, running
 from stablequeue_client.own_hub.building import LOG as BUILD_LOG
 from stablequeue_client.own_hub.building import build
+from stablequeue_client.own_hub.chosen import hub_flags
 from stablequeue_client.own_hub.environments import Environments, Made, Source, read_source, replaces
 from stablequeue_client.own_hub.errors import OwnHubError, StartedElsewhereError, UpdateError
 from stablequeue_client.own_hub.running import RunningHub
@@ -31,7 +32,7 @@ from stablequeue_client.own_hub.shared_progress import SharedProgress, Step
 from stablequeue_client.own_hub.state import FILE_NAME as STATE
 from stablequeue_client.own_hub.state import OwnHubState, load_state, store_state
 from stablequeue_client.own_hub.status import OwnHubStatus, Phase
-from stablequeue_client.settings import DEFAULT_HOST, DEFAULT_PORT
+from stablequeue_client.settings import DEFAULT_HOST, DEFAULT_PORT, Settings
 
 log = logging.getLogger(__name__)
 
@@ -43,19 +44,27 @@ Then = Callable[[HubApi], None]
 
 class OwnHub:
     """``machine_dir``: its data folder, as for ``stablequeue hub --data``. ``source_dir``: the checkout it is
-    made from. ``python``: the interpreter that a new environment is made for.
+    made from. ``python``: the interpreter that a new environment is made for. ``settings``: what its owner
+    says of it outside of the page, asked at each start; may raise StableQueueError, and it does not start.
 
     Thread-safe. ``start`` and ``ensure_running`` return at once and work in a thread of their own; of several
     WebUIs on one computer one works at a time.
     """
 
     def __init__(
-        self, machine_dir: Path, source_dir: Path, python: str, *, first_port: int = DEFAULT_PORT
+        self,
+        machine_dir: Path,
+        source_dir: Path,
+        python: str,
+        *,
+        first_port: int = DEFAULT_PORT,
+        settings: Callable[[], Settings] = Settings,
     ) -> None:
         self._machine_dir = machine_dir
         self._source_dir = source_dir
         self._python = python
         self._first_port = first_port
+        self._settings = settings
         self._environments = Environments(machine_dir)
         self._progress = SharedProgress(machine_dir)
         self._guard = threading.Lock()
@@ -74,7 +83,7 @@ class OwnHub:
         """How it is now. May ask the hub, for two seconds at most: not for the main thread."""
         here = self._here()
         state, step = load_state(self._machine_dir), self._step()
-        has_data = (self._machine_dir / database_copy.DATABASE).is_file()
+        has_data = (self._machine_dir / database_copy.DATABASE).is_file() or self._has_database(state)
         return OwnHubStatus(
             phase=self._phase(here, step, has_data),
             url=here.url if here else "",
@@ -89,6 +98,13 @@ class OwnHub:
             has_data=has_data,
             log_tail=tuple(visible(line) for line in running.log_tail(self._machine_dir, LOG_LINES)),
         )
+
+    def _has_database(self, state: OwnHubState) -> bool:
+        """Whether it ran here with a database elsewhere."""
+        try:
+            return state.port > 0 and bool(self._settings().database)
+        except StableQueueError:  # told at the next start
+            return False
 
     def _phase(self, here: RunningHub | None, step: Step | None, has_data: bool) -> Phase:
         if step is not None:
@@ -268,8 +284,10 @@ class OwnHub:
     def _launch(self, made: Made) -> RunningHub:
         self._progress.say("starting", "Starting the hub", 92, 100)
         self._environments.use(made)
-        port = self._port()
-        process = running.start_detached(made.python, self._environments.starter, self._machine_dir, port)
+        settings, port = self._settings(), self._port()
+        process = running.start_detached(
+            made.python, self._environments.starter, self._machine_dir, port, settings
+        )
         here = self._known = running.wait_until_it_answers(self._machine_dir, process)
         store_state(self._machine_dir, OwnHubState(wanted=True, port=port))
         return here
@@ -345,4 +363,11 @@ class OwnHub:
         made, port = self._environments.current(), load_state(self._machine_dir).port
         if made is None or not port:
             raise OwnHubError("There is no hub here yet.", remedy="Start it once.")
-        return running.hub_words(made.python, self._environments.starter, self._machine_dir, port)
+        settings = self._settings()
+        if settings.database:
+            raise OwnHubError(
+                "The database's address is a secret, which the file of a service must not hold.",
+                remedy="Have the system's own means start `stablequeue hub`, which reads stablequeue.toml.",
+            )
+        words = running.hub_words(made.python, self._environments.starter, self._machine_dir, port)
+        return [*words, *hub_flags(settings)]

@@ -17,7 +17,9 @@ import psutil
 from stablequeue_client.commands.context import HUB_STATE
 from stablequeue_client.errors import StableQueueError
 from stablequeue_client.hub_api import HubApi, Timeouts
+from stablequeue_client.own_hub.chosen import hub_flags, hub_variables
 from stablequeue_client.own_hub.errors import OwnHubError
+from stablequeue_client.settings import Settings
 
 LOG = Path("logs") / "hub.log"
 LOG_MAX_BYTES = 1_000_000
@@ -74,7 +76,9 @@ def is_started_by(pid: int, starter: Path) -> bool:
     return str(starter) in _words(pid)
 
 
-def start_detached(python: str, starter: Path, machine_dir: Path, port: int) -> subprocess.Popen[bytes]:
+def start_detached(
+    python: str, starter: Path, machine_dir: Path, port: int, settings: Settings
+) -> subprocess.Popen[bytes]:
     """A hub in a session of its own: it lives on when we end. What it prints goes to the log."""
     log = machine_dir / LOG
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -83,12 +87,12 @@ def start_detached(python: str, starter: Path, machine_dir: Path, port: int) -> 
     with open(log, "ab") as out:
         options: dict[str, Any] = {
             "cwd": machine_dir,
-            "env": hub_environment(),
+            "env": {**hub_environment(), **hub_variables(settings)},
             "stdin": subprocess.DEVNULL,
             "stdout": out,
             "stderr": subprocess.STDOUT,
         }
-        words = hub_words(python, starter, machine_dir, port)
+        words = [*hub_words(python, starter, machine_dir, port), *hub_flags(settings)]
         try:
             return subprocess.Popen(words, **options, **_apart(_DETACHED | _BREAK_AWAY))
         except PermissionError:

@@ -14,7 +14,7 @@ from stablequeue_client.webui.agent_keeper import AgentKeeper
 from stablequeue_client.webui.callbacks import guarded
 from stablequeue_client.webui.places import find_places
 from stablequeue_client.webui.runtime import Runtime, keep
-from stablequeue_client.webui.settings_source import SettingsSource, TomlFile, settings_file
+from stablequeue_client.webui.settings_source import SettingsSource, TomlFile, hub_settings, settings_file
 
 
 def make() -> Runtime:
@@ -33,7 +33,9 @@ def make() -> Runtime:
         settings=settings,
         models=LocalModels(places.server_dir),
         hub=HubReader(places.server_dir, ca_file=lambda: settings().ca_file),
-        own_hub=OwnHub(places.machine_dir, places.extension_dir, sys.executable),
+        own_hub=OwnHub(
+            places.machine_dir, places.extension_dir, sys.executable, settings=lambda: hub_settings(toml)
+        ),
     )
     rt.agent = AgentKeeper(rt)
     keep(rt)

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stablequeue_client.settings import CONFIG_NAME
+from stablequeue_client.errors import UsageError
+from stablequeue_client.settings import CONFIG_NAME, Settings, resolve
 from stablequeue_client.webui import options
 from stablequeue_client.webui.compat import Host
 from stablequeue_client.webui.webui_settings import WebuiSettings, resolve_webui
@@ -55,6 +56,25 @@ def settings_file(environment: Mapping[str, str], machine_dir: Path) -> Path:
     """Where stablequeue.toml is looked for: STABLEQUEUE_CONFIG, else the data folder."""
     chosen = environment.get("STABLEQUEUE_CONFIG")
     return Path(chosen).expanduser() if chosen else machine_dir / CONFIG_NAME
+
+
+def hub_settings(toml: TomlFile) -> Settings:
+    """What the environment and the file say of this computer's hub. Raises StableQueueError: a hub that
+    would start with another database than its owner named must not start."""
+    values = toml.values()
+    if toml.mistake:
+        raise UsageError(toml.mistake)
+    return resolve(
+        {}, os.environ, values,
+        read_file=_text_of, path_separator=os.pathsep, toml_name=str(toml.path),
+    )  # fmt: skip
+
+
+def _text_of(path: str) -> str:
+    try:
+        return Path(path).expanduser().read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The file {path} cannot be read: {type(error).__name__}.") from None
 
 
 class SettingsSource:
