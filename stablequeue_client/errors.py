@@ -139,6 +139,20 @@ class ServerFrozenError(ConflictError):
     )
 
 
+class JobStateError(ConflictError):
+    """The job is in another state meanwhile."""
+
+    code = "job_state"
+    remedy_text = "Look at the job again."
+
+
+class RepeatedKeyError(ConflictError):
+    """This idempotency key was used for another submission."""
+
+    code = "idempotency_key_reused"
+    remedy_text = "Send a new key with a new job."
+
+
 class HubUnreachableError(StableQueueError):
     """The hub does not answer."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from stablequeue_client.errors import BusyError, ConflictError, StableQueueError, UsageError
+from stablequeue_client.errors import JobStateError as JobStateError
+from stablequeue_client.errors import RepeatedKeyError as RepeatedKeyError
 
 
 class MethodNotAllowedError(UsageError):
@@ -68,20 +70,6 @@ class InternalError(StableQueueError):
 
     code = "internal"
     remedy_text = "The hub's log says more under this id; please report it."
-
-
-class JobStateError(ConflictError):
-    """The job is in another state meanwhile."""
-
-    code = "job_state"
-    remedy_text = "Look at the job again."
-
-
-class RepeatedKeyError(ConflictError):
-    """This idempotency key was used for another submission."""
-
-    code = "idempotency_key_reused"
-    remedy_text = "Send a new key with a new job."
 
 
 class StaleRunError(ConflictError):
