@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -10,33 +11,82 @@ from sqlalchemy import Connection
 
 from stablequeue_client.errors import NotFoundError
 from stablequeue_client.job_messages import JobInfo, JobPage, JobPictureInfo, JobRequirementInfo
+from stablequeue_hub.db.prepared import Prepared
 from stablequeue_hub.db.tables import job_payloads, job_pictures, job_requirements, jobs
-from stablequeue_hub.jobs import JobState
+from stablequeue_hub.jobs import PRIORITY_MAX, PRIORITY_MIN
+from stablequeue_hub.queue_rows import QueueFilter, conditions_of
 
 LIST_MAX = 200
+SEQ_MAX = 2**62
+
+
+_ROWS = (
+    sa.select(jobs).where(jobs.c.seq.in_(sa.bindparam("seqs", expanding=True))).order_by(jobs.c.seq.desc())
+)
+_COUNT_OF_STATE = Prepared(sa.select(sa.func.count()).where(jobs.c.state == sa.bindparam("state")))
+_NEWEST_OF_PRIORITY = Prepared(
+    sa.select(jobs.c.seq)
+    .where(
+        jobs.c.state == sa.bindparam("state"),
+        jobs.c.priority == sa.bindparam("priority"),
+        jobs.c.seq < sa.bindparam("before"),
+    )
+    .order_by(jobs.c.seq.desc())
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+_WITH_PAYLOADS = sa.join(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id)
 
 
 def list_jobs(
     connection: Connection,
+    wanted: QueueFilter | None = None,
     *,
-    state: JobState | None = None,
     batch_id: str | None = None,
+    among: Collection[int] | None = None,
     before: int | None = None,
     limit: int = 50,
 ) -> JobPage:
-    """Newest first; ``before``: a former page's ``next``."""
-    conditions = []
-    if state is not None:
-        conditions.append(jobs.c.state == state)
+    """Newest first. ``before``: a former page's ``next``; ``among``: only these numbers (``seq``)."""
+    if wanted is None or among is not None or batch_id is not None or not wanted.is_one_state:
+        total, seqs = _matching(connection, wanted, batch_id, among, before, limit + 1)
+    else:
+        total, seqs = _of_state(connection, wanted.states[0], before, limit + 1)
+    rows = connection.execute(_ROWS, {"seqs": seqs[:limit]}).all() if seqs else []
+    return JobPage(total, [_info(row) for row in rows], seqs[limit - 1] if len(seqs) > limit else None)
+
+
+def _matching(
+    connection: Connection,
+    wanted: QueueFilter | None,
+    batch_id: str | None,
+    among: Collection[int] | None,
+    before: int | None,
+    most: int,
+) -> tuple[int, list[int]]:
+    """How many jobs there are, and the numbers of the newest before ``before``."""
+    conditions = [] if wanted is None else list(conditions_of(wanted))
     if batch_id is not None:
         conditions.append(jobs.c.batch_id == batch_id)
-    total = connection.scalar(sa.select(sa.func.count()).select_from(jobs).where(*conditions)) or 0
+    needs_payloads = wanted is not None and wanted.text
+    query = sa.select(jobs.c.seq).select_from(_WITH_PAYLOADS if needs_payloads else jobs).where(*conditions)
+    newest_first = query.order_by(jobs.c.seq.desc())
+    if among is not None:
+        matching = [seq for seq in connection.scalars(newest_first) if seq in among]
+        return len(matching), [seq for seq in matching if before is None or seq < before][:most]
+    total = connection.scalar(query.with_only_columns(sa.func.count())) or 0
     if before is not None:
-        conditions.append(jobs.c.seq < before)
-    query = sa.select(jobs).where(*conditions).order_by(jobs.c.seq.desc()).limit(limit + 1)
-    rows = connection.execute(query).all()
-    more = len(rows) > limit
-    return JobPage(total, [_info(row) for row in rows[:limit]], rows[limit - 1].seq if more else None)
+        newest_first = newest_first.where(jobs.c.seq < before)
+    return total, list(connection.scalars(newest_first.limit(most)))
+
+
+def _of_state(connection: Connection, state: str, before: int | None, most: int) -> tuple[int, list[int]]:
+    """As ``_matching``, without reading all of them: the index holds each priority's in their order."""
+    [(total,)] = _COUNT_OF_STATE.all(connection, {"state": state})
+    values = {"state": state, "before": SEQ_MAX if before is None else before, "most": most}
+    newest: list[int] = []
+    for priority in range(PRIORITY_MIN, PRIORITY_MAX + 1) if total else ():
+        newest += [seq for (seq,) in _NEWEST_OF_PRIORITY.all(connection, {**values, "priority": priority})]
+    return total, sorted(newest, reverse=True)[:most]
 
 
 def job_in_full(connection: Connection, job_id: str) -> JobInfo:
@@ -57,6 +107,13 @@ def job_in_full(connection: Connection, job_id: str) -> JobInfo:
     return msgspec.structs.replace(
         _info(row), payload=payload, requirements=requirements, pictures=pictures_of(connection, job_id)
     )
+
+
+def with_progress(info: JobInfo, progress: Mapping[str, float]) -> JobInfo:
+    """``progress``: 0 to 1 by job, as the servers that work tell it."""
+    if info.state != "processing" or info.job_id not in progress:
+        return info
+    return msgspec.structs.replace(info, progress=progress[info.job_id])
 
 
 def pictures_of(connection: Connection, job_id: str) -> list[JobPictureInfo]:

@@ -62,10 +62,12 @@ class Principal:
 
     @property
     def actor(self) -> str:
-        """The name that events carry."""
+        """The name that events carry. A page that was opened with a key of less than an admin is that key's:
+        all owners' pages are one, and what is theirs is not for everybody who may submit."""
         if self.server_id:
             return f"server:{self.server_id}"
-        return f"key:{self.key_id}" if self.kind == "key" else self.kind
+        of_key = self.kind == "key" or (self.kind == "page" and self.scope != "admin")
+        return f"key:{self.key_id}" if of_key else self.kind
 
 
 @dataclass(frozen=True)

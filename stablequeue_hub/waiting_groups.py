@@ -82,6 +82,19 @@ def waiting_groups(
     return WaitingGroups(len(groups), found)
 
 
+def jobs_that_lack_models(connection: Connection, live: Live, line: Line) -> set[int]:
+    """The numbers (``seq``) of waiting jobs that run nowhere as long as no other model comes."""
+    pending = [PendingJob(*row[:-1]) for row in _PENDING.all(connection, {})]
+    read = read_around(connection, pending, live, line)
+    judged: dict[tuple[int, str | None], bool] = {}
+    for job in pending:
+        alike = (job.payload_id, job.targets_json)
+        if alike not in judged:
+            one_of_them = WaitingJob(read.payloads[job.payload_id], job.submitted_by, job.targets)
+            judged[alike] = read.surroundings.lacks_models(one_of_them)
+    return {job.seq for job in pending if judged[(job.payload_id, job.targets_json)]}
+
+
 def _grouped(
     read: Read, pending: Sequence[PendingJob], deadlines: Sequence[int | None]
 ) -> dict[_Model, _Group]:
@@ -102,10 +115,12 @@ def _groups_of(read: Read, job: PendingJob, groups: dict[_Model, _Group]) -> lis
     """The groups to which a job belongs; a new one is put into ``groups``."""
     payload = read.payloads[job.payload_id]
     one_of_them = WaitingJob(payload, job.submitted_by, job.targets)
-    code = read.surroundings.waiting(one_of_them).code
-    found_one: WhyCode = "model_unreachable" if code == "model_unreachable" else "model_missing"
+    if not read.surroundings.lacks_models(one_of_them):
+        return []
+    waiting = read.surroundings.waiting(one_of_them)
+    found_one: WhyCode = "model_unreachable" if waiting.code == "model_unreachable" else "model_missing"
     found: list[_Group] = []
-    for places in read.surroundings.lacking(one_of_them):
+    for places in read.surroundings.lacking(one_of_them, waiting.blocking):
         able = read.surroundings.able_without(one_of_them, places)
         for place in places:
             requirement = payload.requirements[place]

@@ -235,12 +235,19 @@ class Surroundings:
         """The servers that the job is for, whatever they have."""
         return self._all if job.targets is None else self._all & job.targets
 
-    def lacking(self, job: WaitingJob) -> list[tuple[int, ...]]:
+    def lacks_models(self, job: WaitingJob) -> bool:
+        """Whether ``waiting`` names models that it waits for; without finding the words."""
+        left = self.can_take(job)
+        if job.refusals >= REFUSALS_MAX or left <= self._without_agent:
+            return False
+        held = [self._holders(one, job.payload.source_id) for one in job.payload.requirements]
+        for one in held:
+            left &= one.somehow
+        return not left or any(one.ready is not None and not left & one.ready for one in held)
+
+    def lacking(self, job: WaitingJob, blocking: tuple[int, ...]) -> list[tuple[int, ...]]:
         """The places of models that would have to come, each a way out: those that no server has, else those
-        that each of the servers lacks that have most. Empty when the job waits for no model."""
-        blocking = self.waiting(job).blocking
-        if not blocking:
-            return []
+        that each of the servers lacks that have most. ``blocking``: as ``waiting`` says, not empty."""
         held = [self._holders(one, job.payload.source_id) for one in job.payload.requirements]
         allowed = self.can_take(job)
         if any(not held[place].somehow & allowed for place in blocking):
@@ -333,9 +340,14 @@ class _Held:
 @lru_cache(maxsize=4096)
 def shown_name(one: StoredRequirement) -> str:
     """What people call it: without hash and ending, and not longer than a line."""
-    name = checkpoint_parts(one.name)[0]
+    return short_name(one.name)
+
+
+def short_name(written: str) -> str:
+    """As ``shown_name``."""
+    name = checkpoint_parts(written)[0]
     ending = next((end for end in MODEL_EXTENSIONS if name.lower().endswith(end)), "")
-    name = name[: len(name) - len(ending)] or one.name
+    name = name[: len(name) - len(ending)] or written
     return name if len(name) <= NAME_MAX else f"{name[: NAME_MAX - 1]}…"
 
 

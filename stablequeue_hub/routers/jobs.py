@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 from starlette.requests import Request
@@ -25,15 +26,20 @@ from stablequeue_hub.bodies import read_json
 from stablequeue_hub.documentation import described
 from stablequeue_hub.errors import JobStateError, RepeatedKeyError
 from stablequeue_hub.hub import hub_of
-from stablequeue_hub.job_check import check_job
-from stablequeue_hub.job_list import LIST_MAX, job_in_full, list_jobs
+from stablequeue_hub.job_check import check_job, server_called
+from stablequeue_hub.job_list import LIST_MAX, job_in_full, list_jobs, with_progress
 from stablequeue_hub.job_rights import check_may_change
 from stablequeue_hub.job_rows import change_state, delete_job
 from stablequeue_hub.job_submission import submit
 from stablequeue_hub.job_wait import WAIT_MAX_S, job_when_ended
-from stablequeue_hub.jobs import JobState
+from stablequeue_hub.jobs import JOB_STATES, JobState
+from stablequeue_hub.queue_rows import QueueFilter
+from stablequeue_hub.server_view import known_servers
+from stablequeue_hub.waiting_facts import line_of
+from stablequeue_hub.waiting_groups import jobs_that_lack_models
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
+TEXT_MAX = 200
 
 
 @router.post(
@@ -88,20 +94,36 @@ async def submission(request: Request) -> Response:
     return json_answer(answer, 202)
 
 
-@router.get("", **described("read", answer=JobPage, errors=(InvalidValueError,)))
+@router.get("", **described("read", answer=JobPage, errors=(InvalidValueError, NotFoundError)))
 async def jobs_list(
     request: Request,
     state: JobState | None = None,
     batch: Annotated[str | None, Query(max_length=64)] = None,
+    text: Annotated[str, Query(max_length=TEXT_MAX)] = "",
+    server: Annotated[str, Query(max_length=64)] = "",
+    submitter: Annotated[str, Query(max_length=100)] = "",
+    starred: bool = False,
+    waiting: bool = False,
+    mine: bool = False,
     before: Annotated[int | None, Query(ge=1, le=2**62)] = None,
     limit: Annotated[int, Query(ge=1, le=LIST_MAX)] = 50,
 ) -> Response:
-    """Jobs, newest first."""
-    return json_answer(
-        await hub_of(request).reading(
-            lambda connection: list_jobs(connection, state=state, batch_id=batch, before=before, limit=limit)
-        )
-    )
+    """Jobs, newest first: whose name, prompt or models hold ``text``; that ``server`` (id or alias) works on,
+    did last or is a target of; of one ``submitter``, or ``mine``; ``starred`` ones; those ``waiting`` for a
+    model."""
+    hub, principal = hub_of(request), principal_of(request)
+    line = line_of(hub)
+
+    def work(connection: Connection) -> JobPage:
+        server_id = server_called(known_servers(connection, hub.presence), server) if server else ""
+        whose = principal.actor if mine else submitter
+        wanted = QueueFilter((state,) if state else JOB_STATES, text.strip(), server_id, whose, starred)
+        among = jobs_that_lack_models(connection, hub.presence, line) if waiting else None
+        return list_jobs(connection, wanted, batch_id=batch, among=among, before=before, limit=limit)
+
+    page = await hub.reading(work)
+    found = [with_progress(info, line.progress) for info in page.jobs]
+    return json_answer(msgspec.structs.replace(page, jobs=found))
 
 
 @router.get("/{job_id}", **described("read", answer=JobInfo, errors=(InvalidValueError, NotFoundError)))
@@ -109,7 +131,9 @@ async def job(
     request: Request, job_id: str, wait: Annotated[float, Query(ge=0, le=WAIT_MAX_S)] = 0
 ) -> Response:
     """One job, with what it generates and the models it names; ``wait``: seconds to wait for its end."""
-    return json_answer(await job_when_ended(hub_of(request), job_id, wait))
+    hub = hub_of(request)
+    found = await job_when_ended(hub, job_id, wait)
+    return json_answer(with_progress(found, line_of(hub).progress))
 
 
 @router.post(

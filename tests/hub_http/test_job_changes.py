@@ -158,6 +158,28 @@ def test_only_the_submitter_and_an_admin_edit_a_job(hub: Any) -> None:
     assert ask(hub, "PATCH", "none", json={"name": "x"}).status_code == 404
 
 
+def test_a_page_opened_with_a_key_changes_what_is_that_key_s_and_not_the_owner_s(hub: Any) -> None:
+    def signed_in(key: str) -> dict[str, str]:
+        answer = hub.request("POST", "/login", data={"key": key}, headers={"Origin": "http://127.0.0.1:8383"})
+        cookie = answer.headers["set-cookie"].split(";")[0]
+        return {"Cookie": cookie, "Origin": "http://127.0.0.1:8383"}
+
+    def status(method: str, path: str, headers: dict[str, str]) -> int:
+        answer = hub.request(method, f"/api/v1/jobs{path}", headers=headers, json={"payload": PAYLOAD})
+        return int(answer.status_code)
+
+    key = hub.make_key("jobs")
+    owner, guest = signed_in(hub.admin), signed_in(key)
+    assert status("POST", "", owner) == status("POST", "", guest) == 202
+    owners, guests = (
+        job["job_id"] for job in hub.request("GET", "/api/v1/jobs", key=hub.admin).json()["jobs"][::-1]
+    )
+    assert status("POST", f"/{owners}/star", guest) == 403
+    assert status("POST", f"/{guests}/star", guest) == 200
+    assert ask(hub, "POST", f"{guests}/unstar", key=key).status_code == 200
+    assert status("POST", f"/{guests}/star", owner) == 200
+
+
 def test_an_edit_that_cannot_be_meant_changes_nothing(hub: Any) -> None:
     job_id = submit(hub)[0]
     before = job(hub, job_id)
