@@ -1,7 +1,8 @@
 """The history: what happened, when, by whom. Appended in the transaction of the change itself.
 
-``actor`` is ``server:<id>``, ``key:<id>``, ``page`` or ``hub``. Forecasts will need the changes of
-availability, so nothing is ever rewritten; what is older than ``HubSettings.events_days`` is dropped.
+``actor`` is ``server:<id>``, ``key:<id>``, ``page``, ``hub``, or ``open`` (somebody without a key, where the
+owner opened the old paths). Forecasts will need the changes of availability, so nothing is ever rewritten;
+what is older than ``HubSettings.events_days`` is dropped.
 """
 
 from __future__ import annotations

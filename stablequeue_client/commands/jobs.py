@@ -95,9 +95,10 @@ def run_show(context: Context) -> int:
     if context.settings.json:
         say_json(report or job)
         return 0
-    _say_job(job, aliases_of(hub))
+    by = str((report or {}).get("submitted_by") or job.get("submitted_by"))
+    _say_job(job, aliases_of(hub), by)
     if job["state"] == "pending":
-        _say_why(hub.job_why(job_id))
+        _say_why((report or {}).get("why") or hub.job_why(job_id))
     if report is not None:
         _say_timeline(report)
     return 0
@@ -111,12 +112,12 @@ def _report(hub: HubApi, job_id: str) -> Json | None:
         return None
 
 
-def _say_job(job: Json, aliases: dict[str, str]) -> None:
+def _say_job(job: Json, aliases: dict[str, str], by: str) -> None:
     say(f"Job {job['job_id']}: {job['state']}")
     facts = (
         ("Name", job.get("name")),
         ("Server", _where(job, aliases)),
-        ("Submitted", f"{moment(job.get('created_ms'))} by {job.get('submitted_by')}"),
+        ("Submitted", f"{moment(job.get('created_ms'))} by {by}"),
         ("Ended", moment(job["ended_ms"]) if job.get("ended_ms") else None),
         ("Seed", str(job.get("seed"))),
         ("Prompt", (job.get("payload") or {}).get("prompt")),
@@ -157,10 +158,23 @@ def _say_why(why: Json) -> None:
 
 
 def _say_timeline(report: Json) -> None:
-    """What happened, if the report tells."""
+    """How each model was confirmed in the last run, and what happened."""
+    names = {model["place"]: str(model["name"]) for model in report.get("models") or []}
+    runs = report.get("runs") or []
+    rows = [_use_row(names, use) for use in (runs[-1].get("uses") if runs else None) or []]
+    if rows:
+        say_table(("model", f"file on {runs[-1].get('server')}", "confirmed"), rows)
     for event in report.get("timeline") or []:
-        text = event.get("text") or event.get("action")
-        say(f"  {moment(event.get('at_ms'))}  {visible(str(text))}  {visible(str(event.get('actor') or ''))}")
+        said = " ".join(str(event[part]) for part in ("text", "reason") if event.get(part))
+        say(f"  {moment(event.get('at_ms'))}  {visible(said)} ({visible(str(event.get('by') or ''))})")
+
+
+def _use_row(names: dict[int, str], use: Json) -> tuple[str, str, str]:
+    confirmation = use.get("confirmation") or {}
+    file = use.get("file") or {}
+    written = use.get("translated")
+    path = str(file.get("path")) + (f", in place of {written}" if written else "")
+    return names.get(use["requirement"], "?"), path, str(confirmation.get("text") or "")
 
 
 # --- one and many -----------------------------------------------------------------------------------------

@@ -192,6 +192,8 @@ def test_jobs_are_submitted_waited_for_saved_listed_and_shown(
     ended = commands.run("jobs", "--json", "show", job_id, *site.data)
     assert ended.code == 0, ended.err
     assert job_id in ended.out
+    shown = commands.run("jobs", "show", job_id, *site.data)
+    assert "Outcome: made with these very models" in shown.out
 
     # A picture is a job again, and standard input a generation text.
     again = commands.run("submit", str(saved[0]), "--wait", "--json", *site.data)
