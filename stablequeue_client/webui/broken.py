@@ -14,24 +14,25 @@ log = logging.getLogger("stablequeue")
 
 def show(error: Exception) -> None:
     """Have the host show why StableQueue does not run. Never raises."""
-    log.error("StableQueue does not run: %s", error, exc_info=error)
-    sentence, remedy = explain(error)
-
-    def tabs() -> list[tuple[Any, str, str]]:
-        import gradio
-
-        with gradio.Blocks(analytics_enabled=False) as blocks:
-            gradio.HTML(
-                f'<div class="sq-broken"><p>{html.escape(sentence)}</p><p>{html.escape(remedy)}</p></div>'
-            )
-        return [(blocks, "StableQueue", "stablequeue")]
-
     try:
         from modules import script_callbacks
 
-        script_callbacks.on_ui_tabs(tabs)
+        script_callbacks.on_ui_tabs(lambda: tabs(error))
     except Exception:
         log.exception("StableQueue: not even its tab could be shown.")
+
+
+def tabs(error: Exception) -> list[tuple[Any, str, str]]:
+    """A tab that says why StableQueue does not run, as the host wants it while it builds its page."""
+    import gradio
+
+    log.error("StableQueue does not run: %s", error, exc_info=error)
+    sentence, remedy = explain(error)
+    with gradio.Blocks(analytics_enabled=False) as blocks:
+        gradio.HTML(
+            f'<div class="sq-broken"><p>{html.escape(sentence)}</p><p>{html.escape(remedy)}</p></div>'
+        )
+    return [(blocks, "StableQueue", "stablequeue")]
 
 
 def explain(error: Exception) -> tuple[str, str]:

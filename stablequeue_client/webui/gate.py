@@ -36,7 +36,6 @@ from stablequeue_client.requirements import (
 )
 from stablequeue_client.ui.gate_view import GateItem, GateLine, gate_line, plain_sentence
 from stablequeue_client.ui.words import visible
-from stablequeue_client.webui.gate_page import GatePage
 from stablequeue_client.webui.runtime import Runtime
 
 T = TypeVar("T")
@@ -49,11 +48,6 @@ WHO_MAX = 20
 NEAREST_FOR_S = 0.05
 """So long the nearest are looked for of one generation's missing names; the others are only named."""
 LONGEST_NAME = 300
-
-
-def register(rt: Runtime) -> None:
-    """Have the host's page tell our script what txt2img and img2img would generate with."""
-    rt.host.on_after_component(GatePage(rt.host).on_component, "stablequeue-gate")
 
 
 def check(rt: Runtime, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """How the extension comes to life in a WebUI, and again at each "Reload UI".
 
 Importing our parts takes longer than the 50 ms that we may cost the WebUI's start, so a thread of ours does
-it while the WebUI goes on. Just before the page is built the WebUI asks us (``on_before_ui``), and the parts
-give it their callbacks. The thread stays: it is the one behind the extension, with a look each second.
+it while the WebUI goes on. Just before the page is built the WebUI asks us (``on_before_ui``) and gets
+callbacks, of which only those at the end of the page need our parts: by then they are there, and nothing is
+waited for. The thread stays: it is the one behind the extension, with a look each second.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import threading
 import time
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stablequeue_client.webui import compat
 from stablequeue_client.webui.callbacks import guarded
@@ -39,16 +40,45 @@ def begin() -> None:
 
 
 def _before_ui(loaded: Future[Runtime]) -> None:
+    host = compat.detect()
+    guarded("the line under Generate")(_watch_components)(host)
+    guarded("the settings")(_offer_options)(host)
+    host.on_ui_tabs(lambda: _tabs(loaded), "stablequeue-tab")
+    host.on_app_started(lambda demo, app: _app_started(loaded, demo, app), "stablequeue-routes")
+
+
+def _watch_components(host: compat.Host) -> None:
+    from stablequeue_client.webui.gate_page import GatePage
+
+    host.on_after_component(GatePage(host).on_component, "stablequeue-gate")
+
+
+def _offer_options(host: compat.Host) -> None:
+    from stablequeue_client.webui import options
+
+    host.on_ui_settings(lambda: options.add_all(host), "stablequeue-settings")
+
+
+def _tabs(loaded: Future[Runtime]) -> list[tuple[Any, str, str]]:
     try:
         rt = loaded.result(LOAD_LIMIT_S)
     except Exception as error:
         from stablequeue_client.webui import broken
 
-        broken.show(error)
-        return
-    from stablequeue_client.webui.register import register
+        return broken.tabs(error)
+    from stablequeue_client.webui.register import tabs
 
-    register(rt)
+    return tabs(rt)
+
+
+def _app_started(loaded: Future[Runtime], demo: Any, app: Any) -> None:
+    try:
+        rt = loaded.result(LOAD_LIMIT_S)
+    except Exception:  # the tab says why
+        return
+    from stablequeue_client.webui.register import app_started
+
+    app_started(rt, demo, app)
 
 
 def _background(loaded: Future[Runtime]) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from stablequeue_client.webui.callbacks import guarded
 from stablequeue_client.webui.webui_settings import WebuiSettings, option_key
 
 if TYPE_CHECKING:
     from stablequeue_client.webui.compat import Host
-    from stablequeue_client.webui.runtime import Runtime
 
-__all__ = ["LABELS", "OPTIONS", "WebuiOption", "register", "values_of"]
+__all__ = ["LABELS", "OPTIONS", "WebuiOption", "add_all", "values_of"]
 
 Component = Literal["text", "lines", "checkbox", "number", "radio"]
 
@@ -131,15 +129,11 @@ OPTIONS: tuple[WebuiOption, ...] = (
 LABELS: dict[str, str] = {item.name: item.label for item in OPTIONS}
 
 
-def register(rt: Runtime) -> None:
-    """Have the host ask for our options whenever it builds its settings page."""
-    rt.host.on_ui_settings(guarded("the settings page")(lambda: _add_all(rt)), "stablequeue-settings")
-
-
-def _add_all(rt: Runtime) -> None:
+def add_all(host: Host) -> None:
+    """Give the host our options, while it builds its settings page."""
     for item in OPTIONS:
         component, arguments = _component(item)
-        rt.host.add_option(
+        host.add_option(
             item.key, item.default, item.label, item.help, component=component, component_args=arguments
         )
 

@@ -1,4 +1,4 @@
-"""The parts of the extension put together, and given to the host before each page."""
+"""The parts of the extension put together, and what they give the host once they are loaded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from stablequeue_client.hub_reader import HubReader
 from stablequeue_client.local_models import LocalModels
 from stablequeue_client.own_hub import OwnHub
-from stablequeue_client.webui import compat, gate, needed, old_extension, options, routes, tab
+from stablequeue_client.webui import compat, needed, old_extension, routes, tab
 from stablequeue_client.webui.agent_keeper import AgentKeeper
 from stablequeue_client.webui.callbacks import guarded
 from stablequeue_client.webui.places import find_places
@@ -42,20 +42,15 @@ def make() -> Runtime:
     return rt
 
 
-def register(rt: Runtime) -> None:
-    """Give the host our callbacks for the page it is about to build; it has forgotten those of the last one.
-
-    Each part by itself: what fails in one takes nothing from the others.
-    """
+def tabs(rt: Runtime) -> list[tuple[Any, str, str]]:
+    """Our tab, for the page that the host is building."""
     # In the host's own thread, because it writes the host's options.
     guarded("the old extension's settings")(old_extension.take_over)(rt.host, rt.places.server_dir)
-    guarded("the settings")(options.register)(rt)
-    guarded("the tab")(tab.register)(rt)
-    guarded("the line under Generate")(gate.register)(rt)
-    rt.host.on_app_started(lambda demo, app: _app_started(rt, demo, app), "stablequeue-routes")
+    return tab.tabs(rt)
 
 
-def _app_started(rt: Runtime, demo: Any, app: Any) -> None:
+def app_started(rt: Runtime, demo: Any, app: Any) -> None:
+    """Our routes, for the host's new FastAPI app."""
     routes.add(rt, app)
     # It lies outside the WebUI's folder already, unless its owner chose otherwise.
     rt.host.block_path(demo, str(rt.places.machine_dir))

@@ -29,12 +29,8 @@ FIRST_VIEW_WAIT_S = 0.5
 log = logging.getLogger("stablequeue")
 
 
-def register(rt: Runtime) -> None:
-    """Have the host show the tab, from the next time that it builds its page."""
-    rt.host.on_ui_tabs(lambda: _tabs(rt), "stablequeue-tab")
-
-
-def _tabs(rt: Runtime) -> list[tuple[gr.Blocks, str, str]]:
+def tabs(rt: Runtime) -> list[tuple[gr.Blocks, str, str]]:
+    """The tab, as the host wants it while it builds its page."""
     guard = Guard(rt.token, lambda: rt.settings().allowed_hosts)
 
     async def fill(request: gr.Request) -> str:

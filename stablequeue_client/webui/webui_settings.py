@@ -9,13 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stablequeue_client.agent.agent_settings import HashingMode
 from stablequeue_client.errors import StableQueueError
-from stablequeue_client.hub_api import checked_base_url
-from stablequeue_client.model_files import Kind
-from stablequeue_client.protocol import WorksForOthers
 from stablequeue_client.settings import (
     CONFIG_NAME,
     OPTIONS,
@@ -24,6 +20,11 @@ from stablequeue_client.settings import (
     UnknownSettingError,
     resolve,
 )
+
+if TYPE_CHECKING:  # this file is loaded in the WebUI's main thread: nothing heavy
+    from stablequeue_client.agent.agent_settings import HashingMode
+    from stablequeue_client.model_files import Kind
+    from stablequeue_client.protocol import WorksForOthers
 
 __all__ = ["FOLDER_WORDS", "WebuiSettings", "option_key", "resolve_webui"]
 
@@ -155,7 +156,7 @@ class _Sources:
         """What one source says; None when it says nothing, or nothing that can be used."""
         try:
             value = read(name)
-            return checked_base_url(value) if name == "hub" and value is not None else value
+            return _checked_address(value) if name == "hub" and value is not None else value
         except StableQueueError as error:
             self.mistakes.append(_sentence(error))
             return None
@@ -213,6 +214,12 @@ def folder_lines(text: str) -> tuple[tuple[tuple[Kind, str], ...], list[str]]:
                 f"Write each line as KIND = FOLDER; kinds are {words}."
             )
     return tuple(dict.fromkeys(folders)), mistakes
+
+
+def _checked_address(text: str) -> str:
+    from stablequeue_client.hub_api import checked_base_url
+
+    return checked_base_url(text)
 
 
 def _sentence(error: StableQueueError) -> str:
