@@ -49,6 +49,8 @@ ASKS_WITHIN_S = 90.0
 FAILURES_MAX = 3
 COOLING_S = 600.0
 AGE_EVERY_S = 60.0
+BUSY_S = 60.0
+LOST_KEPT = 1_000
 _KINDS_KEPT = 1_000
 _log = logging.getLogger("stablequeue_hub")
 
@@ -145,6 +147,13 @@ class Dispatcher:
         else:
             self._wake(None, only=server_id)
         await self._look_up_again()
+
+    def forget(self, server_id: str) -> None:
+        """A server that the hub does not know any more."""
+        self._line.forget_server(server_id)
+        asking = self._asking.pop(server_id, None)
+        if asking is not None and asking.parked is not None:
+            asking.parked.set()
 
     async def _look_up_again(self) -> None:
         """What waiting jobs name and nobody had may be there now. Many syncs at once ask for it once more."""
@@ -278,7 +287,7 @@ class Dispatcher:
         if not self._loaded:
             await self.changed([])
         lease = self.leases.of_server(server_id)
-        if lease is not None and lease.runner_id != wanted.runner_id:
+        if lease is not None and lease.runner_id != wanted.runner_id and self.leases.is_silent(lease):
             text = "The WebUI ended while it worked on this job."
             await self._lose(lease, "webui_ended", text)
         alive = self._lost.pop(wanted.runner_id, None)
@@ -298,6 +307,8 @@ class Dispatcher:
 
     async def _claim(self, asking: _Asking, wanted: NextRequest) -> Assignment | None:
         lease = self.leases.of_server(asking.server_id)
+        if lease is not None and lease.runner_id != wanted.runner_id:
+            return None  # the process before it was heard of a moment ago: perhaps both run
         if lease is not None:  # the answer to the question before was lost
             job_id, fence = lease.job_id, lease.fence
             return await self._hub.reading(
@@ -404,6 +415,8 @@ class Dispatcher:
 
         await self._hub.writing(work)
         self.leases.end(said.job_id, said.fence)
+        if said.code == "busy":
+            self._cool(server_id, BUSY_S)
         await self._hub.jobs_changed([said.job_id])
 
     async def finish(
@@ -419,7 +432,7 @@ class Dispatcher:
 
         answer = await self._hub.writing(work)
         self.leases.end(said.job_id, said.fence)
-        self._count(server_id, failed=said.outcome == "failed")
+        self._count(server_id, failed=said.outcome == "failed" or answer.outcome == "wrong")
         await self._hub.jobs_changed([said.job_id])
         return answer
 
@@ -442,7 +455,12 @@ class Dispatcher:
         asking.failures = asking.failures + 1 if failed else 0
         if asking.failures >= FAILURES_MAX:
             asking.failures = 0
-            asking.cools_until = self._hub.clock.monotonic() + COOLING_S
+            self._cool(server_id, COOLING_S)
+
+    def _cool(self, server_id: str, seconds: float) -> None:
+        """No job for that server for a while."""
+        asking = self._asking.setdefault(server_id, _Asking(server_id))
+        asking.cools_until = max(asking.cools_until, self._hub.clock.monotonic() + seconds)
 
     # --- time goes by -----------------------------------------------------------------------------------
 
@@ -488,5 +506,7 @@ class Dispatcher:
         self.leases.end(lease.job_id, lease.fence)
         if code == "no_sign_of_life" and lease.runner_id:
             self._lost.setdefault(lease.runner_id, set()).add((lease.job_id, lease.server_id))
+            while len(self._lost) > LOST_KEPT:
+                del self._lost[next(iter(self._lost))]
         self._count(lease.server_id, failed=True)
         await self._hub.jobs_changed([lease.job_id])

@@ -249,10 +249,14 @@ def give_back(
     sequence: int | None,
     now_ms: int,
 ) -> None:
-    """The server sent it back unstarted: no attempt, and not there again until its inventory changed."""
+    """The server sent it back unstarted: no attempt, and not there again until its inventory changed.
+
+    ``busy`` says nothing of the job: only the server rests.
+    """
     _waits_again(connection, run, "refused", text, now_ms=now_ms, action="job_refused", code=code)
-    connection.execute(jobs.update().where(jobs.c.job_id == run.job_id).values(refusals=jobs.c.refusals + 1))
     if code != "busy":
+        counted = jobs.update().where(jobs.c.job_id == run.job_id)
+        connection.execute(counted.values(refusals=jobs.c.refusals + 1))
         exclude(connection, run.job_id, run.server_id, "refused", text, sequence=sequence, now_ms=now_ms)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stablequeue_client.runner_messages import LEASE_S
+from stablequeue_client.runner_messages import LEASE_S, RENEW_S
 from stablequeue_hub.clock import Clock
 from stablequeue_hub.waiting_line import WaitingJob
 
@@ -78,6 +78,10 @@ class Leases:
         """0 to 1; None when nobody works on it, or did not say."""
         lease = self._leases.get(job_id)
         return lease.progress if lease else None
+
+    def is_silent(self, lease: Lease) -> bool:
+        """Two signs of life in a row did not come."""
+        return lease.until - self._clock.monotonic() <= LEASE_S - 2 * RENEW_S
 
     def expired(self) -> list[Lease]:
         """Whose runner was not heard of for a whole term; they stay until ``end``."""

@@ -119,6 +119,7 @@ async def forget(request: Request, server_id: str) -> Response:
 
     named = await hub.writing(work)
     hub.presence.forget(named)
+    hub.dispatcher.forget(named)
     hub.keys.drop(named)
     return Response(status_code=204)
 

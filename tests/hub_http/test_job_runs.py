@@ -122,6 +122,9 @@ def test_a_lost_answer_is_given_again_and_a_dead_process_loses_its_job(hub: Any,
     taken = runner.next()
     assert runner.next() == taken
     runner.runner_id = "forge-2"
+    assert runner.next() is None
+    assert state(hub, job_id) == "processing", "perhaps both processes live"
+    hub.clock.advance(31)
     assert runner.next() is None, "the job during which the WebUI died is not started there again"
     assert state(hub, job_id) == "pending"
     assert actions(hub, job_id)[-1] == "job_lost"
@@ -192,6 +195,47 @@ def test_a_refusal_costs_no_attempt_and_ends_with_the_next_inventory(hub: Any, h
     with hub.hub.store.read() as connection:
         attempts = connection.exec_driver_sql("SELECT attempts, refusals FROM jobs").one()
     assert tuple(attempts) == (0, 1)
+
+
+def test_a_server_whose_owner_needs_it_gets_no_job_for_a_minute(hub: Any, hosts: Any) -> None:
+    runner = hosts.add("forge", BASE, INK)
+    job_id = submit(hub)
+    for _ in range(6):
+        assert runner.refuse(runner.next(), "busy").status_code == 204
+        assert runner.next() is None
+        hub.clock.advance(61)
+    assert runner.step().json()["state"] == "completed"
+    assert actions(hub, job_id).count("job_refused") == 6
+
+
+def test_two_processes_of_one_server_do_not_take_each_others_jobs(hub: Any, hosts: Any) -> None:
+    runner = hosts.add("forge", BASE, INK)
+    job_id = submit(hub)
+    submit(hub)
+    taken = runner.next()
+    for _ in range(8):
+        hub.clock.advance(15)
+        assert runner.renew(taken)
+        runner.runner_id = "another process"
+        assert runner.next() is None
+        runner.runner_id = "forge-1"
+    assert runner.work(taken).json()["state"] == "completed"
+    assert "job_lost" not in actions(hub, job_id)
+
+
+def test_a_server_that_makes_wrong_pictures_again_and_again_gets_none_for_a_while(
+    hub: Any, hosts: Any
+) -> None:
+    runner = hosts.add("forge", BASE, INK)
+    for _ in range(4):
+        submit(hub)
+    runner.webui.faults.blind = True
+    runner.webui.files[0].content = "another content under the same name"
+    for _ in range(3):
+        assert runner.step().json()["outcome"] == "wrong"
+    assert runner.next() is None
+    hub.clock.advance(601)
+    assert runner.next() is not None
 
 
 def test_after_five_refusals_a_job_waits_for_a_person(hub: Any, hosts: Any) -> None:
