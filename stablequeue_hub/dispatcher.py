@@ -146,7 +146,7 @@ class Dispatcher:
             await self.changed(ids)
         else:
             self._wake(None, only=server_id)
-        await self._look_up_again()
+        await self.look_up_again()
 
     def forget(self, server_id: str) -> None:
         """A server that the hub does not know any more."""
@@ -155,7 +155,7 @@ class Dispatcher:
         if asking is not None and asking.parked is not None:
             asking.parked.set()
 
-    async def _look_up_again(self) -> None:
+    async def look_up_again(self) -> None:
         """What waiting jobs name and nobody had may be there now. Many syncs at once ask for it once more."""
         self._look_up_due = True
         if self._looking_up:

@@ -15,6 +15,8 @@ from stablequeue_client.safetensors_header import allowed_metadata, base_model
 from stablequeue_hub import events
 from stablequeue_hub.db.tables import models, server_files
 
+OUTPUT_NAME = "ss_output_name"
+"""The field with the name under which WebUIs find a LoRA besides its file's."""
 _READY_HERE = (
     sa.exists()
     .where(
@@ -64,7 +66,7 @@ def store_metadata(
         .values(
             metadata_json=text,
             base_model=model.base_model or base_model(allowed),
-            output_key=search_key(allowed.get("ss_output_name", "")) or None,
+            output_key=search_key(allowed.get(OUTPUT_NAME, "")) or None,
         )
     )
     events.append(

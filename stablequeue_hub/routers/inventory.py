@@ -36,7 +36,7 @@ from stablequeue_hub.capabilities import store_capabilities
 from stablequeue_hub.documentation import described
 from stablequeue_hub.heartbeat import decode_heartbeat, take_heartbeat
 from stablequeue_hub.hub import Hub, hub_of
-from stablequeue_hub.metadata import store_metadata
+from stablequeue_hub.metadata import OUTPUT_NAME, store_metadata
 from stablequeue_hub.presence import Inventory
 from stablequeue_hub.sync import apply_sync, decode_sync, decompress_limited
 
@@ -147,4 +147,6 @@ async def metadata(request: Request, sha256: str) -> Response:
     stored = await hub.writing(
         lambda connection: store_metadata(connection, sha256, fields, server_id=server_id, now_ms=now_ms)
     )
+    if stored and OUTPUT_NAME in fields:  # a waiting job may call a LoRA so
+        await hub.dispatcher.look_up_again()
     return json_answer(Stored(stored))
