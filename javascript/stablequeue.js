@@ -8,6 +8,7 @@
   const AWAY_MS = [2000, 4000, 8000, 15000, 30000];
   const TIMEOUT_MS = 15000;
   const TYPING_MS = 120;
+  const CHECK_MS = 500;
   const PHONE = "(max-width: 700px)"; // as in style.css
   const VERSION = "X-StableQueue-Version";
   const NAV = "X-StableQueue-Nav";
@@ -270,6 +271,9 @@
       this.app.addEventListener("click", (event) => this.onClick(event), { signal });
       this.app.addEventListener("submit", (event) => this.onSubmit(event), { signal });
       this.app.addEventListener("input", (event) => this.onFilter(event, TYPING_MS), { signal });
+      this.app.addEventListener("input", (event) => this.onForm(event), { signal });
+      this.app.addEventListener("toggle", (event) => this.onPickerOpen(event), { signal, capture: true });
+      for (const kind of ["dragover", "drop"]) this.app.addEventListener(kind, (event) => this.onDrop(event), { signal });
       this.app.addEventListener("change", (event) => this.onFilter(event, 0), { signal });
       this.app.addEventListener("change", (event) => this.onPick(event), { signal });
       document.addEventListener("visibilitychange", () => this.wake(), { signal });
@@ -277,6 +281,7 @@
       const clockHand = setInterval(() => { if (this.host.isShown()) localise(this.app); }, 10000);
       signal.addEventListener("abort", () => { clearInterval(clockHand); clearTimeout(this.timer); });
       this.host.watch(this, signal);
+      this.view.dataset.sqShown = this.fragmentAddress();
       if (this.landsOnQueue()) this.land();
       else this.plan(POLL_MS);
     }
@@ -348,7 +353,9 @@
     // Fetches first line and view; writes them unless the person has meanwhile gone elsewhere.
     async refresh(turn) {
       const address = this.fragmentAddress();
-      const shown = Promise.all([this.fetchText(`${this.host.base}/views/first-line`), this.fetchText(address)]);
+      // A form that is being filled in stays as it is.
+      const still = this.view.dataset.sqShown === address && this.view.querySelector("[data-sq-still]");
+      const shown = Promise.all([this.fetchText(`${this.host.base}/views/first-line`), still ? null : this.fetchText(address)]);
       const [line, view] = await shown;
       if (this.ended.signal.aborted) return;
       this.reached();
@@ -490,6 +497,11 @@
     }
 
     onClick(event) {
+      const insert = event.target.closest("[data-sq-insert]");
+      if (insert) {
+        this.insert(insert);
+        return;
+      }
       const copy = event.target.closest("[data-sq-copy]");
       if (copy) {
         this.copy(copy);
@@ -573,6 +585,10 @@
     // The answer is a fragment (a notice, a new key, the line to join), or an error as the API writes it.
     async answered(form, result, answer) {
       const type = answer.headers.get("Content-Type") || "";
+      if (type.startsWith("text/html") && answer.ok && form.hasAttribute("data-sq-into-view")) {
+        this.showForm(await answer.text());
+        return;
+      }
       if (type.startsWith("text/html")) {
         result.replaceChildren(this.parsed(await answer.text()));
         if (answer.ok && answer.headers.get("X-StableQueue-Go")) this.go(answer.headers.get("X-StableQueue-Go"), "push");
@@ -585,9 +601,98 @@
       }
     }
 
+    // --- the form for a new job ------------------------------------------------------------------------------
+
+    onForm(event) {
+      const picker = event.target.closest("[data-sq-picker-search]");
+      const live = event.target.closest("form[data-sq-live]");
+      if (picker) this.later(() => this.search(picker.closest("[data-sq-picker]")), TYPING_MS);
+      else if (live) this.later(() => this.check(live), CHECK_MS);
+    }
+
+    // What a person types is answered once they pause.
+    later(action, delay) {
+      clearTimeout(this.typing);
+      this.typing = setTimeout(action, delay);
+    }
+
+    async check(form) {
+      const place = form.querySelector("[data-sq-check]");
+      if (!place || !form.isConnected) return;
+      try {
+        const body = new URLSearchParams(new FormData(form));
+        const answer = await this.ask(`${this.host.base}/views/${form.dataset.sqLive}`, { method: "POST", body });
+        const type = answer.headers.get("Content-Type") || "";
+        if (type.startsWith("text/html")) morphChildren(place, this.parsed(await answer.text()));
+        else place.textContent = await errorText(answer);
+      } catch (error) {
+        place.textContent = `${this.host.nobody}.`;
+      }
+    }
+
+    onPickerOpen(event) {
+      if (event.target.matches("[data-sq-picker]") && event.target.open) {
+        this.search(event.target);
+        event.target.querySelector("[data-sq-picker-search]").focus();
+      }
+    }
+
+    async search(picker) {
+      const query = new URLSearchParams({ kind: picker.dataset.sqPicker, search: picker.querySelector("[data-sq-picker-search]").value });
+      const list = picker.querySelector("[data-sq-picker-list]");
+      try {
+        const answer = await this.ask(`${this.host.base}/views/pick?${query}`, {});
+        if (answer.ok) list.replaceChildren(this.parsed(await answer.text()));
+        else list.textContent = await errorText(answer);
+      } catch (error) {
+        list.textContent = `${this.host.nobody}.`;
+      }
+    }
+
+    // A checkpoint takes the place of the one before, a LoRA is written behind the prompt.
+    insert(button) {
+      const form = button.closest("form");
+      const lora = button.dataset.sqKind === "lora";
+      const field = form.elements[lora ? "prompt" : "checkpoint"];
+      const before = field.value.trimEnd();
+      field.value = lora && before ? `${before} ${button.dataset.sqInsert}` : button.dataset.sqInsert;
+      button.closest("details").open = false;
+      field.focus();
+      this.check(form);
+    }
+
+    onDrop(event) {
+      const place = event.target.closest("[data-sq-drop]");
+      if (!place || !event.dataTransfer) return;
+      event.preventDefault();
+      const [file] = event.dataTransfer.files;
+      if (event.type === "drop" && file) this.readPicture(place, file);
+    }
+
+    async readPicture(place, file) {
+      const result = place.querySelector("[data-sq-result]");
+      result.textContent = "One moment…";
+      try {
+        const answer = await this.ask(`${this.host.base}/views/${place.dataset.sqDrop}`, { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } });
+        if (answer.ok) this.showForm(await answer.text());
+        else result.textContent = await errorText(answer);
+      } catch (error) {
+        result.textContent = `${this.host.nobody}. Try again.`;
+      }
+    }
+
+    showForm(html) {
+      this.view.replaceChildren(this.parsed(html));
+      this.host.toTop();
+      this.view.focus({ preventScroll: true });
+      this.said.textContent = "The form is filled in";
+    }
+
     // --- choosing several ----------------------------------------------------------------------------------
 
     onPick(event) {
+      const file = event.target.closest("[data-sq-file]");
+      if (file && file.files.length) this.readPicture(file.closest("[data-sq-drop]"), file.files[0]);
       const all = event.target.closest("[data-sq-pick-all]");
       if (!all && !event.target.closest("[data-sq-pick]")) return;
       if (all) for (const one of this.view.querySelectorAll("[data-sq-pick]")) one.checked = all.checked;

@@ -37,6 +37,7 @@ from stablequeue_hub.routers import (
     network,
     page,
     page_jobs,
+    page_new,
     queue,
     runner,
     servers,
@@ -65,7 +66,7 @@ API = (
     events,
     network,
 )
-PAGES = (session, static, docs, page, page_jobs)
+PAGES = (session, static, docs, page, page_jobs, page_new)
 ROUTERS = (*API, *PAGES)
 
 

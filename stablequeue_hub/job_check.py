@@ -71,9 +71,16 @@ def check_job(
 
 
 def judge_job(
-    connection: Connection, wanted: JobCheckRequest, live: Live, *, own_server: str | None, now_ms: int
+    connection: Connection,
+    wanted: JobCheckRequest,
+    live: Live,
+    *,
+    own_server: str | None,
+    now_ms: int,
+    mentions: Sequence[HashMention] = (),
 ) -> Judged:
     """Judge every server that may run it. ``own_server``: the server that asks, where its names count.
+    ``mentions``: hashes of what a payload names, stated elsewhere.
 
     Raises NotFoundError for a server that is not known, TooLargeError for too many names, InvalidValueError
     for anything but one of payload and infotext.
@@ -81,8 +88,8 @@ def judge_job(
     known = known_servers(connection, live)
     source_id = own_server if wanted.server is None else server_called(known, wanted.server)
     targets = None if wanted.targets is None else {server_called(known, name) for name in wanted.targets}
-    payload, mentions = _payload(wanted)
-    written = payload_requirements(connection, payload, mentions)
+    payload, stated = _payload(wanted)
+    written = payload_requirements(connection, payload, [*stated, *mentions])
     judged = judge_payload(connection, payload, written, source_id, targets, live, now_ms=now_ms)
     if wanted.payload is not None:
         return judged

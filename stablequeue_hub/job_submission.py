@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,6 +12,7 @@ from sqlalchemy import Connection
 
 from stablequeue_client.capability_needs import capability_needs
 from stablequeue_client.errors import InvalidValueError
+from stablequeue_client.infotext import HashMention
 from stablequeue_client.job_messages import JobCheckRequest, JobSubmission, Submitted
 from stablequeue_hub.db.tables import job_submissions
 from stablequeue_hub.errors import RepeatedKeyError
@@ -36,11 +38,15 @@ def submit(
     actor: str,
     own_server: str | None,
     now_ms: int,
+    mentions: Sequence[HashMention] = (),
 ) -> Submitted:
-    """Queue it. Raises InvalidValueError, NotFoundError, TooLargeError, RepeatedKeyError."""
+    """Queue it. ``mentions``: hashes of what its payload names, stated elsewhere.
+
+    Raises InvalidValueError, NotFoundError, TooLargeError, RepeatedKeyError.
+    """
     check_submission(wanted)
     request = JobCheckRequest(wanted.payload, wanted.infotext, wanted.server, wanted.targets)
-    judged = judge_job(connection, request, live, own_server=own_server, now_ms=now_ms)
+    judged = judge_job(connection, request, live, own_server=own_server, now_ms=now_ms, mentions=mentions)
     digest = hashlib.sha256(msgspec.json.encode(wanted)).hexdigest()
     batch_id = _batch_of(connection, wanted.idempotency_key, actor, digest)
     if batch_id is not None:

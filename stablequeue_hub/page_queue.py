@@ -102,7 +102,7 @@ def queue_page(
     listed = queue_rows(connection, wanted, 1 if grouped else filters.page, 1 if grouped else PAGE_SIZE)
     pending = [row.as_pending() for row in listed.rows if row.state == "pending"]
     servers = servers_now(connection, live, line)
-    groups, left_out = model_groups(connection, live, servers, now_ms=now_ms) if grouped else ((), 0)
+    groups, groups_total = model_groups(connection, live, line, now_ms=now_ms) if grouped else ((), 0)
     read = read_among(connection, pending, servers, [row.payload_id for row in listed.rows])
     rows = () if grouped else shown_rows(connection, listed.rows, listed.before, read, line, viewer)
     return jv.QueuePage(
@@ -114,7 +114,7 @@ def queue_page(
         servers=_servers(connection, servers, viewer),
         submitters=_submitters(connection, servers, filters.submitter),
         groups=groups,
-        groups_left_out=left_out,
+        groups_total=groups_total,
         paused=queue_is_paused(connection),
         may_pause=viewer.is_admin,
         may_submit=viewer.may_submit,

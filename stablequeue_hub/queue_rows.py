@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -175,42 +175,3 @@ def conditions_of(wanted: QueueFilter) -> Iterable[ColumnElement[Any]]:
             jobs.c.job_id.startswith(text, autoescape=True),
             named,
         )
-
-
-_KINDS_OF_WAITING = (
-    sa.select(
-        sa.func.min(jobs.c.job_id),
-        sa.func.min(jobs.c.seq),
-        jobs.c.payload_id,
-        jobs.c.targets_json,
-        jobs.c.submitted_by,
-        sa.func.count(),
-        sa.func.min(jobs.c.deadline_ms),
-    )
-    .where(jobs.c.state == "pending")
-    .group_by(jobs.c.payload_id, jobs.c.targets_json, jobs.c.submitted_by)
-    .order_by(sa.func.min(jobs.c.seq))
-)
-
-
-class WaitingKind(NamedTuple):
-    """Pending jobs that need the same, are for the same servers and of the same submitter."""
-
-    job: PendingJob
-    number: int
-    deadline_ms: int | None
-
-
-def waiting_kinds(connection: Connection, at_most: int) -> tuple[Sequence[WaitingKind], int]:
-    """The oldest kinds first, and how many were left out."""
-    rows = connection.execute(_KINDS_OF_WAITING.limit(at_most)).all()
-    left_out = 0
-    if len(rows) == at_most:
-        kinds = _KINDS_OF_WAITING.order_by(None).subquery()
-        left_out = (connection.scalar(sa.select(sa.func.count()).select_from(kinds)) or 0) - at_most
-    return [
-        WaitingKind(
-            PendingJob(job_id, seq, "pending", 0, submitted_by, payload_id, targets, 0), number, deadline
-        )
-        for job_id, seq, payload_id, targets, submitted_by, number, deadline in rows
-    ], left_out

@@ -85,20 +85,26 @@ class CopySource:
 
 
 @dataclass(frozen=True)
-class ModelGroup:
-    """Jobs that wait for one model. ``why``: half a sentence. ``job_id``: one of them. ``lacking``: aliases
-    of the servers that could run them if they had it."""
+class CopyPlace:
+    """A server that lacks a model, and its folders for such. ``could_run``: a job would go on there then."""
 
-    role: str
+    server: str
+    could_run: bool
+    folders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelGroup:
+    """Jobs that wait for one model. ``code``: what is wrong with it; ``job_id``: one of the jobs."""
+
+    kind: str
     name: str
     jobs: int
-    why: str
+    code: str
     job_id: str
     sha256: str = ""
-    kind: str = ""
-    size: int | None = None
     sources: tuple[CopySource, ...] = ()
-    lacking: tuple[str, ...] = ()
+    places: tuple[CopyPlace, ...] = ()
     deadline_ms: int | None = None
 
 
@@ -120,7 +126,7 @@ class QueueServer:
 @dataclass(frozen=True)
 class QueuePage:
     """``rows`` of one page out of ``total``; ``counts`` of all jobs by state. With the filter "models" there
-    are ``groups`` instead; ``groups_left_out`` kinds of jobs were not looked at."""
+    are ``groups`` instead, out of ``groups_total``."""
 
     rows: tuple[JobRow, ...] = ()
     total: int = 0
@@ -130,7 +136,7 @@ class QueuePage:
     servers: tuple[QueueServer, ...] = ()
     submitters: tuple[Choice, ...] = ()
     groups: tuple[ModelGroup, ...] = ()
-    groups_left_out: int = 0
+    groups_total: int = 0
     paused: bool = False
     may_pause: bool = False
     may_submit: bool = False
@@ -215,6 +221,7 @@ class JobFields:
     height: str = ""
     seed: str = ""
     priority: str = "0"
+    count: str = ""
     targets: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
 
@@ -243,3 +250,47 @@ class JobDetails:
     deadline_ms: int | None = None
     may_submit: bool = False
     may_accept: bool = False
+
+
+@dataclass(frozen=True)
+class CheckShown:
+    """What a job would need and who could make it. ``helps``: sentences."""
+
+    possible: bool
+    needs: tuple[NeedChip, ...] = ()
+    servers: tuple[WhyLine, ...] = ()
+    helps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """The form for a new job. ``from_job``: the job it starts from, ``text``: the generation text; what they
+    say and the form does not show goes along. ``title``: of that job."""
+
+    fields: JobFields = JobFields(seed="-1", count="1")
+    choices: FormChoices = FormChoices()
+    from_job: str = ""
+    title: str = ""
+    text: str = ""
+    seed_rule: Literal["increment", "random", "same"] = "increment"
+    check: CheckShown | None = None
+
+
+@dataclass(frozen=True)
+class PickedModel:
+    """A model of the registry to put into a job. ``insert``: what to write for it."""
+
+    name: str
+    insert: str
+    base_model: str = ""
+    on: int = 0
+    short_hash: str = ""
+
+
+@dataclass(frozen=True)
+class PickList:
+    """Models to choose from, out of ``total``."""
+
+    kind: str
+    models: tuple[PickedModel, ...] = ()
+    total: int = 0

@@ -32,6 +32,7 @@ def queue(page: jv.QueuePage) -> Markup:
         state_of=job_words.state_of_row,
         needs=job_words.NEEDS,
         roles=job_words.ROLES,
+        group_words=job_words.GROUPS,
         at=lambda **changes: queue_query(page.filters, **changes),
     )
 
@@ -47,6 +48,24 @@ def job(details: jv.JobDetails) -> Markup:
         outcomes=job_words.OUTCOMES,
         roles=job_words.ROLES,
     )
+
+
+def new_job(form: jv.NewJob) -> Markup:
+    """The form for a new job."""
+    return render("new_job.html", form=form, **_CHECK_WORDS)
+
+
+def job_check(check: jv.CheckShown) -> Markup:
+    """What a filled form needs, and who can make it."""
+    return render("job_check.html", check=check, **_CHECK_WORDS)
+
+
+def pick_list(found: jv.PickList) -> Markup:
+    """Models to choose from."""
+    return render("pick.html", found=found)
+
+
+_CHECK_WORDS = {"needs": job_words.NEEDS, "roles": job_words.ROLES}
 
 
 def _count(page: jv.QueuePage, state: str) -> int | None:

@@ -33,6 +33,13 @@ OUTCOMES: dict[str, Mark] = {
     "not_provable": Mark("cannot be proved", "query", "warn", "Neither picture nor WebUI says."),
     "wrong": Mark("no, another one", "cross", "bad", "The picture was made with something else."),
 }
+GROUPS: dict[str, str] = {
+    "model_missing": "not where it is needed",
+    "model_ambiguous": "several models are called so",
+    "model_unhashed": "not read yet",
+    "model_unreachable": "in a folder that is not connected",
+}
+"""What is wrong with a model that jobs wait for, by its code."""
 ROLES: dict[str, str] = {
     "checkpoint": "Checkpoint",
     "hires_checkpoint": "Checkpoint of hires fix",

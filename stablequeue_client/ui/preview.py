@@ -35,6 +35,7 @@ _NEIGHBOURS = {
     "keys": "keys",
     "queue": "queue",
     "job": "job-finished",
+    "new": "new-job",
 }
 
 

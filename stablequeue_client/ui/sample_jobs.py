@@ -87,19 +87,21 @@ GROUPS = (
         "lora",
         "gouache_v3",
         12,
-        "attic does not have it",
+        "model_missing",
         ROWS[3].job_id,
         sha256("gouache"),
-        "lora",
-        151_108_832,
         (
             jv.CopySource("studio", True, "models/Lora", "paint/gouache_v3.safetensors", 151_108_832),
             jv.CopySource("laptop", False, "models/Lora", "gouache.safetensors", 151_108_832),
         ),
-        ("attic", "old-gtx"),
+        (
+            jv.CopyPlace("attic", True, ("models/Lora", "nas/loras")),
+            jv.CopyPlace("old-gtx", False, ("models/Lora",)),
+        ),
         NOW_MS + 9 * DAY_MS,
     ),
-    jv.ModelGroup("checkpoint", "nobodysXL", 1, "no server has it", ROWS[4].job_id),
+    jv.ModelGroup("", "nobodysXL", 1, "model_missing", ROWS[4].job_id),
+    jv.ModelGroup("lora", "faces", 1, "model_ambiguous", ROWS[4].job_id),
 )
 
 
@@ -130,7 +132,7 @@ def ended_page() -> jv.QueuePage:
 
 
 def groups_page() -> jv.QueuePage:
-    return queue_page(rows=(), groups=GROUPS, filters=jv.QueueFilters(state="models"), groups_left_out=3)
+    return queue_page(rows=(), groups=GROUPS, filters=jv.QueueFilters(state="models"), groups_total=7)
 
 
 def filtered_page() -> jv.QueuePage:
@@ -172,7 +174,14 @@ def hostile_page() -> jv.QueuePage:
 def hostile_groups() -> jv.QueuePage:
     groups = tuple(
         jv.ModelGroup(
-            name, name, 2, name, name, name, name, 1, (jv.CopySource(name, True, name, name, 1),), (name,)
+            name,
+            name,
+            2,
+            name,
+            name,
+            name,
+            (jv.CopySource(name, True, name, name, 1),),
+            (jv.CopyPlace(name, False, (name, name)),),
         )
         for name in hostile.NAMES
     )
@@ -335,4 +344,51 @@ def hostile_job(state: str) -> jv.JobDetails:
         timeline=tuple(jv.TimelineEntry(NOW_MS, name, name, name) for name in names),
         may_submit=True,
         may_accept=True,
+    )
+
+
+# --- a new job ------------------------------------------------------------------------------------------
+
+CHECK = jv.CheckShown(
+    True,
+    (_CHECKPOINT, _INK, jv.NeedChip("have", "lora", "gouache_v3", sha256("gouache"))),
+    (
+        jv.WhyLine("s0", "studio", True),
+        jv.WhyLine("s1", "attic", False, ("gouache_v3 is not there.",)),
+        jv.WhyLine("s2", "laptop", False, ("It is switched off or not connected.",)),
+    ),
+    ("gouache_v3 can be copied from studio.",),
+)
+
+
+def new_job() -> jv.NewJob:
+    return jv.NewJob(choices=CHOICES)
+
+
+def filled_job() -> jv.NewJob:
+    return jv.NewJob(FIELDS, CHOICES, text=INFOTEXT, check=CHECK)
+
+
+def impossible_job() -> jv.NewJob:
+    check = jv.CheckShown(
+        False, (_XL, _LOST), CHECK.servers[1:], ("No server has gouache_v3: add the file, or mend the name.",)
+    )
+    return jv.NewJob(FIELDS, CHOICES, ROWS[3].job_id, "Book cover", check=check)
+
+
+def hostile_form() -> jv.NewJob:
+    names = hostile.NAMES
+    details = hostile_job("pending")
+    check = jv.CheckShown(
+        True,
+        tuple(jv.NeedChip("missing", name, name, name) for name in names),
+        tuple(jv.WhyLine(name, name, bool(n % 2), (name,), (name,)) for n, name in enumerate(names)),
+        names,
+    )
+    return jv.NewJob(details.fields, details.choices, names[0], names[1], names[2], check=check)
+
+
+def hostile_picks() -> jv.PickList:
+    return jv.PickList(
+        "lora", tuple(jv.PickedModel(name, name, name, 1, name) for name in hostile.NAMES), 100
     )

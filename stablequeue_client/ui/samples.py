@@ -61,6 +61,11 @@ _HUB_ERROR = v.Problem(
     "Stop the hub, put back a backup of hub.sqlite, and start it again.",
 )
 
+
+def _picks() -> Markup:
+    return Markup("<ul>{}</ul>").format(job_views.pick_list(sj.hostile_picks()))
+
+
 SAMPLES: dict[str, Sample] = {
     "models-no-folders": Sample("models", lambda: views.models(sv.models_page(0, 0)), _NOTHING),
     "models-none-yet": Sample(
@@ -128,6 +133,10 @@ SAMPLES: dict[str, Sample] = {
     "job-wrong": Sample("job", lambda: job_views.job(sj.finished_job("wrong"))),
     "job-hostile": Sample("job", lambda: job_views.job(sj.hostile_job("pending"))),
     "job-failed-hostile": Sample("job", lambda: job_views.job(sj.hostile_job("failed"))),
+    "new-job": Sample("new", lambda: job_views.new_job(sj.new_job())),
+    "new-job-filled": Sample("new", lambda: job_views.new_job(sj.filled_job())),
+    "new-job-impossible": Sample("new", lambda: job_views.new_job(sj.impossible_job())),
+    "new-job-hostile": Sample("new", lambda: job_views.new_job(sj.hostile_form()) + _picks()),
     "keys": Sample("keys", lambda: views.keys(sv.keys_page())),
     "keys-none": Sample("keys", lambda: views.keys(v.KeysPage(()))),
     "keys-new": Sample("keys", lambda: views.new_key(sv.new_key()) + views.keys(sv.keys_page())),

@@ -29,7 +29,15 @@ from stablequeue_client.errors import (
 from stablequeue_client.ui import job_views, views
 from stablequeue_client.ui import values as v
 from stablequeue_client.ui.view_types import VIEW_TYPES
-from stablequeue_hub import page_details, page_job, page_keys, page_models, page_queue, page_servers
+from stablequeue_hub import (
+    page_details,
+    page_job,
+    page_keys,
+    page_models,
+    page_new_job,
+    page_queue,
+    page_servers,
+)
 from stablequeue_hub.access import authorise, principal_of
 from stablequeue_hub.bodies import read_body
 from stablequeue_hub.documentation import described
@@ -46,6 +54,7 @@ router = APIRouter(include_in_schema=False)
 FORM_MAX_BYTES = 16 * 1024
 PAUSE_S = 3600
 OWNERS_VIEWS = frozenset({"keys", "join"})
+SUBMITTERS_VIEWS = frozenset({"new", "pick"})
 TITLES = {"job": "Job", "new": "New job"}
 
 
@@ -154,7 +163,8 @@ def _shown(request: Request, view: str, ident: str) -> _Shown:
     filters = page_models.filters_of(request.query_params)
     network = network_info(hub.host, hub.settings.port) if view == "join" else None
     line, viewer = line_of(hub, ident if view == "job" else None), page_queue.Viewer.of(principal_of(request))
-    queue_filters = page_queue.filters_of(request.query_params)
+    query = request.query_params
+    queue_filters = page_queue.filters_of(query)
     known = {
         "first-line": _Shown(lambda c: page_servers.first_line(c, live), views.first_line),
         "models": _Shown(lambda c: page_models.models_page(c, filters, live, now_ms=now_ms), views.models),
@@ -167,6 +177,11 @@ def _shown(request: Request, view: str, ident: str) -> _Shown:
         "job": _Shown(
             lambda c: page_job.job_details(c, ident, live, line, viewer, now_ms=now_ms), job_views.job
         ),
+        "new": _Shown(
+            lambda c: page_new_job.new_job(c, query.get("from", "")[:64], "", live, line, now_ms=now_ms),
+            job_views.new_job,
+        ),
+        "pick": _Shown(lambda c: page_new_job.pick_list(c, query, live, now_ms=now_ms), job_views.pick_list),
         "keys": _Shown(lambda c: page_keys.keys_page(c, now_ms=now_ms), views.keys),
         "join": _Shown(lambda _: page_keys.join_page(network) if network else None, views.join),
     }
@@ -174,6 +189,8 @@ def _shown(request: Request, view: str, ident: str) -> _Shown:
         raise NotFoundError("There is no such view.", remedy="Start from the models.")
     if view in OWNERS_VIEWS and not may_change:
         raise ForbiddenError("Only the owner may see this.", remedy="Sign in with an admin key.")
+    if view in SUBMITTERS_VIEWS and not viewer.may_submit:
+        raise ForbiddenError("With this key one can only look.", remedy="Sign in with a key for jobs.")
     return known[view]
 
 

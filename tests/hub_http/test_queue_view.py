@@ -121,14 +121,14 @@ def test_jobs_that_wait_for_one_model_are_grouped_with_what_to_copy(hub: Any, at
     submit(hub, {"prompt": "<lora:gone:1><lora:oil:1>"}, targets=["attic"])
     submit(hub, INK)
     groups = look(hub, "?state=models").groups
-    assert [(group.name, group.jobs, group.why) for group in groups] == [
-        ("oil", 4, "attic does not have it"),
-        ("gone", 1, "no server has it"),
+    assert [(group.name, group.jobs, group.code) for group in groups] == [
+        ("oil", 4, "model_missing"),
+        ("gone", 1, "model_missing"),
     ]
     assert groups[0].sha256 == sha("oil")
     (source,) = groups[0].sources
     assert (source.server, source.path, source.size) == ("studio", "paint/oil.safetensors", 1000)
-    assert groups[0].lacking == ("attic",)
+    assert [(place.server, place.could_run) for place in groups[0].places] == [("attic", True)]
     assert groups[1].sources == ()
 
 

@@ -1,0 +1,93 @@
+"""The form for a new job: read a picture or a text into it, check it, queue it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from stablequeue_client.job_messages import Submitted
+from stablequeue_client.png_text import TEXT_MAX_BYTES
+from stablequeue_client.runner_messages import PICTURE_MAX_BYTES
+from stablequeue_client.ui import job_values as jv
+from stablequeue_client.ui import job_views
+from stablequeue_client.ui.words import counted
+from stablequeue_hub.access import principal_of
+from stablequeue_hub.bodies import read_body
+from stablequeue_hub.documentation import described
+from stablequeue_hub.hub import hub_of
+from stablequeue_hub.job_submission import submit
+from stablequeue_hub.page_new_job import (
+    checked_form,
+    checked_text,
+    new_job,
+    submission_of,
+    text_of_picture,
+)
+from stablequeue_hub.routers.page_jobs import GO, fields_of, said
+from stablequeue_hub.waiting_facts import line_of
+
+router = APIRouter(include_in_schema=False)
+FORM_MAX_BYTES = 8 * TEXT_MAX_BYTES
+"""Texts are percent-encoded: three bytes for one."""
+
+
+@router.post("/views/new/picture", **described("jobs", media_type="text/html"))
+async def picture(request: Request) -> Response:
+    """The form, filled from the generation text of a PNG (the request's body)."""
+    data = await read_body(request, PICTURE_MAX_BYTES)
+    return await _filled(request, text_of_picture(data))
+
+
+@router.post("/views/new/text", **described("jobs", media_type="text/html"))
+async def text(request: Request) -> Response:
+    """The form, filled from a pasted generation text."""
+    fields = dict(await fields_of(request, FORM_MAX_BYTES))
+    return await _filled(request, checked_text(fields.get("text", "")))
+
+
+async def _filled(request: Request, text: str) -> Response:
+    hub = hub_of(request)
+    line, now_ms = line_of(hub), hub.clock.now_ms()
+
+    def work(connection: Connection) -> jv.NewJob:
+        return new_job(connection, "", text, hub.presence, line, now_ms=now_ms)
+
+    return HTMLResponse(job_views.new_job(await hub.reading(work)))
+
+
+@router.post("/views/new/check", **described("jobs", media_type="text/html"))
+async def check(request: Request) -> Response:
+    """What the form needs, and who can make it."""
+    hub = hub_of(request)
+    fields, now_ms = await fields_of(request, FORM_MAX_BYTES), hub.clock.now_ms()
+    found = await hub.reading(
+        lambda connection: checked_form(connection, fields, hub.presence, now_ms=now_ms)
+    )
+    return HTMLResponse(job_views.job_check(found))
+
+
+@router.post("/views/new/queue", **described("jobs", media_type="text/html"))
+async def queue(request: Request) -> Response:
+    """Queue what the form says."""
+    hub, principal = hub_of(request), principal_of(request)
+    fields, now_ms = await fields_of(request, FORM_MAX_BYTES), hub.clock.now_ms()
+
+    def work(connection: Connection) -> Submitted:
+        wanted, start = submission_of(connection, fields)
+        return submit(
+            connection,
+            wanted,
+            hub.presence,
+            actor=principal.actor,
+            own_server=None,
+            now_ms=now_ms,
+            mentions=start.mentions,
+        )
+
+    made = await hub.writing(work)
+    await hub.jobs_changed(made.job_ids)
+    answer = said(f"{counted(len(made.job_ids), 'job')} queued.")
+    answer.headers[GO] = f"?view=job&id={made.job_id}" if len(made.job_ids) == 1 else "?view=queue"
+    return answer
