@@ -26,7 +26,7 @@ from stablequeue_client.protocol import (
 from stablequeue_client.requirements import Requirement, checkpoint_parts, generation_requirements
 
 Call = Callable[..., Any]
-"""``call(method, path, json=..., content=...)`` with the server's key; gives ``status_code`` and ``json()``."""
+"""``call(method, path, json=, content=)`` with the server's key; gives ``status_code`` and ``json()``."""
 
 
 def sha256_of(content: str) -> str:

@@ -16,7 +16,8 @@ INTRUDERS = """() => {
   for (const e of document.querySelectorAll("*")) {
     const tag = e.tagName.toLowerCase();
     // A picture of a job is fetched from the hub, and from nowhere else.
-    if (tag === "img" && !/^\\/[^/]*\\/?api\\/v1\\/jobs\\//.test(e.getAttribute("src") || "")) bad.push("img");
+    const picture = /^\\/[^/]*\\/?api\\/v1\\/jobs\\//;
+    if (tag === "img" && !picture.test(e.getAttribute("src") || "")) bad.push("img");
     if (["iframe", "object", "embed", "video", "audio", "style", "base", "math", "template", "body b"]
         .includes(tag)) bad.push(tag);
     if (tag === "b" || tag === "marquee") bad.push(tag);
