@@ -104,6 +104,8 @@ class Store:
             raise self._explained(str(cause)) from error
         except UnicodeEncodeError as error:
             raise InvalidValueError("A text holds half a character.") from error
+        except OverflowError as error:  # SQLite's driver; PostgreSQL's says DataError
+            raise InvalidValueError("A number is too large for the database to store.") from error
         except PoolTimeoutError as error:
             raise BusyError(f"The hub's database ({self.description}) is busy with other writes.") from error
 

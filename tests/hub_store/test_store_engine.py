@@ -147,6 +147,13 @@ def test_errors_do_not_repeat_the_values_of_a_statement(store: Store) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+@pytest.mark.parametrize("value", [2**63, 2**70])
+def test_a_number_that_no_database_can_hold_is_an_invalid_value(store: Store, value: int) -> None:
+    row = {"server_id": "one", "alias": "x", "alias_key": "x", "joined_ms": value}
+    with pytest.raises(InvalidValueError), store.write() as connection:
+        connection.execute(servers.insert(), row)
+
+
 def test_the_data_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     store = open_store(None, tmp_path / "data")
     with store.write() as connection:
