@@ -30,10 +30,11 @@ import msgspec
 import psutil
 import sqlalchemy as sa
 
-from stablequeue_client.job_messages import JobCheckRequest
+from stablequeue_client.job_messages import JobCheckRequest, JobSubmission
 from stablequeue_client.protocol import (
     FileEntry,
     RootEntry,
+    ServerCapabilities,
     SyncRequest,
     WireDigests,
     digest_hex,
@@ -41,13 +42,17 @@ from stablequeue_client.protocol import (
     entry_dict,
     row_digest,
 )
+from stablequeue_client.ui.job_values import QueueFilters
 from stablequeue_hub.availability import availability_of
 from stablequeue_hub.db.engine import SQLITE_NAME, Store, open_store
 from stablequeue_hub.db.migrate import migrate
 from stablequeue_hub.db.tables import models, servers
 from stablequeue_hub.job_check import check_job
+from stablequeue_hub.job_submission import submit
+from stablequeue_hub.page_queue import Viewer, queue_page
 from stablequeue_hub.registry import ModelFilter, list_models
 from stablequeue_hub.sync import apply_sync, decode_sync, decompress_limited
+from stablequeue_hub.waiting_facts import Line
 
 WRITTEN = ("models", "server_files", "model_aliases", "model_server_availability", "events")
 PAGE = 50
@@ -62,10 +67,13 @@ class Scale:
     models: int
     servers: int
     queries: int
+    jobs: int
 
 
-FULL = Scale(rows=10_000, rounds=7, models=20_000, servers=50, queries=300)
-QUICK = Scale(rows=2_000, rounds=3, models=2_000, servers=10, queries=60)
+FULL = Scale(rows=10_000, rounds=7, models=20_000, servers=50, queries=300, jobs=10_000)
+QUICK = Scale(rows=2_000, rounds=3, models=2_000, servers=10, queries=60, jobs=1_000)
+BATCH = 4
+"""Jobs that share a payload."""
 
 
 class Everybody:
@@ -206,12 +214,35 @@ def fill(folder: Path, scale: Scale) -> None:
     store = new_store(folder, names)
     for name in names:
         synchronise(store, name, request(having[name]))
+    fill_queue(store, scale)
     store.close()
 
 
+def fill_queue(store: Store, scale: Scale) -> None:
+    """Jobs that wait, in batches; each names a checkpoint and two LoRAs. Every server says what it can."""
+    chance = random.Random(7)
+    says = ServerCapabilities(
+        "forge",
+        samplers=[f"sampler {number}" for number in range(40)],
+        scripts=[f"some script with a title {number}" for number in range(60)],
+        architectures=["sd1", "sdxl"],
+        works_for_others="always",
+    )
+    with store.write() as connection:
+        connection.execute(servers.update().values(capabilities_json=msgspec.json.encode(says).decode()))
+        for number in range(scale.jobs // BATCH):
+            numbers = [5 * chance.randrange(scale.models // 5) + place for place in (0, 1, 2)]
+            names = [f"some long model name as people have them v{one}" for one in numbers]
+            prompt = f"picture {number} of many, " + " ".join(f"<lora:{name}:0.8>" for name in names[1:])
+            title = f"{names[0]}.safetensors"
+            payload = {"prompt": prompt, "override_settings": {"sd_model_checkpoint": title}}
+            wanted = JobSubmission(payload, count=BATCH)
+            submit(connection, wanted, Everybody(), actor="page", own_server=None, now_ms=9_000)
+
+
 def questions(store: Store, scale: Scale) -> dict[str, Callable[[], object]]:
-    """What is compared: one SELECT by primary key, availability of one hash, a page of 50 models, and the
-    check of a job that names a checkpoint and five LoRAs."""
+    """What is compared: one SELECT by primary key, availability of one hash, a page of 50 models, the check
+    of a job that names a checkpoint and five LoRAs, and a page of 50 jobs with what each waits for."""
     chance = random.Random(1)
     live = Everybody()
     one = sa.select(models).where(models.c.id == sa.bindparam("model_id"))
@@ -248,7 +279,15 @@ def questions(store: Store, scale: Scale) -> dict[str, Callable[[], object]]:
         assert len(answer.servers) == scale.servers
         return answer
 
-    return {"select": select, "availability": availability, "page": page, "check": check}
+    def queue() -> object:
+        filters = QueueFilters(page=chance.randint(1, scale.jobs // PAGE))
+        with store.read() as connection:
+            found = queue_page(connection, filters, live, Line(), Viewer("admin", "page"), now_ms=9_000)
+        assert (len(found.rows), found.total) == (PAGE, scale.jobs)
+        assert all(row.waiting and len(row.needs) == 3 for row in found.rows)
+        return found
+
+    return {"select": select, "availability": availability, "page": page, "check": check, "queue": queue}
 
 
 def answers_against_select(folder: Path, scale: Scale) -> list[Result]:
@@ -275,6 +314,12 @@ def answers_against_select(folder: Path, scale: Scale) -> list[Result]:
         ),
         Result(f"page of {PAGE} models / SELECT ({where})", median["page"] / median["select"], 25, False),
         Result(f"check of 6 requirements / SELECT ({where})", median["check"] / median["select"], 40, False),
+        Result(
+            f"page of {PAGE} jobs of {scale.jobs:,} / SELECT ({where})",
+            median["queue"] / median["select"],
+            25,
+            False,
+        ),
     ]
 
 

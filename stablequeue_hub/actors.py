@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -17,15 +17,20 @@ _SERVERS = Prepared(
 )
 
 
-def actor_names(connection: Connection, actors: Iterable[str]) -> dict[str, str]:
-    """Names of actors as events have them; of what is gone the beginning of its id."""
+def actor_names(
+    connection: Connection, actors: Iterable[str], aliases: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Names of actors as events have them; of what is gone the beginning of its id. ``aliases``: of all
+    servers, where they were read already."""
     wanted = set(actors)
     ids = {
         kind: [one.partition(":")[2] for one in wanted if one.startswith(f"{kind}:")]
         for kind in ("server", "key")
     }
     names = {"page": "this page", "hub": "the hub", "open": "anybody"}
-    for part in slices(ids["server"]):
+    if aliases is not None:
+        names.update({f"server:{one}": aliases[one] for one in ids["server"] if one in aliases})
+    for part in slices(ids["server"] if aliases is None else ()):
         names.update({f"server:{one}": alias for one, alias in _SERVERS.all(connection, {"ids": part})})
     for part in slices(ids["key"]):
         for key_id, name, scope in _KEYS.all(connection, {"ids": part}):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -11,9 +11,7 @@ from sqlalchemy import Connection
 
 from stablequeue_client.errors import NotFoundError
 from stablequeue_client.job_messages import JobWhy, ServerWhy, WhyCode, WhyReason
-from stablequeue_hub.db.bulk import slices
-from stablequeue_hub.db.prepared import Prepared, in_list
-from stablequeue_hub.db.tables import jobs, models
+from stablequeue_hub.db.tables import jobs
 from stablequeue_hub.job_check import Told, judge_server
 from stablequeue_hub.job_stored import StoredPayload, judged_requirements, stored_payloads
 from stablequeue_hub.server_view import known_servers
@@ -51,9 +49,6 @@ class PendingJob(NamedTuple):
 
 _COLUMNS = [jobs.c[name] for name in PendingJob._fields]
 _ONE = sa.select(*_COLUMNS).where(jobs.c.job_id == sa.bindparam("job_id"))
-_BASE_MODELS = Prepared(
-    sa.select(models.c.hash_sha256, models.c.base_model).where(in_list(models.c.hash_sha256, "contents"))
-)
 _decode_targets = msgspec.json.Decoder(frozenset[str]).decode
 
 
@@ -89,21 +84,9 @@ def read_among(
         for one in payloads[payload_id].requirements
         if one.sha256 is not None
     }
-    surroundings = Surroundings(
-        servers,
-        stock_of(connection, contents),
-        _base_models(connection, contents),
-        queue_paused=queue_is_paused(connection),
-    )
+    stock, paused = stock_of(connection, contents), queue_is_paused(connection)
+    surroundings = Surroundings(servers, stock, queue_paused=paused)
     return Read(payloads, exclusions_of(connection, [job.job_id for job in some], servers), surroundings)
-
-
-def _base_models(connection: Connection, contents: Collection[str]) -> dict[str, str | None]:
-    return {
-        sha256: base_model
-        for part in slices(sorted(contents))
-        for sha256, base_model in _BASE_MODELS.all(connection, {"contents": part})
-    }
 
 
 def waiting_of(read: Read, job: PendingJob, before: int | None) -> Waiting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,14 +15,13 @@ from stablequeue_client.ui import job_values as jv
 from stablequeue_client.ui import values as v
 from stablequeue_hub.actors import actor_names
 from stablequeue_hub.db.prepared import Prepared, in_list
-from stablequeue_hub.db.tables import job_pictures, jobs, keys
-from stablequeue_hub.job_stored import StoredPayload
+from stablequeue_hub.db.tables import job_pictures, keys
 from stablequeue_hub.job_waiting import Read, read_among, waiting_of
 from stablequeue_hub.jobs import JOB_STATES
 from stablequeue_hub.keys import Principal
 from stablequeue_hub.page_groups import model_groups
 from stablequeue_hub.queue_rows import OPEN, QueueFilter, QueueRow, queue_rows
-from stablequeue_hub.waiting_facts import Line, ServerFacts, queue_is_paused, servers_now
+from stablequeue_hub.waiting_facts import Line, ServerFacts, servers_now
 from stablequeue_hub.waiting_words import Waiting, shown_name
 
 if TYPE_CHECKING:
@@ -37,9 +36,6 @@ _PICTURES = Prepared(
     sa.select(job_pictures.c.job_id, sa.func.count())
     .where(in_list(job_pictures.c.job_id, "ids"))
     .group_by(job_pictures.c.job_id)
-)
-_WORKING = Prepared(
-    sa.select(jobs.c.server_id, jobs.c.job_id, jobs.c.name).where(jobs.c.state == "processing")
 )
 _KEYS = Prepared(
     sa.select(keys.c.key_id).where(
@@ -111,11 +107,11 @@ def queue_page(
         counts=tuple(listed.counts.items()),
         filters=filters,
         page_size=PAGE_SIZE,
-        servers=_servers(connection, servers, viewer),
+        servers=_servers(servers, viewer),
         submitters=_submitters(connection, servers, filters.submitter),
         groups=groups,
         groups_total=groups_total,
-        paused=queue_is_paused(connection),
+        paused=read.surroundings.queue_paused,
         may_pause=viewer.is_admin,
         may_submit=viewer.may_submit,
     )
@@ -138,11 +134,11 @@ def shown_rows(
     """As the lists show them. ``read``: of their payloads, and around those that wait."""
     ids = [row.job_id for row in rows]
     pictures = dict(_PICTURES.all(connection, {"ids": ids})) if ids else {}
-    names = actor_names(connection, {row.submitted_by for row in rows})
-    found = []
+    aliases = {server_id: server.alias for server_id, server in read.surroundings.servers.items()}
+    names = actor_names(connection, {row.submitted_by for row in rows}, aliases)
+    waits, found = _Waits(read), []
     for row in rows:
-        waits = row.state == "pending"
-        waiting = waiting_of(read, row.as_pending(), before.get(row.job_id)) if waits else Waiting("")
+        waiting = waits.of(row, before.get(row.job_id))
         targets = _decode_targets(row.targets_json) if row.targets_json else []
         found.append(
             jv.JobRow(
@@ -151,9 +147,9 @@ def shown_rows(
                 state=row.state,  # type: ignore[arg-type]
                 created_ms=row.created_ms,
                 submitted_by=names[row.submitted_by],
-                needs=_needs(read, row, read.payloads.get(row.payload_id), targets),
+                needs=waits.needs(row),
                 waiting=waiting.text,
-                in_line=waits and waiting.code is None,
+                in_line=row.state == "pending" and waiting.code is None,
                 progress=line.progress.get(row.job_id) if row.state == "processing" else None,
                 server=_alias(read, row.server_id),
                 targets=tuple(_alias(read, target) for target in targets),
@@ -165,28 +161,52 @@ def shown_rows(
                 failure=row.failure_text or "" if row.state == "failed" else "",
                 ended_ms=row.ended_ms,
                 may_change=viewer.may_change(row.submitted_by),
-                may_retry=waits and (row.refusals > 0 or row.job_id in read.exclusions),
+                may_retry=row.state == "pending" and (row.refusals > 0 or row.job_id in read.exclusions),
             )
         )
     return tuple(found)
 
 
-def _needs(
-    read: Read, row: QueueRow, payload: StoredPayload | None, targets: Collection[str]
-) -> tuple[jv.NeedChip, ...]:
-    """The models of a job, looked up while it waits."""
-    if payload is None:
-        return ()
-    if row.state != "pending":
+class _Waits:
+    """What jobs wait for. Those of a batch lie together and mostly wait for the same, which is found once."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._needs: dict[tuple[int, str | None, bool], tuple[jv.NeedChip, ...]] = {}
+        self._alike: dict[tuple[int, str | None, str], Waiting] = {}
+
+    def of(self, row: QueueRow, before: int | None) -> Waiting:
+        """``before``: jobs that come first, which only a job in line is told."""
+        if row.state != "pending":
+            return Waiting("")
+        job = row.as_pending()
+        if job.refusals or job.job_id in self._read.exclusions:
+            return waiting_of(self._read, job, before)
+        alike = (job.payload_id, job.targets_json, job.submitted_by)
+        known = self._alike.get(alike)
+        if known is None or known.code is None:
+            known = self._alike[alike] = waiting_of(self._read, job, before)
+        return known
+
+    def needs(self, row: QueueRow) -> tuple[jv.NeedChip, ...]:
+        """The models of a job, looked up while it waits."""
+        alike = (row.payload_id, row.targets_json, row.state == "pending")
+        known = self._needs.get(alike)
+        if known is None:
+            known = self._needs[alike] = self._look(row)
+        return known
+
+    def _look(self, row: QueueRow) -> tuple[jv.NeedChip, ...]:
+        payload = self._read.payloads.get(row.payload_id)
+        if payload is None:
+            return ()
+        marks: Sequence[jv.NeedMark] = ["plain"] * len(payload.requirements)
+        if row.state == "pending":
+            marks = self._read.surroundings.marks(payload, row.as_pending().targets)
         return tuple(
-            jv.NeedChip("plain", one.role, shown_name(one), one.sha256 or "") for one in payload.requirements
+            jv.NeedChip(mark, one.role, shown_name(one), one.sha256 or "")
+            for one, mark in zip(payload.requirements, marks, strict=True)
         )
-    allowed = frozenset(targets) if row.targets_json else None
-    marks = read.surroundings.marks(payload, allowed)
-    return tuple(
-        jv.NeedChip(mark, one.role, shown_name(one), one.sha256 or "")
-        for one, mark in zip(payload.requirements, marks, strict=True)
-    )
 
 
 def title_of(name: str, prompt: str) -> str:
@@ -205,13 +225,10 @@ def _alias(read: Read, server_id: str | None) -> str:
     return server.alias if server else "a server that is gone"
 
 
-def _servers(
-    connection: Connection, servers: Mapping[str, ServerFacts], viewer: Viewer
-) -> tuple[jv.QueueServer, ...]:
-    working = {server_id: (job_id, name) for server_id, job_id, name in _WORKING.all(connection, {})}
+def _servers(servers: Mapping[str, ServerFacts], viewer: Viewer) -> tuple[jv.QueueServer, ...]:
     found = []
     for server_id, server in servers.items():
-        job_id, name = working.get(server_id, ("", ""))
+        job_id, name = server.works_on or ("", "")
         found.append(
             jv.QueueServer(
                 server_id,
@@ -237,7 +254,7 @@ def _submitters(
         *([chosen] if chosen else []),
     }
     actors.update(f"server:{server_id}" for server_id in servers)
-    names = actor_names(connection, actors)
+    names = actor_names(connection, actors, {key: server.alias for key, server in servers.items()})
     return tuple(
         v.Choice(actor, names[actor]) for actor in sorted(actors, key=lambda one: names[one].lower())
     )

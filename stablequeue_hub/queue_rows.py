@@ -92,12 +92,15 @@ _SELECT = sa.select(*_COLUMNS, sa.func.substr(job_payloads.c.prompt, 1, PROMPT_S
 _COUNTS = Prepared(
     sa.select(jobs.c.state, jobs.c.priority, sa.func.count()).group_by(jobs.c.state, jobs.c.priority)
 )
-_OF_PRIORITY = Prepared(
-    _SELECT.where(jobs.c.state == sa.bindparam("state"), jobs.c.priority == sa.bindparam("priority"))
+# What is skipped is passed over in the index alone; only the rows of the page are visited.
+_THESE = (
+    sa.select(jobs.c.seq)
+    .where(jobs.c.state == sa.bindparam("state"), jobs.c.priority == sa.bindparam("priority"))
     .order_by(jobs.c.seq)
     .limit(sa.bindparam("size", type_=sa.Integer))
     .offset(sa.bindparam("skipped", type_=sa.Integer))
 )
+_OF_PRIORITY = Prepared(_SELECT.where(jobs.c.seq.in_(_THESE)).order_by(jobs.c.seq))
 
 
 def find_row(connection: Connection, job_id: str) -> QueueRow | None:

@@ -55,7 +55,7 @@ def line_of(hub: Hub, job_id: str | None = None) -> Line:
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """A server now, as far as jobs are concerned."""
+    """A server now, as far as jobs are concerned. ``works_on``: id and name of the job that it has."""
 
     server_id: str
     alias: str
@@ -66,8 +66,12 @@ class ServerFacts:
     sequence: int
     capabilities: ServerCapabilities | None
     asks: bool | None = None
-    working: bool = False
+    works_on: tuple[str, str] | None = None
     no_agent: bool = False
+
+    @property
+    def working(self) -> bool:
+        return self.works_on is not None
 
     @property
     def for_others(self) -> WorksForOthers:
@@ -89,11 +93,12 @@ class Exclusion:
 @dataclass
 class Stock:
     """Which servers have a content: ``ready`` (in a connected folder), ``unread`` (somebody says so),
-    ``away`` (in a folder that is not connected)."""
+    ``away`` (in a folder that is not connected). ``base_model``: the content's, where it is known."""
 
     ready: set[str] = field(default_factory=set)
     unread: set[str] = field(default_factory=set)
     away: set[str] = field(default_factory=set)
+    base_model: str | None = None
 
 
 _SERVERS = Prepared(
@@ -108,7 +113,9 @@ _SERVERS = Prepared(
         servers.c.api_url,
     ).order_by(servers.c.alias_key)
 )
-_WORKING = Prepared(sa.select(jobs.c.server_id).where(jobs.c.state == "processing"))
+_WORKING = Prepared(
+    sa.select(jobs.c.server_id, jobs.c.job_id, jobs.c.name).where(jobs.c.state == "processing")
+)
 _PAUSED = Prepared(sa.select(hub_facts.c.value).where(hub_facts.c.name == "jobs_paused"))
 _EXCLUSIONS = Prepared(
     sa.select(
@@ -120,7 +127,7 @@ _EXCLUSIONS = Prepared(
     ).where(in_list(job_exclusions.c.job_id, "ids"))
 )
 _STOCK = Prepared(
-    sa.select(models.c.hash_sha256, summary.c.server_id, summary.c.availability)
+    sa.select(models.c.hash_sha256, models.c.base_model, summary.c.server_id, summary.c.availability)
     .select_from(sa.join(models, summary, summary.c.model_id == models.c.id))
     .where(in_list(models.c.hash_sha256, "contents"), summary.c.availability != "unavailable")
 )
@@ -156,7 +163,7 @@ def _capabilities(text: str | None) -> ServerCapabilities | None:
 
 def servers_now(connection: Connection, live: Live, line: Line) -> dict[str, ServerFacts]:
     """Every server by its id, ordered by alias."""
-    working = {server_id for (server_id,) in _WORKING.all(connection, {})}
+    working = {server_id: (job_id, name) for server_id, job_id, name in _WORKING.all(connection, {})}
     return {
         server_id: ServerFacts(
             server_id,
@@ -168,7 +175,7 @@ def servers_now(connection: Connection, live: Live, line: Line) -> dict[str, Ser
             sequence,
             _capabilities(capabilities),
             line.asking.get(server_id),
-            server_id in working,
+            working.get(server_id),
             address is not None,
         )
         for server_id, alias, index_id, frozen, paused, sequence, capabilities, address in _SERVERS.all(
@@ -201,8 +208,10 @@ def stock_of(connection: Connection, contents: Collection[str]) -> dict[str, Sto
     for part in slices(sorted(contents)):
         values = {"contents": part}
         connected = set(_CONNECTED.all(connection, values)) if unconnected else set()
-        for sha256, server_id, availability in _STOCK.all(connection, values):
-            stock = found.setdefault(sha256, Stock())
+        for sha256, base_model, server_id, availability in _STOCK.all(connection, values):
+            stock = found.get(sha256)
+            if stock is None:
+                stock = found[sha256] = Stock(base_model=base_model)
             if server_id in unconnected and (sha256, server_id) not in connected:
                 stock.away.add(server_id)
             elif availability == "available":

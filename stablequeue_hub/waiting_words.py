@@ -6,6 +6,7 @@ one is what the job waits for. So the sentence names what would have to change, 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -61,26 +62,21 @@ class WaitingJob:
 
 
 class Surroundings:
-    """What many jobs are judged against: servers by id, in order of their aliases, and stock by content.
-
-    ``base_models``: of checkpoints, by content.
-    """
+    """What many jobs are judged against: servers by id, in order of their aliases, and stock by content."""
 
     def __init__(
         self,
         servers: Mapping[str, ServerFacts],
         stock: Mapping[str, Stock],
-        base_models: Mapping[str, str | None],
         *,
         queue_paused: bool = False,
     ) -> None:
         self.servers = servers
         self.queue_paused = queue_paused
         self._stock = stock
-        self._base_models = base_models
         self._all = frozenset(servers)
         self._lacking: dict[CapabilityNeed, Servers] = {}
-        self._held: dict[tuple[StoredRequirement, str | None], _Held] = {}
+        self._held: dict[tuple[str | None, ...], _Held] = {}
         self._without_agent = self._those(lambda server: server.no_agent)
         self._frozen = self._those(lambda server: server.frozen)
         self._silent = self._those(lambda server: server.asks is False)
@@ -142,7 +138,7 @@ class Surroundings:
     def _hard(self, job: WaitingJob) -> Iterator[_Obstacle]:
         """What keeps servers from a job although they have its models."""
         for one in job.payload.requirements:
-            kind = architecture_of(self._base_models.get(one.sha256 or ""))
+            kind = architecture_of(self._base_model(one))
             if kind is not None and one.counts and one.role in CHECKPOINTS:
                 yield "architecture_unsupported", self._cannot_load(one), architecture_text(kind)
         for need in job.payload.needs:
@@ -202,12 +198,11 @@ class Surroundings:
 
     def _waits_for_the_rest(self, job: WaitingJob, held: list[_Held], allowed: Servers) -> Waiting:
         """Each of its models is somewhere, and no server has them all: what the one lacks that has most."""
-
-        def lacking(server_id: str) -> tuple[int, ...]:
-            return tuple(place for place, one in enumerate(held) if server_id not in one.somehow)
-
-        nearest = min((one for one in self.servers if one in allowed), key=lambda one: len(lacking(one)))
-        places = lacking(nearest)
+        having = Counter(server_id for one in held for server_id in one.somehow if server_id in allowed)
+        most = max(having.values())
+        best = {server_id for server_id, number in having.items() if number == most}
+        nearest = next(server_id for server_id in self.servers if server_id in best)
+        places = tuple(place for place, one in enumerate(held) if nearest not in one.somehow)
         names = _joined([shown_name(job.payload.requirements[place]) for place in places], "and")
         alias = self.servers[nearest].alias
         rest = "everything else" if len(places) < len(held) else "the rest"
@@ -270,7 +265,7 @@ class Surroundings:
         return left - self._without_agent
 
     def _holders(self, one: StoredRequirement, source_id: str | None) -> _Held:
-        key = (one, source_id)
+        key = (one.status, one.sha256, one.decision, one.decision_server_id, source_id)
         found = self._held.get(key)
         if found is None:
             found = self._held[key] = self._look(one, source_id)
@@ -309,7 +304,7 @@ class Surroundings:
         return found
 
     def _cannot_load(self, one: StoredRequirement) -> Servers:
-        base_model = self._base_models.get(one.sha256 or "") if one.counts else None
+        base_model = self._base_model(one) if one.counts else None
         if one.role not in CHECKPOINTS or architecture_of(base_model) is None:
             return frozenset()
         return self._those(
@@ -319,12 +314,15 @@ class Surroundings:
             )
         )
 
+    def _base_model(self, one: StoredRequirement) -> str | None:
+        stock = self._stock.get(one.sha256 or "")
+        return stock.base_model if stock else None
+
     def aliases(self, some: Collection[str], word: str = "or") -> str:
         """Names of servers in a sentence; of many only how many."""
-        names = [server.alias for server_id, server in self.servers.items() if server_id in some]
-        if len(names) > ALIASES_MAX:
-            return f"one of {len(names)} servers" if word == "or" else f"{len(names)} servers"
-        return _joined(names, word)
+        if len(some) > ALIASES_MAX:
+            return f"one of {len(some)} servers" if word == "or" else f"{len(some)} servers"
+        return _joined([server.alias for key, server in self.servers.items() if key in some], word)
 
 
 @dataclass(frozen=True)
@@ -337,12 +335,12 @@ class _Held:
     unread: Servers = frozenset()
 
 
-@lru_cache(maxsize=4096)
 def shown_name(one: StoredRequirement) -> str:
     """What people call it: without hash and ending, and not longer than a line."""
     return short_name(one.name)
 
 
+@lru_cache(maxsize=4096)
 def short_name(written: str) -> str:
     """As ``shown_name``."""
     name = checkpoint_parts(written)[0]
