@@ -32,7 +32,7 @@ from stablequeue_hub.errors import StaleRunError
 from stablequeue_hub.facts import get_fact
 from stablequeue_hub.job_finish import finish_run
 from stablequeue_hub.job_needs import Kinds, Pending, pending_jobs
-from stablequeue_hub.job_resolution import resolve_waiting
+from stablequeue_hub.job_resolution import changed_names, resolve_waiting
 from stablequeue_hub.job_runs import RunningJob, running_jobs
 from stablequeue_hub.leases import Lease, Leases
 from stablequeue_hub.picture_files import StagedPicture
@@ -136,7 +136,7 @@ class Dispatcher:
 
     async def inventory_changed(self, server_id: str, sequence: int) -> None:
         """A server has other files: what it refused it may get again, and its waiting runner looks anew."""
-        ids = await self._hub.writing(lambda connection: job_runs.readmit(connection, server_id, sequence))
+        ids = await self._readmit(server_id, sequence)
         asking = self._asking.get(server_id)
         if asking is not None:
             asking.stale = True
@@ -147,6 +147,12 @@ class Dispatcher:
         else:
             self._wake(None, only=server_id)
         await self.look_up_again()
+
+    async def _readmit(self, server_id: str, sequence: int) -> list[str]:
+        """Jobs that it refused and may get again. A sync that changed nothing for any job writes nothing."""
+        if not await self._hub.reading(lambda c: job_runs.may_readmit(c, server_id, sequence)):
+            return []
+        return await self._hub.writing(lambda c: job_runs.readmit(c, server_id, sequence))
 
     def forget(self, server_id: str) -> None:
         """A server that the hub does not know any more."""
@@ -164,14 +170,22 @@ class Dispatcher:
         try:
             while self._look_up_due:
                 self._look_up_due = False
-                now_ms, presence = self._hub.clock.now_ms(), self._hub.presence
-                ids = await self._hub.writing(
-                    lambda connection: resolve_waiting(connection, presence, now_ms)  # noqa: B023
-                )
-                if ids:
-                    await self._hub.jobs_changed(ids)
+                await self._look_up()
+        except StableQueueError as error:
+            _log.warning("What waiting jobs name could not be looked up again: %s", error.message)
         finally:
             self._looking_up = False
+
+    async def _look_up(self) -> None:
+        """Looks without holding up any writer, and writes what changed."""
+        now_ms, presence = self._hub.clock.now_ms(), self._hub.presence
+        names = await self._hub.reading(lambda connection: changed_names(connection, presence, now_ms))
+        if names:
+            ids = await self._hub.writing(
+                lambda connection: resolve_waiting(connection, presence, now_ms, names)
+            )
+            if ids:
+                await self._hub.jobs_changed(ids)
 
     def server_changed(self, server_id: str) -> None:
         """What it can do, or for whom it may work, is another thing now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
@@ -72,20 +72,41 @@ _PENDING = Prepared(
 )
 
 
-def resolve_waiting(connection: Connection, live: Live, now_ms: int) -> list[str]:
-    """Look up again what waiting jobs name and nobody had, or not as one content; the jobs for which the
-    answer is another now. Each of them gets an event for each model."""
+def changed_names(connection: Connection, live: Live, now_ms: int) -> set[_Named]:
+    """What waiting jobs name and is answered in another way now. Reads only: there may be thousands."""
+    places = _unresolved(connection)
+    return {named for named, _, _ in _changes(connection, places, live, now_ms)}
+
+
+def resolve_waiting(
+    connection: Connection, live: Live, now_ms: int, only: Collection[_Named] | None = None
+) -> list[str]:
+    """Look up again what waiting jobs name and nobody had, or not as one content (or those of ``only``); the
+    jobs for which the answer is another now. Each of them gets an event for each model."""
+    places = _unresolved(connection)
+    if only is not None:
+        places = {named: several for named, several in places.items() if named in only}
+    changed = [(place, answer) for _, place, answer in _changes(connection, places, live, now_ms)]
+    return _store(connection, changed, now_ms) if changed else []
+
+
+def _unresolved(connection: Connection) -> dict[_Named, list[_Place]]:
     places: dict[_Named, list[_Place]] = defaultdict(list)
     for role, name, hash_, source_id, *row in _UNRESOLVED.all(connection, {"statuses": list(UNRESOLVED)}):
         places[_Named(role, name, hash_, source_id)].append(_Place(*row))
+    return places
+
+
+def _changes(
+    connection: Connection, places: Mapping[_Named, list[_Place]], live: Live, now_ms: int
+) -> list[tuple[_Named, _Place, _Answer]]:
     answers = _answers(connection, places, live, now_ms)
-    changed = [
-        (place, answers[named])
+    return [
+        (named, place, answers[named])
         for named, several in places.items()
         for place in several
         if answers[named] != (place.status, place.sha256)
     ]
-    return _store(connection, changed, now_ms) if changed else []
 
 
 def _answers(

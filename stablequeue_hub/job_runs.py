@@ -349,9 +349,20 @@ def exclude(
     )
 
 
+def _is_over(server_id: str, sequence: int) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+    # Another number, not a higher one: an index that was made anew counts from the beginning.
+    return job_exclusions.c.server_id == server_id, job_exclusions.c.sequence != sequence
+
+
+def may_readmit(connection: Connection, server_id: str, sequence: int) -> bool:
+    """Whether ``readmit`` would find any."""
+    found = sa.select(job_exclusions.c.job_id).where(*_is_over(server_id, sequence)).limit(1)
+    return connection.execute(found).first() is not None
+
+
 def readmit(connection: Connection, server_id: str, sequence: int) -> list[str]:
     """Jobs that the server refused and may get again, now that its inventory changed."""
-    over = (job_exclusions.c.server_id == server_id, job_exclusions.c.sequence < sequence)
+    over = _is_over(server_id, sequence)
     ids = list(connection.scalars(sa.select(job_exclusions.c.job_id).where(*over)))
     if ids:
         connection.execute(job_exclusions.delete().where(*over))

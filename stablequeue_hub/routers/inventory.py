@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -14,6 +16,7 @@ from stablequeue_client.errors import (
     NotFoundError,
     RolledBackError,
     ServerFrozenError,
+    StableQueueError,
     SyncOutOfStepError,
     TooLargeError,
 )
@@ -41,6 +44,7 @@ from stablequeue_hub.presence import Inventory
 from stablequeue_hub.sync import apply_sync, decode_sync, decompress_limited
 
 router = APIRouter(prefix="/api/v1", tags=["servers"])
+_log = logging.getLogger("stablequeue_hub")
 
 SYNC_ERRORS = (InvalidValueError, NotFoundError, TooLargeError, SyncOutOfStepError, RolledBackError)
 
@@ -83,8 +87,16 @@ async def sync(request: Request, server_id: str) -> Response:
         answer = await hub.lanes.lane(len(body)).run(lambda: _apply(hub, server_id, body, gzipped))
     finally:
         server.syncing = False
-    await hub.dispatcher.inventory_changed(server_id, answer.sequence)
+    await _tell_jobs(hub, server_id, answer.sequence)
     return json_answer(answer)
+
+
+async def _tell_jobs(hub: Hub, server_id: str, sequence: int) -> None:
+    """Jobs that wait may run now. The inventory is stored already: whatever fails here is no fault of it."""
+    try:
+        await hub.dispatcher.inventory_changed(server_id, sequence)
+    except StableQueueError as error:
+        _log.warning("Waiting jobs could not be told of a new inventory: %s", error.message)
 
 
 def _apply(hub: Hub, server_id: str, body: bytes, gzipped: bool) -> SyncAnswer:
