@@ -14,7 +14,7 @@ from stablequeue_client.ui import values as v
 from stablequeue_hub.job_report import job_report
 from stablequeue_hub.job_rows import unknown_job
 from stablequeue_hub.job_waiting import read_among
-from stablequeue_hub.page_queue import Viewer, shown_rows
+from stablequeue_hub.page_queue import Viewer, Waits, shown_rows
 from stablequeue_hub.queue_rows import find_row
 from stablequeue_hub.waiting_facts import Line, ServerFacts, servers_now
 
@@ -38,10 +38,8 @@ def job_details(
     servers = servers_now(connection, live, line)
     waiting = [stored.as_pending()] if stored.state == "pending" else []
     read = read_among(connection, waiting, servers, [stored.payload_id])
-    before = _fewest_before(report.why)
-    (row,) = shown_rows(
-        connection, [stored], {job_id: before} if before is not None else {}, read, line, viewer
-    )
+    waits = Waits(read, before=_fewest_before(report.why))
+    (row,) = shown_rows(connection, [stored], waits, line, viewer)
     job = report.job
     return jv.JobDetails(
         row=row,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -100,7 +100,9 @@ def queue_page(
     servers = servers_now(connection, live, line)
     groups, groups_total = model_groups(connection, live, line, now_ms=now_ms) if grouped else ((), 0)
     read = read_among(connection, pending, servers, [row.payload_id for row in listed.rows])
-    rows = () if grouped else shown_rows(connection, listed.rows, listed.before, read, line, viewer)
+    rows = (
+        () if grouped else shown_rows(connection, listed.rows, Waits(read, listed.from_front), line, viewer)
+    )
     return jv.QueuePage(
         rows=rows,
         total=listed.total,
@@ -126,19 +128,19 @@ def _states(state: str) -> tuple[str, ...]:
 def shown_rows(
     connection: Connection,
     rows: Sequence[QueueRow],
-    before: Mapping[str, int],
-    read: Read,
+    waits: Waits,
     line: Line,
     viewer: Viewer,
 ) -> tuple[jv.JobRow, ...]:
-    """As the lists show them. ``read``: of their payloads, and around those that wait."""
+    """As the lists show them."""
+    read = waits.read
     ids = [row.job_id for row in rows]
     pictures = dict(_PICTURES.all(connection, {"ids": ids})) if ids else {}
     aliases = {server_id: server.alias for server_id, server in read.surroundings.servers.items()}
     names = actor_names(connection, {row.submitted_by for row in rows}, aliases)
-    waits, found = _Waits(read), []
+    found = []
     for row in rows:
-        waiting = waits.of(row, before.get(row.job_id))
+        waiting = waits.of(row)
         targets = _decode_targets(row.targets_json) if row.targets_json else []
         found.append(
             jv.JobRow(
@@ -167,25 +169,43 @@ def shown_rows(
     return tuple(found)
 
 
-class _Waits:
-    """What jobs wait for. Those of a batch lie together and mostly wait for the same, which is found once."""
+class Waits:
+    """What jobs wait for, asked in their order. Those of a batch lie together and mostly wait for the same,
+    which is found once.
 
-    def __init__(self, read: Read) -> None:
-        self._read = read
+    ``from_front``: the jobs are those at the front of the queue, so that it can be counted how many come
+    before each; ``before``: that is known of a single one.
+    """
+
+    def __init__(self, read: Read, from_front: bool = False, before: int | None = None) -> None:
+        self.read = read
+        self._from_front = from_front
+        self._before = before
+        self._line: list[frozenset[str]] = []
         self._needs: dict[tuple[int, str | None, bool], tuple[jv.NeedChip, ...]] = {}
         self._alike: dict[tuple[int, str | None, str], Waiting] = {}
 
-    def of(self, row: QueueRow, before: int | None) -> Waiting:
-        """``before``: jobs that come first, which only a job in line is told."""
+    def of(self, row: QueueRow) -> Waiting:
+        """Nothing, unless it is pending."""
         if row.state != "pending":
             return Waiting("")
+        waiting = self._found(row)
+        if waiting.code is not None:
+            return waiting
+        before = self._before
+        if self._from_front:
+            before = sum(1 for servers in self._line if servers & waiting.servers)
+            self._line.append(waiting.servers)
+        return replace(waiting, text=self.read.surroundings.in_line(waiting.servers, before))
+
+    def _found(self, row: QueueRow) -> Waiting:
         job = row.as_pending()
-        if job.refusals or job.job_id in self._read.exclusions:
-            return waiting_of(self._read, job, before)
+        if job.refusals or job.job_id in self.read.exclusions:
+            return waiting_of(self.read, job, None)
         alike = (job.payload_id, job.targets_json, job.submitted_by)
         known = self._alike.get(alike)
-        if known is None or known.code is None:
-            known = self._alike[alike] = waiting_of(self._read, job, before)
+        if known is None:
+            known = self._alike[alike] = waiting_of(self.read, job, None)
         return known
 
     def needs(self, row: QueueRow) -> tuple[jv.NeedChip, ...]:
@@ -197,12 +217,12 @@ class _Waits:
         return known
 
     def _look(self, row: QueueRow) -> tuple[jv.NeedChip, ...]:
-        payload = self._read.payloads.get(row.payload_id)
+        payload = self.read.payloads.get(row.payload_id)
         if payload is None:
             return ()
         marks: Sequence[jv.NeedMark] = ["plain"] * len(payload.requirements)
         if row.state == "pending":
-            marks = self._read.surroundings.marks(payload, row.as_pending().targets)
+            marks = self.read.surroundings.marks(payload, row.as_pending().targets)
         return tuple(
             jv.NeedChip(mark, one.role, shown_name(one), one.sha256 or "")
             for one, mark in zip(payload.requirements, marks, strict=True)
@@ -228,7 +248,7 @@ def _alias(read: Read, server_id: str | None) -> str:
 def _servers(servers: Mapping[str, ServerFacts], viewer: Viewer) -> tuple[jv.QueueServer, ...]:
     found = []
     for server_id, server in servers.items():
-        job_id, name = server.works_on or ("", "")
+        job_id, name, prompt = server.works_on or ("", "", "")
         found.append(
             jv.QueueServer(
                 server_id,
@@ -236,7 +256,7 @@ def _servers(servers: Mapping[str, ServerFacts], viewer: Viewer) -> tuple[jv.Que
                 server.reachable,
                 server.paused,
                 server.asks,
-                name or "a job" if job_id else "",
+                title_of(name, prompt) if job_id else "",
                 job_id,
                 viewer.is_admin,
             )

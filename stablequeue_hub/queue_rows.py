@@ -75,13 +75,12 @@ class QueueFilter:
 
 @dataclass(frozen=True)
 class QueueRows:
-    """A page. ``counts``: all jobs by state; ``before``: of each pending job of the page how many pending
-    ones come first, where that is known."""
+    """A page. ``counts``: all jobs by state; ``from_front``: the pending ones are those at the front."""
 
     rows: list[QueueRow]
     total: int
     counts: dict[str, int]
-    before: dict[str, int]
+    from_front: bool = False
 
 
 PROMPT_SHOWN = 200
@@ -117,8 +116,9 @@ def queue_rows(connection: Connection, wanted: QueueFilter, page: int, size: int
     counts = {state: sum(numbers.values()) for state, numbers in by_priority.items()}
     skipped = (page - 1) * size
     if wanted.is_plain and wanted.states == OPEN:
-        rows, before = _in_order(connection, by_priority, skipped, size)
-        return QueueRows(rows, sum(counts[state] for state in OPEN), counts, before)
+        rows = _in_order(connection, by_priority, skipped, size)
+        from_front = skipped <= counts["processing"]
+        return QueueRows(rows, sum(counts[state] for state in OPEN), counts, from_front)
     conditions = list(conditions_of(wanted))
     total = sum(counts[state] for state in wanted.states)
     if not wanted.is_plain:
@@ -126,30 +126,24 @@ def queue_rows(connection: Connection, wanted: QueueFilter, page: int, size: int
     in_order = set(wanted.states) <= set(OPEN)
     order = (jobs.c.state.desc(), jobs.c.priority.desc(), jobs.c.seq) if in_order else (jobs.c.seq.desc(),)
     query = _SELECT.where(*conditions).order_by(*order).limit(size).offset(skipped)
-    return QueueRows([QueueRow._make(row) for row in connection.execute(query)], total, counts, {})
+    return QueueRows([QueueRow._make(row) for row in connection.execute(query)], total, counts)
 
 
 def _in_order(
     connection: Connection, by_priority: dict[str, dict[int, int]], skipped: int, size: int
-) -> tuple[list[QueueRow], dict[str, int]]:
+) -> list[QueueRow]:
     """A page of what has not ended, without sorting: the index holds each priority in its order."""
     rows: list[QueueRow] = []
-    before: dict[str, int] = {}
     for state in OPEN:
-        passed = 0
         for priority in sorted(by_priority[state], reverse=True):
             number = by_priority[state][priority]
             if skipped >= number:
                 skipped -= number
             elif len(rows) < size:
                 values = {"state": state, "priority": priority, "size": size - len(rows), "skipped": skipped}
-                found = [QueueRow(*row) for row in _OF_PRIORITY.all(connection, values)]
-                if state == "pending":
-                    before.update({row.job_id: passed + skipped + place for place, row in enumerate(found)})
-                rows += found
+                rows += [QueueRow._make(row) for row in _OF_PRIORITY.all(connection, values)]
                 skipped = 0
-            passed += number
-    return rows, before
+    return rows
 
 
 _JOINED = sa.join(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id)

@@ -17,6 +17,7 @@ from stablequeue_hub.db.prepared import Prepared, in_list
 from stablequeue_hub.db.tables import (
     hub_facts,
     job_exclusions,
+    job_payloads,
     jobs,
     models,
     server_files,
@@ -55,7 +56,7 @@ def line_of(hub: Hub, job_id: str | None = None) -> Line:
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """A server now, as far as jobs are concerned. ``works_on``: id and name of the job that it has."""
+    """A server now, as far as jobs are concerned. ``works_on``: id, name and prompt of its job."""
 
     server_id: str
     alias: str
@@ -66,7 +67,7 @@ class ServerFacts:
     sequence: int
     capabilities: ServerCapabilities | None
     asks: bool | None = None
-    works_on: tuple[str, str] | None = None
+    works_on: tuple[str, str, str] | None = None
     no_agent: bool = False
 
     @property
@@ -113,8 +114,16 @@ _SERVERS = Prepared(
         servers.c.api_url,
     ).order_by(servers.c.alias_key)
 )
+_PROMPT_SHOWN = 200
 _WORKING = Prepared(
-    sa.select(jobs.c.server_id, jobs.c.job_id, jobs.c.name).where(jobs.c.state == "processing")
+    sa.select(
+        jobs.c.server_id,
+        jobs.c.job_id,
+        jobs.c.name,
+        sa.func.substr(job_payloads.c.prompt, 1, _PROMPT_SHOWN),
+    )
+    .select_from(sa.join(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id))
+    .where(jobs.c.state == "processing")
 )
 _PAUSED = Prepared(sa.select(hub_facts.c.value).where(hub_facts.c.name == "jobs_paused"))
 _EXCLUSIONS = Prepared(
@@ -163,7 +172,9 @@ def _capabilities(text: str | None) -> ServerCapabilities | None:
 
 def servers_now(connection: Connection, live: Live, line: Line) -> dict[str, ServerFacts]:
     """Every server by its id, ordered by alias."""
-    working = {server_id: (job_id, name) for server_id, job_id, name in _WORKING.all(connection, {})}
+    working = {
+        server_id: (job_id, name, prompt) for server_id, job_id, name, prompt in _WORKING.all(connection, {})
+    }
     return {
         server_id: ServerFacts(
             server_id,

@@ -42,11 +42,13 @@ _Obstacle: TypeAlias = tuple[WhyCode, Servers, str]
 
 @dataclass(frozen=True)
 class Waiting:
-    """``code`` None: it is in line. ``blocking``: the places of the models that it waits for."""
+    """``code`` None: it is in line for ``servers``. ``blocking``: the places of the models that it waits
+    for."""
 
     text: str
     code: WhyCode | None = None
     blocking: tuple[int, ...] = ()
+    servers: Servers = frozenset()
 
 
 @dataclass(frozen=True)
@@ -162,15 +164,19 @@ class Surroundings:
         return f"Waits for a WebUI with {detail}"
 
     def _in_line(self, job: WaitingJob, left: Servers) -> Waiting:
-        where = self.aliases(left)
         if self.queue_paused:
             return Waiting("Waits until the queue goes on", "queue_paused")
-        if job.before == 0:
-            return Waiting(f"Next in line on {where}")
-        if job.before is None:
-            return Waiting(f"In line for {where}")
-        jobs = "1 job" if job.before == 1 else f"{job.before:,} jobs"
-        return Waiting(f"In line for {where}, {jobs} before it")
+        return Waiting(self.in_line(left, job.before), servers=left)
+
+    def in_line(self, some: Servers, before: int | None) -> str:
+        """The sentence for a job that ``some`` would take. ``before``: jobs that come first, if known."""
+        where = self.aliases(some)
+        if before == 0:
+            return f"Next in line on {where}"
+        if before is None:
+            return f"In line for {where}"
+        jobs = "1 job" if before == 1 else f"{before:,} jobs"
+        return f"In line for {where}, {jobs} before it"
 
     # --- models -----------------------------------------------------------------------------------------
 

@@ -72,7 +72,8 @@ def test_pages_go_on_where_the_one_before_ended_also_across_priorities(hub: Any,
     pages = [look(hub, f"?page={number}") for number in (1, 2, 3, 4)]
     assert [job_id for page in pages for job_id in ids(page)] == expected
     assert [len(page.rows) for page in pages] == [50, 50, 5, 0]
-    assert pages[1].rows[12].waiting == "In line for attic, 62 jobs before it"
+    assert pages[0].rows[12].waiting == "In line for attic, 12 jobs before it"
+    assert pages[1].rows[12].waiting == "In line for attic"
 
 
 def test_a_row_tells_who_for_whom_and_the_mark_of_each_model(hub: Any, attic: Any) -> None:
@@ -192,7 +193,7 @@ def test_a_running_job_shows_its_server_and_how_far_it_is(hub: Any, attic: Any) 
     hub.request("POST", f"{base}/renew", key=attic.key, json=said)
     page = look(hub)
     assert (page.rows[0].state, page.rows[0].server, page.rows[0].progress) == ("processing", "attic", 0.25)
-    assert (page.servers[0].job_id, page.servers[0].working_on) == (job_id, "a job")
+    assert (page.servers[0].job_id, page.servers[0].working_on) == (job_id, "a fox, in snow")
 
 
 @pytest.mark.parametrize(
