@@ -141,6 +141,8 @@ WhyCode = Literal[
     ReasonCode,
     "queue_paused",
     "server_paused",
+    "server_resting",
+    "model_name_shared",
     "not_a_target",
     "not_for_others",
     "no_agent",
@@ -149,10 +151,12 @@ WhyCode = Literal[
     "excluded_lost",
     "refused_often",
 ]
-"""Why a queued job is not given to a server. Stable. ``not_for_others``: it works for nobody but its own
-WebUI. ``no_agent``: nothing there asks for jobs, or StableQueue is not installed there. ``excluded_...``: it
-had the job before, and sent it back, failed with it or was lost. ``refused_often``: so many servers sent it
-back that it waits for a person."""
+"""Why a queued job is not given to a server. Stable. ``server_resting``: it failed several times in a row,
+and gets no jobs for a while. ``model_name_shared``: another content there is called the same, so that its
+WebUI could take the wrong one. ``not_for_others``: it works for nobody but its own WebUI. ``no_agent``:
+nothing there asks for jobs, or StableQueue is not installed there. ``excluded_...``: it had the job
+before, and sent it back, failed with it or was lost. ``refused_often``: so many servers sent it back that
+it waits for a person."""
 
 
 class WhyReason(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from stablequeue_client.errors import NotFoundError
 from stablequeue_client.job_messages import JobWhy, ServerWhy, WhyCode, WhyReason
+from stablequeue_client.requirements import KINDS_OF
 from stablequeue_hub.db.tables import jobs
 from stablequeue_hub.job_check import Told, judge_server
 from stablequeue_hub.job_stored import StoredPayload, judged_requirements, stored_payloads
@@ -24,7 +25,7 @@ from stablequeue_hub.waiting_facts import (
     servers_now,
     stock_of,
 )
-from stablequeue_hub.waiting_words import REFUSALS_MAX, Surroundings, Waiting, WaitingJob
+from stablequeue_hub.waiting_words import REFUSALS_MAX, Surroundings, Waiting, WaitingJob, shown_name
 
 if TYPE_CHECKING:
     from stablequeue_hub.presence import Live
@@ -159,6 +160,7 @@ class _Judging:
         reasons = [
             *self._of_the_queue(server),
             *(WhyReason(one.code, one.text, one.requirement) for one in checked.reasons),
+            *self._of_names(server),
         ]
         return ServerWhy(
             server.server_id,
@@ -173,6 +175,14 @@ class _Judging:
     def _place(self, server_id: str) -> int:
         return self._line.places.get(server_id, self._before)
 
+    def _of_names(self, server: ServerFacts) -> Iterator[WhyReason]:
+        """Models that its WebUI could take another one for."""
+        for place, one in enumerate(self._payload.requirements):
+            waived = one.status != "found" or one.is_waived_on(server.server_id)
+            if not waived and server.could_mistake(one.sha256, KINDS_OF[one.role]):
+                text = f"Another file there has the same name as {shown_name(one)}; rename one of them."
+                yield WhyReason("model_name_shared", text, place)
+
     def _of_the_queue(self, server: ServerFacts) -> list[WhyReason]:
         """What the queue has against that server, before models are looked at."""
         found = []
@@ -182,6 +192,9 @@ class _Judging:
             found.append(WhyReason("queue_paused", "The whole queue is paused."))
         if server.paused:
             found.append(WhyReason("server_paused", "It is paused."))
+        if server.resting:
+            text = "It failed several times in a row, and gets no jobs for some minutes."
+            found.append(WhyReason("server_resting", text))
         if not server.works_for(self._job.submitted_by):
             found.append(WhyReason("not_for_others", "It works for nobody else."))
         found += [

@@ -16,7 +16,7 @@ from stablequeue_client.architectures import architecture_of, architecture_text,
 from stablequeue_client.capability_needs import CapabilityNeed, missing_capability
 from stablequeue_client.job_messages import WhyCode
 from stablequeue_client.model_files import MODEL_EXTENSIONS
-from stablequeue_client.requirements import checkpoint_parts
+from stablequeue_client.requirements import KINDS_OF, checkpoint_parts
 from stablequeue_hub.job_check import CHECKPOINTS, need_words
 from stablequeue_hub.job_stored import StoredPayload, StoredRequirement
 from stablequeue_hub.legacy_servers import NO_AGENT
@@ -83,12 +83,14 @@ class Surroundings:
         self._frozen = self._those(lambda server: server.frozen)
         self._silent = self._those(lambda server: server.asks is False)
         self._paused = self._those(lambda server: server.paused)
+        self._resting = self._those(lambda server: server.resting)
         self._unreachable = self._those(lambda server: not server.reachable)
         self._for_nobody = self._those(lambda server: server.for_others == "never")
         self._soft: tuple[_Obstacle, ...] = (
             ("server_frozen", self._frozen, "whose identity two running copies use"),
             ("no_agent", self._silent, "which does not ask for jobs"),
             ("server_paused", self._paused, "which is paused"),
+            ("server_resting", self._resting, "which rests after several failures"),
             ("server_unreachable", self._unreachable, "which is switched off"),
         )
 
@@ -143,6 +145,9 @@ class Surroundings:
             kind = architecture_of(self._base_model(one))
             if kind is not None and one.counts and one.role in CHECKPOINTS:
                 yield "architecture_unsupported", self._cannot_load(one), architecture_text(kind)
+        for one in job.payload.requirements:
+            if one.counts and one.status == "found":
+                yield "model_name_shared", self._could_mistake(one), shown_name(one)
         for need in job.payload.needs:
             lacks, word = need_words(need.kind)
             yield lacks, self._without(need), f"{word} {need.name}"
@@ -156,6 +161,9 @@ class Surroundings:
         aliases = self.aliases(left, "and")
         if code == "architecture_unsupported":
             return f"Waits for a WebUI that loads {detail}"
+        if code == "model_name_shared":
+            where = self.aliases(left)
+            return f"Waits for another name of {detail} on {where}, where another file is called so too"
         if code == "not_for_others":
             one = detail.replace("work", "works", 1) if len(left) == 1 else detail
             return f"Waits for a server that works for others: {aliases} {one}"
@@ -320,6 +328,14 @@ class Surroundings:
             )
         )
 
+    def _could_mistake(self, one: StoredRequirement) -> Servers:
+        kinds = KINDS_OF[one.role]
+        return frozenset(
+            server_id
+            for server_id, server in self.servers.items()
+            if server.stock is not None and server.could_mistake(one.sha256, kinds)
+        )
+
     def _base_model(self, one: StoredRequirement) -> str | None:
         stock = self._stock.get(one.sha256 or "")
         return stock.base_model if stock else None
@@ -362,4 +378,8 @@ def _joined(names: Sequence[str], word: str) -> str:
 def _plural(words: str, servers: Servers) -> str:
     if len(servers) == 1 or len(servers) > ALIASES_MAX:
         return words
-    return words.replace("which is", "which are").replace("which does", "which do")
+    return (
+        words.replace("which is", "which are")
+        .replace("which does", "which do")
+        .replace("which rests", "which rest")
+    )

@@ -209,3 +209,28 @@ def test_a_job_that_has_ended_waits_for_nothing(hub: Any, attic: Any) -> None:
     assert why(hub, job_id) == ("", {})
     with hub.hub.store.read() as connection:
         assert connection.scalar(sa.select(jobs.c.state)) == "cancelled"
+
+
+def test_a_name_that_two_contents_share_on_a_server_is_told(hub: Any, attic: Any) -> None:
+    tell(hub, attic, file("a/ink.safetensors", "the ink"), file("b/ink.safetensors", "another ink"))
+    hash_ = sha("the ink")[:12]
+    infotext = f'<lora:ink:1>\nSteps: 1, Sampler: Euler, Seed: 1, Lora hashes: "ink: {hash_}", Version: f2.0'
+    body = {"infotext": infotext}
+    job_id = hub.request("POST", "/api/v1/jobs", key=hub.admin, json=body).json()["job_id"]
+    ask(hub, attic)
+    text = "Waits for another name of ink on attic, where another file is called so too"
+    assert why(hub, job_id) == (text, {"attic": ["model_name_shared"]})
+
+
+def test_a_server_that_failed_several_times_rests(hub: Any, hosts: Any) -> None:
+    runner = hosts.add("forge", ("lora", "ink.safetensors", "ink"))
+    for _ in range(3):
+        submit(hub, {"prompt": "<lora:ink:1>"})
+        taken = runner.next()
+        base = f"/api/v1/servers/{runner.server.server_id}/runner"
+        said = {"job_id": taken["job_id"], "fence": taken["fence"], "outcome": "failed", "text": "no memory"}
+        assert hub.request("POST", f"{base}/finish", key=runner.server.key, json=said).status_code == 200
+        hub.request("POST", f"/api/v1/jobs/{taken['job_id']}/cancel", key=hub.admin)
+    job_id = submit(hub, {"prompt": "<lora:ink:1>"})
+    text = "Waits for forge, which rests after several failures"
+    assert why(hub, job_id) == (text, {"forge": ["server_resting"]})
