@@ -146,6 +146,13 @@ class JobStateError(ConflictError):
     remedy_text = "Look at the job again."
 
 
+class StaleRunError(ConflictError):
+    """This hand-over of the job does not count any more: it was cancelled, or given to another server."""
+
+    code = "stale_run"
+    remedy_text = "Stop working on it and ask for the next job; what was made is not taken."
+
+
 class RepeatedKeyError(ConflictError):
     """This idempotency key was used for another submission."""
 

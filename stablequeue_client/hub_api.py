@@ -22,7 +22,7 @@ import msgspec
 import requests
 import urllib3
 
-from stablequeue_client import __version__, protocol
+from stablequeue_client import __version__, protocol, runner_messages
 from stablequeue_client.errors import (
     HubUnreachableError,
     InvalidValueError,
@@ -160,6 +160,39 @@ class HubApi:
             f"/api/v1/servers/{quote(server_id, safe='')}/capabilities",
             body=protocol.encode(capabilities),
         )
+
+    # --- runners ---------------------------------------------------------------------------------------
+
+    def next_job(
+        self, server_id: str, wanted: runner_messages.NextRequest
+    ) -> runner_messages.Assignment | None:
+        """Wait for a job, up to ``wanted.wait_s``; None when none came."""
+        return self._typed(
+            "POST",
+            _runner_path(server_id, "next"),
+            runner_messages.Assignment | None,  # type: ignore[arg-type]
+            body=protocol.encode(wanted),
+            read_timeout=self._timeouts.read + wanted.wait_s,
+        )
+
+    def renew_job(self, server_id: str, said: runner_messages.RenewRequest) -> runner_messages.RenewAnswer:
+        """Still working on it; the answer says whether to stop."""
+        path = _runner_path(server_id, "renew")
+        return self._typed("POST", path, runner_messages.RenewAnswer, body=protocol.encode(said))
+
+    def refuse_job(self, server_id: str, said: runner_messages.RefuseRequest) -> None:
+        """Give a job back unstarted."""
+        self._call("POST", _runner_path(server_id, "refuse"), body=protocol.encode(said))
+
+    def send_picture(self, server_id: str, job_id: str, fence: int, number: int, data: bytes) -> None:
+        """One picture of a job as PNG bytes. May be repeated."""
+        path = f"{_runner_path(server_id, 'jobs')}/{quote(job_id, safe='')}/pictures/{number}"
+        self._call("PUT", path, body=data, params={"fence": fence}, read_timeout=self._timeouts.sync)
+
+    def finish_job(self, server_id: str, said: runner_messages.FinishRequest) -> runner_messages.FinishAnswer:
+        """The run ended; what became of the job."""
+        path = _runner_path(server_id, "finish")
+        return self._typed("POST", path, runner_messages.FinishAnswer, body=protocol.encode(said))
 
     # --- models ----------------------------------------------------------------------------------------
 
@@ -413,6 +446,10 @@ class HubApi:
         except StableQueueError:
             return False
         return content.decode("utf-8", "replace").strip() == OLD_STATUS_TEXT
+
+
+def _runner_path(server_id: str, step: str) -> str:
+    return f"/api/v1/servers/{quote(server_id, safe='')}/runner/{step}"
 
 
 def _job_path(job_id: str, step: str = "") -> str:

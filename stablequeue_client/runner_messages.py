@@ -66,7 +66,10 @@ class RenamedModel(msgspec.Struct, frozen=True):
 
 
 class Assignment(msgspec.Struct, frozen=True):
-    """A job handed over. ``payload``: the WebUI's JSON with this server's names and the job's seed."""
+    """A job handed over. ``payload``: the WebUI's JSON with this server's names and the job's seed.
+
+    ``submitter``: who handed it in, as people call them; ``own``: this server did.
+    """
 
     job_id: str
     fence: int
@@ -76,6 +79,8 @@ class Assignment(msgspec.Struct, frozen=True):
     renamed: list[RenamedModel] = []
     lease_s: float = LEASE_S
     renew_s: float = RENEW_S
+    submitter: str = ""
+    own: bool = False
 
 
 class RenewRequest(msgspec.Struct, frozen=True, omit_defaults=True):

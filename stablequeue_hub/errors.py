@@ -5,6 +5,7 @@ from __future__ import annotations
 from stablequeue_client.errors import BusyError, ConflictError, StableQueueError, UsageError
 from stablequeue_client.errors import JobStateError as JobStateError
 from stablequeue_client.errors import RepeatedKeyError as RepeatedKeyError
+from stablequeue_client.errors import StaleRunError as StaleRunError
 
 
 class MethodNotAllowedError(UsageError):
@@ -70,10 +71,3 @@ class InternalError(StableQueueError):
 
     code = "internal"
     remedy_text = "The hub's log says more under this id; please report it."
-
-
-class StaleRunError(ConflictError):
-    """This hand-over of the job does not count any more: it was cancelled, or given to another server."""
-
-    code = "stale_run"
-    remedy_text = "Stop working on it and ask for the next job; what was made is not taken."

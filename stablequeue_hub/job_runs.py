@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from stablequeue_client.name_translation import Renaming, translated
 from stablequeue_client.requirements import KINDS_OF, Role, checkpoint_parts, generation_requirements
 from stablequeue_client.runner_messages import AssignedFile, Assignment, LoadedFile, RenamedModel
+from stablequeue_hub.actors import actor_names
 from stablequeue_hub.db.prepared import Prepared
 from stablequeue_hub.db.tables import job_exclusions, job_payloads, job_requirements, job_runs, jobs
 from stablequeue_hub.errors import StaleRunError
@@ -46,6 +47,7 @@ _JOB = Prepared(
             job_exclusions.c.server_id == sa.bindparam("server_id"),
         )
         .label("excluded"),
+        jobs.c.submitted_by,
     )
     .select_from(sa.join(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id))
     .where(jobs.c.job_id == sa.bindparam("job_id"))
@@ -104,7 +106,7 @@ def take(
     rows = _JOB.all(connection, {"job_id": job_id, "server_id": server_id})
     if not rows or rows[0][0] != "pending" or rows[0][8]:
         return "not_waiting"
-    _, name, seed, fence, payload_id, targets_json, payload_json, source_id, _ = rows[0]
+    _, name, seed, fence, payload_id, targets_json, payload_json, source_id, _, submitter = rows[0]
     if targets_json is not None and server_id not in msgspec.json.decode(targets_json):
         return "not_waiting"
     payload: dict[str, Any] = {**msgspec.json.decode(payload_json), "seed": seed}
@@ -117,7 +119,11 @@ def take(
         return "not_waiting"
     run = (job_id, fence + 1, server_id, runner_id, now_ms, _text(files), _text(renamed))
     _BEGIN.run(connection, dict(zip(_RUN_COLUMNS, run, strict=True)))
-    return Assignment(job_id, fence + 1, name, payload, files, renamed)
+    who = actor_names(connection, [submitter])[submitter]
+    return Assignment(
+        job_id, fence + 1, name, payload, files, renamed,
+        submitter=who, own=submitter == f"server:{server_id}",
+    )  # fmt: skip
 
 
 def _assigned(
@@ -194,7 +200,12 @@ def assignment_again(connection: Connection, job_id: str, fence: int) -> Assignm
         return None
     files = msgspec.json.decode(runs[0][2], type=list[AssignedFile])
     payload, renamed = _renamed({**msgspec.json.decode(rows[0][6]), "seed": rows[0][2]}, files)
-    return Assignment(job_id, fence, rows[0][1], payload, files, renamed)
+    submitter = rows[0][9]
+    return Assignment(
+        job_id, fence, rows[0][1], payload, files, renamed,
+        submitter=actor_names(connection, [submitter])[submitter],
+        own=submitter == f"server:{runs[0][0]}",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,7 @@ def test_names_are_those_of_the_server_that_runs_it(hub: Any, hosts: Any) -> Non
     )
     job_id = submit(hub, key=writer.server.key, targets=["runner"])
     taken = runner.next()
+    assert (taken["submitter"], taken["own"]) == ("writer", False)
     assert taken["payload"]["prompt"] == "a cat <lora:tusche:0.8>"
     assert taken["payload"]["override_settings"]["sd_model_checkpoint"] == "renamed.safetensors"
     assert {one["written"]: one["name"] for one in taken["renamed"]} == {
