@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stablequeue_client.errors import BusyError, ConflictError, StableQueueError, UsageError
+from stablequeue_client.errors import BusyError, StableQueueError, UsageError
 from stablequeue_client.errors import JobStateError as JobStateError
 from stablequeue_client.errors import RepeatedKeyError as RepeatedKeyError
 from stablequeue_client.errors import StaleRunError as StaleRunError
