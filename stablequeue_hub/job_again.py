@@ -93,7 +93,7 @@ def judge_anew(
     now_ms: int,
 ) -> Judged:
     """Judge ``payload``, which was or becomes what ``known`` is. A hash that a text stated for one of the
-    models still counts. Raises TooLargeError for too many names."""
+    models still counts. Raises TooLargeError for too many names, InvalidValueError for too deep a payload."""
     hashes = {(role, name): hash_ for role, name, hash_, *_ in known.requirements if hash_}
     written = payload_requirements(connection, payload)
     stated = list(dict.fromkeys(_with_hash(requirement, hashes) for requirement in written))

@@ -83,7 +83,7 @@ def judge_job(
     ``mentions``: hashes of what a payload names, stated elsewhere.
 
     Raises NotFoundError for a server that is not known, TooLargeError for too many names, InvalidValueError
-    for anything but one of payload and infotext.
+    for anything but one of payload and infotext, and for a payload nested too deep.
     """
     known = known_servers(connection, live)
     source_id = own_server if wanted.server is None else server_called(known, wanted.server)

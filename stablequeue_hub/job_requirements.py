@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.errors import TooLargeError
+from stablequeue_client.errors import InvalidValueError, TooLargeError
 from stablequeue_client.infotext import HashMention, requirements_with_hashes
 from stablequeue_client.job_messages import REQUIREMENTS_MAX, RequirementCheck, RequirementStatus
 from stablequeue_client.model_files import normalize_hash, parse_hash, search_key, stem_key
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 CANDIDATES_MAX = 20
 """Of many LoRAs with one name in their headers (trainers write "last"), as many are named."""
+DEPTH_MAX = 32
+"""So deep may lists and objects lie in one another; extensions nest less than ten."""
 HERE = ("available", "unhashed", "unreachable")
 """Words for a server that has the model, whether it can be reached now or not."""
 
@@ -78,8 +80,10 @@ def payload_requirements(
 ) -> list[Requirement]:
     """What a payload names, each model once; embeddings are told from other words by the registry's names.
 
-    ``mentions``: hashes that a text beside it states. Raises TooLargeError for more than any generation uses.
+    ``mentions``: hashes that a text beside it states. Raises InvalidValueError for what is nested too deep to
+    be walked through, and TooLargeError for more than any generation uses.
     """
+    check_depth(payload)
     names = connection.scalars(sa.select(models.c.name).where(models.c.type == "embedding"))
     found = generation_requirements(payload, EmbeddingNames(names))
     written: dict[tuple[str, str, str | None], Requirement] = {}
@@ -90,6 +94,23 @@ def payload_requirements(
             f"The job names {len(written)} models; {REQUIREMENTS_MAX} are the most that are looked up."
         )
     return list(written.values())
+
+
+def check_depth(payload: Mapping[str, Any]) -> None:
+    """Raises InvalidValueError. Whatever reads a payload later may call itself for each level."""
+    level: list[Any] = [payload]
+    for _ in range(DEPTH_MAX):
+        inner: list[Any] = []
+        for value in level:
+            values = value.values() if isinstance(value, Mapping) else value
+            inner += [one for one in values if isinstance(one, dict | list)]
+        if not inner:
+            return
+        level = inner
+    raise InvalidValueError(
+        f"The payload holds lists or objects more than {DEPTH_MAX} deep in one another.",
+        remedy="Send the JSON of the WebUI's API, which is flatter.",
+    )
 
 
 def resolve(

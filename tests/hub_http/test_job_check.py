@@ -18,6 +18,7 @@ from stablequeue_client.protocol import (
     row_digest,
 )
 from stablequeue_hub.db.tables import models
+from stablequeue_hub.job_requirements import DEPTH_MAX
 
 ON_BOTH_DATABASES = True
 
@@ -281,3 +282,30 @@ def test_a_checkpoint_that_its_webui_cannot_load_is_a_reason_and_an_unknown_one_
     unknown = check(hub, {"override_settings": {"sd_model_checkpoint": "g"}})
     assert codes(unknown) == {"forge-a": [], "forge-b": []}
     assert unknown["servers"][0]["not_checked"] == ["architecture of g"]
+
+
+def test_a_payload_nested_deeper_than_any_webui_s_is_refused_wherever_it_is_given(hub: Any) -> None:
+    def nested(depth: int) -> dict[str, Any]:
+        value: Any = "x"
+        for number in range(depth - 1):
+            value = [value] if number % 2 else {"x": value}
+        return {"x": value}
+
+    def ask(method: str, path: str, body: dict[str, Any]) -> Any:
+        return hub.request(method, path, key=hub.admin, json=body)
+
+    hub.join("forge")
+    made = ask("POST", "/api/v1/jobs", {"payload": nested(DEPTH_MAX)})
+    assert made.status_code == 202, made.text
+    for deep in (nested(DEPTH_MAX + 1), nested(500)):
+        old = {"target_server_alias": "forge", "generation_params": deep}
+        for method, path, body in (
+            ("POST", "/api/v1/jobs", {"payload": deep}),
+            ("POST", "/api/v1/jobs/check", {"payload": deep}),
+            ("PATCH", f"/api/v1/jobs/{made.json()['job_id']}", {"payload": deep}),
+            ("POST", "/api/v1/generate", old),
+            ("POST", "/api/v2/generate", old),
+        ):
+            refused = ask(method, path, body)
+            assert (refused.status_code, f"more than {DEPTH_MAX} deep" in refused.text) == (400, True), path
+    assert hub.request("GET", "/api/v1/queue/jobs", key=hub.admin).json()["total"] == 1
