@@ -24,6 +24,34 @@ class HubLine:
 
 
 @dataclass(frozen=True)
+class WorkNote:
+    """Something the work on jobs had to tell, when it did."""
+
+    at_ms: int
+    says: str
+
+
+@dataclass(frozen=True)
+class Work:
+    """The hub's jobs in this WebUI. ``working``: one runs now; ``job_name`` may be empty, ``whose`` is who
+    handed it in, ``own`` that it was here. ``results``: finished ones that the hub does not have yet.
+    """
+
+    working: bool = False
+    job_name: str = ""
+    whose: str = ""
+    own: bool = False
+    since_ms: int = 0
+    progress: float | None = None
+    works_for_others: Literal["never", "idle", "always"] = "never"
+    not_now_until_ms: int | None = None
+    results: int = 0
+    told: tuple[WorkNote, ...] = ()
+    can_choose: bool = True
+    """False: the environment or stablequeue.toml fixes for whom it works."""
+
+
+@dataclass(frozen=True)
 class WebuiLine:
     """The tab's first line, from local values. ``servers`` (of the hub) is 0 when it is not known.
 
@@ -43,6 +71,7 @@ class WebuiLine:
     problem: str = ""
     action: str = ""
     action_label: str = ""
+    work: Work = Work()
 
 
 @dataclass(frozen=True)
@@ -121,6 +150,7 @@ class ThisWebui:
     mistakes: tuple[str, ...] = ()
     outside: tuple[OutsideSetting, ...] = ()
     old_copies: tuple[str, ...] = ()
+    work: Work = Work()
 
 
 def this_webui(value: ThisWebui) -> Markup:

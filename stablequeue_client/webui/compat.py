@@ -318,6 +318,19 @@ def on_before_ui(callback: Callable[[], None], name: str) -> None:
     _give("before_ui", callback, name)
 
 
+def on_model_loaded(callback: Callable[[Any, list[str]], None], name: str) -> None:
+    """``callback(model, files)`` after the host loaded a checkpoint, with the files it was read from."""
+
+    def loaded(sd_model: Any) -> None:
+        files = [str(getattr(sd_model, "filename", "") or "")]
+        sd_models = sys.modules.get("modules.sd_models")
+        data = getattr(sd_models, "model_data", None)
+        files += (getattr(data, "forge_loading_parameters", None) or {}).get("additional_modules") or []
+        callback(sd_model, [file for file in files if file])
+
+    _give("model_loaded", loaded, name)
+
+
 def _give(category: str, callback: Callable[..., Any], name: str) -> None:
     """Hand a guarded callback to the host, as its ``on_<category>`` does, but with our file named.
 

@@ -14,7 +14,7 @@ import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from stablequeue_client.webui import compat
+from stablequeue_client.webui import compat, loads
 from stablequeue_client.webui.callbacks import guarded
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def begin() -> None:
         )
         thread.start()
     compat.on_before_ui(lambda: _before_ui(loaded), "stablequeue")
+    compat.on_model_loaded(loads.note, "stablequeue-loads")
 
 
 def _before_ui(loaded: Future[Runtime]) -> None:
@@ -92,6 +93,7 @@ def _background(loaded: Future[Runtime]) -> None:
     loaded.set_result(rt)
     guarded("the hub of this computer")(rt.own_hub.ensure_running)()
     guarded("the reading of model folders")(rt.agent.start)()
+    guarded("the work on jobs")(rt.runner.start)()
     look = guarded("the look at the index")(_look)
     while True:
         look(rt)
@@ -99,5 +101,7 @@ def _background(loaded: Future[Runtime]) -> None:
 
 
 def _look(rt: Runtime) -> None:
-    rt.agent.note_generating(rt.host.is_generating())
+    generating = rt.host.is_generating()
+    rt.agent.note_generating(generating)
+    rt.runner.note_generating(generating)
     rt.models.refresh()

@@ -18,7 +18,8 @@ from stablequeue_client.ui import this_webui_view, views
 from stablequeue_client.ui import values as v
 from stablequeue_client.ui.words import TROUBLED_STATES, counted
 from stablequeue_client.webui.runtime import Runtime
-from stablequeue_client.webui.this_webui import this_webui
+from stablequeue_client.webui.this_webui import this_webui, work
+from stablequeue_client.webui.webui_settings import option_key
 
 PAUSE_S = 3600
 OLD_AFTER_MS = 5_000
@@ -49,6 +50,7 @@ def first_line(rt: Runtime) -> Markup:
         problem=problem,
         action=action,
         action_label=label,
+        work=work(rt),
     )
     return this_webui_view.first_line(line)
 
@@ -201,11 +203,32 @@ def _ordered(rt: Runtime, kind: str, said: str, **fields: object) -> Markup:
     return views.notice(v.Notice(said))
 
 
+def _not_now(rt: Runtime, _form: Query) -> Markup:
+    rt.runner.not_now()
+    return views.notice(v.Notice("No jobs of others for an hour."))
+
+
+def _help_again(rt: Runtime, _form: Query) -> Markup:
+    rt.runner.help_again()
+    return views.notice(v.Notice("It helps again."))
+
+
+def _never_help(rt: Runtime, _form: Query) -> Markup:
+    if not rt.host.set_option(option_key("works_for_others"), "never"):
+        notice = v.Notice("The WebUI's settings are frozen.", ok=False, remedy="Start it without that.")
+        return views.notice(notice)
+    rt.runner.not_now()
+    return views.notice(v.Notice("It works for nobody else from now on."))
+
+
 ACTIONS: dict[str, Callable[[Runtime, Query], Markup]] = {
     "this/rescan": _order("rescan", "The folders are being checked.", "root"),
     "this/sync": _order("sync", "The hub is being told."),
     "this/hashing": _hashing,
     "this/accept-removals": _order("accept_removals", "The missing files count as removed.", "root"),
+    "this/not-now": _not_now,
+    "this/help-again": _help_again,
+    "this/never-help": _never_help,
     "this/put-back": _order("put_back", "It is checked, and put back when it is whole.", "root", "path"),
 }
 """Button -> (runtime, form) -> what happened, as a fragment."""

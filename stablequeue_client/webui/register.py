@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Any
 
+from stablequeue_client.hub_api import HubApi
 from stablequeue_client.hub_reader import HubReader
 from stablequeue_client.local_models import LocalModels
 from stablequeue_client.own_hub import OwnHub
 from stablequeue_client.webui import compat, needed, old_extension, routes, tab
-from stablequeue_client.webui.agent_keeper import AgentKeeper
+from stablequeue_client.webui.agent_keeper import START_UP_S, AgentKeeper
 from stablequeue_client.webui.callbacks import guarded
+from stablequeue_client.webui.compat_generation import GenerationHost
 from stablequeue_client.webui.places import find_places
+from stablequeue_client.webui.running.runner import Runner, Surroundings
 from stablequeue_client.webui.runtime import Runtime, keep
 from stablequeue_client.webui.settings_source import SettingsSource, TomlFile, hub_settings, settings_file
 
@@ -38,8 +42,30 @@ def make() -> Runtime:
         ),
     )
     rt.agent = AgentKeeper(rt)
+    rt.runner = Runner(_surroundings(rt))
     keep(rt)
     return rt
+
+
+def _surroundings(rt: Runtime) -> Surroundings:
+    """What the runner may know and do of this WebUI."""
+    started = time.monotonic()
+
+    def is_up() -> bool:
+        return bool(rt.host.web_addresses()) or time.monotonic() - started > START_UP_S
+
+    return Surroundings(
+        host=GenerationHost(rt.host),
+        server_dir=rt.places.server_dir,
+        models=rt.models,
+        works_for_others=lambda: rt.settings().works_for_others,
+        capabilities=lambda: rt.host.capabilities(rt.settings().works_for_others),
+        is_generating=rt.host.is_generating,
+        is_up=is_up,
+        connect=lambda identity, timeouts: HubApi(
+            identity.hub_url, identity.key, ca_file=rt.settings().ca_file, timeouts=timeouts
+        ),
+    )
 
 
 def tabs(rt: Runtime) -> list[tuple[Any, str, str]]:

@@ -145,6 +145,7 @@ async def _sync(asked: Asked) -> Response:
 
 
 async def _check(asked: Asked) -> Response:
+    asked.rt.runner.note_use()  # somebody writes a prompt
     body = await _body(asked.request, CHECK_MAX_BYTES)
     try:
         values = msgspec.json.decode(body, type=dict[str, Any])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the parts import this file
     from stablequeue_client.local_models import LocalModels
     from stablequeue_client.own_hub import OwnHub
     from stablequeue_client.webui.agent_keeper import AgentKeeper
+    from stablequeue_client.webui.running.runner import Runner
     from stablequeue_client.webui.webui_settings import WebuiSettings
 
 __all__ = ["Places", "Runtime", "guarded", "keep", "runtime"]
@@ -41,6 +42,7 @@ class Runtime:
     """What each request to our routes must carry; new in each process, never written anywhere."""
     agent: AgentKeeper = field(init=False)
     """Set right after the runtime is made, because the keeper is given the runtime."""
+    runner: Runner = field(init=False)
     _workers: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(max_workers=2, thread_name_prefix="stablequeue-worker"),
         repr=False,

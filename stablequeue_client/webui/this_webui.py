@@ -45,8 +45,34 @@ def this_webui(rt: Runtime, alias: str, hub: view.HubLine) -> view.ThisWebui:
         mistakes=settings.mistakes,
         outside=_outside(settings),
         old_copies=tuple(str(path) for path in copies),
+        work=work(rt),
     )
     return _with_report(value, snapshot, report) if report else value
+
+
+def work(rt: Runtime) -> view.Work:
+    """The hub's jobs in this WebUI, from what is known now."""
+    state = rt.runner.state()
+    told = tuple(view.WorkNote(one.at_ms, one.text) for one in reversed(state.told))
+    found = view.Work(
+        works_for_others=state.works_for_others,
+        not_now_until_ms=state.not_now_until_ms,
+        results=state.results,
+        told=told,
+        can_choose="works_for_others" not in rt.settings().given_outside,
+    )
+    job = state.working
+    if job is None:
+        return found
+    return replace(
+        found,
+        working=True,
+        job_name=job.name,
+        whose=job.submitter,
+        own=job.own,
+        since_ms=job.since_ms,
+        progress=job.progress,
+    )
 
 
 def _with_report(value: view.ThisWebui, snapshot: Snapshot, report: AgentReport) -> view.ThisWebui:

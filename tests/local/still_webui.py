@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stablequeue_client.hub_api import HubApi
 from stablequeue_client.hub_reader import HubReader
 from stablequeue_client.local_models import LocalModels
 from stablequeue_client.own_hub import OwnHub
+from stablequeue_client.protocol import ServerCapabilities
 from stablequeue_client.webui.agent_keeper import AgentKeeper, AgentState
 from stablequeue_client.webui.compat import Host
+from stablequeue_client.webui.compat_generation import GenerationHost
 from stablequeue_client.webui.places import Places
+from stablequeue_client.webui.running.runner import Runner, Surroundings
 from stablequeue_client.webui.runtime import Runtime
 from stablequeue_client.webui.webui_settings import WebuiSettings
 
@@ -64,6 +68,18 @@ def still_webui(
         own_hub=OwnHub(folder, folder / "extension", "python"),
     )
     rt.agent = StillAgent(rt)
+    rt.runner = Runner(
+        Surroundings(
+            host=GenerationHost(rt.host),
+            server_dir=places.server_dir,
+            models=rt.models,
+            works_for_others=lambda: settings.works_for_others,
+            capabilities=ServerCapabilities,
+            is_generating=lambda: False,
+            is_up=lambda: True,
+            connect=lambda identity, timeouts: HubApi(identity.hub_url, identity.key, timeouts=timeouts),
+        )
+    )
     return rt
 
 
