@@ -21,6 +21,10 @@ from stablequeue_hub.errors import JobStateError
 from stablequeue_hub.job_requirements import JobRequirement
 from stablequeue_hub.jobs import ENDED, JobState, check_step
 
+BRIEF_CHARACTERS = 30_000
+"""Of a longer payload a shorter one is kept for lists, which show up to 1,000 of them."""
+PICTURES = "init_images"
+
 _COLUMNS = (
     "job_id",
     "batch_id",
@@ -53,6 +57,7 @@ def add_payload(
             source_server_id=source_id,
             needs_json=msgspec.json.encode(needs).decode(),
             prompt=_prompt(payload),
+            brief_json=brief_text(payload) if len(text) > BRIEF_CHARACTERS else None,
         )
     ).inserted_primary_key
     assert made is not None
@@ -68,6 +73,23 @@ def add_payload(
 def _prompt(payload: dict[str, Any]) -> str:
     prompt = payload.get("prompt")
     return prompt.replace("\x00", "") if isinstance(prompt, str) else ""
+
+
+def brief_text(payload: dict[str, Any]) -> str:
+    """A payload as JSON of about ``BRIEF_CHARACTERS`` without its longest values. Pictures to start from that
+    are left out are an empty list: one still sees that it has some."""
+    parts = [msgspec.json.encode({name: value}).decode()[1:-1] for name, value in payload.items()]
+    kept: list[int] = []
+    left = BRIEF_CHARACTERS - 2
+    for place in sorted(range(len(parts)), key=lambda place: len(parts[place])):
+        left -= len(parts[place]) + 1
+        if left < 0:
+            break
+        kept.append(place)
+    shown = [parts[place] for place in sorted(kept)]
+    if PICTURES in payload and not any(part.startswith(f'"{PICTURES}"') for part in shown):
+        shown.append(f'"{PICTURES}":[]')
+    return "{" + ",".join(shown) + "}"
 
 
 def add_jobs(

@@ -19,6 +19,7 @@ from stablequeue_client.job_messages import JobSubmission
 from stablequeue_hub import job_rows, legacy_payloads
 from stablequeue_hub.db.bulk import slices
 from stablequeue_hub.db.tables import job_payloads, job_pictures, jobs, legacy_jobs, servers
+from stablequeue_hub.job_rows import BRIEF_CHARACTERS, PICTURES
 from stablequeue_hub.job_submission import submit
 from stablequeue_hub.job_waiting import PendingJob, jobs_before, read_around, waiting_of
 from stablequeue_hub.jobs import JOB_STATES
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 LIST_MAX = 1_000
 APP_TYPE, SOURCE_INFO = "forge", "extension"
 TEXT_MAX = 200
-LONGEST_VALUE = 100_000
-"""Longer texts in parameters (a picture to start from) are left out of lists."""
 
 _NO_ALIAS = "target_server_alias is required"
 _NO_PARAMS = "Invalid or empty generation_params object provided"
@@ -165,14 +164,16 @@ _JOBS = sa.outerjoin(
     legacy_jobs,
     legacy_jobs.c.job_id == jobs.c.job_id,
 )
-_SELECT = sa.select(
-    jobs,
-    job_payloads.c.payload_json,
-    legacy_jobs.c.app_type,
-    legacy_jobs.c.source_info,
-    legacy_jobs.c.hash_source,
-    legacy_jobs.c.infotext,
+_COLUMNS = (jobs, legacy_jobs.c.app_type, legacy_jobs.c.source_info, legacy_jobs.c.hash_source)
+_IN_FULL = sa.select(*_COLUMNS, job_payloads.c.payload_json, legacy_jobs.c.infotext).select_from(_JOBS)
+_IN_LIST = sa.select(
+    *_COLUMNS,
+    sa.func.coalesce(job_payloads.c.brief_json, job_payloads.c.payload_json).label("payload_json"),
+    sa.case((sa.func.length(legacy_jobs.c.infotext) <= BRIEF_CHARACTERS, legacy_jobs.c.infotext)).label(
+        "infotext"
+    ),
 ).select_from(_JOBS)
+"""Without long values, such as a picture to start from."""
 
 
 def list_old(
@@ -187,20 +188,20 @@ def list_old(
         conditions.append(sa.func.coalesce(legacy_jobs.c.app_type, APP_TYPE) == _storable(wanted.app_type))
     count = sa.select(sa.func.count()).select_from(_JOBS).where(*conditions)
     order = jobs.c.seq if wanted.ascending else jobs.c.seq.desc()
-    query = _SELECT.where(*conditions).order_by(order).limit(min(wanted.limit or LIST_MAX, LIST_MAX))
+    query = _IN_LIST.where(*conditions).order_by(order).limit(min(wanted.limit or LIST_MAX, LIST_MAX))
     if wanted.limit is not None:
         query = query.offset(wanted.offset or 0)
     rows = connection.execute(query).all()
-    found = _shown(connection, rows, live, line, now_ms=now_ms, in_list=True)
+    found = _shown(connection, rows, live, line, now_ms=now_ms)
     return found, connection.scalar(count) or 0
 
 
 def find_old(connection: Connection, job_id: str, live: Live, line: Line, *, now_ms: int) -> OldJob:
     """One job, with its place in the queue while it waits. Raises OldJobError."""
-    row = connection.execute(_SELECT.where(jobs.c.job_id == _storable(job_id))).first()
+    row = connection.execute(_IN_FULL.where(jobs.c.job_id == _storable(job_id))).first()
     if row is None:
         raise unknown_job(job_id)
-    (found,) = _shown(connection, [row], live, line, now_ms=now_ms, in_list=False)
+    (found,) = _shown(connection, [row], live, line, now_ms=now_ms)
     if row.state != "pending":
         return found
     place = jobs_before(connection, _pending(row)) + 1
@@ -240,7 +241,7 @@ def submitter_of(connection: Connection, job_id: str) -> str:
 
 
 def _shown(
-    connection: Connection, rows: Sequence[Any], live: Live, line: Line, *, now_ms: int, in_list: bool
+    connection: Connection, rows: Sequence[Any], live: Live, line: Line, *, now_ms: int
 ) -> list[OldJob]:
     aliases = {row.server_id: row.alias for row in connection.execute(sa.select(servers))}
     pictures = _pictures(connection, [row.job_id for row in rows if row.state in ("completed", "failed")])
@@ -255,7 +256,6 @@ def _shown(
             pictures.get(row.job_id, []),
             availability.of(row),
             waits_for.get(row.job_id),
-            in_list=in_list,
         )
         for row in rows
     ]
@@ -287,14 +287,12 @@ def _old_job(
     pictures: Sequence[Any],
     availability: Any,
     waiting_for: str | None,
-    *,
-    in_list: bool,
 ) -> OldJob:
     payload = {**msgspec.json.decode(row.payload_json), "seed": row.seed}
     params = legacy_payloads.params_of(payload, row.infotext)
-    if in_list:
-        params = {name: value for name, value in params.items() if not _is_long(value)}
     details = _result(row, params, pictures)
+    if params.get(PICTURES) == []:  # left out of a list; a client must not start from none
+        del params[PICTURES]
     return OldJob(
         mobilesd_job_id=row.job_id,
         stablequeue_job_id=row.job_id,
@@ -319,15 +317,6 @@ def _old_job(
     )
 
 
-def _is_long(value: Any) -> bool:
-    """A picture, or a list or object that holds one."""
-    if isinstance(value, dict):
-        return any(_is_long(inner) for inner in value.values())
-    if isinstance(value, list):
-        return any(_is_long(inner) for inner in value)
-    return isinstance(value, str) and len(value) > LONGEST_VALUE
-
-
 def _result(row: Any, params: dict[str, Any], pictures: Sequence[Any]) -> dict[str, Any] | None:
     """What came of it, in the old words; None until it ended."""
     if row.state == "cancelled":
@@ -340,7 +329,7 @@ def _result(row: Any, params: dict[str, Any], pictures: Sequence[Any]) -> dict[s
         return None
     return {
         "message": "Job completed successfully.",
-        "submission_type": "sdapi_img2img" if "init_images" in params else "sdapi_txt2img",
+        "submission_type": "sdapi_img2img" if PICTURES in params else "sdapi_txt2img",
         "generation_info": _generation_info(pictures),
         "saved_filenames": names,
         "images": names,

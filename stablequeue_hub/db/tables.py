@@ -294,10 +294,12 @@ job_payloads = Table(
     "job_payloads",
     metadata,
     Column("id", RowId, primary_key=True, autoincrement=True),
-    Column("payload_json", Text, nullable=False),
     Column("source_server_id", Text),  # where its names were written
     Column("needs_json", Text, nullable=False, server_default="[]"),  # what it needs besides models
     Column("prompt", Text, nullable=False, server_default=""),  # for lists: a payload may hold pictures
+    Column("brief_json", Text),  # of a long payload, what lists show of it; NULL: all
+    # Last: SQLite reads whatever stands before a column, and this may be 64 MB.
+    Column("payload_json", Text, nullable=False),
 )
 
 job_requirements = Table(

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from stablequeue_hub.db.tables import job_payloads, jobs
+from stablequeue_hub.job_rows import BRIEF_CHARACTERS, brief_text
 from stablequeue_hub.keys import create_pair
 
 ON_BOTH_DATABASES = True
@@ -386,6 +389,21 @@ def test_availability_is_that_of_the_jobs_own_server(hub: Any, hosts: Any, clien
     assert other.next()["job_id"] == there
 
 
+def test_a_brief_payload_has_its_shortest_values_and_says_that_there_is_a_picture() -> None:
+    long = {"init_images": ["A" * BRIEF_CHARACTERS], "mask": "B" * BRIEF_CHARACTERS}
+    many = {f"a{number}": "x" * 1000 for number in range(100)}
+    brief = json.loads(brief_text({"prompt": "a cat", **long, **many, "steps": 20}))
+    assert (brief["prompt"], brief["steps"], brief["init_images"], "mask" in brief) == (
+        "a cat",
+        20,
+        [],
+        False,
+    )
+    assert 20 < len(brief) < 40
+    assert len(brief_text({**long, **many})) < BRIEF_CHARACTERS + 50
+    assert json.loads(brief_text({"init_images": ["A"], "mask": long["mask"]})) == {"init_images": ["A"]}
+
+
 # --- looking and ending -----------------------------------------------------------------------------------
 
 
@@ -406,6 +424,32 @@ def test_the_lists_have_the_recorded_fields_filters_and_order(hosts: Any, client
     assert [job["mobilesd_job_id"] for job in second["jobs"]] == [ids[2]]
     assert client.read("/api/v2/jobs?app_type=comfy", form)["total"] == 0
     assert client.read("/api/v2/jobs?status=unheard", form)["jobs"] == []
+
+
+def test_a_list_leaves_out_long_values_without_reading_them(hub: Any, hosts: Any, client: OldClient) -> None:
+    hosts.add("forge", BASE, INK)
+    params = {**PARAMS, "init_images": ["A" * BRIEF_CHARACTERS], "denoising_strength": 0.5}
+    job_id = client.submit(generation_params=params)
+    text = RAW.format(hash="0123456789") + "\n" + "x" * BRIEF_CHARACTERS
+    client.submit(generation_params=None, generation_info_raw=text)
+    with hub.hub.store.write() as connection:
+        # What is stored in full is broken now: whoever reads it fails.
+        connection.execute(job_payloads.update().values(payload_json="{"))
+    raw, picture = client.read("/api/v2/jobs", {"jobs": [ROW_V2]})["jobs"]
+    shown = picture["generation_params"]
+    assert (shown["positive_prompt"], shown["denoising_strength"], shown["seed"]) == (
+        PARAMS["positive_prompt"],
+        0.5,
+        PARAMS["seed"],
+    )
+    assert picture["model_availability"]["available"] is True
+    assert "init_images" not in shown
+    assert not {"negative_prompt", "raw_generation_info"} & set(raw["generation_params"])
+    with hub.hub.store.write() as connection:
+        connection.execute(jobs.update().where(jobs.c.job_id == job_id).values(state="completed"))
+    assert client.read("/api/v2/jobs", {"jobs": [ROW_V2]})["jobs"][1]["result_details"][
+        "submission_type"
+    ] == ("sdapi_img2img")
 
 
 def test_a_job_waits_is_cancelled_once_and_deleted(hosts: Any, client: OldClient) -> None:

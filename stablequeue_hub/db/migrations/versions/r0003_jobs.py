@@ -21,10 +21,11 @@ def upgrade() -> None:
     op.create_table(
         "job_payloads",
         sa.Column("id", _ROW_ID, autoincrement=True, nullable=False),
-        sa.Column("payload_json", sa.Text(), nullable=False),
         sa.Column("source_server_id", sa.Text(), nullable=True),
         sa.Column("needs_json", sa.Text(), nullable=False, server_default="[]"),
         sa.Column("prompt", sa.Text(), nullable=False, server_default=""),
+        sa.Column("brief_json", sa.Text(), nullable=True),
+        sa.Column("payload_json", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_job_payloads"),
     )
     op.create_table(
