@@ -27,6 +27,7 @@ AT_ONCE = 200
 _RETRY = b"retry: 2000\n\n"
 _HEARTBEAT = b": still here\n\n"
 _ID_MAX = 2**62
+_ID_DIGITS = len(str(_ID_MAX))
 
 
 def first_after(last_event_id: str | None, after: int | None) -> int | None:
@@ -35,9 +36,9 @@ def first_after(last_event_id: str | None, after: int | None) -> int | None:
     if last_event_id is None or not last_event_id.strip():
         return after
     text = last_event_id.strip()
-    if not (text.isascii() and text.isdigit() and int(text[:20]) <= _ID_MAX):
-        raise InvalidValueError("Last-Event-ID is the id of an event, a whole number.")
-    return int(text)
+    if len(text) <= _ID_DIGITS and text.isascii() and text.isdigit() and int(text) <= _ID_MAX:
+        return int(text)
+    raise InvalidValueError("Last-Event-ID is the id of an event, a whole number.")
 
 
 def newest_id(connection: Connection) -> int:

@@ -7,7 +7,6 @@ parameters is the WebUI's and goes on as it is: hires fix, scheduler, scripts, a
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -37,6 +36,8 @@ _DEFAULTS: dict[str, Any] = {
 _WHOLE = frozenset({"steps", "width", "height", "seed", "batch_size", "n_iter", "clip_skip"})
 _NUMBERS = frozenset({"cfg_scale", "denoising_strength", "hr_scale"})
 _LONGEST_NUMBER = 20
+_HIGHEST_NUMBER = 2**63
+"""Far above what any field takes, and below what is no float any more."""
 
 NO_HASH = "No model hash found in any field"
 RAW_HASH = "hash pattern in raw_generation_info"
@@ -146,8 +147,10 @@ def _number(name: str, value: Any) -> int | float:
             number = float(value)
         except ValueError:
             number = None
-    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+    if isinstance(number, bool) or not isinstance(number, int | float):
         raise InvalidValueError(f"`{name}` is no number.")
+    if not -_HIGHEST_NUMBER <= number <= _HIGHEST_NUMBER:
+        raise InvalidValueError(f"`{name}` is too large a number.")
     if name in _WHOLE and number != int(number):
         raise InvalidValueError(f"`{name}` is no whole number.")
     return int(number) if name in _WHOLE else number

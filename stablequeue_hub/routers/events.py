@@ -18,6 +18,9 @@ from stablequeue_hub.events import LIST_MAX, Event, list_events
 from stablequeue_hub.hub import hub_of
 from stablequeue_hub.network import is_loopback
 
+OneJob = Annotated[str | None, Query(max_length=64, pattern=r"^[!-~]*$")]
+"""What no database can compare is refused before a stream begins: later nobody could be told."""
+
 router = APIRouter(prefix="/api/v1/events", tags=["hub"])
 
 
@@ -32,7 +35,7 @@ async def events_list(
     request: Request,
     after: Annotated[int, Query(ge=0, le=2**62)] = 0,
     limit: Annotated[int, Query(ge=1, le=LIST_MAX)] = 100,
-    job: Annotated[str | None, Query(max_length=64)] = None,
+    job: OneJob = None,
 ) -> Response:
     """Events behind the one with id ``after``, oldest first; those of one job, or all."""
     hub = hub_of(request)
@@ -46,7 +49,7 @@ async def events_list(
 async def stream(
     request: Request,
     after: Annotated[int | None, Query(ge=0, le=2**62)] = None,
-    job: Annotated[str | None, Query(max_length=64)] = None,
+    job: OneJob = None,
 ) -> Response:
     """Events as they happen, server-sent: ``event`` is the action, ``data`` as in the list.
 

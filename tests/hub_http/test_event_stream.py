@@ -74,12 +74,20 @@ def test_more_events_than_one_step_reads_all_come(hub: Any, monkeypatch: pytest.
     assert len(streamed(hub, "?after=0")) == len(listed(hub))
 
 
-@pytest.mark.parametrize("value", ["x", "-1", "1.5", "9" * 30, "²"])
+@pytest.mark.parametrize(
+    "value", ["x", "-1", "1.5", "9" * 30, "²", "0" * 20 + "9" * 30, "4" * 20, "9" * 5000]
+)
 def test_a_last_event_id_that_is_no_id_is_refused(hub: Any, value: str) -> None:
     headers = {"Last-Event-ID": value.encode("utf-8")}
     refused = hub.request("GET", "/api/v1/events/stream", key=hub.admin, headers=headers)
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_value")
     assert first_after("  ", 5) == 5
+
+
+@pytest.mark.parametrize("path", ["/api/v1/events", "/api/v1/events/stream"])
+def test_a_job_that_no_database_can_look_for_is_refused_before_the_stream_begins(hub: Any, path: str) -> None:
+    refused = hub.request("GET", f"{path}?job=%00", key=hub.admin)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_value")
 
 
 async def messages_of(stream: AsyncIterator[bytes], count: int) -> list[bytes]:

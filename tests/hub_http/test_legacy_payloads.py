@@ -44,7 +44,20 @@ def test_what_is_the_webuis_goes_on_and_what_is_missing_is_filled_in() -> None:
     assert payload_of({"prompt": "a", "positive_prompt": ""})["prompt"] == "a"
 
 
-@pytest.mark.parametrize("wrong", [{"steps": "many"}, {"seed": 1.5}, {"width": True}, {"cfg_scale": [7]}])
+HUGE = int("9" * 400)
+WRONG: list[dict[str, Any]] = [
+    *({"steps": "many"}, {"seed": 1.5}, {"width": True}, {"cfg_scale": [7]}),
+    *(
+        {"seed": HUGE},
+        {"cfg_scale": -HUGE},
+        {"steps": 1e300},
+        {"hr_scale": float("inf")},
+        {"seed": float("nan")},
+    ),
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_what_is_no_number_is_named_and_not_repeated(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidValueError) as refused:
         payload_of(wrong)
