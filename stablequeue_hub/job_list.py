@@ -125,6 +125,12 @@ def pictures_of(connection: Connection, job_id: str) -> list[JobPictureInfo]:
     ]
 
 
+def picture_is_named(connection: Connection, job_id: str, file: str) -> bool:
+    """Whether a file is a finished picture of that job."""
+    its = (job_pictures.c.job_id == job_id, job_pictures.c.file == file)
+    return connection.execute(sa.select(job_pictures.c.number).where(*its)).first() is not None
+
+
 def _info(row: Any) -> JobInfo:
     return JobInfo(
         row.job_id,

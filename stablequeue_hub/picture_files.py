@@ -6,6 +6,7 @@ that lost its job lies beside the pictures that count, and is swept away with ev
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -79,6 +80,14 @@ class PictureFiles:
         """The pictures of jobs that were deleted. What cannot be removed now is left to the sweep."""
         for job_id in job_ids:
             shutil.rmtree(self.folder / job_id, ignore_errors=True)
+
+    def remove(self, file: str) -> None:
+        """A picture that does not count, and its job's folder if nothing else lies there. What cannot be
+        removed now is left to the sweep."""
+        path = self.folder / file
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+            path.parent.rmdir()
 
     def read(self, file: str) -> bytes:
         """The bytes of a picture that a row names. Raises NotFoundError."""

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Path, Query
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -34,6 +35,7 @@ from stablequeue_hub.bodies import read_body, read_json
 from stablequeue_hub.documentation import described
 from stablequeue_hub.errors import StaleRunError
 from stablequeue_hub.hub import hub_of
+from stablequeue_hub.job_list import picture_is_named
 from stablequeue_hub.job_runs import current_run
 
 router = APIRouter(prefix="/api/v1/servers/{server_id}/runner", tags=["runners"])
@@ -107,10 +109,23 @@ async def picture(
 ) -> Response:
     """One picture of the job as PNG bytes, before `finish`. Sending it again replaces it."""
     hub = hub_of(request)
-    await hub.reading(lambda connection: current_run(connection, job_id, fence, server_id))
+
+    def check(connection: Connection) -> None:
+        current_run(connection, job_id, fence, server_id)
+
+    await hub.reading(check)
     data = await read_body(request, PICTURE_MAX_BYTES)
+    # It may have taken minutes. A run that ended meanwhile keeps the pictures it ended with.
+    await hub.reading(check)
     hub.leases.renew(job_id, fence)
     stored = await run_in_threadpool(hub.pictures.stage, job_id, fence, number, data)
+    try:
+        await hub.reading(check)
+    except StaleRunError:
+        # Its job was cancelled, perhaps deleted, while this was written: the picture goes as well.
+        if not await hub.reading(lambda connection: picture_is_named(connection, job_id, stored.file)):
+            await run_in_threadpool(hub.pictures.remove, stored.file)
+        raise
     return json_answer(StoredPicture(stored.sha256, stored.width, stored.height))
 
 
