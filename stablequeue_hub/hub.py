@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 from stablequeue_hub.attempts import Attempts
 from stablequeue_hub.bell import Bell
 from stablequeue_hub.clock import Clock
+from stablequeue_hub.clock_jumps import ClockJumps
 from stablequeue_hub.db.engine import Store
 from stablequeue_hub.dispatcher import Dispatcher
 from stablequeue_hub.keys import KeyRing, flush_used
@@ -50,6 +51,7 @@ class Hub:
 
     def __post_init__(self) -> None:
         self.dispatcher = Dispatcher(self)
+        self.clock_jumps = ClockJumps(self.clock)
 
     async def reading(self, use_case: Callable[[Connection], T]) -> T:
         """A use case that only reads, in a worker thread."""

@@ -80,12 +80,13 @@ async def expire(hub: Hub) -> None:
     """Orders, one-time codes, sessions, idempotency keys and waiting jobs whose time is over."""
     hub.codes.drop_expired()
     hub.sessions.drop_stale()
-    now_ms = hub.clock.now_ms()
+    now_ms, doubtful = hub.clock.now_ms(), hub.clock_jumps.doubtful()
 
     def drop(connection: Connection) -> None:
         orders.delete_expired(connection, now_ms)
         sessions.delete_expired(connection, now_ms)
-        job_rows.drop_submissions(connection, now_ms - SUBMISSIONS_KEPT_MS)
+        if not doubtful:
+            job_rows.drop_submissions(connection, now_ms - SUBMISSIONS_KEPT_MS)
 
     await hub.writing(drop)
     await fail_overdue_jobs(hub)
@@ -93,6 +94,8 @@ async def expire(hub: Hub) -> None:
 
 async def fail_overdue_jobs(hub: Hub) -> None:
     """Jobs that waited until their deadline."""
+    if hub.clock_jumps.doubtful():
+        return
     now_ms, line = hub.clock.now_ms(), line_of(hub)
     while True:
         ids = await hub.writing(
@@ -105,6 +108,8 @@ async def fail_overdue_jobs(hub: Hub) -> None:
 
 async def retain(hub: Hub) -> None:
     """Events older than their owner wants them, and join codes of long ago."""
+    if hub.clock_jumps.doubtful():
+        return
     now_ms, days = hub.clock.now_ms(), hub.settings.events_days
     if days:
         await run_in_threadpool(drop_old_events, hub.store, now_ms - days * DAY_MS)
@@ -114,7 +119,7 @@ async def retain(hub: Hub) -> None:
 async def retain_jobs(hub: Hub) -> None:
     """Ended jobs older than their owner wants them, the oldest above the size of pictures, stray files."""
     now_ms, settings = hub.clock.now_ms(), hub.settings
-    if settings.jobs_days:
+    if settings.jobs_days and not hub.clock_jumps.doubtful():
         before_ms = now_ms - settings.jobs_days * DAY_MS
         await _retire(hub, lambda connection: retire_old(connection, before_ms, now_ms))
     if settings.pictures_gb:
