@@ -122,7 +122,7 @@ def in_line(servers: list[Server], jobs: list[Job], costs: Costs) -> tuple[dict[
             choice = line.choose(name, loaded[name], now)
             if choice is None:
                 continue
-            line.served(choice, now)
+            line.served(name, choice, now)
             passed = max(passed, choice.passed.passed if choice.passed else 0)
             job = jobs[choice.job.seq]
             waits[job.number] = now - job.at

@@ -47,6 +47,16 @@ def png_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
+def is_whole_png(data: bytes) -> bool:
+    """All of a picture is there: its chunks agree with their checksums, the last of them closes it."""
+    found = set()
+    for kind, start, end in _chunks(data):
+        if zlib.crc32(data[start - 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            return False
+        found.add(kind)
+    return {b"IHDR", b"IDAT", b"IEND"} <= found and png_size(data) is not None
+
+
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Type, and where the data begins and ends, of every chunk that is there in full."""
     if not data.startswith(_SIGNATURE):

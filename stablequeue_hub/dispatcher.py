@@ -51,7 +51,8 @@ COOLING_S = 600.0
 AGE_EVERY_S = 60.0
 BUSY_S = 60.0
 LOST_KEPT = 1_000
-_KINDS_KEPT = 1_000
+RECONCILE_S = 300.0
+"""Everything is read anew so often, whatever was missed."""
 _log = logging.getLogger("stablequeue_hub")
 
 
@@ -69,6 +70,7 @@ class _Asking:
     loaded: str | None = None
     asked: float = 0.0
     turn: int = 0
+    runner_id: str = ""
     parked: asyncio.Event | None = None
     parked_since: float = 0.0
     failures: int = 0
@@ -87,7 +89,7 @@ class Dispatcher:
         self._lost: dict[str, set[tuple[str, str]]] = {}
         self._paused = False
         self._loaded = False
-        self._aged = 0.0
+        self._aged = self._read = 0.0
         self._look_up_due = self._looking_up = False
         self._lock = asyncio.Lock()
         """A hand-over and a reading of jobs are never under way at once, or a new lease could be taken for an
@@ -130,13 +132,25 @@ class Dispatcher:
     # --- changes ----------------------------------------------------------------------------------------
 
     async def changed(self, job_ids: Sequence[str]) -> None:
-        """These jobs are new or other ones; [] for everything, settings too."""
-        async with self._lock:
-            if not job_ids or not self._loaded:
-                await self._read_all()
-                checkpoints = None
-            else:
-                checkpoints = await self._read_some(job_ids)
+        """These jobs are new or other ones; [] for everything, settings too.
+
+        Never fails: what is told here is committed already. What could not be read is read anew at the next
+        question or look.
+        """
+        try:
+            async with self._lock:
+                if not job_ids or not self._loaded:
+                    await self._read_all()
+                    checkpoints = None
+                else:
+                    checkpoints = await self._read_some(job_ids)
+        except StableQueueError as error:
+            self._loaded = False
+            _log.warning("Changed jobs could not be read and are read again soon: %s", error.message)
+            return
+        except BaseException:
+            self._loaded = False
+            raise
         self._wake(checkpoints)
 
     async def inventory_changed(self, server_id: str, sequence: int) -> None:
@@ -205,14 +219,14 @@ class Dispatcher:
             return pending_jobs(connection), running_jobs(connection), paused
 
         pending, running, self._paused = await self._hub.reading(read)
-        before, self._line, self._kinds = self._line, WaitingLine(), Kinds()
+        before, self._line, self._kinds = self._line, WaitingLine(self._line), Kinds()
         for asking in self._asking.values():
             asking.stale, asking.stock = True, None
             asking.answers.clear()
         for job in pending:
             self._put(job, before)
         self._take_over(running)
-        self._loaded = True
+        self._loaded, self._read = True, self._hub.clock.monotonic()
 
     def _take_over(self, running: Sequence[RunningJob]) -> None:
         """The leases are those of the jobs under way; one that was not known gets a whole term."""
@@ -277,11 +291,13 @@ class Dispatcher:
         asking = self._asking.setdefault(server_id, _Asking(server_id))
         asking.turn += 1
         turn, clock = asking.turn, self._hub.clock
+        other_process = asking.runner_id not in ("", wanted.runner_id)
+        asking.runner_id = wanted.runner_id
         asking.others, asking.loaded = wanted.others, wanted.loaded
         loop = asyncio.get_running_loop()
         until = loop.time() + max(0.0, min(wanted.wait_s, NEXT_WAIT_MAX_S))
-        if asking.parked is not None:
-            asking.parked.set()  # an earlier question of this server: its connection is dead
+        if asking.parked is not None and not other_process:
+            asking.parked.set()  # an earlier question of this runner: its connection is dead
         while True:
             asking.asked = clock.monotonic()
             event = asyncio.Event()
@@ -362,8 +378,8 @@ class Dispatcher:
             )
         )
         if isinstance(taken, Assignment):
-            self._line.served(choice, self._hub.clock.monotonic())
-            self.leases.grant(taken.job_id, asking.server_id, taken.fence, runner_id, job)
+            self._line.served(asking.server_id, choice, self._hub.clock.monotonic())
+            self.leases.grant(taken.job_id, asking.server_id, taken.fence, runner_id)
             self._hub.bell.ring([taken.job_id])
             return taken
         if taken == "not_waiting":
@@ -456,18 +472,28 @@ class Dispatcher:
         return answer
 
     async def _could_run_elsewhere(self, job_id: str, server_id: str) -> bool:
-        """Whether another server that asks for jobs could do this one. Unknown after a start: yes."""
-        lease = self.leases.find(job_id)
-        if lease is None or lease.job is None:
-            return True
-        away = {server_id, *lease.job.excluded}
-        for asking in list(self._asking.values()):
-            if asking.server_id not in away and self.asks(asking.server_id):
-                async with self._lock:
-                    await self._stock(asking)
-                if self._can_run(asking, lease.job.kind):
-                    return True
-        return False
+        """Whether another server that asks for jobs could do this one now."""
+        found = await self._hub.reading(lambda c: pending_jobs(c, [job_id], "processing"))
+        return bool(found) and any(
+            [
+                await self._could_run(asking, found[0])
+                for asking in list(self._asking.values())
+                if asking.server_id not in {server_id, *found[0].excluded}
+            ]
+        )
+
+    async def _could_run(self, asking: _Asking, job: Pending) -> bool:
+        if not self.asks(asking.server_id) or self.cools(asking.server_id):
+            return False
+        async with self._lock:
+            stock = await self._stock(asking)
+            contents = set(job.needs.contents())
+            if not stock.asked.issuperset(contents):
+                await self._hub.reading(lambda c: add_contents(c, stock, contents))
+        theirs = works_for_others(stock.capabilities) != "never" and asking.others
+        if stock.paused or not (theirs or job.submitter == f"server:{asking.server_id}"):
+            return False
+        return job.needs.hold_on(asking.server_id, stock.has, stock.capabilities)
 
     def _count(self, server_id: str, *, failed: bool) -> None:
         asking = self._asking.setdefault(server_id, _Asking(server_id))
@@ -496,8 +522,16 @@ class Dispatcher:
             self._line.age(self._hub.clock.now_ms())
             async with self._lock:
                 self._take_over(await self._hub.reading(running_jobs))
-            if len(self._kinds) > _KINDS_KEPT + 2 * len({job.kind for job in self._line}):
+            await self._readmit_failed()
+            if now - self._read >= RECONCILE_S:
                 await self.changed([])
+
+    async def _readmit_failed(self) -> None:
+        """After an error a job may come back to that server when nobody else took it for a while."""
+        before_ms = self._hub.clock.now_ms() - int(COOLING_S * 1000)
+        if await self._hub.reading(lambda c: job_runs.may_readmit_failed(c, before_ms)):
+            ids = await self._hub.writing(lambda c: job_runs.readmit_failed(c, before_ms))
+            await self._hub.jobs_changed(ids)
 
     async def _lose(self, lease: Lease, code: str, text: str) -> None:
         now_ms = self._hub.clock.now_ms()

@@ -22,7 +22,7 @@ from stablequeue_client.runner_messages import AssignedFile, FinishAnswer, Finis
 from stablequeue_hub.capabilities import stored_capabilities
 from stablequeue_hub.db.bulk import insert_rows
 from stablequeue_hub.db.prepared import Prepared, in_list
-from stablequeue_hub.db.tables import job_pictures, models, servers
+from stablequeue_hub.db.tables import job_pictures, job_requirements, jobs, models, servers
 from stablequeue_hub.job_rows import change_state
 from stablequeue_hub.job_runs import Run, end_run, fail_attempt
 from stablequeue_hub.picture_files import StagedPicture
@@ -93,7 +93,34 @@ def judge_run(
         for file in run.files
         if file.sha256 is None and file.used
     ]
-    return sorted([*found, *unread], key=lambda one: one.requirement)
+    if not said.loaded:
+        found = [_without_evidence(one) for one in found]
+    unproved = [*unread, *_not_looked_for(connection, run)]
+    return sorted([*found, *unproved], key=lambda one: one.requirement)
+
+
+def _without_evidence(verdict: PictureVerdict) -> PictureVerdict:
+    """A text's hash alone proves little: hosts print it from a cache that may be older than the file."""
+    if verdict.outcome != "confirmed":
+        return verdict
+    text = "The picture's text agrees, but the runner did not say what was loaded."
+    return PictureVerdict(verdict.requirement, "not_provable", "no_evidence", text)
+
+
+def _not_looked_for(connection: Connection, run: Run) -> list[PictureVerdict]:
+    """What the job names and nobody could confirm a file for: it ran all the same."""
+    confirmed = {file.requirement for file in run.files}
+    rows = connection.execute(
+        sa.select(job_requirements.c.place, job_requirements.c.name, job_requirements.c.decision)
+        .join_from(jobs, job_requirements, job_requirements.c.payload_id == jobs.c.payload_id)
+        .where(jobs.c.job_id == run.job_id)
+        .order_by(job_requirements.c.place)
+    )
+    return [
+        PictureVerdict(place, "not_provable", "not_looked_for", f"No file was confirmed for “{name}”.")
+        for place, name, decision in rows
+        if place not in confirmed and decision != "not_a_model"
+    ]
 
 
 def _overall(verdicts: Sequence[PictureVerdict]) -> Outcome:

@@ -9,13 +9,15 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from stablequeue_client.architectures import missing_architecture
 from stablequeue_client.capability_needs import CapabilityNeed, missing_capability
 from stablequeue_client.model_files import Kind
 from stablequeue_client.protocol import ServerCapabilities
 from stablequeue_client.requirements import KINDS_OF, Role
 from stablequeue_hub.db.bulk import slices
 from stablequeue_hub.db.prepared import Prepared, in_list
-from stablequeue_hub.db.tables import job_exclusions, job_payloads, job_requirements, jobs
+from stablequeue_hub.db.tables import job_exclusions, job_payloads, job_requirements, jobs, models
+from stablequeue_hub.jobs import JobState
 from stablequeue_hub.waiting_line import WaitingJob, aged_priority
 
 REFUSALS_MAX = 5
@@ -24,7 +26,10 @@ REFUSALS_MAX = 5
 
 @dataclass(frozen=True)
 class Need:
-    """One model: the content that is meant, or a name on the source server that nobody has read."""
+    """One model: the content that is meant, or a name on the source server that nobody has read.
+
+    ``base_model``: of a checkpoint that is known; a WebUI has to be able to load it.
+    """
 
     kinds: tuple[Kind, ...]
     sha256: str | None
@@ -33,6 +38,7 @@ class Need:
     anywhere: bool = False
     """A person decided that it runs without."""
     anyway_on: str | None = None
+    base_model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,9 @@ class JobNeeds:
                 return False
         if capabilities is None:
             return True
+        loadable = capabilities.architectures
+        if any(missing_architecture(need.base_model, loadable) == "missing" for need in self.models):
+            return False
         return all(missing_capability(need, capabilities) != "missing" for need in self.capabilities)
 
 
@@ -93,22 +102,18 @@ class Kinds:
         return len(self._needs)
 
 
-_PENDING = (
-    sa.select(
-        jobs.c.job_id,
-        jobs.c.seq,
-        jobs.c.priority,
-        jobs.c.submitted_by,
-        jobs.c.created_ms,
-        jobs.c.targets_json,
-        jobs.c.payload_id,
-        jobs.c.refusals,
-    )
-    .where(jobs.c.state == "pending")
-    .order_by(jobs.c.seq)
-)
-_ALL = Prepared(_PENDING)
-_SOME = Prepared(_PENDING.where(in_list(jobs.c.job_id, "ids")))
+_JOBS = sa.select(
+    jobs.c.job_id,
+    jobs.c.seq,
+    jobs.c.priority,
+    jobs.c.submitted_by,
+    jobs.c.created_ms,
+    jobs.c.targets_json,
+    jobs.c.payload_id,
+    jobs.c.refusals,
+).order_by(jobs.c.seq)
+_ALL = Prepared(_JOBS.where(jobs.c.state == "pending"))
+_SOME = Prepared(_JOBS.where(jobs.c.state == sa.bindparam("its_state"), in_list(jobs.c.job_id, "ids")))
 _PAYLOADS = Prepared(
     sa.select(job_payloads.c.id, job_payloads.c.needs_json, job_payloads.c.source_server_id).where(
         in_list(job_payloads.c.id, "ids")
@@ -123,7 +128,9 @@ _REQUIREMENTS = Prepared(
         job_requirements.c.sha256,
         job_requirements.c.decision,
         job_requirements.c.decision_server_id,
+        models.c.base_model,
     )
+    .join_from(job_requirements, models, models.c.hash_sha256 == job_requirements.c.sha256, isouter=True)
     .where(in_list(job_requirements.c.payload_id, "ids"))
     .order_by(job_requirements.c.payload_id, job_requirements.c.place)
 )
@@ -163,21 +170,25 @@ class Pending:
         )
 
 
-def pending_jobs(connection: Connection, ids: Collection[str] | None = None) -> list[Pending]:
-    """The jobs that wait (or those of ``ids``). One that was refused too often, or needs what nobody can tell
-    from a name, is not among them: a person or a new file has to do something first."""
+def pending_jobs(
+    connection: Connection, ids: Collection[str] | None = None, state: JobState = "pending"
+) -> list[Pending]:
+    """The jobs that wait (or those of ``ids``, in that state). One that was refused too often, or needs what
+    nobody can tell from a name, is not among them: a person or a new file has to do something first."""
     if ids is None:
         rows = list(_ALL.all(connection, {}))
     else:
-        rows = [row for part in slices(ids) for row in _SOME.all(connection, {"ids": part})]
-    models = _needs_of(connection, {row[6] for row in rows})
+        rows = [
+            row for part in slices(ids) for row in _SOME.all(connection, {"ids": part, "its_state": state})
+        ]
+    payloads = _needs_of(connection, {row[6] for row in rows})
     excluded: dict[str, set[str]] = {}
     for part in slices([row[0] for row in rows]):
         for job_id, server_id in _EXCLUSIONS.all(connection, {"ids": part}):
             excluded.setdefault(job_id, set()).add(server_id)
     found = []
     for job_id, seq, priority, submitter, created_ms, targets_json, payload_id, refusals in rows:
-        payload = models.get(payload_id)
+        payload = payloads.get(payload_id)
         if payload is None or refusals >= REFUSALS_MAX:
             continue
         targets = None if targets_json is None else frozenset(_decode_targets(targets_json))
@@ -221,6 +232,7 @@ def need_of(
     sha256: str | None,
     decision: str | None,
     decision_server: str | None,
+    base_model: str | None = None,
 ) -> Need | None:
     """From a requirement's row. None: missing or ambiguous, and nobody decided to run without."""
     role: Role = _roles[role_name]
@@ -229,7 +241,9 @@ def need_of(
     if decision == "run_anyway":
         anywhere, anyway_on = anywhere or decision_server is None, decision_server
     known = sha256 if status == "found" else None
-    need = Need(KINDS_OF[role], known, name, role == "checkpoint", anywhere, anyway_on)
+    kinds = KINDS_OF[role]
+    loads = base_model if "checkpoint" in kinds and known else None
+    need = Need(kinds, known, name, role == "checkpoint", anywhere, anyway_on, loads)
     if status in ("found", "unhashed") or anywhere or anyway_on is not None:
         return need
     return None

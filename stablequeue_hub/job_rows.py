@@ -16,7 +16,14 @@ from stablequeue_hub import events
 from stablequeue_hub.db.bulk import insert_rows
 from stablequeue_hub.db.prepared import Prepared
 from stablequeue_hub.db.tables import events as events_table
-from stablequeue_hub.db.tables import job_payloads, job_requirements, job_runs, job_submissions, jobs
+from stablequeue_hub.db.tables import (
+    job_exclusions,
+    job_payloads,
+    job_requirements,
+    job_runs,
+    job_submissions,
+    jobs,
+)
 from stablequeue_hub.errors import JobStateError
 from stablequeue_hub.job_requirements import JobRequirement
 from stablequeue_hub.jobs import ENDED, JobState, check_step
@@ -234,6 +241,9 @@ def change_pending(
         raise JobStateError(f"The job is {row.state}; this can be changed only while it waits.")
     if values.get("payload_id", row.payload_id) != row.payload_id:
         _drop_unused(connection, row.payload_id)
+    if values.keys() & {"payload_id", "targets_json"}:  # what was said of the job before is of another job
+        connection.execute(jobs.update().where(jobs.c.job_id == job_id).values(refusals=0))
+        connection.execute(job_exclusions.delete().where(job_exclusions.c.job_id == job_id))
     events.append(connection, action, actor, now_ms=now_ms, job_id=job_id, details=details)
 
 

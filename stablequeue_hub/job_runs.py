@@ -16,15 +16,15 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.name_translation import Renaming, translated
-from stablequeue_client.requirements import KINDS_OF, Role, checkpoint_parts, generation_requirements
+from stablequeue_client.requirements import KINDS_OF, Role, generation_requirements
 from stablequeue_client.runner_messages import AssignedFile, Assignment, LoadedFile, RenamedModel
 from stablequeue_hub.actors import actor_names
 from stablequeue_hub.db.prepared import Prepared
 from stablequeue_hub.db.tables import job_exclusions, job_payloads, job_requirements, job_runs, jobs
 from stablequeue_hub.errors import StaleRunError
-from stablequeue_hub.job_needs import Need, need_of
+from stablequeue_hub.job_needs import need_of
 from stablequeue_hub.job_rows import change_state, start_job
-from stablequeue_hub.server_stock import ServerStock, StockFile, files_of
+from stablequeue_hub.server_stock import ServerStock, files_of
 
 ATTEMPTS_MAX = 3
 Exclusion = Literal["refused", "failed", "lost"]
@@ -147,21 +147,18 @@ def _assigned(
         if need.anywhere:
             continue
         role = _roles[role_name]
-        file = _file(fresh, need, is_source)
+        file = fresh.file(need, is_source)
         if file is None:
             if need.anyway_on == stock.server_id:
                 continue
             return None
         used = (role, name) not in idle
-        known = need.sha256 if file in fresh.ready.get(need.sha256 or "", ()) else None
+        read = any(
+            (one.root, one.path) == (file.root, file.path) for one in fresh.ready.get(need.sha256 or "", ())
+        )
+        known = need.sha256 if read else None
         found.append(AssignedFile(place, role, name, file.name, file.root, file.path, known, file.size, used))
     return found
-
-
-def _file(stock: ServerStock, need: Need, is_source: bool) -> StockFile | None:
-    if need.sha256 is None:
-        return stock.unread_file(need) if is_source else None
-    return stock.file(need, is_source)
 
 
 def _not_loaded(payload: dict[str, Any]) -> set[tuple[str, str]]:
@@ -177,15 +174,9 @@ def _not_loaded(payload: dict[str, Any]) -> set[tuple[str, str]]:
 def _renamed(
     payload: dict[str, Any], files: Sequence[AssignedFile]
 ) -> tuple[dict[str, Any], list[RenamedModel]]:
-    """The payload with this server's names. A name that fits here already stays as it was written."""
-    renamings = []
-    for file in files:
-        stays = (
-            file.role in ("checkpoint", "hires_checkpoint", "refiner")
-            and file.path == checkpoint_parts(file.written)[0]
-        )
-        if not stays:
-            renamings.append(Renaming(file.role, file.written, file.name))
+    """The payload with this server's names. A title loses its hash: a WebUI knows it only under hashes that
+    it made itself, and takes the loaded model for an unknown title."""
+    renamings = [Renaming(file.role, file.written, file.name) for file in files]
     payload, used = translated(payload, renamings)
     return payload, [RenamedModel(one.role, one.written, one.name) for one in used]
 
@@ -377,6 +368,24 @@ def readmit(connection: Connection, server_id: str, sequence: int) -> list[str]:
     ids = list(connection.scalars(sa.select(job_exclusions.c.job_id).where(*over)))
     if ids:
         connection.execute(job_exclusions.delete().where(*over))
+    return ids
+
+
+def _failed_before(before_ms: int) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+    return job_exclusions.c.reason == "failed", job_exclusions.c.at_ms < before_ms
+
+
+def may_readmit_failed(connection: Connection, before_ms: int) -> bool:
+    """Whether ``readmit_failed`` would find any."""
+    found = sa.select(job_exclusions.c.job_id).where(*_failed_before(before_ms)).limit(1)
+    return connection.execute(found).first() is not None
+
+
+def readmit_failed(connection: Connection, before_ms: int) -> list[str]:
+    """Jobs that ended in an error on a server before then may go there again."""
+    over = _failed_before(before_ms)
+    ids = list(connection.scalars(sa.select(job_exclusions.c.job_id).where(*over)))
+    connection.execute(job_exclusions.delete().where(*over))
     return ids
 
 

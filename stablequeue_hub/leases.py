@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from stablequeue_client.runner_messages import LEASE_S, RENEW_S
 from stablequeue_hub.clock import Clock
-from stablequeue_hub.waiting_line import WaitingJob
 
 STALL_S = 20.0
 """Looks are a few seconds apart; this long between two means that this process stood still."""
@@ -22,14 +21,13 @@ MANY_SHARE = 0.55
 
 @dataclass
 class Lease:
-    """``job``: as it stood in the line; None for one that was under way when the hub was started."""
+    """A job in a runner's hands; ``until`` on the monotonic clock."""
 
     job_id: str
     server_id: str
     fence: int
     runner_id: str
     until: float
-    job: WaitingJob | None = None
     progress: float | None = None
 
 
@@ -42,12 +40,10 @@ class Leases:
         self._looked: float | None = None
         self._forgiven_until = -1.0
 
-    def grant(
-        self, job_id: str, server_id: str, fence: int, runner_id: str, job: WaitingJob | None = None
-    ) -> None:
+    def grant(self, job_id: str, server_id: str, fence: int, runner_id: str) -> None:
         """For one whole term."""
         until = self._clock.monotonic() + LEASE_S
-        self._leases[job_id] = Lease(job_id, server_id, fence, runner_id, until, job)
+        self._leases[job_id] = Lease(job_id, server_id, fence, runner_id, until)
 
     def all(self) -> list[Lease]:
         return list(self._leases.values())

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stablequeue_client.errors import DataFolderError, InvalidValueError, NotFoundError
-from stablequeue_client.png_text import generation_text_of_png, png_size
+from stablequeue_client.png_text import generation_text_of_png, is_whole_png, png_size
 
 FOLDER = "pictures"
 
@@ -107,8 +107,8 @@ def _private(path: str, flags: int) -> int:
 
 def _picture(number: int, file: str, data: bytes) -> StagedPicture:
     size = png_size(data)
-    if size is None:
-        raise InvalidValueError("This is no PNG picture.", remedy="Send pictures as PNG.")
+    if size is None or not is_whole_png(data):
+        raise InvalidValueError("This is no whole PNG picture.", remedy="Send each picture in full, as PNG.")
     text = generation_text_of_png(data) or ""
     sha256 = hashlib.sha256(data).hexdigest()
     return StagedPicture(number, file, sha256, len(data), *size, text.replace("\x00", ""))

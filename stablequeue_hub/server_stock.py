@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from stablequeue_client.model_files import stem_key
 from stablequeue_client.protocol import ServerCapabilities
-from stablequeue_client.requirements import checkpoint_parts
+from stablequeue_client.requirements import can_be_written, checkpoint_parts
 from stablequeue_hub.availability_rows import MAY_BECOME_READY
 from stablequeue_hub.capabilities import stored_capabilities
 from stablequeue_hub.db.bulk import slices
@@ -49,30 +49,58 @@ class ServerStock:
     shared: set[tuple[str, str]] = field(default_factory=set)
     unread: dict[tuple[str, str], list[StockFile]] = field(default_factory=dict)
 
-    def has(self, need: Need, unread_too: bool) -> bool:
-        """Whether a WebUI there can be told to load it without doubt."""
-        if need.sha256 is None:
-            return unread_too and self.unread_file(need) is not None
-        return self.file(need, unread_too) is not None
+    def has(self, need: Need, is_source: bool) -> bool:
+        """Whether a WebUI there can be told to load it without doubt. Where the job was written, a file that
+        is not read yet will do."""
+        return self.file(need, is_source) is not None
 
-    def file(self, need: Need, unread_too: bool) -> StockFile | None:
-        """The file to load for it."""
-        sha256 = need.sha256 or ""
-        found = self.usable(self.ready.get(sha256, []), need.kinds)
-        if found is None and unread_too:
-            found = self.usable(self.claimed.get(sha256, []), need.kinds)
+    def file(self, need: Need, is_source: bool) -> StockFile | None:
+        """The file to load for it, under the name to write."""
+        if need.sha256 is None:
+            return self._usable(self._unread(need), need, is_source) if is_source else None
+        found = self._usable(self.ready.get(need.sha256, []), need, is_source)
+        if found is None and is_source:
+            found = self._usable(self.claimed.get(need.sha256, []), need, is_source)
         return found
 
-    def unread_file(self, need: Need) -> StockFile | None:
-        """The file that is called so and that nobody has read."""
-        key = stem_key(checkpoint_parts(need.name)[0].replace("\\", "/"))
-        found = (file for kind in need.kinds for file in self.unread.get((kind, key), ()))
-        return self.usable(found, need.kinds)
-
-    def usable(self, files: Iterable[StockFile], kinds: Collection[str]) -> StockFile | None:
-        return next(
-            (file for file in files if file.kind in kinds and (file.kind, file.name) not in self.shared), None
+    def can_name(self, files: Iterable[StockFile], kinds: Collection[str]) -> bool:
+        """Whether one of them has a name that no other content there has, and that can be written."""
+        return any(
+            file.kind in kinds and _can_be_named(file) and (file.kind, file.name) not in self.shared
+            for file in files
         )
+
+    def _unread(self, need: Need) -> Iterator[StockFile]:
+        """Files that are called so and that nobody has read."""
+        key = stem_key(_as_path(need.name))
+        return (file for kind in need.kinds for file in self.unread.get((kind, key), ()))
+
+    def _usable(self, files: Iterable[StockFile], need: Need, is_source: bool) -> StockFile | None:
+        for file in files:
+            if file.kind in need.kinds:
+                named = _as_written(file, need) if is_source else file
+                if _can_be_named(named) and (file.kind, named.name.replace("\\", "/")) not in self.shared:
+                    return named
+        return None
+
+
+def _as_path(name: str) -> str:
+    """A title's path with ``/``."""
+    return checkpoint_parts(name)[0].replace("\\", "/")
+
+
+def _as_written(file: StockFile, need: Need) -> StockFile:
+    """A checkpoint that was written with its folder, on this very server, is found so and by nothing else."""
+    if file.kind != "checkpoint" or _as_path(need.name) != file.path:
+        return file
+    return replace(file, name=checkpoint_parts(need.name)[0])
+
+
+def _can_be_named(file: StockFile) -> bool:
+    """Whether its name can stand in a prompt."""
+    if file.kind == "lora":
+        return can_be_written(file.name)
+    return file.kind != "embedding" or not set(file.name) & set("#<>\n")
 
 
 def _files(model_column: sa.Column[int], *conditions: sa.ColumnElement[bool]) -> Prepared:

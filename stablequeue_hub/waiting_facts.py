@@ -81,7 +81,7 @@ class ServerFacts:
     def could_mistake(self, sha256: str | None, kinds: Collection[str]) -> bool:
         """It has the content, and only under names that another content there has as well."""
         files = self.stock.ready.get(sha256 or "") if self.stock else None
-        return bool(files) and self.stock is not None and self.stock.usable(files or (), kinds) is None
+        return bool(files) and self.stock is not None and not self.stock.can_name(files or (), kinds)
 
     @property
     def working(self) -> bool:

@@ -4,14 +4,15 @@ Order: priority, then submitters take turns, then first come first served. A job
 for each hour it waits. The job at the front is passed over for one whose checkpoint the server has in memory,
 but at most ``PASSES_MAX`` times and for ``PASSED_MAX_S``: then it is served, whatever that costs.
 
-So a job waits for no more than: the jobs of higher priority that come within twenty hours, and for each
-earlier job of its own submitter one job of each other submitter, plus ``PASSES_MAX`` jobs for each of these.
+So on a server that can run it, a job waits for no more than the jobs of higher priority that come within
+twenty hours, and, for itself and each earlier job of its own submitter, one round in which every submitter
+is served once, each of them after at most ``PASSES_MAX`` others.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from stablequeue_hub.jobs import PRIORITY_MAX, PRIORITY_MIN
@@ -82,12 +83,14 @@ class _Queue:
 class WaitingLine:
     """All pending jobs, and for each server that asks those that it can run."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: WaitingLine | None = None) -> None:
+        """``before``: the line that this one takes the place of; turns go on as they were."""
         self._jobs: dict[str, WaitingJob] = {}
         self._queues: dict[str, _Queue] = {}
         self._can_run: dict[str, Callable[[int], bool]] = {}
-        self._served: dict[str, int] = {}
-        self._picks = 0
+        # Turns are each server's own: whoever is served often elsewhere still gets one here.
+        self._served: dict[str, dict[str, int]] = before._served if before else {}
+        self._picks: int = before._picks if before else 0
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -137,8 +140,8 @@ class WaitingLine:
                 queue.push(job)
 
     def forget_server(self, server_id: str) -> None:
-        self._queues.pop(server_id, None)
-        self._can_run.pop(server_id, None)
+        for known in (self._queues, self._can_run, self._served):
+            known.pop(server_id, None)
 
     def _fits(self, server_id: str, job: WaitingJob) -> bool:
         return server_id not in job.excluded and self._can_run[server_id](job.kind)
@@ -152,20 +155,21 @@ class WaitingLine:
         queue = self._tidy(server_id)
         if queue is None:
             return None
+        served = self._served.get(server_id, {})
         for priority in sorted({turn[0] for turn in queue.by_turn}, reverse=True):
-            front = self._first(queue.by_turn, priority, only)
+            front = _first(queue.by_turn, priority, only, served)
             if front is None:
                 continue
             if loaded is None or front.checkpoint in (None, loaded) or not _may_be_passed(front, now_s):
                 return Choice(front)
-            other = self._first(queue.by_checkpoint.get(loaded, {}), priority, only)
+            other = _first(queue.by_checkpoint.get(loaded, {}), priority, only, served)
             return Choice(front) if other is None else Choice(other, passed=front)
         return None
 
-    def served(self, choice: Choice, now_s: float) -> None:
-        """It was handed over: its submitter goes to the end of the turns."""
+    def served(self, server_id: str, choice: Choice, now_s: float) -> None:
+        """It was handed over: its submitter goes to the end of this server's turns."""
         self._picks += 1
-        self._served[choice.job.submitter] = self._picks
+        self._served.setdefault(server_id, {})[choice.job.submitter] = self._picks
         if choice.passed is not None:
             choice.passed.passed += 1
             if choice.passed.passed_since is None:
@@ -184,24 +188,6 @@ class WaitingLine:
             if (-other.priority, other.seq) < mine and self._fits(server_id, other)
         )
 
-    def _first(
-        self, turns: dict[_Turn, list[WaitingJob]], priority: int, only: str | None
-    ) -> WaitingJob | None:
-        """The job whose turn it is among those of this priority."""
-        best: WaitingJob | None = None
-        best_turn = (0, 0)
-        for turn in [turn for turn in turns if turn[0] == priority and only in (None, turn[1])]:
-            heap = turns[turn]
-            while heap and not heap[0].waiting:
-                heapq.heappop(heap)
-            if not heap:
-                del turns[turn]
-                continue
-            rank = (self._served.get(turn[1], 0), heap[0].seq)
-            if best is None or rank < best_turn:
-                best, best_turn = heap[0], rank
-        return best
-
     def _tidy(self, server_id: str) -> _Queue | None:
         """The server's queue, made anew when most of it is gone."""
         queue = self._queues.get(server_id)
@@ -214,6 +200,25 @@ class WaitingLine:
 def aged_priority(priority: int, waited_ms: int) -> int:
     """One more for each hour of waiting, up to the highest."""
     return min(PRIORITY_MAX, priority + max(0, waited_ms) // AGEING_MS)
+
+
+def _first(
+    turns: dict[_Turn, list[WaitingJob]], priority: int, only: str | None, served: Mapping[str, int]
+) -> WaitingJob | None:
+    """The job whose turn it is among those of this priority."""
+    best: WaitingJob | None = None
+    best_turn = (0, 0)
+    for turn in [turn for turn in turns if turn[0] == priority and only in (None, turn[1])]:
+        heap = turns[turn]
+        while heap and not heap[0].waiting:
+            heapq.heappop(heap)
+        if not heap:
+            del turns[turn]
+            continue
+        rank = (served.get(turn[1], 0), heap[0].seq)
+        if best is None or rank < best_turn:
+            best, best_turn = heap[0], rank
+    return best
 
 
 def _may_be_passed(job: WaitingJob, now_s: float) -> bool:

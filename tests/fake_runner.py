@@ -23,7 +23,7 @@ from stablequeue_client.protocol import (
     entry_dict,
     row_digest,
 )
-from stablequeue_client.requirements import Requirement, checkpoint_parts, generation_requirements
+from stablequeue_client.requirements import Requirement, generation_requirements
 
 Call = Callable[..., Any]
 """``call(method, path, json=, content=)`` with the server's key; gives ``status_code`` and ``json()``."""
@@ -115,13 +115,18 @@ class FakeWebUI:
         """As hosts do: exact names only; of two LoRAs of one name the last one walked."""
         own = [file for file in self.files if file.kind == kind]
         if kind == "checkpoint":
-            name = checkpoint_parts(name)[0]
-            return next((f for f in own if name in (f.path, f.stem, f.path.rpartition(".")[0])), None)
+            return next((f for f in own if name in self._titles(f)), None)
         if kind in ("vae", "text_encoder"):
             return next((f for f in own if f.base == name), None)
         by_name = {file.stem: file for file in own}
         by_alias = {**{f.output_name: f for f in own if f.output_name}, **by_name}
         return by_alias.get(name)
+
+    def _titles(self, file: DiskFile) -> set[str]:
+        """A title with a hash is known once this host made that hash itself, and with ten digits only."""
+        names = {file.path, file.path.rpartition(".")[0], file.stem}
+        hashed = self.hash_cache.get((file.kind, file.path))
+        return names if hashed is None else {*names, f"{file.path} [{sha256_of(hashed)[:10]}]"}
 
     def generate(self, payload: dict[str, Any]) -> bytes:
         """One PNG. An unknown checkpoint leaves the current one; a missing LoRA drops all of them (Forge)."""

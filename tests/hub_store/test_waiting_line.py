@@ -36,7 +36,7 @@ def taken(line: WaitingLine, loaded: str | None = None, now_s: float = 0.0) -> s
     choice = line.choose("a", loaded, now_s)
     if choice is None:
         return None
-    line.served(choice, now_s)
+    line.served("a", choice, now_s)
     return choice.job.job_id
 
 
@@ -117,6 +117,75 @@ def test_place_in_line() -> None:
     assert line.before("a", "job 3") is None
 
 
+def test_turns_are_each_servers_own() -> None:
+    """Whoever is served often elsewhere is not passed by here."""
+    line = line_of(*(waiting(seq, kind=0) for seq in range(1, 50)))
+    line.set_server("a", lambda kind: kind in (0, 2))
+    line.set_server("b", lambda kind: kind in (1, 2))
+    line.put(waiting(50, kind=1))
+    for seq in range(51, 80):
+        line.put(waiting(seq, kind=1, submitter="ben"))
+    started = []
+    for _ in range(3):
+        taken(line)
+        choice = line.choose("b", None, 0.0)
+        assert choice is not None
+        line.served("b", choice, 0.0)
+        started.append(choice.job.job_id)
+    assert "job 50" in started[:2]
+
+
+def test_a_line_that_is_made_anew_goes_on_with_the_turns() -> None:
+    line = line_of(waiting(1), waiting(2))
+    assert taken(line) == "job 1"
+    anew = WaitingLine(line)
+    anew.set_server("a", lambda _: True)
+    for job in (waiting(2), waiting(3, submitter="ben")):
+        anew.put(job)
+    assert in_order(anew) == [3, 2]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("kxy"), st.sampled_from(["anna", "ben", "carl"]), st.booleans()),
+        min_size=20,
+        max_size=120,
+    )
+)
+def test_no_job_waits_longer_than_is_promised(days: list[tuple[str, str, bool]]) -> None:
+    """Jobs of one priority come one by one; a server takes one now and then, and keeps its checkpoint."""
+    line = line_of()
+    waited: dict[str, int] = {}
+    bounds: dict[str, int] = {}
+    loaded: str | None = None
+    everybody = {submitter for _, submitter, _ in days}
+
+    def take() -> bool:
+        nonlocal loaded
+        choice = line.choose("a", loaded, 0.0)
+        if choice is None:
+            return False
+        line.served("a", choice, 0.0)
+        loaded = choice.job.checkpoint
+        for job in line:
+            waited[job.job_id] += 1
+        job_id = choice.job.job_id
+        assert waited[job_id] <= bounds[job_id], job_id
+        return True
+
+    for seq, (checkpoint, submitter, takes) in enumerate(days):
+        mine = 1 + sum(job.submitter == submitter for job in line)
+        job = waiting(seq, checkpoint=checkpoint, submitter=submitter)
+        waited[job.job_id], bounds[job.job_id] = 0, mine * len(everybody) * (1 + PASSES_MAX)
+        line.put(job)
+        if takes:
+            take()
+    while take():
+        pass
+    assert len(line) == 0
+
+
 jobs = st.builds(
     waiting,
     st.integers(1, 30),
@@ -139,7 +208,7 @@ steps = st.one_of(
 def test_the_line_agrees_with_a_plain_list(done: list[object]) -> None:
     line, plain = WaitingLine(), {}
     can: dict[str, frozenset[int]] = {}
-    served: dict[str, int] = {}
+    turns: dict[str, dict[str, int]] = {"a": {}, "b": {}}
     for number, step in enumerate(done):
         if isinstance(step, WaitingJob):
             plain[step.job_id] = step = replace(step)
@@ -153,6 +222,7 @@ def test_the_line_agrees_with_a_plain_list(done: list[object]) -> None:
             line.set_server(server, kinds.__contains__)
         else:
             server = step[1]  # type: ignore[index]
+            served = turns[server]
             fit = [
                 job
                 for job in plain.values()
@@ -168,7 +238,7 @@ def test_the_line_agrees_with_a_plain_list(done: list[object]) -> None:
                     (job for job in first if served.get(job.submitter, -1) == turn), key=lambda job: job.seq
                 )
                 assert choice.job.job_id == expected.job_id
-                line.served(choice, 0.0)
+                line.served(server, choice, 0.0)
                 served[expected.submitter] = number
                 del plain[expected.job_id]
         assert len(line) == len(plain)
