@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stablequeue_client.errors import InvalidValueError, TooLargeError
+from stablequeue_hub.access import principal_of
 from stablequeue_hub.answers import json_answer
 from stablequeue_hub.availability import AvailabilityAnswer, availability_of, availability_of_many
 from stablequeue_hub.bodies import read_json
@@ -15,6 +16,7 @@ from stablequeue_hub.documentation import described
 from stablequeue_hub.hub import hub_of
 from stablequeue_hub.identity import NamedModel
 from stablequeue_hub.legacy_answers import AlsoOldRoute
+from stablequeue_hub.legacy_models import old_model_servers
 from stablequeue_hub.model_lookup import Asked
 
 router = APIRouter(prefix="/api/v1", tags=["models"], route_class=AlsoOldRoute)
@@ -41,12 +43,16 @@ class AvailabilityAnswers(msgspec.Struct, frozen=True):
     **described("old_read", answer=AvailabilityAnswer, errors=(InvalidValueError,)),
 )
 async def availability(request: Request, model: str) -> Response:
-    """Where the model is that a row id, hash or name means. Several hits are ``ambiguous``, never guessed."""
+    """Where the model is that a row id, hash or name means. Several hits are ``ambiguous``, never guessed.
+
+    Without a key (where the owner opened the old paths) only what the old StableQueue answered.
+    """
     hub = hub_of(request)
     now_ms = hub.clock.now_ms()
-    return json_answer(
-        await hub.reading(lambda connection: availability_of(connection, model, hub.presence, now_ms=now_ms))
+    found = await hub.reading(
+        lambda connection: availability_of(connection, model, hub.presence, now_ms=now_ms)
     )
+    return json_answer(old_model_servers(found) if principal_of(request).kind == "open" else found)
 
 
 @router.post(

@@ -16,6 +16,7 @@ from stablequeue_hub.bodies import read_json
 from stablequeue_hub.documentation import described
 from stablequeue_hub.hub import hub_of
 from stablequeue_hub.legacy_answers import AlsoOldRoute
+from stablequeue_hub.legacy_models import old_model, old_models
 from stablequeue_hub.model_details import ModelDetails, model_details
 from stablequeue_hub.registration import Registered, Registration, register_model
 from stablequeue_hub.registry import (
@@ -42,13 +43,17 @@ async def models_list(
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     limit: Annotated[int | None, Query(ge=1, le=PAGE_LIMIT_MAX)] = None,
 ) -> Response:
-    """Models with the servers that have them. Without ``limit``: every row."""
-    hub = hub_of(request)
+    """Models with the servers that have them. Without ``limit``: every row.
+
+    Without a key (where the owner opened the old paths) every row in the old columns, and nothing of servers.
+    """
+    hub, is_open = hub_of(request), principal_of(request).kind == "open"
     wanted = ModelFilter(search, kind, base_model, server, state, sort, page, limit)
+    if is_open:
+        wanted = ModelFilter()
     now_ms = hub.clock.now_ms()
-    return json_answer(
-        await hub.reading(lambda connection: list_models(connection, wanted, hub.presence, now_ms=now_ms))
-    )
+    found = await hub.reading(lambda connection: list_models(connection, wanted, hub.presence, now_ms=now_ms))
+    return json_answer(old_models(found) if is_open else found)
 
 
 @router.post(
@@ -74,9 +79,13 @@ async def register(request: Request) -> Response:
 
 @router.get("/{model}", **described("old_read", answer=ModelDetails, errors=(NotFoundError, ConflictError)))
 async def model(request: Request, model: str) -> Response:
-    """Everything about one model, by row id or hash."""
+    """Everything about one model, by row id or hash.
+
+    Without a key (where the owner opened the old paths) only what the old StableQueue answered.
+    """
     hub = hub_of(request)
     now_ms = hub.clock.now_ms()
-    return json_answer(
-        await hub.reading(lambda connection: model_details(connection, model, hub.presence, now_ms=now_ms))
+    found = await hub.reading(
+        lambda connection: model_details(connection, model, hub.presence, now_ms=now_ms)
     )
+    return json_answer(old_model(found.model) if principal_of(request).kind == "open" else found)

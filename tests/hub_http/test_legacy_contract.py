@@ -704,3 +704,30 @@ def test_where_the_paths_are_open_a_client_without_a_key_queues_and_sees_little(
     assert hub.request("POST", f"/api/v1/queue/jobs/{own}/cancel").status_code == 403
     assert hub.request("POST", f"{path}/cancel", headers={"Origin": "http://evil"}).status_code == 403
     assert hub.request("POST", f"{path}/cancel").status_code == 200
+
+
+MODEL_COLUMNS = {
+    *("id", "name", "type", "hash_autov2", "hash_sha256", "hash_blake3", "hash_autov1", "hash_autov3"),
+    *("size", "base_model", "civitai_id", "civitai_version_id", "source", "created_at"),
+    *("filename", "local_path", "has_preview"),
+}
+
+
+def test_where_the_paths_are_open_models_are_shown_as_the_old_server_did(hub: Any, hosts: Any) -> None:
+    runner = hosts.add("forge", BASE, ("checkpoint", "private/copy.safetensors", BASE[2]), INK)
+    hub.hub.settings = replace(hub.hub.settings, legacy_open=True)
+    listed = hub.request("GET", "/api/v1/models?server=none&search=zzz").json()
+    assert (set(listed), listed["count"]) == ({"success", "count", "models"}, 2)
+    assert [set(model) for model in listed["models"]] == [MODEL_COLUMNS] * 2
+    (model,) = [model for model in listed["models"] if model["hash_sha256"] == sha256_of(BASE[2])]
+    shown = hub.request("GET", f"/api/v1/models/{model['id']}").json()
+    assert shown == {"success": True, "model": model}
+    there = hub.request("GET", f"/api/v1/models/{model['id']}/availability").json()
+    assert set(there) == {"success", "servers"}
+    assert [set(server) for server in there["servers"]] == [{"server_id", "last_seen"}]
+    assert there["servers"][0]["server_id"] == runner.server.server_id
+    assert_form(there["servers"][0]["last_seen"], UTC)
+    unknown = hub.request("GET", f"/api/v1/models/{'0' * 10}/availability").json()
+    assert unknown == {"success": True, "servers": []}
+    with_key = hub.request("GET", f"/api/v1/models/{model['id']}/availability", key=hub.admin).json()
+    assert len(with_key["servers"][0]["files"]) == 2
