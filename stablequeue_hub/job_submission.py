@@ -14,10 +14,12 @@ from stablequeue_client.capability_needs import capability_needs
 from stablequeue_client.errors import InvalidValueError
 from stablequeue_client.infotext import HashMention
 from stablequeue_client.job_messages import JobCheckRequest, JobSubmission, Submitted
-from stablequeue_hub.db.tables import job_submissions
+from stablequeue_client.requirements import Requirement
+from stablequeue_hub.db.tables import job_payloads, job_submissions, jobs
 from stablequeue_hub.errors import RepeatedKeyError
-from stablequeue_hub.job_check import judge_job
+from stablequeue_hub.job_check import judge_job, judge_payload
 from stablequeue_hub.job_rows import add_jobs, add_payload, ids_of_batch
+from stablequeue_hub.job_stored import stored_payloads
 from stablequeue_hub.jobs import COUNT_MAX, PRIORITY_MAX, PRIORITY_MIN, SEED_MAX, seeds
 
 if TYPE_CHECKING:
@@ -40,18 +42,18 @@ def submit(
     now_ms: int,
     mentions: Sequence[HashMention] = (),
 ) -> Submitted:
-    """Queue it. ``mentions``: hashes of what its payload names, stated elsewhere.
+    """Queue it; a repetition is answered whatever became of the servers that it names. ``mentions``: hashes
+    of what its payload names, stated elsewhere.
 
     Raises InvalidValueError, NotFoundError, TooLargeError, RepeatedKeyError.
     """
     check_submission(wanted)
+    digest = body_digest(wanted)
+    before = _batch_of(connection, wanted.idempotency_key, actor, digest)
+    if before is not None:
+        return _repeated(connection, wanted, before, live, now_ms=now_ms)
     request = JobCheckRequest(wanted.payload, wanted.infotext, wanted.server, wanted.targets)
     judged = judge_job(connection, request, live, own_server=own_server, now_ms=now_ms, mentions=mentions)
-    digest = hashlib.sha256(msgspec.json.encode(wanted)).hexdigest()
-    batch_id = _batch_of(connection, wanted.idempotency_key, actor, digest)
-    if batch_id is not None:
-        ids = ids_of_batch(connection, batch_id)
-        return Submitted(ids[0], batch_id, ids, judged.check, repeated=True)
     payload = {name: value for name, value in judged.payload.items() if name != "seed"}
     payload_id = add_payload(
         connection, payload, judged.requirements, judged.source_id, capability_needs(judged.payload)
@@ -78,6 +80,22 @@ def submit(
             )
         )
     return Submitted(ids[0], batch_id, ids, judged.check)
+
+
+def body_digest(wanted: JobSubmission) -> str:
+    """SHA256 of what it says: the order of keys and the writing of numbers (5.0 for 5) make no other one."""
+    values = _by_value(msgspec.json.encode(wanted))
+    return hashlib.sha256(msgspec.json.encode(values, order="sorted")).hexdigest()
+
+
+def _number(text: str) -> int | float:
+    """A number with a point or an exponent, as a whole one where it is one and exact."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) <= _EXACT_MAX else value
+
+
+_EXACT_MAX = 2**53
+_by_value = msgspec.json.Decoder(float_hook=_number).decode
 
 
 def check_submission(wanted: JobSubmission) -> None:
@@ -109,6 +127,25 @@ def checked_seed(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not -1 <= value <= SEED_MAX:
         raise InvalidValueError(f"`seed` is a whole number from -1 to {SEED_MAX}.")
     return value
+
+
+def _repeated(
+    connection: Connection, wanted: JobSubmission, batch_id: str, live: Live, *, now_ms: int
+) -> Submitted:
+    """The answer again, with what the check says now of what was queued."""
+    ids = ids_of_batch(connection, batch_id)
+    query = sa.select(jobs.c.seed, jobs.c.targets_json, job_payloads.c.id, job_payloads.c.payload_json)
+    its = query.join_from(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id)
+    row = connection.execute(its.where(jobs.c.job_id == ids[0])).one()
+    stored = stored_payloads(connection, [row.id])[row.id]
+    written = [Requirement(one.role, one.name, one.hash) for one in stored.requirements]
+    targets = None if row.targets_json is None else msgspec.json.decode(row.targets_json, type=list[str])
+    payload = {**msgspec.json.decode(row.payload_json), "seed": row.seed}
+    judged = judge_payload(connection, payload, written, stored.source_id, targets, live, now_ms=now_ms)
+    check = judged.check
+    if wanted.infotext is not None:
+        check = msgspec.structs.replace(check, payload=payload)
+    return Submitted(ids[0], batch_id, ids, check, repeated=True)
 
 
 def _batch_of(connection: Connection, key: str, actor: str, digest: str) -> str | None:

@@ -77,6 +77,44 @@ def test_the_same_submission_again_is_answered_and_not_queued_again(hub: Any) ->
     assert submitted(hub, idempotency_key="k", count=3)["repeated"] is False
 
 
+def test_a_submission_is_the_same_whatever_the_order_of_its_keys_and_the_writing_of_its_numbers(
+    hub: Any,
+) -> None:
+    def send(body: str) -> Any:
+        return hub.request("POST", "/api/v1/jobs", key=hub.admin, content=body)
+
+    first = send('{"payload": {"prompt": "x", "steps": 5, "a": {"b": 1, "c": [2]}}, "idempotency_key": "k"}')
+    for same in (
+        '{"idempotency_key": "k", "payload": {"a": {"c": [2.0], "b": 1}, "steps": 5.0, "prompt": "x"}}',
+        '{"payload": {"prompt": "x", "steps": 0.5e1, "a": {"b": 1, "c": [2]}}, '
+        '"idempotency_key": "k", "name": ""}',
+    ):
+        again = send(same)
+        assert again.status_code == 202, again.text
+        assert (again.json()["repeated"], again.json()["job_ids"]) == (True, first.json()["job_ids"])
+    for other in ('"steps": 5.5, "a": {"b": 1, "c": [2]}', '"steps": 5, "a": {"b": true, "c": [2]}'):
+        refused = send(f'{{"payload": {{"prompt": "x", {other}}}, "idempotency_key": "k"}}')
+        assert refused.json()["error"]["code"] == "idempotency_key_reused"
+
+
+def test_a_submission_is_answered_again_when_its_servers_were_forgotten(hub: Any, hosts: Any) -> None:
+    target = hosts.add("attic", ("lora", "ink.safetensors", "ink"))
+    body = {"targets": ["attic"], "server": "attic", "idempotency_key": "k"}
+    first = submitted(hub, **body)
+    text = {"payload": None, "infotext": "a dog\nSteps: 20, Sampler: Euler, Seed: 7, Size: 64x64", **body}
+    of_text = submitted(hub, **{**text, "idempotency_key": "text"})
+    path = f"/api/v1/servers/{target.server.server_id}"
+    assert hub.request("DELETE", path, key=hub.admin).status_code == 204
+    again = submitted(hub, **body)
+    assert (again["repeated"], again["job_ids"]) == (True, first["job_ids"])
+    assert (again["check"]["possible"], again["check"]["servers"]) == (False, [])
+    assert again["check"]["requirements"][0]["name"] == "ink"
+    again = submitted(hub, **{**text, "idempotency_key": "text"})
+    assert again["check"]["payload"] == of_text["check"]["payload"]
+    # Another key is a new submission, and that server is not known.
+    assert submit(hub, **{**body, "idempotency_key": "l"}).status_code == 404
+
+
 def test_the_list_is_read_in_pages_newest_first(hub: Any) -> None:
     ids = submitted(hub, count=5)["job_ids"]
     first = read(hub, "?limit=2")
