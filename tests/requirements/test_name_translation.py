@@ -179,7 +179,7 @@ def test_of_two_renamings_of_one_name_the_first_counts() -> None:
 def test_only_the_names_differ_in_what_a_prompt_requires(
     text: str, names: dict[str, str], comments: bool
 ) -> None:
-    names = {old: new for old, new in names.items() if "\n" not in old}
+    names = {old: new for old, new in names.items() if old and "\n" not in old}
     payload = {"prompt": text, "override_settings": {"enable_prompt_comments": comments}}
     done, changes = translated(payload, [lora(old, new) for old, new in names.items()])
     before = prompt_requirements(text, comments=comments)
