@@ -243,6 +243,8 @@ def _reason(
     if requirement.status == "ambiguous":
         text = f"{name} may mean {len(requirement.candidates)} different models."
         return Reason("model_ambiguous", text, place)
+    if requirement.not_told:
+        return Reason("model_missing", f"What {name} means where it was written is not known yet.", place)
     there = requirement.on(server.server_id)
     word = there.availability if there else ""
     if word == "unreachable" and not server.reachable:
@@ -260,6 +262,9 @@ def _help(place: int, requirement: JobRequirement, judged: Sequence[ServerCheck]
     name = requirement.written.name
     if requirement.status == "ambiguous":
         return Help(place, f"Name {name} with its hash, or by a name that only one model has.")
+    if requirement.not_told:
+        text = f"{name} is known once the server where it was written told which models it has."
+        return Help(place, f"{text} Its hash would say it now.")
     have = (
         [entry for entry in requirement.match.servers if entry.availability in HERE]
         if requirement.match

@@ -1,7 +1,8 @@
 """Which models a job means: names and hashes as written become contents, or the reason why not.
 
-A hash decides alone; a name counts as on the server where it was written. From elsewhere it is taken only
-when every server means the same content by it; else it is ambiguous, and nothing is guessed. A LoRA may
+A hash decides alone; a name counts as on the server where it was written, and means nothing before that one
+told which models it has. From elsewhere it is taken only when every server means the same content by it; else
+it is ambiguous, and nothing is guessed. A LoRA may
 also be called as its header says (``ss_output_name``), where no file has that name, as in the WebUIs.
 """
 
@@ -32,7 +33,8 @@ from stablequeue_hub.availability import (
     servers_of,
     unhashed_of_names,
 )
-from stablequeue_hub.db.tables import models
+from stablequeue_hub.db.prepared import Prepared
+from stablequeue_hub.db.tables import models, servers
 from stablequeue_hub.identity import NamedModel, name_query
 from stablequeue_hub.model_lookup import Asked, loras_by_output_name
 
@@ -50,17 +52,19 @@ HERE = ("available", "unhashed", "unreachable")
 @dataclass(frozen=True)
 class JobRequirement:
     """A requirement and the content it means. ``match`` is None unless one is meant (``found``), or files of
-    this name that are not read yet (``unhashed``)."""
+    this name that are not read yet (``unhashed``). ``not_told``: it is missing because nobody knows yet what
+    its name means where it was written."""
 
     written: Requirement
     status: RequirementStatus
     match: ModelMatch | None = None
     candidates: tuple[ModelMatch, ...] = ()
+    not_told: bool = False
 
     def on(self, server_id: str) -> ServerAvailability | None:
         """What that server has of it."""
-        servers = self.match.servers if self.match else ()
-        return next((entry for entry in servers if entry.server_id == server_id), None)
+        having = self.match.servers if self.match else ()
+        return next((entry for entry in having if entry.server_id == server_id), None)
 
     def as_check(self) -> RequirementCheck:
         match = self.match if self.status == "found" else None
@@ -122,7 +126,8 @@ def resolve(
     now_ms: int,
 ) -> list[JobRequirement]:
     """Each of ``wanted`` with the content it means; ``source_id``: the server on which it was written."""
-    asked = {requirement: _asked(requirement) for requirement in wanted}
+    not_told = _names_not_told(connection, wanted, source_id)
+    asked = {requirement: _asked(requirement) for requirement in wanted if requirement not in not_told}
     flat = list(dict.fromkeys(one for several in asked.values() for one in several))
     answers = dict(zip(flat, availability_of_many(connection, flat, live, now_ms=now_ms), strict=True))
     names = [one for one in flat if isinstance(one, NamedModel)] if source_id is not None else []
@@ -142,7 +147,24 @@ def resolve(
             if requirement.role == "lora" and not called and not here:
                 not_called_so.append(requirement)
     _take_output_names(connection, meant, not_called_so, source_id, live, now_ms)
-    return [_resolved(requirement, matches) for requirement, matches in meant.items()]
+    return [
+        JobRequirement(requirement, "missing", not_told=True)
+        if requirement in not_told
+        else _resolved(requirement, meant[requirement])
+        for requirement in dict.fromkeys(wanted)
+    ]
+
+
+_TOLD = Prepared(sa.select(servers.c.index_id).where(servers.c.server_id == sa.bindparam("server_id")))
+
+
+def _names_not_told(
+    connection: Connection, wanted: Sequence[Requirement], source_id: str | None
+) -> frozenset[Requirement]:
+    """Those of which only the source's files say what they mean, and it never told which it has."""
+    if source_id is None or _TOLD.all(connection, {"server_id": source_id}) != [(None,)]:
+        return frozenset()
+    return frozenset(one for one in wanted if not one.is_filled_in and not _decides_by_hash(one))
 
 
 def _take_output_names(
@@ -162,10 +184,10 @@ def _take_output_names(
         found = loras_by_output_name(connection, left.values(), server_id=server_id) if left else {}
         some = {key: models_found[:CANDIDATES_MAX] for key, models_found in found.items()}
         ids = [model.id for several in some.values() for model in several]
-        servers = servers_of(connection, ids, live, now_ms=now_ms) if ids else {}
+        having = servers_of(connection, ids, live, now_ms=now_ms) if ids else {}
         for requirement in [one for one, key in left.items() if key in some]:
             several = some[left.pop(requirement)]
-            meant[requirement] = [ModelMatch(*model, servers=servers[model.id]) for model in several]
+            meant[requirement] = [ModelMatch(*model, servers=having[model.id]) for model in several]
 
 
 def _asked(requirement: Requirement) -> list[Asked]:

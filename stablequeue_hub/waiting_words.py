@@ -204,6 +204,9 @@ class Surroundings:
             return "model_ambiguous", "several models are called so; say which"
         if one.status == "unhashed":
             return "model_unhashed", "it has to be read first, where the job was written"
+        source = self.servers.get(job.payload.source_id or "")
+        if one.status == "missing" and not one.hash and source is not None and not source.has_inventory:
+            return "model_missing", f"its names are not known yet, {source.alias} never told what it has"
         if job.targets is None or not held.somehow:
             return "model_missing", "no server has it"
         if len(allowed) == 1:

@@ -587,6 +587,50 @@ def test_who_joins_under_the_name_of_such_a_server_takes_its_jobs_over(
     assert runner.next()["job_id"] == job_id
 
 
+def test_names_of_a_server_known_by_address_mean_nothing_until_it_told_what_it_has(
+    hub: Any, hosts: Any, client: OldClient
+) -> None:
+    hosts.add("other", ("checkpoint", "base.safetensors", "another content"))
+    assert client.ask("POST", "/api/v1/servers", {"alias": "old", "apiUrl": "http://f:1"}).status_code == 201
+    params = {"prompt": "a cat", "checkpoint_name": "sub\\base.safetensors"}
+    job_id = client.submit(alias="old", generation_params=params)
+    hashed = client.submit(
+        alias="old", generation_params={**params, "model_hash": sha256_of("another content")[:10]}
+    )
+
+    def required(wanted: str) -> tuple[str, str | None]:
+        (one,) = hub.request("GET", f"/api/v1/jobs/{wanted}", key=hub.admin).json()["requirements"]
+        return one["status"], one["sha256"]
+
+    assert required(job_id) == ("missing", None)
+    assert required(hashed) == ("found", sha256_of("another content"))
+    payload = {"override_settings": {"sd_model_checkpoint": "base.safetensors"}}
+    body = {"payload": payload, "server": "old"}
+    checked = hub.request("POST", "/api/v1/jobs/check", key=hub.admin, json=body).json()
+    assert (checked["possible"], checked["requirements"][0]["status"]) == (False, "missing")
+    assert "told which models it has" in checked["helps"][0]["text"]
+
+    hub.join("Old")
+    why = hub.request("GET", f"/api/v1/jobs/{job_id}/why", key=hub.admin).json()
+    assert "its names are not known yet" in why["waiting_for"]
+
+
+def test_who_joins_in_its_place_gives_such_names_their_meaning(
+    hub: Any, hosts: Any, client: OldClient
+) -> None:
+    hosts.add("other", ("checkpoint", "base.safetensors", "another content"))
+    client.ask("POST", "/api/v1/servers", {"alias": "old", "apiUrl": "http://f:1"})
+    params = {"prompt": "a cat", "checkpoint_name": "sub\\base.safetensors"}
+    job_id = client.submit(alias="old", generation_params=params)
+    runner = hosts.add("Old", ("checkpoint", "sub/base.safetensors", "its own content"))
+    taken = runner.next()
+    assert taken["job_id"] == job_id
+    assert runner.work(taken).status_code == 200
+    job = hub.request("GET", f"/api/v1/jobs/{job_id}", key=hub.admin).json()
+    assert (job["state"], job["outcome"]) == ("completed", "confirmed")
+    assert job["requirements"][0]["sha256"] == sha256_of("its own content")
+
+
 SERVER_REFUSED = [
     ({}, "Missing required fields: alias and apiUrl."),
     ({"alias": "x"}, "Missing required fields: alias and apiUrl."),
