@@ -24,8 +24,8 @@ BOTH_DATABASES = pytest.mark.parametrize(
     "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)], indirect=True
 )
 SEED = int(os.environ.get("STABLEQUEUE_TEST_SEED", "20261128"))
-RACING_JOBS = int(os.environ.get("STABLEQUEUE_TEST_RACING_JOBS", "120"))
-FREEZES = int(os.environ.get("STABLEQUEUE_TEST_FREEZES", "40"))
+RACING_JOBS = int(os.environ.get("STABLEQUEUE_TEST_RACING_JOBS", "90"))
+FREEZES = int(os.environ.get("STABLEQUEUE_TEST_FREEZES", "25"))
 TRUTH_JOBS = int(os.environ.get("STABLEQUEUE_TEST_TRUTH_JOBS", "300"))
 BASE = ("checkpoint", "base.safetensors", "base checkpoint")
 OTHER = ("checkpoint", "other.safetensors", "other checkpoint")

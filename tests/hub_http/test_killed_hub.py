@@ -24,7 +24,7 @@ from stablequeue_hub.db.tables import events, job_pictures, job_runs, jobs
 from ..fake_runner import DiskFile, FakeRunner, FakeWebUI
 from ..free_ports import free_port
 
-KILLS = int(os.environ.get("STABLEQUEUE_TEST_HUB_KILLS", "8"))
+KILLS = int(os.environ.get("STABLEQUEUE_TEST_HUB_KILLS", "5"))
 SEED = int(os.environ.get("STABLEQUEUE_TEST_SEED", "20261128"))
 JOBS = 6 * KILLS
 PATIENCE_S = 90
