@@ -19,7 +19,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import dropwhile
+from itertools import dropwhile, islice
 from typing import Any, Literal
 
 from stablequeue_client.model_files import (
@@ -38,6 +38,8 @@ the header elsewhere. ``file_name``: not of the file at all, see ``name_hash``."
 _DIALECTS: dict[int, Dialect] = {8: "autov1", 10: "autov2", 12: "autov3_or_sha256", 64: "sha256"}
 _BY_TRUST: tuple[Dialect, ...] = ("sha256", "autov2", "autov3_or_sha256", "autov1")
 
+LISTED_MAX = 1_000
+"""So many hashes of one list are read: five times what any job may name."""
 _FEWEST_SETTINGS = 3
 """A last line with fewer of them belongs to the prompt, as the hosts see it."""
 _NEGATIVE = "Negative prompt:"
@@ -102,6 +104,7 @@ def quoted(value: str) -> str:
 
 def infotext_hashes(infotext: Infotext) -> list[HashMention]:
     """Every hash that the text gives for a model, each once; the hosts' own before the Civitai extension's.
+    Of a list the first ``LISTED_MAX``.
 
     Forge's ``Module 1`` ... carry none. The hash of nothing (``e3b0c442``..., written for files that were
     too short or had no data) is no hash.
@@ -253,7 +256,7 @@ def _checkpoint_mentions(settings: dict[str, str]) -> list[HashMention]:
 
 def _listed(role: Role, text: str) -> list[HashMention]:
     """``name: hash, name: hash``, as the LoRA extension and the embeddings write it."""
-    parts = (item.rpartition(":") for item in text.split(","))
+    parts = (item.rpartition(":") for item in text.split(",", LISTED_MAX)[:LISTED_MAX])
     return [found for name, _, value in parts for found in _mention(role, name.strip(), value)]
 
 
@@ -264,7 +267,7 @@ def _civitai_mentions(settings: dict[str, str]) -> list[HashMention]:
     except (ValueError, RecursionError):
         return []
     found: list[HashMention] = []
-    for key, value in hashes.items() if isinstance(hashes, dict) else ():
+    for key, value in islice(hashes.items(), LISTED_MAX) if isinstance(hashes, dict) else ():
         kind, _, name = key.partition(":")
         role = _CIVITAI_ROLES.get(kind.lower())
         if role and isinstance(value, str):

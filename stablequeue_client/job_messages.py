@@ -42,7 +42,7 @@ has. ``no_agent``: only an old client named it, and StableQueue is not installed
 
 class JobCheckRequest(msgspec.Struct, frozen=True):
     """``POST /api/v1/jobs/check``. ``payload``: the WebUI's own txt2img or img2img JSON; or in its place
-    ``infotext``: the text that a WebUI writes under a picture, whose hashes count too.
+    ``infotext``: the text that a WebUI writes under a picture (up to 1 MiB), whose hashes count too.
 
     ``server``: id or alias of the server on which the names in it were written; a server's own key says so
     by itself. ``targets``: ids or aliases of the servers that may run it; None: any.

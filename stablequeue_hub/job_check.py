@@ -17,9 +17,10 @@ from stablequeue_client.capability_needs import (
     capability_needs,
     missing_capability,
 )
-from stablequeue_client.errors import InvalidValueError, NotFoundError
+from stablequeue_client.errors import InvalidValueError, NotFoundError, TooLargeError
 from stablequeue_client.infotext import HashMention, infotext_hashes, parse_infotext, payload_from_infotext
 from stablequeue_client.job_messages import Help, JobCheck, JobCheckRequest, Reason, ReasonCode, ServerCheck
+from stablequeue_client.png_text import TEXT_MAX_BYTES
 from stablequeue_client.protocol import ServerCapabilities
 from stablequeue_client.requirements import Requirement
 from stablequeue_hub.capabilities import stored_capabilities
@@ -82,14 +83,14 @@ def judge_job(
     """Judge every server that may run it. ``own_server``: the server that asks, where its names count.
     ``mentions``: hashes of what a payload names, stated elsewhere.
 
-    Raises NotFoundError for a server that is not known, TooLargeError for too many names, InvalidValueError
-    for anything but one of payload and infotext, and for a payload nested too deep.
+    Raises NotFoundError for a server that is not known, TooLargeError for too many names or too long
+    a text, InvalidValueError for anything but one of payload and infotext, and for a payload nested too deep.
     """
     known = known_servers(connection, live)
     source_id = own_server if wanted.server is None else server_called(known, wanted.server)
     targets = None if wanted.targets is None else {server_called(known, name) for name in wanted.targets}
     payload, stated = _payload(wanted)
-    written = payload_requirements(connection, payload, [*stated, *mentions])
+    written = payload_requirements(connection, payload, source_id, [*stated, *mentions])
     judged = judge_payload(connection, payload, written, source_id, targets, live, now_ms=now_ms)
     if wanted.payload is not None:
         return judged
@@ -135,8 +136,19 @@ def _payload(wanted: JobCheckRequest) -> tuple[dict[str, Any], list[HashMention]
         )
     if wanted.payload is not None:
         return wanted.payload, []
-    text = parse_infotext(wanted.infotext or "")
+    raw = wanted.infotext or ""
+    check_generation_text(raw)
+    text = parse_infotext(raw)
     return payload_from_infotext(text), infotext_hashes(text)
+
+
+def check_generation_text(text: str) -> None:
+    """Raises TooLargeError for one that no picture carries."""
+    if len(text.encode("utf-8", "replace")) > TEXT_MAX_BYTES:
+        raise TooLargeError(
+            f"The generation text is longer than {TEXT_MAX_BYTES >> 20} MiB.",
+            remedy="Send the text of one picture.",
+        )
 
 
 def server_called(known: dict[str, KnownServer], name: str) -> str:
@@ -256,10 +268,12 @@ def _reason(
 
 
 def _help(place: int, requirement: JobRequirement, judged: Sequence[ServerCheck]) -> Help | None:
-    """What would help where a server lacks this one."""
+    """What would help where a server lacks this one, or why it is no matter."""
+    name = requirement.written.name
+    if requirement.status == "not_checked" and not requirement.written.is_filled_in:
+        return Help(place, f"{name} may be an embedding or a word, so it holds up nothing.")
     if not any(reason.requirement == place for server in judged for reason in server.reasons):
         return None
-    name = requirement.written.name
     if requirement.status == "ambiguous":
         return Help(place, f"Name {name} with its hash, or by a name that only one model has.")
     if requirement.not_told:

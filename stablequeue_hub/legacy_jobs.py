@@ -19,6 +19,7 @@ from stablequeue_client.job_messages import JobSubmission
 from stablequeue_hub import job_rows, legacy_payloads
 from stablequeue_hub.db.bulk import slices
 from stablequeue_hub.db.tables import job_payloads, job_pictures, jobs, legacy_jobs, servers
+from stablequeue_hub.job_check import check_generation_text
 from stablequeue_hub.job_rows import BRIEF_CHARACTERS, PICTURES
 from stablequeue_hub.job_submission import submit
 from stablequeue_hub.job_waiting import PendingJob, jobs_before, read_around, waiting_of
@@ -65,7 +66,7 @@ class OldSubmission:
 
 
 def read_submission(body: OldGenerate, *, version: int) -> OldSubmission:
-    """Raises OldMissingFieldError, OldFieldError, InvalidValueError; they repeat no value."""
+    """Raises OldMissingFieldError, OldFieldError, TooLargeError; they repeat no value."""
     alias = body.target_server_alias
     if not isinstance(alias, str) or not alias.strip():
         raise OldMissingFieldError(_NO_ALIAS, remedy="", details={"field": "target_server_alias"})
@@ -87,6 +88,7 @@ def read_submission(body: OldGenerate, *, version: int) -> OldSubmission:
         )
     if version == 2 and isinstance(raw, str) and raw.strip():
         raw = _storable(raw)
+        check_generation_text(raw)
         found = legacy_payloads.raw_hash_of(raw)
         return OldSubmission(
             alias,

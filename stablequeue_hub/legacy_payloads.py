@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from stablequeue_client.errors import InvalidValueError
 from stablequeue_client.infotext import infotext_hashes, parse_infotext
 from stablequeue_client.model_files import parse_hash
+from stablequeue_client.png_text import TEXT_MAX_BYTES
 from stablequeue_client.requirements import checkpoint_parts
 
 _HASH_FIELDS = ("model_hash", "checkpoint_hash", "hash", "autov2_hash", "sha256_hash")
@@ -101,7 +102,9 @@ def hash_of(params: Mapping[str, Any]) -> FoundHash:
         if found:
             return FoundHash(found, f"{field}.hash field")
     raw = params.get("raw_generation_info")
-    return raw_hash_of(raw) if isinstance(raw, str) else FoundHash(None, NO_HASH)
+    if not isinstance(raw, str) or len(raw) > TEXT_MAX_BYTES:
+        return FoundHash(None, NO_HASH)
+    return raw_hash_of(raw)
 
 
 def raw_hash_of(raw: str) -> FoundHash:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stablequeue_client.png_text import TEXT_MAX_BYTES
 from stablequeue_client.protocol import (
     FileEntry,
     RootEntry,
@@ -309,3 +310,19 @@ def test_a_payload_nested_deeper_than_any_webui_s_is_refused_wherever_it_is_give
             refused = ask(method, path, body)
             assert (refused.status_code, f"more than {DEPTH_MAX} deep" in refused.text) == (400, True), path
     assert hub.request("GET", "/api/v1/queue/jobs", key=hub.admin).json()["total"] == 1
+
+
+def test_a_text_longer_than_any_picture_s_is_refused_wherever_it_is_given(hub: Any) -> None:
+    hub.join("forge")
+    text = "a cat\n" + "Steps: 20, " * (TEXT_MAX_BYTES // 10)
+    old = {"target_server_alias": "forge", "generation_info_raw": text}
+    for path, body in (
+        ("/api/v1/jobs/check", {"infotext": text}),
+        ("/api/v1/jobs", {"infotext": text}),
+        ("/api/v2/generate", old),
+    ):
+        refused = hub.request("POST", path, key=hub.admin, json=body)
+        assert (refused.status_code, "longer than 1 MiB" in refused.text) == (413, True), path
+    # What an old client sends beside its parameters is not needed.
+    old = {"target_server_alias": "forge", "generation_params": {"prompt": "x", "raw_generation_info": text}}
+    assert hub.request("POST", "/api/v2/generate", key=hub.admin, json=old).status_code == 202

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stablequeue_client.infotext import (
+    LISTED_MAX,
     HashMention,
     Infotext,
     infotext_hashes,
@@ -340,3 +341,13 @@ def test_a_megabyte_of_hashes_takes_time_in_proportion(piece: str) -> None:
     started = time.process_time()
     infotext_hashes(Infotext("", "", settings))
     assert time.process_time() - started < 6
+
+
+def test_of_endless_lists_of_hashes_the_first_thousand_are_read() -> None:
+    many = ", ".join(f"l{number}: {number:010x}" for number in range(LISTED_MAX * 2))
+    civitai = ",".join(f'"lora:c{number}":"{number:010x}"' for number in range(LISTED_MAX * 2))
+    line = f'Steps: 20, Sampler: Euler, Lora hashes: "{many}", Hashes: {{{civitai}}}'
+    found = infotext_hashes(parse_infotext(f"a cat\n{line}"))
+    assert [one.name for one in found] == [
+        f"{letter}{number}" for letter in "lc" for number in range(LISTED_MAX)
+    ]
