@@ -14,7 +14,7 @@ from stablequeue_client.runner_messages import RenewRequest
 logger = logging.getLogger(__name__)
 
 LOOK_S = 0.5
-PROGRESS_S = 2.0
+PROGRESS_S = 1.0
 """So often progress is told while there is some."""
 AGAIN_S = 5.0
 """After a sign of life that did not arrive."""

@@ -24,14 +24,31 @@ def refresh_models() -> tuple[list[str], list[str]]:
     return sd_models.checkpoint_tiles(shared.opts.sd_checkpoint_dropdown_use_short), list(module_list)
 
 
-def checkpoint_change(ckpt_name: str) -> None:
+def refresh_model_loading_parameters() -> None:
+    sd_models.model_data.forge_loading_parameters = {
+        "checkpoint_info": sd_models.select_checkpoint(),
+        "additional_modules": list(shared.opts.forge_additional_modules),
+    }
+
+
+def checkpoint_change(ckpt_name: str, save: bool = True, refresh: bool = True) -> bool:
     shared.opts.set("sd_model_checkpoint", ckpt_name)
-    shared.opts.save(shared.config_filename)
+    if save:
+        shared.opts.save(shared.config_filename)
+    if refresh:
+        refresh_model_loading_parameters()
+    return True
 
 
-def modules_change(names: list[str]) -> None:
-    shared.opts.set("forge_additional_modules", [module_list[name] for name in names if name in module_list])
-    shared.opts.save(shared.config_filename)
+def modules_change(module_values: list[str], save: bool = True, refresh: bool = True) -> bool:
+    names = [os.path.basename(value) for value in module_values]
+    found = [module_list[name] for name in names if name in module_list]
+    shared.opts.set("forge_additional_modules", found)
+    if save:
+        shared.opts.save(shared.config_filename)
+    if refresh:
+        refresh_model_loading_parameters()
+    return True
 
 
 def make_checkpoint_manager_ui() -> None:
@@ -57,5 +74,9 @@ def make_checkpoint_manager_ui() -> None:
         label="VAE / Text Encoder",
         choices=modules,
     )
-    ui_checkpoint.change(checkpoint_change, inputs=[ui_checkpoint], show_progress=False)
-    ui_vae.change(modules_change, inputs=[ui_vae], queue=False, show_progress=False)
+    ui_checkpoint.change(
+        lambda name: checkpoint_change(name) and None, inputs=[ui_checkpoint], show_progress=False
+    )
+    ui_vae.change(
+        lambda names: modules_change(names) and None, inputs=[ui_vae], queue=False, show_progress=False
+    )

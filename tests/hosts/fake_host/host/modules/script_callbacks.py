@@ -27,6 +27,7 @@ _CATEGORIES = (
     "script_unloaded",
     "before_ui",
     "on_reload",
+    "cfg_denoiser",
 )
 callback_map: dict[str, list[ScriptCallback]] = {f"callbacks_{name}": [] for name in _CATEGORIES}
 
@@ -123,6 +124,25 @@ def before_ui_callback() -> None:
     _call("before_ui", backwards=True)
 
 
+class CFGDenoiserParams:
+    def __init__(self, denoiser: Any) -> None:
+        self.denoiser = denoiser
+
+
+def cfg_denoiser_callback(params: CFGDenoiserParams) -> None:
+    _call("cfg_denoiser", params)
+
+
+def model_loaded_callback(sd_model: Any) -> None:
+    _call("model_loaded", sd_model)
+
+
+def remove_callbacks_for_function(callback_func: Callable[..., Any]) -> None:
+    for callbacks in callback_map.values():
+        for item in [one for one in callbacks if one.callback == callback_func]:
+            callbacks.remove(item)
+
+
 def _registrar(category: str) -> Callable[..., None]:
     callbacks = callback_map[f"callbacks_{category}"]
     if FORGE:
@@ -139,6 +159,7 @@ def _registrar(category: str) -> Callable[..., None]:
 
 on_app_started = _registrar("app_started")
 on_before_reload = _registrar("on_reload")
+on_cfg_denoiser = _registrar("cfg_denoiser")
 on_model_loaded = _registrar("model_loaded")
 on_ui_tabs = _registrar("ui_tabs")
 on_ui_settings = _registrar("ui_settings")

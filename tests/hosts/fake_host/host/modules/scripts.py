@@ -41,6 +41,9 @@ class Script:
     def show(self, is_img2img: bool) -> Any:
         return True
 
+    def run(self, p: Any, *args: Any) -> Any:
+        pass
+
     def elem_id(self, item_id: str) -> str:
         title = re.sub(r"[^a-z_0-9]", "", re.sub(r"\s", "_", self.title().lower()))
         return f"script_{self.tabname}_{title}_{item_id}"
@@ -145,6 +148,10 @@ class ScriptRunner:
 
     def prepare_ui(self) -> None:
         self.inputs = [None]
+
+    def run(self, p: Any, *args: Any) -> Any:
+        """The selected script's pictures; None when it leaves them to the host."""
+        return self.selectable_scripts[args[0] - 1].run(p, *args) if args[0] else None
 
     def _create(self, script: Script) -> None:
         script.args_from = script.args_to = len(self.inputs)

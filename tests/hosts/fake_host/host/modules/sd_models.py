@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+from types import SimpleNamespace
+from typing import Any
 
 from fake_family import FORGE
-from modules import hashes, paths, shared
+from modules import hashes, paths, script_callbacks, shared
 from modules.util import walk_files
 
 model_dir = "Stable-diffusion"
 model_path = os.path.abspath(os.path.join(paths.models_path, model_dir))
 checkpoints_list: dict[str, CheckpointInfo] = {}
 checkpoint_aliases: dict[str, CheckpointInfo] = {}
+checkpoints_loaded: dict[str, bytes] = {}
 _SUFFIXES = [".ckpt", ".safetensors"] + ([".gguf"] if FORGE else [])
 
 
@@ -82,3 +85,89 @@ def get_closet_checkpoint_match(search_string: str) -> CheckpointInfo | None:
         key=lambda x: len(x.title),
     )
     return found[0] if found else None
+
+
+# --- the model in memory: what was read from the files, at the time it was read ----------------------------
+
+
+class SdModel:
+    """``applied``: contents of the LoRAs that are applied to it."""
+
+    def __init__(self, info: CheckpointInfo, modules: list[str]) -> None:
+        self.content = _read(info.filename)
+        self.module_contents = [_read(path) for path in modules]
+        self.sd_checkpoint_info = info
+        self.filename = info.filename
+        self.current_lora_hash = str([])
+        self.applied: list[str] = []
+        if FORGE:
+            from modules.ui_extra_networks_textual_inversion import embedding_db
+
+            self.text_processing_engine = SimpleNamespace(embeddings=embedding_db)
+
+
+class SdModelData:
+    def __init__(self) -> None:
+        self.sd_model: SdModel | None = None
+        if FORGE:
+            self.forge_loading_parameters: dict[str, Any] = {}
+            self.forge_hash = ""
+
+
+model_data = SdModelData()
+
+
+def load_file(path: str) -> str:
+    """As both hosts: a file that cannot be loaded is renamed, and the failure raised."""
+    with open(path, "rb") as file:
+        content = file.read()
+    if b"BROKEN" in content:
+        os.replace(path, path + ".corrupted")
+        raise ValueError(f"File corrupted: {path}")
+    return hashlib.sha256(content).hexdigest()
+
+
+_read = load_file
+
+
+def select_checkpoint() -> CheckpointInfo | None:
+    info = checkpoint_aliases.get(shared.opts.sd_model_checkpoint)
+    return info or next(iter(checkpoints_list.values()), None)
+
+
+def load_chosen() -> SdModel:
+    """``forge_model_reload`` of Forge, ``reload_model_weights`` of the others."""
+    if FORGE:
+        return _forge_model_reload()
+    info = select_checkpoint()
+    assert info is not None
+    from modules import sd_vae
+
+    if model_data.sd_model is not None and model_data.sd_model.filename == info.filename:
+        return model_data.sd_model
+    model_data.sd_model = shared.sd_model = None
+    vae = sd_vae.vae_dict.get(shared.opts.sd_vae)
+    model = SdModel(info, [vae] if vae else [])
+    sd_vae.loaded_vae_file = vae
+    model_data.sd_model = shared.sd_model = model
+    script_callbacks.model_loaded_callback(model)
+    return model
+
+
+def _forge_model_reload() -> SdModel:
+    from modules_forge import main_entry
+
+    if not model_data.forge_loading_parameters:
+        main_entry.refresh_model_loading_parameters()
+    parameters = model_data.forge_loading_parameters
+    wanted = str({**parameters, "checkpoint_info": parameters["checkpoint_info"].filename})
+    if model_data.forge_hash == wanted:
+        if model_data.sd_model is None:  # as after a load that failed: Forge goes on, and fails
+            raise AttributeError("'NoneType' object has no attribute 'sd_checkpoint_info'")
+        return model_data.sd_model
+    model_data.sd_model = shared.sd_model = None
+    model = SdModel(parameters["checkpoint_info"], parameters["additional_modules"])
+    model_data.sd_model = shared.sd_model = model
+    script_callbacks.model_loaded_callback(model)
+    model_data.forge_hash = wanted
+    return model

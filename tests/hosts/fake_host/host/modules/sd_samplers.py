@@ -20,3 +20,14 @@ samplers_for_img2img = all_samplers
 
 def visible_sampler_names() -> list[str]:
     return [item.name for item in samplers]
+
+
+if FORGE:
+
+    def get_sampler_and_scheduler(sampler_name: str | None, scheduler_name: str | None) -> tuple[str, str]:
+        """What is not there is replaced, without a word."""
+        from modules import sd_schedulers
+
+        schedule = sd_schedulers.schedulers_map.get(scheduler_name or "", sd_schedulers.schedulers[0])
+        sampler = all_samplers_map.get(sampler_name or "", all_samplers[0])
+        return sampler.name, schedule.label

@@ -29,6 +29,14 @@ latent_upscale_default_mode = "Latent"
 latent_upscale_modes = {"Latent": {}, "Latent (antialiased)": {}}
 
 
+class TotalTQDM:
+    def clear(self) -> None:
+        pass
+
+
+total_tqdm = TotalTQDM()
+
+
 class UpscalerData:
     def __init__(self, name: str) -> None:
         self.name = name
@@ -52,6 +60,19 @@ options_templates.update(
             "sd_checkpoint_dropdown_use_short": OptionInfo(False, "Short names of checkpoints"),
             "CLIP_stop_at_last_layers": OptionInfo(1, "Clip skip", gr.Number, {"precision": 0}),
             "sd_vae": OptionInfo("Automatic", "SD VAE", gr.Textbox, {}),
+        },
+    )
+)
+options_templates.update(
+    options_section(
+        ("saving-paths", "Paths for saving", "saving"),
+        {
+            "outdir_samples": OptionInfo("", "Output directory for images"),
+            "outdir_grids": OptionInfo("", "Output directory for grids"),
+            **{
+                f"outdir_{kind}": OptionInfo(os.path.join(data_path, "outputs", kind), kind)
+                for kind in ("txt2img_samples", "img2img_samples", "txt2img_grids", "img2img_grids")
+            },
         },
     )
 )

@@ -50,6 +50,9 @@ class State:
         self.job_count = -1
         self.skipped = False
         self.interrupted = False
+        self.stopping_generation = False
+        self.sampling_step = 0
+        self.sampling_steps = 0
 
     def end(self) -> None:
         self.job = ""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 
-from modules import shared
+from modules import sd_models, shared
 
 
 class NetworkOnDisk:
@@ -30,6 +31,45 @@ def _metadata(filename: str) -> dict[str, str]:
         return {}
 
 
+class Network:
+    def __init__(self, name: str, network_on_disk: NetworkOnDisk) -> None:
+        self.name = self.mentioned_name = name
+        self.network_on_disk = network_on_disk
+
+
+@functools.lru_cache(maxsize=5)
+def load_lora_state_dict(filename: str) -> str:
+    """By the name alone, as in the hosts: a file that was replaced stays as it was."""
+    return sd_models.load_file(filename)
+
+
+def load_networks(
+    names: list[str], te_multipliers: list[float], unet_multipliers: list[float], dyn_dims: list[int | None]
+) -> None:
+    """One that is missing ends the activation of all."""
+    model = sd_models.model_data.sd_model
+    loaded_networks.clear()
+    on_disk = [_find(name) for name in names]
+    if None in on_disk:
+        list_available_networks()
+        on_disk = [_find(name) for name in names]
+    for name, entry in zip(names, on_disk, strict=True):
+        if entry is not None:
+            loaded_networks.append(Network(name, entry))
+    targets = [(entry.filename, weight) for entry, weight in zip(on_disk, te_multipliers, strict=True)]  # type: ignore[union-attr]
+    if model.current_lora_hash == str(targets):
+        return
+    model.current_lora_hash = str(targets)
+    model.applied = []
+    model.applied = [f"{load_lora_state_dict(filename)}:{weight}" for filename, weight in targets]
+
+
+def _find(name: str) -> NetworkOnDisk | None:
+    if name.lower() in forbidden_network_aliases:
+        return available_networks.get(name)
+    return available_network_aliases.get(name)
+
+
 def list_available_networks() -> None:
     for table in (available_networks, available_network_aliases, forbidden_network_aliases):
         table.clear()
@@ -48,4 +88,6 @@ def list_available_networks() -> None:
 available_networks: dict[str, NetworkOnDisk] = {}
 available_network_aliases: dict[str, NetworkOnDisk] = {}
 forbidden_network_aliases: dict[str, int] = {}
+loaded_networks: list[Network] = []
+networks_in_memory: dict[str, Network] = {}
 list_available_networks()
