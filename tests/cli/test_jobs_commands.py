@@ -309,6 +309,28 @@ def test_the_page_on_scripting_does_what_it_says(site: Site, tmp_path: Path) -> 
     assert "completed" in said
 
 
+@pytest.mark.parametrize("wrong", ["job", "key", "hub"])
+def test_the_loop_that_waits_on_that_page_ends_with_the_first_error(
+    site: Site, tmp_path: Path, wrong: str
+) -> None:
+    (loop,) = re.findall(r"```bash\n(wait_for.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    hub = "http://127.0.0.1:9" if wrong == "hub" else site.url
+    key = "sq_no_" + "0" * 64 if wrong == "key" else site.admin
+    done = subprocess.run(
+        ["bash", "-c", f"set -eu -o pipefail\n{loop}"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "HUB": hub, "KEY": key, "IDS": "no-such-job"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    said = {"job": '"not_found"', "key": '"authentication_required"', "hub": "curl"}[wrong]
+    assert said in done.stderr
+    assert done.stderr.count("curl:") == 1, done.stderr
+
+
 def test_a_picture_is_explained_from_this_computers_files_alone(commands: InProcess, tmp_path: Path) -> None:
     (tmp_path / "sd").mkdir()
     (tmp_path / "sd" / "renamed.ckpt").write_bytes(b"these very bytes")
