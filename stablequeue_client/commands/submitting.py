@@ -14,6 +14,7 @@ from stablequeue_client.commands.jobs import SHOWN_ID
 from stablequeue_client.commands.terminal import say, say_json, visible, warn
 from stablequeue_client.errors import HubUnreachableError, InvalidValueError, UsageError
 from stablequeue_client.hub_api import HubApi, Json
+from stablequeue_client.infotext import parse_infotext
 from stablequeue_client.job_messages import JOB_MAX_BYTES
 from stablequeue_client.png_text import generation_text_of_png, png_size
 
@@ -104,6 +105,11 @@ def what_to_make(data: bytes) -> dict[str, Any]:
             "This is neither a PNG picture nor text.", remedy="Give a PNG, JSON or a generation text."
         ) from None
     if not text.lstrip().startswith("{"):
+        if "Steps" not in parse_infotext(text).settings:
+            raise UsageError(
+                "This text has no line with `Steps: ...`, so it is no generation text.",
+                remedy='Give the whole text under a picture, or a prompt alone as JSON: {"prompt": "..."}.',
+            )
         return {"infotext": text}
     try:
         found = json.loads(text)

@@ -309,6 +309,21 @@ def test_the_page_on_scripting_does_what_it_says(site: Site, tmp_path: Path) -> 
     assert "completed" in said
 
 
+@pytest.mark.parametrize(
+    "text", ["root:x:0:0:root:/root:/bin/bash\n", "a cat\nNegative prompt: dog", "", "Steps"]
+)
+def test_a_text_that_does_not_say_how_to_make_a_picture_is_no_job(
+    commands: InProcess, site: Site, text: str
+) -> None:
+    before = HubApi(site.url, site.admin).jobs()["total"]
+    (commands.folder / "notes.txt").write_text(text)
+    refused = commands.run("submit", "notes.txt", *site.data)
+    assert (refused.code, "no line with `Steps: ...`" in refused.err) == (2, True)
+    assert '{"prompt": "..."}' in refused.err
+    assert "root" not in refused.err
+    assert HubApi(site.url, site.admin).jobs()["total"] == before
+
+
 @pytest.mark.parametrize("wrong", ["job", "key", "hub"])
 def test_the_loop_that_waits_on_that_page_ends_with_the_first_error(
     site: Site, tmp_path: Path, wrong: str
