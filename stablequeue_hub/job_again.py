@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.capability_needs import capability_needs
+from stablequeue_client.infotext import HashMention
 from stablequeue_client.job_messages import Submitted
 from stablequeue_client.queue_messages import RunAgain
 from stablequeue_client.requirements import Requirement
@@ -95,7 +96,12 @@ def judge_anew(
     """Judge ``payload``, which was or becomes what ``known`` is. A hash that a text stated for one of the
     models still counts. Raises TooLargeError for too many names, InvalidValueError for too deep a payload."""
     hashes = {(role, name): hash_ for role, name, hash_, *_ in known.requirements if hash_}
-    written = payload_requirements(connection, payload)
+    embeddings = [
+        HashMention("embedding", name, hash_, "sha256")
+        for (role, name), hash_ in hashes.items()
+        if role == "embedding"
+    ]
+    written = payload_requirements(connection, payload, source_id, embeddings)
     stated = list(dict.fromkeys(_with_hash(requirement, hashes) for requirement in written))
     return judge_payload(connection, payload, stated, source_id, targets, live, now_ms=now_ms)
 

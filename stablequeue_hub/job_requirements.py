@@ -34,7 +34,8 @@ from stablequeue_hub.availability import (
     unhashed_of_names,
 )
 from stablequeue_hub.db.prepared import Prepared
-from stablequeue_hub.db.tables import models, servers
+from stablequeue_hub.db.tables import servers
+from stablequeue_hub.embedding_words import embedding_names, may_be_a_word
 from stablequeue_hub.identity import NamedModel, name_query
 from stablequeue_hub.model_lookup import Asked, loras_by_output_name
 
@@ -80,16 +81,20 @@ class JobRequirement:
 
 
 def payload_requirements(
-    connection: Connection, payload: Mapping[str, Any], mentions: Sequence[HashMention] = ()
+    connection: Connection,
+    payload: Mapping[str, Any],
+    source_id: str | None,
+    mentions: Sequence[HashMention] = (),
 ) -> list[Requirement]:
-    """What a payload names, each model once; embeddings are told from other words by the registry's names.
+    """What a payload names, each model once. ``source_id``: the server on which it was written, where a word
+    is an embedding or is none; ``mentions``: hashes that a text beside it states.
 
-    ``mentions``: hashes that a text beside it states. Raises InvalidValueError for what is nested too deep to
-    be walked through, and TooLargeError for more than any generation uses.
+    Raises InvalidValueError for what is nested too deep to be walked through, and TooLargeError for more than
+    any generation uses.
     """
     check_depth(payload)
-    names = connection.scalars(sa.select(models.c.name).where(models.c.type == "embedding"))
-    found = generation_requirements(payload, EmbeddingNames(names))
+    names = EmbeddingNames(embedding_names(connection, source_id, mentions))
+    found = generation_requirements(payload, names)
     written: dict[tuple[str, str, str | None], Requirement] = {}
     for requirement in requirements_with_hashes(found, mentions):
         written.setdefault((requirement.role, requirement.name, requirement.hash), requirement)
@@ -127,7 +132,9 @@ def resolve(
 ) -> list[JobRequirement]:
     """Each of ``wanted`` with the content it means; ``source_id``: the server on which it was written."""
     not_told = _names_not_told(connection, wanted, source_id)
-    asked = {requirement: _asked(requirement) for requirement in wanted if requirement not in not_told}
+    idle = frozenset(one for one in wanted if one.is_filled_in or _may_be_a_word(one, source_id))
+    looked_up = [one for one in wanted if one not in not_told and one not in idle]
+    asked = {requirement: _asked(requirement) for requirement in looked_up}
     flat = list(dict.fromkeys(one for several in asked.values() for one in several))
     answers = dict(zip(flat, availability_of_many(connection, flat, live, now_ms=now_ms), strict=True))
     names = [one for one in flat if isinstance(one, NamedModel)] if source_id is not None else []
@@ -138,7 +145,7 @@ def resolve(
         matches = [match for one in several for match in answers[one].matches]
         matches = [match for match in matches if match.type in requirement.kinds]
         meant[requirement] = matches
-        if not requirement.is_filled_in and not _decides_by_hash(requirement):
+        if not _decides_by_hash(requirement):
             here = [match for one in several for match in unread.get(one, []) if _on(match, source_id)]
             called = [
                 match for match in matches if match.hash_sha256 and _is_called(match, requirement, source_id)
@@ -147,12 +154,10 @@ def resolve(
             if requirement.role == "lora" and not called and not here:
                 not_called_so.append(requirement)
     _take_output_names(connection, meant, not_called_so, source_id, live, now_ms)
-    return [
-        JobRequirement(requirement, "missing", not_told=True)
-        if requirement in not_told
-        else _resolved(requirement, meant[requirement])
-        for requirement in dict.fromkeys(wanted)
-    ]
+    resolved = {requirement: _resolved(requirement, matches) for requirement, matches in meant.items()}
+    resolved.update((one, JobRequirement(one, "missing", not_told=True)) for one in not_told)
+    resolved.update((one, JobRequirement(one, "not_checked")) for one in idle)
+    return [resolved[requirement] for requirement in dict.fromkeys(wanted)]
 
 
 _TOLD = Prepared(sa.select(servers.c.index_id).where(servers.c.server_id == sa.bindparam("server_id")))
@@ -192,11 +197,15 @@ def _take_output_names(
 
 def _asked(requirement: Requirement) -> list[Asked]:
     """What to look for: the hash alone where there is one, else the name once for each kind."""
-    if requirement.is_filled_in:
-        return []
     if _decides_by_hash(requirement):
         return [normalize_hash(requirement.hash or "") or ""]
     return [NamedModel(_bare(requirement), kind) for kind in requirement.kinds]
+
+
+def _may_be_a_word(requirement: Requirement, source_id: str | None) -> bool:
+    """A plain word as well as an embedding: nobody says where it was written, and no text states its hash."""
+    is_bare = requirement.role == "embedding" and not requirement.hash
+    return is_bare and source_id is None and may_be_a_word(requirement.name)
 
 
 def _bare(requirement: Requirement) -> str:
@@ -214,8 +223,6 @@ def _decides_by_hash(requirement: Requirement) -> bool:
 
 
 def _resolved(requirement: Requirement, matches: Sequence[ModelMatch]) -> JobRequirement:
-    if requirement.is_filled_in:
-        return JobRequirement(requirement, "not_checked")
     if len(matches) > 1:
         return JobRequirement(requirement, "ambiguous", candidates=tuple(matches))
     if not matches:
