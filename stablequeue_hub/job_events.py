@@ -25,6 +25,7 @@ _TEXTS = {
     "job_model_found": "{model} was found",
     "job_model_missing": "{model} is not there any more",
     "job_model_ambiguous": "{model} means several models now",
+    "job_model_not_checked": "{model} may be a plain word, and holds up nothing",
     "job_model_unhashed": "{model} is there, and not read yet",
 }
 _FIELDS = {

@@ -1,9 +1,9 @@
 """Which models a job means: names and hashes as written become contents, or the reason why not.
 
-A hash decides alone; a name counts as on the server where it was written, and means nothing before that one
-told which models it has. From elsewhere it is taken only when every server means the same content by it; else
-it is ambiguous, and nothing is guessed. A LoRA may
-also be called as its header says (``ss_output_name``), where no file has that name, as in the WebUIs.
+A hash decides alone; a name counts as on the server where it was written (in its own case, where files differ
+in that), and means nothing before that one told which models it has. From elsewhere it is taken only when
+every server means the same content by it; else it is ambiguous, and nothing is guessed. A LoRA may also be
+called as its header says (``ss_output_name``), where no file has that name, as in the WebUIs.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from stablequeue_hub.db.tables import servers
 from stablequeue_hub.embedding_words import embedding_names, may_be_a_word
 from stablequeue_hub.identity import NamedModel, name_query
 from stablequeue_hub.model_lookup import Asked, loras_by_output_name
+from stablequeue_hub.server_stock import names_of
 
 if TYPE_CHECKING:
     from stablequeue_hub.presence import Live
@@ -150,7 +151,10 @@ def resolve(
             called = [
                 match for match in matches if match.hash_sha256 and _is_called(match, requirement, source_id)
             ]
-            meant[requirement] = [*called, *here] or matches
+            exactly = [
+                match for match in (*called, *here) if _is_called_exactly(match, requirement, source_id)
+            ]
+            meant[requirement] = exactly or [*called, *here] or matches
             if requirement.role == "lora" and not called and not here:
                 not_called_so.append(requirement)
     _take_output_names(connection, meant, not_called_so, source_id, live, now_ms)
@@ -238,6 +242,20 @@ def _is_called(match: ModelMatch, requirement: Requirement, source_id: str | Non
         for entry in match.servers
         if entry.server_id == source_id
         for file in entry.files
+    )
+
+
+def _is_called_exactly(match: ModelMatch, requirement: Requirement, source_id: str | None) -> bool:
+    """A WebUI on the source finds a file of this model by that very name: where files differ in case only, it
+    takes this one. An embedding is a word in any case."""
+    name = _bare(requirement).strip().replace("\\", "/")
+    return any(
+        name in names_of(file.kind, file.path)
+        or (file.kind == "checkpoint" and name == file.path.rpartition(".")[0])
+        for entry in match.servers
+        if entry.server_id == source_id
+        for file in entry.files
+        if file.kind != "embedding"
     )
 
 

@@ -135,6 +135,38 @@ def test_a_name_that_means_two_contents_is_ambiguous_unless_its_own_server_says_
         assert codes(answer) == {"forge-a": ["model_missing"], "forge-b": []}
 
 
+def test_of_files_that_differ_in_case_the_one_called_exactly_so_is_meant(hub: Any, hosts: Any) -> None:
+    base = ("checkpoint", "x/base.safetensors", "base")
+    twins = [("lora", "Ink.safetensors", "one"), ("lora", "ink.safetensors", "two")]
+    titles = [("checkpoint", "x/Base.safetensors", "Base")]
+    runner = hosts.add("linux", base, *titles, *twins)
+    for name, title, contents in (
+        ("ink", "x/base.safetensors", ["base", "two"]),
+        ("Ink", "x/Base.safetensors", ["Base", "one"]),
+        ("Ink", "base", ["base", "one"]),
+    ):
+        payload = {"prompt": f"<lora:{name}:1>", "override_settings": {"sd_model_checkpoint": title}}
+        answer = check(hub, payload, server="linux")
+        assert [one["sha256"] for one in answer["requirements"]] == [sha(content) for content in contents]
+        hub.request("POST", "/api/v1/jobs", key=hub.admin, json={"payload": payload, "server": "linux"})
+        job = runner.next()
+        assert [one["sha256"] for one in job["files"]] == [sha(content) for content in contents]
+        assert runner.work(job).json()["outcome"] == "confirmed"
+    # Called like neither, or not said where: nobody knows which of the two.
+    for name, source in (("INK", {"server": "linux"}), ("ink", {})):
+        answer = check(hub, {"prompt": f"<lora:{name}:1>"}, **source)
+        assert [one["status"] for one in answer["requirements"]] == ["ambiguous"]
+
+
+def test_of_twins_that_are_not_read_the_exact_one_is_meant(hub: Any) -> None:
+    a = hub.join("linux")
+    tell(hub, a, file("Ink.safetensors", "one"), file("ink.safetensors", None))
+    answer = check(hub, {"prompt": "<lora:ink:1>"}, server="linux")
+    assert [one["status"] for one in answer["requirements"]] == ["unhashed"]
+    answer = check(hub, {"prompt": "<lora:Ink:1>"}, server="linux")
+    assert [one["sha256"] for one in answer["requirements"]] == [sha("one")]
+
+
 def test_another_name_of_a_file_on_the_source_makes_its_own_name_no_doubt(hub: Any) -> None:
     """forge-a calls one content `ink` and keeps another, that forge-b calls `ink`, as `pen`."""
     a, b = hub.join("forge-a"), hub.join("forge-b")
