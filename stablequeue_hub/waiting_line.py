@@ -167,13 +167,16 @@ class WaitingLine:
         return None
 
     def served(self, server_id: str, choice: Choice, now_s: float) -> None:
-        """It was handed over: its submitter goes to the end of this server's turns."""
-        self._picks += 1
-        self._served.setdefault(server_id, {})[choice.job.submitter] = self._picks
-        if choice.passed is not None:
-            choice.passed.passed += 1
-            if choice.passed.passed_since is None:
-                choice.passed.passed_since = now_s
+        """It was handed over: its submitter goes to the end of this server's turns, unless it was not its
+        turn: what goes before the front costs nobody a turn."""
+        passed = choice.passed
+        if passed is None:
+            self._picks += 1
+            self._served.setdefault(server_id, {})[choice.job.submitter] = self._picks
+        else:
+            passed.passed += 1
+            if passed.passed_since is None:
+                passed.passed_since = now_s
         self.remove(choice.job.job_id)
 
     def before(self, server_id: str, job_id: str) -> int | None:
