@@ -34,10 +34,12 @@ ReasonCode = Literal[
     "script_missing",
     "controlnet_model_missing",
     "architecture_unsupported",
+    "model_name_shared",
 ]
 """Why a job cannot run on a server. Stable: programs compare them. ``server_unknown``: it never told what it
 has. ``no_agent``: only an old client named it, and StableQueue is not installed there.
-``architecture_unsupported``: its WebUI cannot load such a checkpoint."""
+``architecture_unsupported``: its WebUI cannot load such a checkpoint. ``model_name_shared``: another content
+there is called the same, so that its WebUI could take the wrong one."""
 
 
 class JobCheckRequest(msgspec.Struct, frozen=True):
@@ -142,7 +144,6 @@ WhyCode = Literal[
     "queue_paused",
     "server_paused",
     "server_resting",
-    "model_name_shared",
     "not_a_target",
     "not_for_others",
     "no_agent",
@@ -152,8 +153,7 @@ WhyCode = Literal[
     "refused_often",
 ]
 """Why a queued job is not given to a server. Stable. ``server_resting``: it failed several times in a row,
-and gets no jobs for a while. ``model_name_shared``: another content there is called the same, so that its
-WebUI could take the wrong one. ``not_for_others``: it works for nobody but its own WebUI. ``no_agent``:
+and gets no jobs for a while. ``not_for_others``: it works for nobody but its own WebUI. ``no_agent``:
 nothing there asks for jobs, or StableQueue is not installed there. ``excluded_...``: it had the job
 before, and sent it back, failed with it or was lost. ``refused_often``: so many servers sent it back that
 it waits for a person."""

@@ -27,6 +27,8 @@ from stablequeue_hub.capabilities import stored_capabilities
 from stablequeue_hub.db.tables import servers
 from stablequeue_hub.job_requirements import HERE, JobRequirement, payload_requirements, resolve
 from stablequeue_hub.legacy_servers import NO_AGENT
+from stablequeue_hub.named_stock import cannot_be_named, stock_of_servers
+from stablequeue_hub.server_stock import ServerStock
 from stablequeue_hub.server_view import KnownServer, known_servers
 from stablequeue_hub.servers import alias_key
 
@@ -37,6 +39,7 @@ _WORDS: dict[str, tuple[ReasonCode, str]] = {
     "unhashed": ("model_unhashed", "{name} is not read there yet."),
     "unreachable": ("model_unreachable", "{name} is there, in a folder that is not connected."),
 }
+_SHARED = "Another file there has the same name as {name}; rename one of them."
 _MISSING: tuple[ReasonCode, str] = ("model_missing", "{name} is not there.")
 _NEEDS: dict[CapabilityKind, tuple[ReasonCode, str]] = {
     "sampler": ("sampler_missing", "sampler"),
@@ -113,8 +116,16 @@ def judge_payload(
     requirements = resolve(connection, written, source_id, live, now_ms=now_ms)
     needs = capability_needs(payload)
     told = what_servers_told(connection)
+    named = stock_of_servers(connection, {wanted for one in requirements if (wanted := one.wanted)})
     judged = [
-        judge_server(server, requirements, needs, told[server.server_id], is_source=server_id == source_id)
+        judge_server(
+            server,
+            requirements,
+            needs,
+            told[server_id],
+            is_source=server_id == source_id,
+            stock=named.get(server_id),
+        )
         for server_id, server in known.items()
         if targets is None or server_id in targets
     ]
@@ -187,10 +198,12 @@ def judge_server(
     told: Told,
     *,
     is_source: bool,
+    stock: ServerStock | None,
     waived: Container[int] = (),
 ) -> ServerCheck:
-    """Whether a job could run there now. ``is_source``: its names were written there. ``waived``: places of
-    requirements that do not count there, because a person said so."""
+    """Whether a job could run there now. ``is_source``: its names were written there. ``stock``: what it has
+    of the models, and which names there mean them. ``waived``: places of requirements that do not count
+    there, because a person said so."""
     reasons = _reasons_of_the_server(server, frozen=told.frozen)
     not_checked: list[str] = []
     counting = [(place, one) for place, one in enumerate(requirements) if place not in waived]
@@ -198,6 +211,8 @@ def judge_server(
         reason = _reason(place, requirement, server, is_source=is_source)
         if reason is not None:
             reasons.append(reason)
+        if requirement.wanted and cannot_be_named(stock, requirement.wanted, is_source=is_source):
+            reasons.append(Reason("model_name_shared", _SHARED.format(name=requirement.written.name), place))
     loadable = told.capabilities.architectures if told.capabilities else []
     for place, requirement in counting if loadable else ():
         answer = _architecture(place, requirement, loadable)
@@ -267,9 +282,18 @@ def _reason(
     return Reason(code, text.format(name=name), place)
 
 
+def _only_its_name(place: int, server: ServerCheck) -> bool:
+    """All that is wrong there with this requirement is that another file is called so too."""
+    return {one.code for one in server.reasons if one.requirement == place} == {"model_name_shared"}
+
+
 def _help(place: int, requirement: JobRequirement, judged: Sequence[ServerCheck]) -> Help | None:
     """What would help where a server lacks this one, or why it is no matter."""
     name = requirement.written.name
+    sharing = [server.alias for server in judged if _only_its_name(place, server)]
+    if sharing:
+        text = f"Rename one of the files that are called like {name} on {', '.join(sharing[:3])}."
+        return Help(place, text, sharing)
     if requirement.status == "not_checked" and not requirement.written.is_filled_in:
         return Help(place, f"{name} may be an embedding or a word, so it holds up nothing.")
     if not any(reason.requirement == place for server in judged for reason in server.reasons):

@@ -38,6 +38,7 @@ from stablequeue_hub.db.tables import servers
 from stablequeue_hub.embedding_words import embedding_names, may_be_a_word
 from stablequeue_hub.identity import NamedModel, name_query
 from stablequeue_hub.model_lookup import Asked, loras_by_output_name
+from stablequeue_hub.named_stock import WantedModel
 from stablequeue_hub.server_stock import names_of
 
 if TYPE_CHECKING:
@@ -67,6 +68,14 @@ class JobRequirement:
         """What that server has of it."""
         having = self.match.servers if self.match else ()
         return next((entry for entry in having if entry.server_id == server_id), None)
+
+    @property
+    def wanted(self) -> WantedModel | None:
+        """What is looked for on a server; None for what nobody knows."""
+        if self.status not in ("found", "unhashed"):
+            return None
+        found = self.match.hash_sha256 if self.match and self.status == "found" else None
+        return WantedModel(self.written.role, self.written.name, found)
 
     def as_check(self) -> RequirementCheck:
         match = self.match if self.status == "found" else None

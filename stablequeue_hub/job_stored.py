@@ -17,6 +17,7 @@ from stablequeue_hub.db.bulk import slices
 from stablequeue_hub.db.prepared import Prepared, in_list
 from stablequeue_hub.db.tables import job_payloads, job_requirements
 from stablequeue_hub.job_requirements import JobRequirement, resolve
+from stablequeue_hub.named_stock import WantedModel
 
 if TYPE_CHECKING:
     from stablequeue_hub.presence import Live
@@ -37,6 +38,13 @@ class StoredRequirement:
     sha256: str | None
     decision: str | None = None
     decision_server_id: str | None = None
+
+    @property
+    def wanted(self) -> WantedModel | None:
+        """What is looked for on a server; None for what nobody knows."""
+        if self.status not in ("found", "unhashed"):
+            return None
+        return WantedModel(self.role, self.name, self.sha256 if self.status == "found" else None)
 
     @property
     def counts(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 
 from stablequeue_client.errors import NotFoundError
 from stablequeue_client.job_messages import JobWhy, ServerWhy, WhyCode, WhyReason
-from stablequeue_client.requirements import KINDS_OF
 from stablequeue_hub.db.tables import jobs
 from stablequeue_hub.job_check import Told, judge_server
 from stablequeue_hub.job_stored import StoredPayload, judged_requirements, stored_payloads
+from stablequeue_hub.named_stock import stock_of_servers
 from stablequeue_hub.server_view import known_servers
 from stablequeue_hub.waiting_facts import (
     Exclusion,
@@ -25,7 +25,7 @@ from stablequeue_hub.waiting_facts import (
     servers_now,
     stock_of,
 )
-from stablequeue_hub.waiting_words import REFUSALS_MAX, Surroundings, Waiting, WaitingJob, shown_name
+from stablequeue_hub.waiting_words import REFUSALS_MAX, Surroundings, Waiting, WaitingJob
 
 if TYPE_CHECKING:
     from stablequeue_hub.presence import Live
@@ -86,7 +86,9 @@ def read_among(
         if one.sha256 is not None
     }
     stock, paused = stock_of(connection, contents), queue_is_paused(connection)
-    surroundings = Surroundings(servers, stock, queue_paused=paused)
+    wanted = {found for job in waiting for one in payloads[job].requirements if (found := one.wanted)}
+    named = stock_of_servers(connection, wanted)
+    surroundings = Surroundings(servers, stock, named, queue_paused=paused)
     return Read(payloads, exclusions_of(connection, [job.job_id for job in some], servers), surroundings)
 
 
@@ -151,6 +153,7 @@ class _Judging:
             self._payload.needs,
             Told(server.frozen, server.capabilities),
             is_source=source,
+            stock=self._read.surroundings.named.get(server.server_id),
             waived=[
                 place
                 for place, one in enumerate(self._payload.requirements)
@@ -160,7 +163,6 @@ class _Judging:
         reasons = [
             *self._of_the_queue(server),
             *(WhyReason(one.code, one.text, one.requirement) for one in checked.reasons),
-            *self._of_names(server),
         ]
         return ServerWhy(
             server.server_id,
@@ -174,14 +176,6 @@ class _Judging:
 
     def _place(self, server_id: str) -> int:
         return self._line.places.get(server_id, self._before)
-
-    def _of_names(self, server: ServerFacts) -> Iterator[WhyReason]:
-        """Models that its WebUI could take another one for."""
-        for place, one in enumerate(self._payload.requirements):
-            waived = one.status != "found" or one.is_waived_on(server.server_id)
-            if not waived and server.could_mistake(one.sha256, KINDS_OF[one.role]):
-                text = f"Another file there has the same name as {shown_name(one)}; rename one of them."
-                yield WhyReason("model_name_shared", text, place)
 
     def _of_the_queue(self, server: ServerFacts) -> list[WhyReason]:
         """What the queue has against that server, before models are looked at."""

@@ -29,18 +29,16 @@ from stablequeue_hub.db.tables import model_server_availability as summary
 if TYPE_CHECKING:
     from stablequeue_hub.hub import Hub
     from stablequeue_hub.presence import Live
-    from stablequeue_hub.server_stock import ServerStock
 
 
 @dataclass(frozen=True)
 class Line:
     """What the hand-over of jobs knew at one moment. ``asking``: by server, whether its runner asks for jobs;
-    ``stocks``: by server, its files of what is wanted; ``resting``: servers that get no jobs for a while;
+    ``resting``: servers that get no jobs for a while;
     ``places``: by server, how many jobs come before one that was asked for; ``progress``: 0 to 1, by job.
     """
 
     asking: Mapping[str, bool] = field(default_factory=dict)
-    stocks: Mapping[str, ServerStock] = field(default_factory=dict)
     resting: frozenset[str] = frozenset()
     places: Mapping[str, int] = field(default_factory=dict)
     progress: Mapping[str, float] = field(default_factory=dict)
@@ -53,7 +51,6 @@ def line_of(hub: Hub, job_id: str | None = None) -> Line:
     places = {one: dispatcher.before(one, job_id) for one in ids} if job_id is not None else {}
     return Line(
         {server_id: dispatcher.asks(server_id) for server_id in ids},
-        {one: stock for one in ids if (stock := dispatcher.stock(one)) is not None},
         frozenset(server_id for server_id in ids if dispatcher.cools(server_id)),
         {server_id: place for server_id, place in places.items() if place is not None},
         {one.job_id: one.progress for one in dispatcher.leases.all() if one.progress is not None},
@@ -75,13 +72,7 @@ class ServerFacts:
     asks: bool | None = None
     works_on: tuple[str, str, str] | None = None
     no_agent: bool = False
-    stock: ServerStock | None = None
     resting: bool = False
-
-    def could_mistake(self, sha256: str | None, kinds: Collection[str]) -> bool:
-        """It has the content, and only under names that another content there has as well."""
-        files = self.stock.ready.get(sha256 or "") if self.stock else None
-        return bool(files) and self.stock is not None and not self.stock.can_name(files or (), kinds)
 
     @property
     def working(self) -> bool:
@@ -201,7 +192,6 @@ def servers_now(connection: Connection, live: Live, line: Line) -> dict[str, Ser
             line.asking.get(server_id),
             working.get(server_id),
             address is not None,
-            line.stocks.get(server_id),
             server_id in line.resting,
         )
         for server_id, alias, index_id, frozen, paused, sequence, capabilities, address in _SERVERS.all(

@@ -16,10 +16,12 @@ from stablequeue_client.architectures import architecture_of, architecture_text,
 from stablequeue_client.capability_needs import CapabilityNeed, missing_capability
 from stablequeue_client.job_messages import WhyCode
 from stablequeue_client.model_files import MODEL_EXTENSIONS
-from stablequeue_client.requirements import KINDS_OF, checkpoint_parts
+from stablequeue_client.requirements import checkpoint_parts
 from stablequeue_hub.job_check import CHECKPOINTS, need_words
 from stablequeue_hub.job_stored import StoredPayload, StoredRequirement
 from stablequeue_hub.legacy_servers import NO_AGENT
+from stablequeue_hub.named_stock import WantedModel, cannot_be_named
+from stablequeue_hub.server_stock import ServerStock
 from stablequeue_hub.waiting_facts import Exclusion, ServerFacts, Stock
 
 REFUSALS_MAX = 5
@@ -64,20 +66,24 @@ class WaitingJob:
 
 
 class Surroundings:
-    """What many jobs are judged against: servers by id, in order of their aliases, and stock by content."""
+    """What many jobs are judged against: servers by id, in order of their aliases, stock by content, and by
+    server which names there mean what is wanted."""
 
     def __init__(
         self,
         servers: Mapping[str, ServerFacts],
         stock: Mapping[str, Stock],
+        named: Mapping[str, ServerStock] | None = None,
         *,
         queue_paused: bool = False,
     ) -> None:
         self.servers = servers
+        self.named = named or {}
         self.queue_paused = queue_paused
         self._stock = stock
         self._all = frozenset(servers)
         self._lacking: dict[CapabilityNeed, Servers] = {}
+        self._mistakable: dict[tuple[WantedModel, str | None], Servers] = {}
         self._held: dict[tuple[str | None, ...], _Held] = {}
         self._without_agent = self._those(lambda server: server.no_agent)
         self._frozen = self._those(lambda server: server.frozen)
@@ -146,8 +152,11 @@ class Surroundings:
             if kind is not None and one.counts and one.role in CHECKPOINTS:
                 yield "architecture_unsupported", self._cannot_load(one), architecture_text(kind)
         for one in job.payload.requirements:
-            if one.counts and one.status == "found":
-                yield "model_name_shared", self._could_mistake(one), shown_name(one)
+            wanted = one.wanted
+            if one.counts and wanted is not None:
+                waived = frozenset({one.decision_server_id} if one.decision == "run_anyway" else ())
+                mistakable = self._could_mistake(wanted, job.payload.source_id)
+                yield "model_name_shared", mistakable - waived, shown_name(one)
         for need in job.payload.needs:
             lacks, word = need_words(need.kind)
             yield lacks, self._without(need), f"{word} {need.name}"
@@ -331,13 +340,16 @@ class Surroundings:
             )
         )
 
-    def _could_mistake(self, one: StoredRequirement) -> Servers:
-        kinds = KINDS_OF[one.role]
-        return frozenset(
-            server_id
-            for server_id, server in self.servers.items()
-            if server.stock is not None and server.could_mistake(one.sha256, kinds)
-        )
+    def _could_mistake(self, wanted: WantedModel, source_id: str | None) -> Servers:
+        """Servers that have it, and could take another file for it."""
+        found = self._mistakable.get((wanted, source_id))
+        if found is None:
+            found = self._mistakable[wanted, source_id] = frozenset(
+                server_id
+                for server_id, stock in self.named.items()
+                if cannot_be_named(stock, wanted, is_source=server_id == source_id)
+            )
+        return found
 
     def _base_model(self, one: StoredRequirement) -> str | None:
         stock = self._stock.get(one.sha256 or "")

@@ -25,7 +25,7 @@ NEEDS: dict[NeedMark, Mark] = {
     "unread": Mark("not read yet", "half", "busy", "The file has to be read first."),
     "away": Mark("not connected", "ring", "idle", "Its server or its folder is not connected."),
     "decided": Mark("decided", "flag", "idle", "Somebody decided that the job runs without."),
-    "unchecked": Mark("not checked", "dot", "none", "An extension fills in this name, or it may be a plain word."),
+    "unchecked": Mark("not checked", "dot", "none", "An extension fills it in, or it may be a plain word."),
     "plain": Mark("", "", "none", ""),
 }
 OUTCOMES: dict[str, Mark] = {
