@@ -246,6 +246,7 @@ class GenerationHost:
                 clear()
             networks.networks_in_memory.clear()
         _distrust_loras()
+        _merge_loras_anew()
         self.forget_prompts()
 
     def forget_prompts(self) -> None:
@@ -558,6 +559,18 @@ def _watching(host: Host, made: Generated) -> Iterator[None]:
         if networks is not None:
             networks.load_networks = load
         script_callbacks.remove_callbacks_for_function(at_step)
+
+
+def _merge_loras_anew() -> None:
+    """Forge merges LoRAs into the weights, and again only when their paths or weights are others."""
+    from modules import sd_models
+
+    objects = getattr(sd_models.model_data.sd_model, "forge_objects_original", None)
+    clip = getattr(objects, "clip", None)
+    for part in (getattr(objects, "unet", None), getattr(clip, "patcher", None)):
+        loader = getattr(part, "lora_loader", None)
+        if loader is not None:
+            loader.loaded_hash = ""
 
 
 def _distrust_loras() -> None:

@@ -55,6 +55,8 @@ class Server:
     host: FakeHost
     hub: RealHub
     admin: HubApi
+    former: str = ""
+    """SHA256 of the picture made with the file that was replaced since."""
 
     @property
     def models(self) -> Path:
@@ -67,7 +69,7 @@ class Server:
         return {"prompt": prompt, **fields, "override_settings": settings}
 
     def submit(self, payload: Json) -> str:
-        answer = self.admin.submit_job({"payload": payload, "targets": [self.family]})
+        answer = self.admin.submit_job({"payload": payload, "targets": [self.family], "server": self.family})
         return str(answer["job_id"])
 
     def ended(self, job_id: str, limit_s: float = 30) -> Json:
@@ -183,11 +185,12 @@ def test_the_same_job_gives_the_same_picture_and_an_alias_means_its_file(server:
 
 def test_a_file_that_changed_between_two_looks_sends_the_job_back(server: Server) -> None:
     path = server.models / "Lora" / "swapped.safetensors"
+    server.former = server.done(server.payload("a cat <lora:swapped:1>"))["job"]["pictures"][0]["sha256"]
     server.admin.pause_queue(None, paused=True)
     job_id = server.submit(server.payload("a cat <lora:swapped:1>"))
     stamps = path.stat()
     other = path.with_suffix(".new")
-    write_safetensors(other, {}, b"quite other....")
+    write_safetensors(other, {}, f"other {server.family}".encode()[:14].ljust(14))
     os.utime(other, ns=(stamps.st_atime_ns, stamps.st_mtime_ns))
     os.replace(other, path)
     server.admin.pause_queue(None, paused=False)
@@ -217,6 +220,26 @@ def test_a_cancelled_job_is_interrupted_and_the_next_one_runs(server: Server) ->
     server.admin.cancel_job(job_id)
     assert server.done(server.payload())["job"]["outcome"] == "confirmed"
     assert server.runs(job_id)[0]["ended"] == "cancelled"
+
+
+def test_a_replaced_file_is_read_anew_although_its_name_is_the_same(server: Server) -> None:
+    """It was in memory when it was replaced, by one of the same name, size and time."""
+    assert server.former
+    report = until(lambda: _with_new_content(server), "the new content to be read")
+    assert report["job"]["outcome"] == "confirmed"
+    assert report["job"]["pictures"][0]["sha256"] != server.former
+
+
+def _with_new_content(server: Server) -> Json | None:
+    """A finished job with the LoRA as it is now; None while it was not read in full again."""
+    job_id = server.submit(server.payload("a cat <lora:swapped:1>"))
+    time.sleep(0.5)
+    if server.admin.job(job_id)["state"] == "pending":
+        server.admin.cancel_job(job_id)
+        return None
+    if server.ended(job_id)["outcome"] == "not_provable":
+        return None
+    return server.admin.job_report(job_id)
 
 
 def test_a_result_waits_on_the_disk_while_the_hub_is_away(servers: dict[str, Server]) -> None:

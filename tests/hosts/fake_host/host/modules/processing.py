@@ -92,12 +92,10 @@ def _inner(p: StableDiffusionProcessing) -> Processed:
     model = shared.sd_model
     prompt, networks = extra_networks.parse_prompt(p.prompt)
     styles = shared.prompt_styles.get_style_prompts(p.styles or [])
-    applied: list[str] = []
     try:
         extra_networks.activate(p, networks)
     except Exception as error:
         errors.display(error, "activating extra network lora")
-    applied = list(getattr(model, "applied", []))
     state.job_count, state.sampling_steps = p.n_iter, p.steps
     for step in range(p.steps):
         if state.interrupted:
@@ -105,7 +103,7 @@ def _inner(p: StableDiffusionProcessing) -> Processed:
         state.sampling_step = step
         cfg_denoiser_callback(CFGDenoiserParams(_Denoiser(p)))
         time.sleep(STEP_S)
-    used = [model.content, *model.module_contents, *applied, repr((prompt, p.negative_prompt, styles))]
+    used = [model.content, *model.module_contents, *model.in_use(), repr((prompt, p.negative_prompt, styles))]
     used += [repr((p.seed, p.steps, p.sampler_name, getattr(p, "scheduler", None), p.width, p.height))]
     used += [repr(opts.CLIP_stop_at_last_layers), repr(p.script_args)]
     used += [one.tobytes().hex() for one in getattr(p, "init_images", None) or []]

@@ -90,8 +90,21 @@ def get_closet_checkpoint_match(search_string: str) -> CheckpointInfo | None:
 # --- the model in memory: what was read from the files, at the time it was read ----------------------------
 
 
+class LoraLoader:
+    """Forge merges LoRAs into the weights, and again only when their files' names or weights are others."""
+
+    def __init__(self) -> None:
+        self.loaded_hash = str([])
+        self.merged: list[str] = []
+
+    def refresh(self, patches: dict[tuple[str, float], str]) -> None:
+        hashes = str(list(patches))
+        if hashes != self.loaded_hash:
+            self.loaded_hash, self.merged = hashes, list(patches.values())
+
+
 class SdModel:
-    """``applied``: contents of the LoRAs that are applied to it."""
+    """``patches``: (file, weight) -> content of the LoRAs that are applied to it."""
 
     def __init__(self, info: CheckpointInfo, modules: list[str]) -> None:
         self.content = _read(info.filename)
@@ -99,11 +112,23 @@ class SdModel:
         self.sd_checkpoint_info = info
         self.filename = info.filename
         self.current_lora_hash = str([])
-        self.applied: list[str] = []
+        self.patches: dict[tuple[str, float], str] = {}
         if FORGE:
             from modules.ui_extra_networks_textual_inversion import embedding_db
 
+            self.forge_objects_original = SimpleNamespace(
+                unet=SimpleNamespace(lora_loader=LoraLoader()),
+                clip=SimpleNamespace(patcher=SimpleNamespace(lora_loader=LoraLoader())),
+            )
             self.text_processing_engine = SimpleNamespace(embeddings=embedding_db)
+
+    def in_use(self) -> list[str]:
+        """Contents of the LoRAs that change the picture."""
+        if not FORGE:
+            return list(self.patches.values())
+        loader = self.forge_objects_original.unet.lora_loader
+        loader.refresh(self.patches)
+        return loader.merged
 
 
 class SdModelData:

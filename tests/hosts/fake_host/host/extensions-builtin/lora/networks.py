@@ -60,8 +60,8 @@ def load_networks(
     if model.current_lora_hash == str(targets):
         return
     model.current_lora_hash = str(targets)
-    model.applied = []
-    model.applied = [f"{load_lora_state_dict(filename)}:{weight}" for filename, weight in targets]
+    model.patches = {}
+    model.patches = {target: f"{load_lora_state_dict(target[0])}:{target[1]}" for target in targets}
 
 
 def _find(name: str) -> NetworkOnDisk | None:
