@@ -73,16 +73,22 @@ _CALLED = Prepared(
     .select_from(_READ.join(server_roots, _AT_ITS_ROOT))
     .where(in_list(model_aliases.c.stem_key, "stems"))
 )
+# As an expression, or SQLite would begin with the folders and go through all files of each.
+_AT_ITS_ROOT_LAST = sa.and_(
+    server_roots.c.server_id == server_files.c.server_id.concat(""),
+    server_roots.c.root_id == server_files.c.root_id.concat(""),
+)
 _UNREAD = (
     sa.select(*_NAME)
-    .select_from(sa.join(server_files, server_roots, _AT_ITS_ROOT))
+    .select_from(sa.join(server_files, server_roots, _AT_ITS_ROOT_LAST))
     .where(server_files.c.model_id.is_(None))
 )
-_UNREAD_CALLED = Prepared(
-    _UNREAD.where(server_files.c.kind != "checkpoint", in_list(server_files.c.name_key, "keys"))
-)
-# A checkpoint's name has its folder in front, so that the index of names does not find it by its stem.
-_UNREAD_CHECKPOINTS = Prepared(_UNREAD.where(server_files.c.kind == "checkpoint"))
+_UNREAD_CALLED = Prepared(_UNREAD.where(in_list(server_files.c.name_key, "keys")))
+# A checkpoint's name has its folder in front, which no index leaves out: the part behind the last "/" of each
+# file that is not read. Choosing here keeps thousands of rows out of Python.
+_FOLDER = sa.func.rtrim(server_files.c.name_key, sa.func.replace(server_files.c.name_key, "/", ""))
+_BASE = sa.func.substr(server_files.c.name_key, sa.func.length(_FOLDER) + 1)
+_UNREAD_IN_FOLDERS = Prepared(_UNREAD.where(in_list(_BASE, "keys")))
 
 
 def stock_of_servers(connection: Connection, wanted: Collection[WantedModel]) -> dict[str, ServerStock]:
@@ -126,11 +132,10 @@ def _called(connection: Connection, stems: set[str], checkpoints: bool) -> Itera
     """Every file whose name has one of these stems; some of them more than once."""
     for part in slices(sorted(stems)):
         yield from (row for row in _CALLED.all(connection, {"stems": part}) if stem_key(row[2]) in stems)
+    unread = _UNREAD_IN_FOLDERS if checkpoints else _UNREAD_CALLED
     keys = sorted({stem + ending for stem in stems for ending in ("", *MODEL_EXTENSIONS)})
     for part in slices(keys):
-        yield from _UNREAD_CALLED.all(connection, {"keys": part})
-    if checkpoints:
-        yield from (row for row in _UNREAD_CHECKPOINTS.all(connection, {}) if stem_key(row[2]) in stems)
+        yield from unread.all(connection, {"keys": part})
 
 
 def _file(root: str, path: str, kind: str, size: int) -> StockFile:
