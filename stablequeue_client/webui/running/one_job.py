@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINTS = ("checkpoint", "hires_checkpoint", "refiner")
 _PLACES = {"hires_checkpoint": "hr_checkpoint_name", "refiner": "refiner_checkpoint"}
+LOOKS_S = (0.3, 0.7, 1.0, 0.0)
+"""Waits after each look at the index that does not confirm the files; none follows the last."""
 BUSY = "Somebody uses this WebUI just now."
 STOPPED_HERE = "Somebody stopped it at the WebUI."
 OTHER_CHOSEN = "Somebody chose another model at the WebUI meanwhile."
@@ -99,7 +102,7 @@ class OneJob:
             self._host.release()
 
     def _locked(self, values: dict[str, Any]) -> Result | Refusal:
-        files = confirm(self._job.files, self._snapshot())
+        files = self._confirmed()
         if isinstance(files, Refusal):
             return files
         refusal = self._resolve(values, files)
@@ -118,6 +121,15 @@ class OneJob:
         return self._result(made, loaded)
 
     # --- before ----------------------------------------------------------------------------------------
+
+    def _confirmed(self) -> list[ConfirmedFile] | Refusal:
+        """The files. The hub may know a moment earlier than this process what the agent has just read."""
+        for wait in LOOKS_S:
+            files = confirm(self._job.files, self._snapshot())
+            if not isinstance(files, Refusal):
+                break
+            time.sleep(wait)
+        return files
 
     def _resolve(self, values: dict[str, Any], files: Sequence[ConfirmedFile]) -> Refusal | None:
         """Each name means its file to the host too; a checkpoint is written so that it does."""
