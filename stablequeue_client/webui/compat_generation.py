@@ -96,19 +96,19 @@ class GenerationHost:
 
     def interrupt(self) -> None:
         """Stop our own generation, and nobody else's."""
-        from modules import shared
-
         self._asked_to_stop = True
         if self._running:
+            from modules import shared
+
             shared.state.interrupt()
 
     def progress(self) -> float | None:
         """Of our generation, 0 to 1; None when none runs."""
+        if not self._running:
+            return None
         from modules import shared
 
         state = shared.state
-        if not self._running:
-            return None
         jobs, steps = max(state.job_count, 1), state.sampling_steps
         done = state.job_no / jobs + (state.sampling_step / steps / jobs if steps > 0 else 0.0)
         return float(min(max(done, 0.0), 1.0))

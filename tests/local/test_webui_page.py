@@ -18,13 +18,14 @@ from stablequeue_client.protocol import Activity
 from stablequeue_client.ui.hostile_values import NAMES
 from stablequeue_client.webui.agent_keeper import AgentState
 from stablequeue_client.webui.page import ACTIONS, VIEWS
+from stablequeue_client.webui.running.runner import Working
 from stablequeue_client.webui.runtime import Runtime
 from stablequeue_client.webui.webui_settings import WebuiSettings
 
 from ..agent.real_hub import RealHub
 from ..agent.scripted_hub import HEALTH, HUB_ID, Asked, Say, ScriptedHub, say_json
 from .joined import join, tell
-from .still_webui import StillAgent, still_webui
+from .still_webui import StillAgent, now_ms, still_webui
 from .synthetic_index import SyntheticIndex, file, make_index, root
 
 
@@ -340,3 +341,19 @@ def test_no_name_becomes_markup_in_any_view(tmp_path: Path, number: int) -> None
 
 def replace_label(row: RootRow, label: str) -> RootRow:
     return row._replace(label=label, path=f"/{label}")
+
+
+def test_the_line_and_the_view_say_whose_job_runs_and_offer_not_now(rt: Runtime) -> None:
+    rt.runner._working = Working("1", "a <b>cat</b>", "attic", False, now_ms())
+    line = shown(rt, "first-line")
+    assert "makes a picture for" in line
+    assert "attic" in line
+    page = shown(rt, "this")
+    assert "Makes a picture for" in page
+    assert "<b>cat" not in page
+    assert "this/not-now" in page
+    assert "for an hour" in pressed(rt, "this/not-now")
+    rt.runner._working = None
+    assert "Not now: no jobs of others until" in shown(rt, "this")
+    pressed(rt, "this/help-again")
+    assert "Only jobs handed in here run here" in shown(rt, "this")
