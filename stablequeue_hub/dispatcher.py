@@ -116,11 +116,6 @@ class Dispatcher:
         asking = self._asking.get(server_id)
         return asking is not None and self._hub.clock.monotonic() < asking.cools_until
 
-    def stock(self, server_id: str) -> ServerStock | None:
-        """What a server that asks has of what is wanted, as of its last question; others only read it."""
-        asking = self._asking.get(server_id)
-        return asking.stock if asking is not None else None
-
     def before(self, server_id: str, job_id: str) -> int | None:
         """How many jobs come first on that server; None when the job is not in its line."""
         return self._line.before(server_id, job_id)

@@ -21,10 +21,7 @@ from stablequeue_hub.db.bulk import slices
 from stablequeue_hub.db.prepared import Prepared, in_list
 from stablequeue_hub.db.tables import model_aliases, models, server_files, server_roots
 from stablequeue_hub.job_needs import Need
-from stablequeue_hub.server_stock import ServerStock, StockFile, name_for_webui, names_of
-
-NOT_LOADABLE = ("corrupt", "partial")
-"""States of files that no WebUI takes for the model of their name."""
+from stablequeue_hub.server_stock import NOT_LOADABLE, ServerStock, StockFile, name_for_webui, names_of
 
 
 @dataclass(frozen=True)

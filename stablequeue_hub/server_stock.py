@@ -20,6 +20,9 @@ from stablequeue_hub.db.prepared import Prepared, in_list
 from stablequeue_hub.db.tables import models, server_files, server_roots, servers
 from stablequeue_hub.job_needs import Need
 
+NOT_LOADABLE = ("corrupt", "partial")
+"""States of files that no WebUI takes for the model of their name."""
+
 
 @dataclass(frozen=True)
 class StockFile:
@@ -63,23 +66,18 @@ class ServerStock:
             found = self._usable(self.claimed.get(need.sha256, []), need, is_source)
         return found
 
-    def can_name(self, files: Iterable[StockFile], kinds: Collection[str]) -> bool:
-        """Whether one of them has a name that no other content there has, and that can be written."""
-        return any(
-            file.kind in kinds and _can_be_named(file) and (file.kind, file.name) not in self.shared
-            for file in files
-        )
-
     def _unread(self, need: Need) -> Iterator[StockFile]:
         """Files that are called so and that nobody has read."""
-        key = stem_key(_as_path(need.name))
-        return (file for kind in need.kinds for file in self.unread.get((kind, key), ()))
+        path = _as_path(need.name)
+        found = [file for kind in need.kinds for file in self.unread.get((kind, stem_key(path)), ())]
+        # Names differ in case on some disks: the one that is called exactly so comes first.
+        return iter(sorted(found, key=lambda file: path not in names_of(file.kind, file.path)))
 
     def _usable(self, files: Iterable[StockFile], need: Need, is_source: bool) -> StockFile | None:
         for file in files:
             if file.kind in need.kinds:
                 named = _as_written(file, need) if is_source else file
-                if _can_be_named(named) and (file.kind, named.name.replace("\\", "/")) not in self.shared:
+                if _can_be_named(named) and (file.kind, named.name) not in self.shared:
                     return named
         return None
 
@@ -91,9 +89,9 @@ def _as_path(name: str) -> str:
 
 def _as_written(file: StockFile, need: Need) -> StockFile:
     """A checkpoint that was written with its folder, on this very server, is found so and by nothing else."""
-    if file.kind != "checkpoint" or _as_path(need.name) != file.path:
+    if file.kind != "checkpoint" or checkpoint_parts(need.name)[0] != file.path:
         return file
-    return replace(file, name=checkpoint_parts(need.name)[0])
+    return replace(file, name=file.path)
 
 
 def _can_be_named(file: StockFile) -> bool:
@@ -170,6 +168,8 @@ def load_stock(connection: Connection, server_id: str, contents: Collection[str]
     stock.capabilities, stock.paused = stored_capabilities(rows[0][0]), bool(rows[0][1])
     names: dict[tuple[str, str], set[str | None]] = defaultdict(set)
     for root, path, kind, size, sha256, state, health in _NAMES.all(connection, {"server_id": server_id}):
+        if sha256 is None and state in NOT_LOADABLE:
+            continue
         for name in names_of(kind, path):
             names[kind, name].add(sha256)
         if state in MAY_BECOME_READY and health == "healthy":

@@ -65,6 +65,14 @@ def test_where_it_was_written_a_path_is_enough_though_another_file_shares_the_na
     assert runner.work(taken).json()["outcome"] == "confirmed"
 
 
+def test_a_path_of_another_system_is_not_written_as_it_is(hub: Any, hosts: Any) -> None:
+    runner = hosts.add("forge", OTHER, ("checkpoint", "sub/base.safetensors", BASE[2]), INK)
+    submit(hub, payload("sub\\base.safetensors"), key=runner.server.key)
+    taken = runner.next()
+    assert taken["payload"]["override_settings"]["sd_model_checkpoint"] == "base"
+    assert runner.work(taken).json()["outcome"] == "confirmed"
+
+
 def test_a_lora_that_cannot_be_named_there_is_not_asked_for_there(hub: Any, hosts: Any) -> None:
     writer = hosts.add("writer", BASE, INK)
     runner = hosts.add("runner", BASE, ("lora", "in:k, x>.safetensors", INK[2]), ("lora", "ink.pt", "other"))
