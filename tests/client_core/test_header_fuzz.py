@@ -138,6 +138,7 @@ def test_a_reader_that_does_not_compare_the_size_is_caught_by_this_test() -> Non
     assert missed > 0
 
 
+@pytest.mark.alone
 def test_a_real_size_header_takes_little_time_and_memory() -> None:
     header: dict[str, Any] = {
         "__metadata__": {"ss_tag_frequency": json.dumps({f"tag {n}": n for n in range(9_000)})}
