@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.model_files import MODEL_EXTENSIONS, stem_key
-from stablequeue_client.requirements import KINDS_OF, Role, checkpoint_parts
+from stablequeue_client.requirements import KINDS_OF, Role, can_be_written, checkpoint_parts
 from stablequeue_hub.availability_rows import MAY_BECOME_READY
 from stablequeue_hub.db.bulk import slices
 from stablequeue_hub.db.prepared import Prepared, in_list
@@ -88,9 +88,49 @@ _BASE = sa.func.substr(server_files.c.name_key, sa.func.length(_FOLDER) + 1)
 _UNREAD_IN_FOLDERS = Prepared(_UNREAD.where(in_list(_BASE, "keys")))
 
 
+_ALIASES = Prepared(
+    sa.select(models.c.hash_sha256, model_aliases.c.stem_key, model_aliases.c.alias_path)
+    .join_from(models, model_aliases, model_aliases.c.model_id == models.c.id)
+    .where(in_list(models.c.hash_sha256, "contents"))
+)
+_SHARED_STEMS = Prepared(
+    sa.select(model_aliases.c.stem_key)
+    .where(in_list(model_aliases.c.stem_key, "stems"))
+    .group_by(model_aliases.c.stem_key)
+    .having(sa.func.count(model_aliases.c.model_id.distinct()) > 1)
+)
+_UNREAD_NAMES = Prepared(
+    sa.select(server_files.c.path).where(
+        server_files.c.model_id.is_(None), in_list(server_files.c.name_key, "keys")
+    )
+)
+_ANY_UNREAD_IN_A_FOLDER = Prepared(
+    sa.select(server_files.c.path).where(server_files.c.model_id.is_(None), in_list(_BASE, "keys"))
+)
+
+
+def _doubtful(connection: Connection, contents: Collection[str]) -> list[str]:
+    """Those of which some name somewhere may mean something else, or cannot be written: few, or none."""
+    stems: dict[str, set[str]] = defaultdict(set)
+    found: set[str] = set()
+    for part in slices(sorted(contents)):
+        for sha256, stem, path in _ALIASES.all(connection, {"contents": part}):
+            stems[stem].add(sha256)
+            if not can_be_written(name_for_webui("lora", path)):
+                found.add(sha256)
+    shared: set[str] = set()
+    for part in slices(sorted(stems)):
+        shared.update(stem for (stem,) in _SHARED_STEMS.all(connection, {"stems": part}))
+    keys = sorted({stem + ending for stem in stems for ending in ("", *MODEL_EXTENSIONS)})
+    for part in slices(keys):
+        for unread in (_UNREAD_NAMES, _ANY_UNREAD_IN_A_FOLDER):
+            shared.update(stem_key(path) for (path,) in unread.all(connection, {"keys": part}))
+    return sorted(found.union(*(stems.get(stem, set()) for stem in shared)))
+
+
 def stock_of_servers(connection: Connection, wanted: Collection[WantedModel]) -> dict[str, ServerStock]:
-    """By server id; none for a server that has nothing of it."""
-    contents = sorted({one.sha256 for one in wanted if one.sha256 is not None})
+    """By server id; none for a server that has nothing of it under a name that leaves a doubt."""
+    contents = _doubtful(connection, {one.sha256 for one in wanted if one.sha256 is not None})
     stocks: dict[str, ServerStock] = {}
     stems = {one.stem for one in wanted if one.sha256 is None}
     for part in slices(contents):
