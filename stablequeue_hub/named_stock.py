@@ -15,13 +15,20 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.model_files import MODEL_EXTENSIONS, stem_key
-from stablequeue_client.requirements import KINDS_OF, Role, can_be_written, checkpoint_parts
+from stablequeue_client.requirements import KINDS_OF, Role, checkpoint_parts
 from stablequeue_hub.availability_rows import MAY_BECOME_READY
 from stablequeue_hub.db.bulk import slices
 from stablequeue_hub.db.prepared import Prepared, in_list
 from stablequeue_hub.db.tables import model_aliases, models, server_files, server_roots
 from stablequeue_hub.job_needs import Need
-from stablequeue_hub.server_stock import NOT_LOADABLE, ServerStock, StockFile, name_for_webui, names_of
+from stablequeue_hub.server_stock import (
+    NOT_LOADABLE,
+    ServerStock,
+    StockFile,
+    can_be_named_anywhere,
+    name_for_webui,
+    names_of,
+)
 
 
 @dataclass(frozen=True)
@@ -89,8 +96,13 @@ _UNREAD_IN_FOLDERS = Prepared(_UNREAD.where(in_list(_BASE, "keys")))
 
 
 _ALIASES = Prepared(
-    sa.select(models.c.hash_sha256, model_aliases.c.stem_key, model_aliases.c.alias_path)
+    sa.select(models.c.hash_sha256, model_aliases.c.alias_path)
     .join_from(models, model_aliases, model_aliases.c.model_id == models.c.id)
+    .where(in_list(models.c.hash_sha256, "contents"))
+)
+_CLAIMED_CONTENTS = Prepared(
+    sa.select(models.c.hash_sha256)
+    .join_from(models, server_files, server_files.c.claimed_model_id == models.c.id)
     .where(in_list(models.c.hash_sha256, "contents"))
 )
 _SHARED_STEMS = Prepared(
@@ -99,38 +111,31 @@ _SHARED_STEMS = Prepared(
     .group_by(model_aliases.c.stem_key)
     .having(sa.func.count(model_aliases.c.model_id.distinct()) > 1)
 )
-_UNREAD_NAMES = Prepared(
-    sa.select(server_files.c.path).where(
-        server_files.c.model_id.is_(None), in_list(server_files.c.name_key, "keys")
-    )
-)
-_ANY_UNREAD_IN_A_FOLDER = Prepared(
-    sa.select(server_files.c.path).where(server_files.c.model_id.is_(None), in_list(_BASE, "keys"))
-)
 
 
-def _doubtful(connection: Connection, contents: Collection[str]) -> list[str]:
+def _doubtful(connection: Connection, contents: Collection[str], checkpoints: bool) -> list[str]:
     """Those of which some name somewhere may mean something else, or cannot be written: few, or none."""
-    stems: dict[str, set[str]] = defaultdict(set)
+    of_stem: dict[str, set[str]] = defaultdict(set)
     found: set[str] = set()
     for part in slices(sorted(contents)):
-        for sha256, stem, path in _ALIASES.all(connection, {"contents": part}):
-            stems[stem].add(sha256)
-            if not can_be_written(name_for_webui("lora", path)):
+        for sha256, path in _ALIASES.all(connection, {"contents": part}):
+            of_stem[stem_key(path)].add(sha256)
+            if not can_be_named_anywhere(path):
                 found.add(sha256)
+        # Files that only probably hold it have names of their own.
+        found.update(sha256 for (sha256,) in _CLAIMED_CONTENTS.all(connection, {"contents": part}))
     shared: set[str] = set()
-    for part in slices(sorted(stems)):
+    for part in slices(sorted(of_stem)):
         shared.update(stem for (stem,) in _SHARED_STEMS.all(connection, {"stems": part}))
-    keys = sorted({stem + ending for stem in stems for ending in ("", *MODEL_EXTENSIONS)})
-    for part in slices(keys):
-        for unread in (_UNREAD_NAMES, _ANY_UNREAD_IN_A_FOLDER):
-            shared.update(stem_key(path) for (path,) in unread.all(connection, {"keys": part}))
-    return sorted(found.union(*(stems.get(stem, set()) for stem in shared)))
+    shared.update(stem_key(row[2]) for row in _unread_called(connection, set(of_stem), checkpoints))
+    return sorted(found.union(*(of_stem.get(stem, set()) for stem in shared)))
 
 
 def stock_of_servers(connection: Connection, wanted: Collection[WantedModel]) -> dict[str, ServerStock]:
     """By server id; none for a server that has nothing of it under a name that leaves a doubt."""
-    contents = _doubtful(connection, {one.sha256 for one in wanted if one.sha256 is not None})
+    checkpoints = any("checkpoint" in KINDS_OF[one.role] for one in wanted)
+    known = {one.sha256 for one in wanted if one.sha256 is not None}
+    contents = _doubtful(connection, known, checkpoints)
     stocks: dict[str, ServerStock] = {}
     stems = {one.stem for one in wanted if one.sha256 is None}
     for part in slices(contents):
@@ -143,7 +148,6 @@ def stock_of_servers(connection: Connection, wanted: Collection[WantedModel]) ->
                 files.setdefault(sha256, []).append(_file(*file))
                 stems.add(stem_key(file[1]))
     if stems:
-        checkpoints = any("checkpoint" in KINDS_OF[one.role] for one in wanted)
         _take_names(connection, stocks, stems, checkpoints)
     return stocks
 
@@ -169,6 +173,11 @@ def _called(connection: Connection, stems: set[str], checkpoints: bool) -> Itera
     """Every file whose name has one of these stems; some of them more than once."""
     for part in slices(sorted(stems)):
         yield from (row for row in _CALLED.all(connection, {"stems": part}) if stem_key(row[2]) in stems)
+    yield from _unread_called(connection, stems, checkpoints)
+
+
+def _unread_called(connection: Connection, stems: set[str], checkpoints: bool) -> Iterator[Sequence[Any]]:
+    """Those of them that are no known model."""
     unread = _UNREAD_IN_FOLDERS if checkpoints else _UNREAD_CALLED
     keys = sorted({stem + ending for stem in stems for ending in ("", *MODEL_EXTENSIONS)})
     for part in slices(keys):

@@ -22,6 +22,7 @@ from stablequeue_hub.job_needs import Need
 
 NOT_LOADABLE = ("corrupt", "partial")
 """States of files that no WebUI takes for the model of their name."""
+_NOT_IN_A_WORD = frozenset("#<>\n")
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,13 @@ def _can_be_named(file: StockFile) -> bool:
     """Whether its name can stand in a prompt."""
     if file.kind == "lora":
         return can_be_written(file.name)
-    return file.kind != "embedding" or not set(file.name) & set("#<>\n")
+    return file.kind != "embedding" or not set(file.name) & _NOT_IN_A_WORD
+
+
+def can_be_named_anywhere(path: str) -> bool:
+    """Whether a file so called can be named in a prompt, whatever kind it is of."""
+    name = name_for_webui("lora", path)
+    return can_be_written(name) and not set(name) & _NOT_IN_A_WORD
 
 
 def _files(model_column: sa.Column[int], *conditions: sa.ColumnElement[bool]) -> Prepared:

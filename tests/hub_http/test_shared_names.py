@@ -127,3 +127,23 @@ def test_a_file_only_known_by_its_name_is_judged_where_it_was_written(hub: Any) 
     payload = {"prompt": "<lora:oil:1>"}
     job_id, checked = submit(hub, payload=payload, server="attic")
     assert (checked, obstacles(hub, job_id)) == ({"attic": []}, {"attic": []})
+
+
+def test_a_file_that_only_probably_holds_a_model_may_share_its_name_too(hub: Any) -> None:
+    """Where the job was written it would do, but another content lies there under the same name."""
+    source, other = hub.join("source"), hub.join("other")
+    tell(hub, other, file("x.safetensors", "X", kind="checkpoint"))
+    tell(
+        hub,
+        source,
+        file("a/base.safetensors", None, kind="checkpoint", claim="X"),
+        file("b/base.safetensors", "Y", kind="checkpoint"),
+    )
+    can(hub, source)
+    title = f"base.safetensors [{sha256_of('X')[:10]}]"
+    body = {"override_settings": {"sd_model_checkpoint": title}}
+    job_id, checked = submit(hub, payload=body, server="source", targets=["source"])
+    assert (checked, obstacles(hub, job_id)["source"]) == ({"source": [SHARED]}, [SHARED])
+    path = f"/api/v1/servers/{source.server_id}/runner/next"
+    question = {"runner_id": "r", "others": True, "wait_s": 0}
+    assert hub.request("POST", path, key=source.key, json=question).json() is None
