@@ -68,6 +68,11 @@ def commands(tmp_path: Path) -> Commands:
     return Commands(folder)
 
 
+def _hear_ctrl_c() -> None:
+    """As from a terminal: a shell that runs the tests in the background lets all of them ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Running:
     """A command that goes on until it is stopped."""
 
@@ -81,6 +86,7 @@ class Running:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_hear_ctrl_c,
             )
 
     @property
