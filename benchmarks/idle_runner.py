@@ -29,7 +29,7 @@ from stablequeue_client.connecting import join
 from stablequeue_client.hub_api import HubApi
 from stablequeue_client.local_models import LocalModels
 from stablequeue_client.protocol import ServerCapabilities
-from stablequeue_client.webui.compat_generation import Memory
+from stablequeue_client.webui.compat_models import Memory
 from stablequeue_client.webui.running import runner as runner_module
 from stablequeue_client.webui.running.runner import Runner, Surroundings
 

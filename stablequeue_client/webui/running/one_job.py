@@ -25,7 +25,8 @@ from stablequeue_client.runner_messages import (
     LoadedFile,
 )
 from stablequeue_client.webui import loads
-from stablequeue_client.webui.compat_generation import Generated, Memory
+from stablequeue_client.webui.compat_generation import Generated
+from stablequeue_client.webui.compat_models import Memory
 from stablequeue_client.webui.running.evidence import HostReport, Step, evidence
 from stablequeue_client.webui.running.file_check import ConfirmedFile, confirm, is_unchanged, same_path
 from stablequeue_client.webui.running.fitting import Dialect, fitted, is_img2img

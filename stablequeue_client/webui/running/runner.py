@@ -34,7 +34,7 @@ from stablequeue_client.runner_messages import (
     NextRequest,
     RefuseRequest,
 )
-from stablequeue_client.webui.compat_generation import Memory
+from stablequeue_client.webui.compat_models import Memory
 from stablequeue_client.webui.running import one_job
 from stablequeue_client.webui.running.file_check import same_path
 from stablequeue_client.webui.running.one_job import OneJob, Result
