@@ -5,7 +5,10 @@
 
 (() => {
   const POLL_MS = 2000;
-  const AWAY_MS = [2000, 4000, 8000, 15000, 30000];
+  const HUB_AWAY_MS = [2000, 4000, 8000, 15000, 30000];
+  // A WebUI that comes up again is asked seldom: Classic's start with --api dies of any request in the second
+  // before its own routes are there (starlette then refuses the middleware that it still has to add).
+  const WEBUI_AWAY_MS = [4000, 15000, 60000, 120000, 300000];
   const TIMEOUT_MS = 15000;
   const TYPING_MS = 120;
   const CHECK_MS = 500;
@@ -138,6 +141,7 @@
     constructor(app) {
       this.base = app.dataset.sqBase;
       this.headers = {};
+      this.awayMs = HUB_AWAY_MS;
       this.nobody = "The hub did not answer";
     }
 
@@ -175,6 +179,7 @@
     constructor() {
       this.places = [""];
       this.token = null;
+      this.awayMs = WEBUI_AWAY_MS;
       this.nobody = "This WebUI did not answer";
     }
 
@@ -329,9 +334,11 @@
       this.timer = this.ended.signal.aborted || !this.host.isShown() ? null : setTimeout(() => this.poll(), delay);
     }
 
-    // Something may have become visible again: what slept asks at once, what is awake keeps its pace.
+    // Something may have become visible again: what slept asks at once, and what waits for an answer too; what is
+    // awake keeps its pace.
     wake() {
-      if (this.timer === null && !this.ended.signal.aborted && this.host.isShown()) this.poll();
+      const waits = this.timer === null || this.failures > 0;
+      if (waits && !this.ended.signal.aborted && this.host.isShown()) this.poll();
     }
 
     async poll() {
@@ -347,7 +354,11 @@
       } finally {
         this.asking = false;
       }
-      if (turn === this.turn) this.plan(this.failures ? AWAY_MS[Math.min(this.failures, AWAY_MS.length) - 1] : POLL_MS);
+      if (turn === this.turn) this.plan(this.failures ? this.awayDelay() : POLL_MS);
+    }
+
+    awayDelay() {
+      return this.host.awayMs[Math.min(this.failures, this.host.awayMs.length) - 1];
     }
 
     // Fetches first line and view; writes them unless the person has meanwhile gone elsewhere.
@@ -459,7 +470,7 @@
       } finally {
         if (turn === this.turn) {
           this.view.removeAttribute("aria-busy");
-          this.plan(this.failures ? AWAY_MS[0] : POLL_MS);
+          this.plan(this.failures ? this.host.awayMs[0] : POLL_MS);
         }
       }
     }
