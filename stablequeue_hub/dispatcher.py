@@ -309,7 +309,15 @@ class Dispatcher:
                 break
         if asking.turn == turn:
             asking.parked = None
+        elif found is None and asking.runner_id != wanted.runner_id:
+            await self._sit_out(until)
         return found
+
+    async def _sit_out(self, until: float) -> None:
+        """Another process of the server asked meanwhile: two that are answered at once drive each other."""
+        bell, loop = self._hub.bell, asyncio.get_running_loop()
+        while await bell.wait(bell.next_ring(), until - loop.time()):
+            pass
 
     async def _begin(self, server_id: str, wanted: NextRequest) -> None:
         """What a new question of a runner says about its former jobs."""
@@ -367,6 +375,7 @@ class Dispatcher:
     async def _take(self, asking: _Asking, choice: Choice, runner_id: str) -> Assignment | None:
         assert asking.stock is not None
         stock, job, now_ms = asking.stock, choice.job, self._hub.clock.now_ms()
+        sequence = self._sequence(asking.server_id)
         taken = await self._hub.writing(
             lambda connection: job_runs.take(
                 connection, job.job_id, stock, runner_id=runner_id, now_ms=now_ms
@@ -374,7 +383,7 @@ class Dispatcher:
         )
         if isinstance(taken, Assignment):
             self._line.served(asking.server_id, choice, self._hub.clock.monotonic())
-            self.leases.grant(taken.job_id, asking.server_id, taken.fence, runner_id)
+            self.leases.grant(taken.job_id, asking.server_id, taken.fence, runner_id, sequence)
             self._hub.bell.ring([taken.job_id])
             return taken
         if taken == "not_waiting":
@@ -434,8 +443,10 @@ class Dispatcher:
 
     async def refuse(self, server_id: str, said: RefuseRequest) -> None:
         """The check just before the run found something. Raises StaleRunError."""
-        sequence = self._hub.presence.known(server_id).inventory.sequence
-        now_ms = self._hub.clock.now_ms()
+        lease, now_ms = self.leases.find(said.job_id), self._hub.clock.now_ms()
+        known = lease.sequence if lease is not None and lease.fence == said.fence else None
+        # What it had when the job was handed over: it may have told meanwhile what it found just now.
+        sequence = self._sequence(server_id) if known is None else known
 
         def work(connection: Connection) -> None:
             run = job_runs.current_run(connection, said.job_id, said.fence, server_id)
@@ -447,7 +458,12 @@ class Dispatcher:
         self.leases.end(said.job_id, said.fence)
         if said.code == "busy":
             self._cool(server_id, BUSY_S)
+        await self._readmit(server_id, self._sequence(server_id))
         await self._hub.jobs_changed([said.job_id])
+
+    def _sequence(self, server_id: str) -> int:
+        """Of the inventory that the server told last."""
+        return self._hub.presence.known(server_id).inventory.sequence
 
     async def finish(
         self, server_id: str, said: FinishRequest, pictures: Sequence[StagedPicture]

@@ -93,8 +93,8 @@ def judge_run(
         for file in run.files
         if file.sha256 is None and file.used
     ]
-    if not said.loaded:
-        found = [_without_evidence(one) for one in found]
+    told = {one.requirement for one in said.loaded if one.state != "unknown"}
+    found = [one if one.requirement in told else _without_evidence(one) for one in found]
     unproved = [*unread, *_not_looked_for(connection, run)]
     return sorted([*found, *unproved], key=lambda one: one.requirement)
 

@@ -21,7 +21,8 @@ MANY_SHARE = 0.55
 
 @dataclass
 class Lease:
-    """A job in a runner's hands; ``until`` on the monotonic clock."""
+    """A job in a runner's hands; ``until`` on the monotonic clock. ``sequence``: of the inventory by which it
+    was handed over; None when that was before the hub started."""
 
     job_id: str
     server_id: str
@@ -29,6 +30,7 @@ class Lease:
     runner_id: str
     until: float
     progress: float | None = None
+    sequence: int | None = None
 
 
 class Leases:
@@ -40,10 +42,12 @@ class Leases:
         self._looked: float | None = None
         self._forgiven_until = -1.0
 
-    def grant(self, job_id: str, server_id: str, fence: int, runner_id: str) -> None:
+    def grant(
+        self, job_id: str, server_id: str, fence: int, runner_id: str, sequence: int | None = None
+    ) -> None:
         """For one whole term."""
         until = self._clock.monotonic() + LEASE_S
-        self._leases[job_id] = Lease(job_id, server_id, fence, runner_id, until)
+        self._leases[job_id] = Lease(job_id, server_id, fence, runner_id, until, sequence=sequence)
 
     def all(self) -> list[Lease]:
         return list(self._leases.values())

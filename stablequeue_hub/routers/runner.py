@@ -87,7 +87,7 @@ async def renew(request: Request, server_id: str) -> Response:
 async def refuse(request: Request, server_id: str) -> Response:
     """The job goes back unstarted."""
     said = await read_json(request, RefuseRequest)
-    _check_text(said.text)
+    said = msgspec.structs.replace(said, text=_checked(said.text))
     await hub_of(request).dispatcher.refuse(server_id, said)
     return Response(status_code=204)
 
@@ -142,7 +142,8 @@ async def finish(request: Request, server_id: str) -> Response:
     """The run ended. The hub judges the pictures, and answers what became of the job."""
     hub = hub_of(request)
     said = await read_json(request, FinishRequest)
-    _check_text(said.text)
+    loaded = [msgspec.structs.replace(one, detail=_storable(one.detail)) for one in said.loaded]
+    said = msgspec.structs.replace(said, text=_checked(said.text), loaded=loaded)
     if len(said.pictures) > PICTURES_MAX:
         raise TooLargeError(f"A job brings at most {PICTURES_MAX} pictures.")
     await hub.reading(lambda connection: current_run(connection, said.job_id, said.fence, server_id))
@@ -155,6 +156,12 @@ def _check_id(value: str, name: str) -> None:
         raise InvalidValueError(f"`{name}` has 1 to {ID_MAX} printable characters.")
 
 
-def _check_text(text: str) -> None:
+def _checked(text: str) -> str:
     if len(text) > TEXT_MAX:
         raise InvalidValueError(f"`text` has at most {TEXT_MAX} characters.")
+    return _storable(text)
+
+
+def _storable(text: str) -> str:
+    """An error of a WebUI may hold anything; PostgreSQL stores no NUL."""
+    return text.replace("\x00", "")

@@ -189,7 +189,14 @@ def test_what_nobody_told_is_found_by_looking(hub: Any, hosts: Any, monkeypatch:
     assert runner.next()["job_id"] == job_id
 
 
-def test_two_processes_of_one_server_do_not_drive_each_other(hub: Any, hosts: Any) -> None:
+@pytest.mark.parametrize(
+    ("names", "between_s"),
+    [(("one", "two", "one", "two"), 0.1), (("one", "two"), 0.0)],
+    ids=["while it waits", "while it is looked at"],
+)
+def test_two_processes_of_one_server_do_not_drive_each_other(
+    hub: Any, hosts: Any, names: tuple[str, ...], between_s: float
+) -> None:
     runner = hosts.add("forge", BASE, INK)
     path = f"http://127.0.0.1:8383/api/v1/servers/{runner.server.server_id}/runner/next"
     headers = {"Authorization": f"Bearer {runner.server.key}"}
@@ -197,15 +204,30 @@ def test_two_processes_of_one_server_do_not_drive_each_other(hub: Any, hosts: An
     async def both() -> list[bool]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(hub.app)) as client:
             asked = []
-            for name in ("one", "two", "one", "two"):
+            for name in names:
                 body = {"runner_id": name, "others": True, "wait_s": 1.5}
                 asked.append(asyncio.create_task(client.post(path, json=body, headers=headers)))
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(between_s)
+            await asyncio.sleep(0.2)
             done = [task.done() for task in asked]
             await asyncio.gather(*asked)
             return done
 
-    assert hub.run(both()) == [False] * 4
+    assert not any(hub.run(both()))
+
+
+def test_a_refusal_that_the_server_explained_meanwhile_keeps_nothing_away(hub: Any, hosts: Any) -> None:
+    """Its WebUI was busy for a while; the file has moved, and the agent told it already."""
+    runner = hosts.add("forge", BASE, INK)
+    job_id = submit(hub)
+    taken = runner.next()
+    runner.webui.files[1].path = "elsewhere/ink.safetensors"
+    hosts.tell(runner)
+    assert runner.refuse(taken, "model_missing", 1).status_code == 204
+    again = runner.next()
+    assert again["job_id"] == job_id
+    assert runner.refuse(again, "model_missing", 1).status_code == 204
+    assert runner.next() is None, "nothing was told since the last look"
 
 
 # --- what was made ----------------------------------------------------------------------------------------
@@ -221,6 +243,20 @@ def test_a_text_alone_proves_little(hub: Any, hosts: Any) -> None:
     answer = runner.step().json()
     assert (answer["state"], answer["outcome"]) == ("completed", "not_provable")
     assert {verdict["reason"] for verdict in answer["verdicts"]} == {"no_evidence"}
+
+
+def test_a_text_proves_little_also_of_the_one_model_that_the_runner_says_nothing_of(
+    hub: Any, hosts: Any
+) -> None:
+    runner = hosts.add("forge", BASE, INK)
+    for unsaid in ([], [{"requirement": 1, "state": "unknown"}]):
+        submit(hub)
+        taken = runner.next()
+        data = runner.webui.generate(taken["payload"])
+        runner.send(taken, 0, data)
+        answer = runner.finish(taken, [data], loaded=[{"requirement": 0, "state": "loaded"}, *unsaid]).json()
+        assert answer["outcome"] == "not_provable"
+        assert [verdict["reason"] for verdict in answer["verdicts"]] == ["loaded", "no_evidence"]
 
 
 def test_a_job_that_ran_without_a_model_is_not_confirmed(hub: Any, hosts: Any) -> None:

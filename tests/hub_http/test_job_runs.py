@@ -311,6 +311,21 @@ def test_a_wrong_picture_fails_the_job_and_is_kept(hub: Any, hosts: Any) -> None
     assert state(hub, job_id) == "failed"
 
 
+def test_a_text_of_a_runner_with_a_nul_in_it_is_taken_without(hub: Any, hosts: Any) -> None:
+    runner = hosts.add("forge", BASE, INK)
+    job_id = submit(hub)
+    assert runner.refuse(runner.next(), "busy", text="bus\0y").status_code == 204
+    hub.clock.advance(61)
+    failed = runner.finish(runner.next(), [], outcome="failed", text="CUDA\0 error")
+    assert failed.json()["state"] == "pending"
+    taken = runner.next()
+    data = runner.webui.generate(taken["payload"])
+    runner.send(taken, 0, data)
+    loaded = [{"requirement": 0, "state": "other_file", "detail": "other\0.safetensors"}]
+    assert runner.finish(taken, [data], loaded=loaded).json()["outcome"] == "wrong"
+    assert "other.safetensors" in job(hub, job_id)["failure_text"]
+
+
 def test_what_cannot_be_proved_is_completed_and_said(hub: Any, hosts: Any) -> None:
     runner = hosts.add("forge", BASE, INK)
     runner.webui.faults.blind = runner.webui.faults.no_hashes = True
