@@ -64,13 +64,19 @@
       && (before.id || "") === (after.id || "");
   }
 
+  // What the page gave a node stays: a section that somebody opened, a picture that is shown already.
+  function keeps(before, after, name) {
+    if (name === "open") return before.nodeName === "DETAILS";
+    const pictured = { src: "data-sq-picture", href: "data-sq-picture-link" }[name];
+    return pictured && before.hasAttribute(pictured) && before.getAttribute(pictured) === after.getAttribute(pictured);
+  }
+
   function morphAttributes(before, after) {
-    const opened = before.nodeName === "DETAILS";
     for (const { name } of [...before.attributes]) {
-      if (!after.hasAttribute(name) && !(opened && name === "open")) before.removeAttribute(name);
+      if (!after.hasAttribute(name) && !keeps(before, after, name)) before.removeAttribute(name);
     }
     for (const { name, value } of [...after.attributes]) {
-      if (opened && name === "open") continue;
+      if (keeps(before, after, name)) continue;
       if (before.getAttribute(name) !== value) before.setAttribute(name, value);
     }
   }
@@ -116,22 +122,11 @@
     }
   }
 
-  function parsed(html, base) {
+  function parsed(html) {
     const template = document.createElement("template");
     template.innerHTML = html;
     localise(template.content);
-    placePictures(template.content, base);
     return template.content;
-  }
-
-  // Pictures lie where the place keeps them, which the views do not know.
-  function placePictures(root, base) {
-    for (const picture of root.querySelectorAll("img[data-sq-picture]")) {
-      picture.src = `${base}/api/v1/jobs/${picture.dataset.sqPicture}`;
-    }
-    for (const link of root.querySelectorAll("a[data-sq-picture-link]")) {
-      link.href = `${base}/api/v1/jobs/${link.dataset.sqPictureLink}`;
-    }
   }
 
   // --- the two places --------------------------------------------------------------------------------------
@@ -164,6 +159,18 @@
 
     titled(label) { document.title = `${label} · StableQueue`; }
 
+    // Pictures lie where the place keeps them, which the views do not know.
+    placePictures(root) {
+      for (const picture of root.querySelectorAll("img[data-sq-picture]")) {
+        picture.src = `${this.base}/api/v1/jobs/${picture.dataset.sqPicture}`;
+      }
+      for (const link of root.querySelectorAll("a[data-sq-picture-link]")) {
+        link.href = `${this.base}/api/v1/jobs/${link.dataset.sqPictureLink}`;
+      }
+    }
+
+    shown() {}
+
     refused(answer) {
       if (answer.status === 401) window.location.assign(`${this.base}/login`);
     }
@@ -178,6 +185,7 @@
   class WebuiTab {
     constructor() {
       this.places = [""];
+      this.onShown = [];
       this.token = null;
       this.awayMs = WEBUI_AWAY_MS;
       this.nobody = "This WebUI did not answer";
@@ -226,6 +234,13 @@
 
     titled() {}
 
+    // Our routes want the token, which an <img> cannot send: a script of its own fetches what is shown.
+    placePictures() {}
+
+    shown(root) {
+      for (const callback of this.onShown) callback(root);
+    }
+
     // Another process answers at this address, which knows neither our token nor, perhaps, StableQueue.
     refused(answer) {
       if (answer.status === 404 && !answer.headers.get(VERSION)) this.page.lost();
@@ -266,13 +281,15 @@
     }
 
     parsed(html) {
-      return parsed(html, this.host.base);
+      const content = parsed(html);
+      this.host.placePictures(content);
+      return content;
     }
 
     start() {
       const { signal } = this.ended;
       localise(this.app);
-      placePictures(this.app, this.host.base);
+      this.host.placePictures(this.app);
       this.app.addEventListener("click", (event) => this.onClick(event), { signal });
       this.app.addEventListener("submit", (event) => this.onSubmit(event), { signal });
       this.app.addEventListener("input", (event) => this.onFilter(event, TYPING_MS), { signal });
@@ -375,6 +392,7 @@
       const scrolled = [window.scrollX, window.scrollY];
       morphChildren(this.view, this.parsed(view));
       this.view.dataset.sqShown = address;
+      this.host.shown(this.view);
       window.scrollTo(...scrolled);
     }
 
@@ -810,6 +828,11 @@
       await ready;
       if (page.ended.signal.aborted) throw new Error("This WebUI was started again; the page has to be loaded again.");
       return page.ask(`${tab.base}/${path}`, options);
+    },
+    // Calls back with our view each time that something in it was replaced.
+    onShown(callback) {
+      tab.onShown.push(callback);
+      if (page) callback(page.view);
     },
   };
 

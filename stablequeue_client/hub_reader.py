@@ -46,6 +46,7 @@ PROBE_EVERY_S = 15.0
 KEEP_S = 60.0
 """An answer of the hub stands so long when it does not answer any more."""
 WHO_FRESH_S = 10.0
+GLANCE_FRESH_S = 3.0
 LONGEST_WAIT_S = 60.0
 REMEMBERED = 32
 TIMEOUTS = Timeouts(connect=3.0, read=5.0, total=10.0)
@@ -177,6 +178,14 @@ class HubReader:
         fetch = _view_fetch(name, ident, filters)
         return self._ask(connection, key, fetch, patience=PATIENCE_S, fresh_s=FRESH_S)
 
+    def glance(self, name: str, *, fresh_s: float = GLANCE_FRESH_S) -> Any:
+        """A view's value as it was last known, or None; returns at once and asks in the background."""
+        connection = self._current()
+        if connection is None:
+            return None
+        answer = self._ask(connection, (name, ""), _view_fetch(name, "", {}), patience=0.0, fresh_s=fresh_s)
+        return answer.value if answer is not None else None
+
     def who_has(self, texts: Sequence[str]) -> dict[str, list[str]]:
         """Hash or name -> aliases of the other servers that have it and are connected.
 
@@ -304,7 +313,7 @@ class HubReader:
         if connection.hub is None:
             connection.hub = self._open(connection.identity)
         if not connection.greeted:
-            _greet(connection.hub, connection.identity)
+            greet(connection.hub, connection.identity)
             connection.greeted = True
         value, etag = fetch(connection.hub, kept.etag if kept else None)
         now_ms = int(self._clock.now() * 1000)
@@ -325,8 +334,9 @@ class HubReader:
 # --- requests ---------------------------------------------------------------------------------------------
 
 
-def _greet(hub: HubApi, identity: Identity) -> None:
-    """The key goes to the hub that was joined, and to no other."""
+def greet(hub: HubApi, identity: Identity) -> None:
+    """The key goes to the hub that was joined, and to no other. Raises NotJoinedError, OtherHubError, and
+    what ``HubApi.health`` raises."""
     if identity.hub_id is None:
         raise NotJoinedError
     if hub.health().hub_id != identity.hub_id:

@@ -62,7 +62,10 @@ class Viewer:
 
     @property
     def may_submit(self) -> bool:
-        return self.scope in ("admin", "jobs")
+        return self.scope in ("admin", "jobs", "server")
+
+    def may_pause(self, server_id: str) -> bool:
+        return self.is_admin or self.actor == f"server:{server_id}"
 
     def may_change(self, submitted_by: str) -> bool:
         return self.is_admin or (self.may_submit and submitted_by == self.actor)
@@ -258,7 +261,7 @@ def _servers(servers: Mapping[str, ServerFacts], viewer: Viewer) -> tuple[jv.Que
                 server.asks,
                 title_of(name, prompt) if job_id else "",
                 job_id,
-                viewer.is_admin,
+                viewer.may_pause(server_id),
             )
         )
     return tuple(found)

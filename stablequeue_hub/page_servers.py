@@ -15,10 +15,11 @@ from stablequeue_client.ui import values as v
 from stablequeue_client.ui.words import TROUBLED_STATES, counted
 from stablequeue_hub import page_words as words
 from stablequeue_hub.db.prepared import Prepared
-from stablequeue_hub.db.tables import jobs, models, server_files, server_roots
+from stablequeue_hub.db.tables import job_requirements, jobs, models, server_files, server_roots
 from stablequeue_hub.db.tables import servers as servers_table
 from stablequeue_hub.legacy_servers import NO_AGENT
 from stablequeue_hub.page_models import file_row
+from stablequeue_hub.page_queue import Viewer
 from stablequeue_hub.presence import Presence
 from stablequeue_hub.server_view import KnownServer, known_servers
 from stablequeue_hub.servers import RootInfo, ServerInfo, list_servers
@@ -26,6 +27,7 @@ from stablequeue_hub.unidentified import list_unidentified
 from stablequeue_hub.waiting_facts import queue_is_paused
 
 PROBLEMS_SHOWN = 20
+NEEDS_COUNTED = 1000
 
 _QUEUE = Prepared(
     sa.select(jobs.c.state, sa.func.count())
@@ -41,7 +43,7 @@ FileCounts: TypeAlias = dict[tuple[str, str], int]
 # --- the first line -------------------------------------------------------------------------------------
 
 
-def first_line(connection: Connection, live: Presence) -> v.FirstLine:
+def first_line(connection: Connection, live: Presence, viewer: Viewer) -> v.FirstLine:
     """Is everything all right, and if not, what is the most important thing to do?"""
     servers = known_servers(connection, live)
     unread, troubled = _waiting_and_troubled(connection)
@@ -62,8 +64,22 @@ def first_line(connection: Connection, live: Presence) -> v.FirstLine:
         action_label="Show" if action else "",
         running=queue.get("processing", 0),
         queued=queue.get("pending", 0),
+        queue_needs=_waiting_for_a_person(connection, viewer) if queue.get("pending") else 0,
         queue_paused=queue_is_paused(connection),
     )
+
+
+def _waiting_for_a_person(connection: Connection, viewer: Viewer) -> int:
+    """Jobs (of who looks, or all for an admin) that name a model which nobody has or which is not clear, and
+    about which nobody has decided; counted as far as ``NEEDS_COUNTED``."""
+    open_needs = sa.select(job_requirements.c.payload_id).where(
+        job_requirements.c.status.in_(("missing", "ambiguous")), job_requirements.c.decision.is_(None)
+    )
+    query = sa.select(jobs.c.seq).where(jobs.c.state == "pending", jobs.c.payload_id.in_(open_needs))
+    if not viewer.is_admin:
+        query = query.where(jobs.c.submitted_by == viewer.actor)
+    counted_some = query.limit(NEEDS_COUNTED).subquery()
+    return connection.scalar(sa.select(sa.func.count()).select_from(counted_some)) or 0
 
 
 def _waiting_and_troubled(connection: Connection) -> tuple[Counter[str], Counter[str]]:

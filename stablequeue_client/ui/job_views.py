@@ -37,11 +37,13 @@ def queue(page: jv.QueuePage) -> Markup:
     )
 
 
-def job(details: jv.JobDetails) -> Markup:
-    """One job: pictures, models, where it can run, what happened."""
+def job(details: jv.JobDetails, *, in_webui: bool = False) -> Markup:
+    """One job: pictures, models, where it can run, what happened. ``in_webui``: its pictures can be sent to
+    the pages of the WebUI in which this is shown."""
     return render(
         "job.html",
         job=details,
+        in_webui=in_webui,
         states=job_words.STATES,
         state_of=job_words.state_of_row,
         needs=job_words.NEEDS,

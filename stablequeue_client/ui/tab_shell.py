@@ -10,6 +10,7 @@ from stablequeue_client.ui import views
 
 NAV: dict[str, str] = {
     "models": "Models",
+    "queue": "Queue",
     "this": "This WebUI",
     "servers": "Servers",
     "hub": "This hub",

@@ -72,6 +72,8 @@ class WebuiLine:
     action: str = ""
     action_label: str = ""
     work: Work = Work()
+    queue: v.FirstLine | None = None
+    """What the hub last said; of it only the numbers of jobs are shown."""
 
 
 @dataclass(frozen=True)

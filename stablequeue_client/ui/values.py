@@ -359,7 +359,7 @@ class JoinLine:
 @dataclass(frozen=True)
 class FirstLine:
     """The one line that answers "all right?". ``problem`` is the most important one; ``needs`` counts all.
-    ``running`` and ``queued`` count jobs.
+    ``running`` and ``queued`` count jobs, ``queue_needs`` those of who looks that wait for a person.
 
     ``action`` is the address (a query such as ``?view=servers``) that leads to the problem.
     """
@@ -377,6 +377,7 @@ class FirstLine:
     action_label: str = ""
     running: int = 0
     queued: int = 0
+    queue_needs: int = 0
     queue_paused: bool = False
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from stablequeue_client.ui.job_values import JobDetails, QueuePage
+from stablequeue_client.ui.job_values import JobDetails, NewJob, PickList, QueuePage
 from stablequeue_client.ui.values import FirstLine, ModelDetails, ModelsPage, ServersPage
 
-View: TypeAlias = FirstLine | ModelsPage | ModelDetails | ServersPage | QueuePage | JobDetails
+View: TypeAlias = (
+    FirstLine | ModelsPage | ModelDetails | ServersPage | QueuePage | JobDetails | NewJob | PickList
+)
 VIEW_TYPES: dict[str, type[View]] = {
     "first-line": FirstLine,
     "models": ModelsPage,
@@ -15,5 +17,7 @@ VIEW_TYPES: dict[str, type[View]] = {
     "servers": ServersPage,
     "queue": QueuePage,
     "job": JobDetails,
+    "new": NewJob,
+    "pick": PickList,
 }
 """``GET /views/{name}[/{id}]`` with ``Accept: application/json``."""

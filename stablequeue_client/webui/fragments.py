@@ -13,7 +13,7 @@ from typing import TypeVar
 from markupsafe import Markup
 
 from stablequeue_client.errors import NotFoundError
-from stablequeue_client.webui import first_run, page
+from stablequeue_client.webui import first_run, page, queue_page
 from stablequeue_client.webui.runtime import Runtime
 
 T = TypeVar("T")
@@ -25,6 +25,7 @@ _hub_lane = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stablequeue-hu
 View = Callable[[Runtime, str, Mapping[str, str]], Markup]
 VIEWS: dict[str, View] = {
     **page.VIEWS,
+    **queue_page.VIEWS,
     "setup": lambda rt, _ident, _query: first_run.setup_view(rt),
     "hub": lambda rt, _ident, _query: first_run.hub_view(rt),
 }
@@ -52,7 +53,7 @@ async def nav(rt: Runtime) -> tuple[str, ...]:
     own = await rt.in_worker(rt.own_hub.status)
     # "Set up" stays: it shows how far the making of a hub is, and is where a WebUI leaves its hub.
     has_hub = own.has_data or own.phase != "none"
-    return ("models", "this", "servers", "setup", *(("hub",) if has_hub else ()))
+    return ("models", "queue", "this", "servers", "setup", *(("hub",) if has_hub else ()))
 
 
 async def _run(rt: Runtime, local: bool, call: Callable[[], T]) -> T:

@@ -51,6 +51,7 @@ def first_line(rt: Runtime) -> Markup:
         action=action,
         action_label=label,
         work=work(rt),
+        queue=rt.hub.glance("first-line"),
     )
     return this_webui_view.first_line(line)
 
@@ -86,7 +87,7 @@ def models(rt: Runtime, query: Query) -> Markup:
     """The hub's matrix when it answers, else this WebUI's own list."""
     answer = rt.hub.view("models", "", query)
     if answer is not None:
-        return _from_hub(rt, views.models(answer.value), answer, "what each server has")
+        return from_hub(rt, views.models(answer.value), answer, "what each server has")
     rt.models.refresh()
     page = local_page.models_page(rt.models.snapshot, local_page.filters_of(query), alias(rt))
     return _from_here(rt, views.models(page) if rt.models.version else this_webui_view.not_yet())
@@ -102,7 +103,7 @@ def model(rt: Runtime, ident: str) -> Markup:
     except StableQueueError:
         answer = None  # what the hub does not know may still lie here
     if answer is not None:
-        return _from_hub(rt, views.model(answer.value), answer, "this model")
+        return from_hub(rt, views.model(answer.value), answer, "this model")
     rt.models.refresh()
     try:
         details = local_page.model_details(
@@ -117,7 +118,7 @@ def servers(rt: Runtime) -> Markup:
     """What the hub reports for each server, or this WebUI alone."""
     answer = rt.hub.view("servers")
     if answer is not None:
-        return _from_hub(rt, views.servers(answer.value), answer, "what it reports for each server")
+        return from_hub(rt, views.servers(answer.value), answer, "what it reports for each server")
     rt.models.refresh()
     page = local_page.servers_page(rt.models.snapshot, rt.models.progress, alias(rt))
     return _from_here(rt, views.servers(page))
@@ -128,7 +129,7 @@ def alias(rt: Runtime) -> str:
     return rt.hub.state().alias or rt.settings().alias or default_alias()
 
 
-def _from_hub(rt: Runtime, fragment: Markup, answer: HubAnswer, what: str) -> Markup:
+def from_hub(rt: Runtime, fragment: Markup, answer: HubAnswer, what: str) -> Markup:
     """The hub's view with the way to its own page, and since when it is known when the hub is silent."""
     hub = rt.hub.state()
     old = answer.stale and hub.kind != "connected"

@@ -31,7 +31,7 @@ from stablequeue_client.errors import (
 from stablequeue_client.model_files import KINDS
 from stablequeue_client.ui import values as v
 from stablequeue_client.ui import views
-from stablequeue_client.webui import cards, fragments, gate
+from stablequeue_client.webui import cards, fragments, gate, pictures
 from stablequeue_client.webui.guard import Guard
 from stablequeue_client.webui.local_answers import inventory, status
 from stablequeue_client.webui.runtime import Runtime
@@ -178,6 +178,12 @@ async def _view(asked: Asked) -> Response:
     return answer
 
 
+async def _picture(asked: Asked) -> Response:
+    data = await pictures.picture(asked.rt, asked.match["job"], int(asked.match["number"]))
+    # A PNG is compressed already, and the host would do it again in its event loop.
+    return Response(data, headers={"Content-Encoding": "identity"}, media_type=pictures.MEDIA_TYPE)
+
+
 async def _act(asked: Asked) -> Response:
     body = await _body(asked.request, FORM_MAX_BYTES)
     try:
@@ -196,6 +202,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], Handler], ...] = tuple(
         ("POST", r"sync", _sync),
         ("POST", r"check", _check),
         ("GET", r"marks", _marks),
+        ("GET", r"jobs/(?P<job>[0-9a-f-]{36})/pictures/(?P<number>[0-9]{1,4})", _picture),
         ("GET", r"views/(?P<name>[a-z-]{1,40})(?:/(?P<ident>[^/]{1,200}))?", _view),
         ("POST", r"views/(?P<action>[a-z/-]{1,80})", _act),
     )

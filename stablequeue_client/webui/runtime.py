@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from stablequeue_client.hub_calls import HubCalls
 from stablequeue_client.webui.callbacks import guarded
 from stablequeue_client.webui.compat import Host
 from stablequeue_client.webui.places import Places
@@ -43,10 +44,15 @@ class Runtime:
     agent: AgentKeeper = field(init=False)
     """Set right after the runtime is made, because the keeper is given the runtime."""
     runner: Runner = field(init=False)
+    calls: HubCalls = field(init=False)
+    """What a person asks of the hub; for threads that may wait."""
     _workers: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(max_workers=2, thread_name_prefix="stablequeue-worker"),
         repr=False,
     )
+
+    def __post_init__(self) -> None:
+        self.calls = HubCalls(self.places.server_dir, ca_file=lambda: self.settings().ca_file)
 
     async def in_worker(self, call: Callable[[], T]) -> T:
         """Run something that blocks, in one of our own two threads (the host's 40 are for its own work)."""

@@ -166,7 +166,7 @@ def _shown(request: Request, view: str, ident: str) -> _Shown:
     query = request.query_params
     queue_filters = page_queue.filters_of(query)
     known = {
-        "first-line": _Shown(lambda c: page_servers.first_line(c, live), views.first_line),
+        "first-line": _Shown(lambda c: page_servers.first_line(c, live, viewer), views.first_line),
         "models": _Shown(lambda c: page_models.models_page(c, filters, live, now_ms=now_ms), views.models),
         "model": _Shown(lambda c: page_details.details_page(c, ident, live, now_ms=now_ms), views.model),
         "servers": _Shown(lambda c: page_servers.servers_page(c, live, may_change=may_change), views.servers),

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from stablequeue_client.ui import job_values as jv
 from stablequeue_client.ui import job_views, views
 from stablequeue_client.ui import values as v
 from stablequeue_client.ui.view_types import VIEW_TYPES
@@ -19,6 +20,8 @@ RENDERED = {
     "servers": views.servers,
     "queue": job_views.queue,
     "job": job_views.job,
+    "new": job_views.new_job,
+    "pick": job_views.pick_list,
 }
 
 
@@ -74,7 +77,7 @@ def test_an_unchanged_value_is_304_and_fragment_and_value_have_different_etags(h
     assert changed.status_code == 200
 
 
-def test_a_servers_own_key_looks_but_is_never_told_that_it_may_change(hub: Any, synced: Any) -> None:
+def test_a_servers_own_key_looks_and_may_change_its_own_jobs_alone(hub: Any, synced: Any) -> None:
     for view in VIEW_TYPES:
         path = path_of(hub, view)
         assert ask(hub, path, synced.key).status_code == 200
@@ -89,6 +92,32 @@ def test_a_servers_own_key_looks_but_is_never_told_that_it_may_change(hub: Any, 
         data={"kind": "rescan"},
     )
     assert post.status_code == 403
+    payload = {"payload": {"prompt": "a fox"}}
+    own = hub.request("POST", "/api/v1/jobs", key=synced.key, json=payload).json()["job_id"]
+    hub.join("studio")
+    queue = msgspec.json.decode(ask(hub, "queue", synced.key).content, type=jv.QueuePage)
+    assert len(queue.rows) > 1
+    assert [row.job_id for row in queue.rows if row.may_change] == [own]
+    assert [server.alias for server in queue.servers if server.may_change] == ["attic"]
+    assert (queue.may_submit, queue.may_pause) == (True, False)
+
+
+def test_the_first_line_counts_the_jobs_that_wait_for_who_looks(hub: Any, synced: Any) -> None:
+    body = {"payload": {"prompt": "a fox <lora:nowhere:1>"}, "count": 3}
+    own = hub.request("POST", "/api/v1/jobs", key=synced.key, json=body).json()["job_id"]
+    hub.request("POST", "/api/v1/jobs", key=hub.admin, json=body).raise_for_status()
+    plain = {"payload": {"prompt": "a fox"}}
+    hub.request("POST", "/api/v1/jobs", key=synced.key, json=plain).raise_for_status()
+    lines = [
+        msgspec.json.decode(ask(hub, "first-line", key).content, type=v.FirstLine)
+        for key in (synced.key, hub.admin, hub.make_key("view"))
+    ]
+    assert [line.queue_needs for line in lines] == [3, 6, 0]
+    assert {line.queued for line in lines} == {7}
+    said = {"requirement": 0, "decision": "not_a_model"}
+    hub.request("POST", f"/api/v1/jobs/{own}/decisions", key=synced.key, json=said).raise_for_status()
+    line = msgspec.json.decode(ask(hub, "first-line", synced.key).content, type=v.FirstLine)
+    assert line.queue_needs == 0
 
 
 @pytest.mark.parametrize("view", ["keys", "join", "nothing"])

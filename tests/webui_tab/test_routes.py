@@ -25,11 +25,15 @@ ALL = [
     "marks",
     "views/models",
     "views/model/1",
+    "views/queue",
+    "views/jobs/actions",
+    "views/new/queue",
+    f"jobs/{'0' * 8}-0000-0000-0000-{'0' * 12}/pictures/0",
     "views/x",
     "",
 ]
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"]
-POSTS = {"rescan", "sync", "check"}
+POSTS = {"rescan", "sync", "check", "views/jobs/actions", "views/new/queue"}
 
 
 def shape(answer: requests.Response) -> tuple[int, bytes, list[str]]:
@@ -117,7 +121,7 @@ def test_a_view_is_sent_again_only_when_it_changed(host: FakeHost) -> None:
     again = ask(host, "views/servers", headers={"If-None-Match": first.headers["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
     line = ask(host, "views/first-line")
-    assert line.headers["X-StableQueue-Nav"].startswith("models,this,servers")
+    assert line.headers["X-StableQueue-Nav"].startswith("models,queue,this,servers")
 
 
 def test_a_request_that_is_too_large_or_no_json_is_refused_in_words(host: FakeHost) -> None:

@@ -1,0 +1,34 @@
+"""What of the queue is in this WebUI alone, and the tab's words where the hub's queue cannot be shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from stablequeue_client.ui import values as v
+from stablequeue_client.ui.this_webui_view import HubLine
+from stablequeue_client.ui.views import render
+
+
+@dataclass(frozen=True)
+class QueueHere:
+    """``results``: finished jobs whose pictures the hub does not have yet."""
+
+    results: int = 0
+
+
+def queue(here: QueueHere, fragment: Markup, hub: HubLine) -> Markup:
+    """The queue's view: what waits here, then the hub's ``fragment``."""
+    return render("webui_queue.html", here=here, fragment=fragment, hub=hub)
+
+
+def without_hub(hub: HubLine) -> Markup:
+    """In the place of the hub's queue while it is not known: why, and what to do."""
+    return render("webui_no_queue.html", hub=hub)
+
+
+def too_old(url: str) -> Markup:
+    """The hub does not give this view to a WebUI."""
+    problem = v.Problem(f"The hub at {url} is too old to show its queue here.", "Update the hub.")
+    return render("problem.html", problem=problem)

@@ -1,0 +1,82 @@
+"""The queue in the tab: the hub's values rendered here, after what waits in this WebUI alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from markupsafe import Markup
+
+from stablequeue_client.errors import NotFoundError, StableQueueError
+from stablequeue_client.hub_reader import HubAnswer
+from stablequeue_client.ui import job_views, queue_here_view, views
+from stablequeue_client.ui import values as v
+from stablequeue_client.webui.page import from_hub, hub_line
+from stablequeue_client.webui.runtime import Runtime
+
+Query = Mapping[str, str]
+
+
+def queue(rt: Runtime, query: Query) -> Markup:
+    """What runs, what waits and for what, what came of it."""
+    found = _asked(rt, "queue", "", query, job_views.queue, "the jobs of all servers")
+    here = queue_here_view.QueueHere(results=rt.runner.state().results)
+    return queue_here_view.queue(here, found, hub_line(rt.hub.state()))
+
+
+def job(rt: Runtime, ident: str) -> Markup:
+    """One job in full."""
+    return _asked(
+        rt, "job", ident, {}, lambda value: job_views.job(value, in_webui=True), "everything about this job"
+    )
+
+
+def new(rt: Runtime, query: Query) -> Markup:
+    """The form for a new job, empty or from a job."""
+    answer = _answer(rt, "new", "", query)
+    return answer if isinstance(answer, Markup) else job_views.new_job(answer.value)
+
+
+def pick(rt: Runtime, query: Query) -> Markup:
+    """Models to choose from."""
+    answer = _answer(rt, "pick", "", query)
+    return answer if isinstance(answer, Markup) else job_views.pick_list(answer.value)
+
+
+VIEWS: dict[str, Callable[[Runtime, str, Query], Markup]] = {
+    "queue": lambda rt, _ident, query: queue(rt, query),
+    "job": lambda rt, ident, _query: job(rt, ident),
+    "new": lambda rt, _ident, query: new(rt, query),
+    "pick": lambda rt, _ident, query: pick(rt, query),
+}
+
+
+def _asked(
+    rt: Runtime, name: str, ident: str, query: Query, render: Callable[..., Markup], what: str
+) -> Markup:
+    answer = _answer(rt, name, ident, query)
+    return answer if isinstance(answer, Markup) else from_hub(rt, render(answer.value), answer, what)
+
+
+def _answer(rt: Runtime, name: str, ident: str, query: Query) -> HubAnswer | Markup:
+    """The hub's value; or, in its place, the view that says why there is none."""
+    try:
+        answer = rt.hub.view(name, ident, query)
+    except NotFoundError as error:
+        if name in ("job", "new") and _has_queue(rt):
+            return _problem(error)
+        return queue_here_view.too_old(rt.hub.state().url)
+    except StableQueueError as error:
+        return _problem(error)
+    return queue_here_view.without_hub(hub_line(rt.hub.state())) if answer is None else answer
+
+
+def _has_queue(rt: Runtime) -> bool:
+    """The hub gives its queue to a WebUI: then what it does not know is a job."""
+    try:
+        return rt.hub.view("queue") is not None
+    except StableQueueError:
+        return False
+
+
+def _problem(error: StableQueueError) -> Markup:
+    return views.problem(v.Problem(error.message, error.remedy))
