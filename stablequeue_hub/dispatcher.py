@@ -116,6 +116,11 @@ class Dispatcher:
         asking = self._asking.get(server_id)
         return asking is not None and self._hub.clock.monotonic() < asking.cools_until
 
+    def is_in_use(self, server_id: str) -> bool:
+        """Its runner asked last for its own jobs only."""
+        asking = self._asking.get(server_id)
+        return asking is not None and bool(asking.runner_id) and not asking.others
+
     def before(self, server_id: str, job_id: str) -> int | None:
         """How many jobs come first on that server; None when the job is not in its line."""
         return self._line.before(server_id, job_id)

@@ -34,12 +34,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Line:
     """What the hand-over of jobs knew at one moment. ``asking``: by server, whether its runner asks for jobs;
-    ``resting``: servers that get no jobs for a while;
+    ``resting``: servers that get no jobs for a while; ``in_use``: those that take only their own now;
     ``places``: by server, how many jobs come before one that was asked for; ``progress``: 0 to 1, by job.
     """
 
     asking: Mapping[str, bool] = field(default_factory=dict)
     resting: frozenset[str] = frozenset()
+    in_use: frozenset[str] = frozenset()
     places: Mapping[str, int] = field(default_factory=dict)
     progress: Mapping[str, float] = field(default_factory=dict)
 
@@ -52,6 +53,7 @@ def line_of(hub: Hub, job_id: str | None = None) -> Line:
     return Line(
         {server_id: dispatcher.asks(server_id) for server_id in ids},
         frozenset(server_id for server_id in ids if dispatcher.cools(server_id)),
+        frozenset(server_id for server_id in ids if dispatcher.is_in_use(server_id)),
         {server_id: place for server_id, place in places.items() if place is not None},
         {one.job_id: one.progress for one in dispatcher.leases.all() if one.progress is not None},
     )
@@ -73,6 +75,7 @@ class ServerFacts:
     works_on: tuple[str, str, str] | None = None
     no_agent: bool = False
     resting: bool = False
+    in_use: bool = False
 
     @property
     def working(self) -> bool:
@@ -84,6 +87,11 @@ class ServerFacts:
 
     def works_for(self, submitted_by: str) -> bool:
         return self.for_others != "never" or submitted_by == f"server:{self.server_id}"
+
+    def in_use_for(self, submitted_by: str) -> bool:
+        """It works for others, and not now."""
+        is_other = submitted_by != f"server:{self.server_id}"
+        return self.in_use and is_other and self.for_others != "never"
 
 
 @dataclass(frozen=True)
@@ -193,6 +201,7 @@ def servers_now(connection: Connection, live: Live, line: Line) -> dict[str, Ser
             working.get(server_id),
             address is not None,
             server_id in line.resting,
+            server_id in line.in_use,
         )
         for server_id, alias, index_id, frozen, paused, sequence, capabilities, address in _SERVERS.all(
             connection, {}

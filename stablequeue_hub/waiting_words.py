@@ -91,6 +91,7 @@ class Surroundings:
         self._paused = self._those(lambda server: server.paused)
         self._resting = self._those(lambda server: server.resting)
         self._unreachable = self._those(lambda server: not server.reachable)
+        self._in_use_now = self._those(lambda server: server.in_use)
         self._for_nobody = self._those(lambda server: server.for_others == "never")
         self._soft: tuple[_Obstacle, ...] = (
             ("server_frozen", self._frozen, "whose identity two running copies use"),
@@ -139,7 +140,7 @@ class Surroundings:
             if left <= bad:
                 return Waiting(self._said(code, detail, left), code)
             left -= bad
-        for code, bad, words in self._soft:
+        for code, bad, words in (*self._soft, self._in_use(job)):
             if left <= bad:
                 return Waiting(f"Waits for {self.aliases(left)}, {_plural(words, left)}", code)
             left -= bad
@@ -164,6 +165,10 @@ class Surroundings:
             yield code, frozenset(one.server_id for one in job.exclusions if one.reason == reason), words
         others = frozenset(one for one in self._for_nobody if job.submitted_by != f"server:{one}")
         yield "not_for_others", others, "work for nobody else"
+
+    def _in_use(self, job: WaitingJob) -> _Obstacle:
+        busy = frozenset(one for one in self._in_use_now if job.submitted_by != f"server:{one}")
+        return "server_in_use", busy, "where somebody works just now"
 
     def _said(self, code: WhyCode, detail: str, left: Servers) -> str:
         """The sentence when the last servers are struck off."""
@@ -286,7 +291,7 @@ class Surroundings:
             if place not in places:
                 held = self._holders(one, job.payload.source_id)
                 left &= held.somehow if held.ready is None else held.ready
-        for _, bad, _ in (*self._hard(job), *self._soft):
+        for _, bad, _ in (*self._hard(job), *self._soft, self._in_use(job)):
             left -= bad
         return left - self._without_agent
 

@@ -43,9 +43,9 @@ def can(hub: Any, server: Any, **says: Any) -> None:
     assert hub.request("PUT", path, key=server.key, json=body).status_code == 204
 
 
-def ask(hub: Any, server: Any) -> None:
+def ask(hub: Any, server: Any, *, others: bool = True) -> None:
     """Its runner asks for a job, and does not wait."""
-    body = {"runner_id": "r", "others": True, "wait_s": 0}
+    body = {"runner_id": "r", "others": others, "wait_s": 0}
     path = f"/api/v1/servers/{server.server_id}/runner/next"
     answer = hub.request("POST", path, key=server.key, json=body)
     assert (answer.status_code, answer.json()) == (200, None)
@@ -234,3 +234,13 @@ def test_a_server_that_failed_several_times_rests(hub: Any, hosts: Any) -> None:
     job_id = submit(hub, {"prompt": "<lora:ink:1>"})
     text = "Waits for forge, which rests after several failures"
     assert why(hub, job_id) == (text, {"forge": ["server_resting"]})
+
+
+def test_a_server_that_somebody_uses_is_named_until_it_works_for_others_again(hub: Any, attic: Any) -> None:
+    can(hub, attic, works_for_others="idle")
+    job_id = submit(hub, INK)
+    ask(hub, attic, others=False)
+    text = "Waits for attic, where somebody works just now"
+    assert why(hub, job_id) == (text, {"attic": ["server_in_use"]})
+    own = submit(hub, INK, key=attic.key)
+    assert why(hub, own)[1] == {"attic": []}, "its own jobs run"
