@@ -203,6 +203,19 @@ class Settings:
     ask_before_generate: bool = option(
         "In a WebUI: ask before Generate when a model is missing", IN_A_WEBUI, type="flag", default=False
     )
+    queue_button: str = option(
+        "In a WebUI: where the Queue button stands, seen from Generate",
+        IN_A_WEBUI,
+        default="beside",
+        metavar="WHERE",
+        choices=("beside", "under", "hidden"),
+    )
+    queue_shortcut: str = option(
+        "In a WebUI: the keys that queue; none: no keys",
+        IN_A_WEBUI,
+        default="Ctrl+Shift+Enter",
+        metavar="KEYS",
+    )
 
     port: int | None = option(
         f"Port of the page and the API (default: {DEFAULT_PORT}, or the one `up` used last)",

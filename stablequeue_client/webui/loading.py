@@ -43,6 +43,7 @@ def begin() -> None:
 def _before_ui(loaded: Future[Runtime]) -> None:
     host = compat.detect()
     guarded("the line under Generate")(_watch_components)(host)
+    guarded("the Queue button")(_add_queue_buttons)(host, loaded)
     guarded("the settings")(_offer_options)(host)
     host.on_ui_tabs(lambda: _tabs(loaded), "stablequeue-tab")
     host.on_app_started(lambda demo, app: _app_started(loaded, demo, app), "stablequeue-routes")
@@ -52,6 +53,15 @@ def _watch_components(host: compat.Host) -> None:
     from stablequeue_client.webui.gate_page import GatePage
 
     host.on_after_component(GatePage(host).on_component, "stablequeue-gate")
+
+
+def _add_queue_buttons(host: compat.Host, loaded: Future[Runtime]) -> None:
+    from stablequeue_client.webui.queueing.button import QueueButtons
+
+    def take(*pressed: Any) -> None:
+        loaded.result(0).queueing.take(*pressed)
+
+    host.on_after_component(QueueButtons(host, take).on_component, "stablequeue-queue")
 
 
 def _offer_options(host: compat.Host) -> None:
@@ -94,6 +104,7 @@ def _background(loaded: Future[Runtime]) -> None:
     guarded("the hub of this computer")(rt.own_hub.ensure_running)()
     guarded("the reading of model folders")(rt.agent.start)()
     guarded("the work on jobs")(rt.runner.start)()
+    guarded("the sending of jobs")(rt.queueing.sender.start)()
     look = guarded("the look at the index")(_look)
     while True:
         look(rt)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from stablequeue_client.webui.webui_settings import WebuiSettings, option_key
+from stablequeue_client.webui.webui_settings import EMPTY_COUNTS, WebuiSettings, option_key
 
 if TYPE_CHECKING:
     from stablequeue_client.webui.compat import Host
@@ -32,7 +32,8 @@ class WebuiOption:
     @property
     def default(self) -> Any:
         """What the host shows before anything was chosen."""
-        return "" if self.component in ("text", "lines") else getattr(WebuiSettings(), self.name)
+        shown = self.name in EMPTY_COUNTS or self.component not in ("text", "lines")
+        return getattr(WebuiSettings(), self.name) if shown else ""
 
 
 OPTIONS: tuple[WebuiOption, ...] = (
@@ -118,6 +119,18 @@ OPTIONS: tuple[WebuiOption, ...] = (
         "Ask before Generate when a model that the prompt names is missing",
         "Without it the line under the buttons still says so.",
         "checkbox",
+    ),
+    WebuiOption(
+        "queue_button",
+        "Queue button",
+        "It takes what Generate would take, and the picture is made on a server that has the models.",
+        "radio",
+        (("Beside Generate", "beside"), ("Under Generate", "under"), ("Hidden", "hidden")),
+    ),
+    WebuiOption(
+        "queue_shortcut",
+        "Keys that queue",
+        "Such as Ctrl+Shift+Enter or Alt+Q. Empty: none.",
     ),
     WebuiOption(
         "allowed_hosts",

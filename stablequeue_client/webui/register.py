@@ -7,7 +7,8 @@ import sys
 import time
 from typing import Any
 
-from stablequeue_client.hub_api import HubApi
+from stablequeue_client.agent.identity import Identity
+from stablequeue_client.hub_api import HubApi, Timeouts
 from stablequeue_client.hub_reader import HubReader
 from stablequeue_client.local_models import LocalModels
 from stablequeue_client.own_hub import OwnHub
@@ -15,7 +16,11 @@ from stablequeue_client.webui import compat, needed, old_extension, routes, tab
 from stablequeue_client.webui.agent_keeper import START_UP_S, AgentKeeper
 from stablequeue_client.webui.callbacks import guarded
 from stablequeue_client.webui.compat_generation import GenerationHost
+from stablequeue_client.webui.compat_queue import QueueHost
 from stablequeue_client.webui.places import find_places
+from stablequeue_client.webui.queueing.desk import QueueDesk
+from stablequeue_client.webui.queueing.kept_jobs import KeptJobs
+from stablequeue_client.webui.queueing.sender import Sender
 from stablequeue_client.webui.running.runner import Runner, Surroundings
 from stablequeue_client.webui.runtime import Runtime, keep
 from stablequeue_client.webui.settings_source import SettingsSource, TomlFile, hub_settings, settings_file
@@ -43,8 +48,20 @@ def make() -> Runtime:
     )
     rt.agent = AgentKeeper(rt)
     rt.runner = Runner(_surroundings(rt))
+    rt.queueing = _queueing(rt)
     keep(rt)
     return rt
+
+
+def _queueing(rt: Runtime) -> QueueDesk:
+    """What the Queue button leads to."""
+    kept = KeptJobs(rt.places.server_dir)
+    sender = Sender(rt.places.server_dir, kept, lambda identity, timeouts: _connect(rt, identity, timeouts))
+    return QueueDesk(QueueHost(rt.host), kept, sender)
+
+
+def _connect(rt: Runtime, identity: Identity, timeouts: Timeouts) -> HubApi:
+    return HubApi(identity.hub_url, identity.key, ca_file=rt.settings().ca_file, timeouts=timeouts)
 
 
 def _surroundings(rt: Runtime) -> Surroundings:
@@ -62,9 +79,7 @@ def _surroundings(rt: Runtime) -> Surroundings:
         capabilities=lambda: rt.host.capabilities(rt.settings().works_for_others),
         is_generating=rt.host.is_generating,
         is_up=is_up,
-        connect=lambda identity, timeouts: HubApi(
-            identity.hub_url, identity.key, ca_file=rt.settings().ca_file, timeouts=timeouts
-        ),
+        connect=lambda identity, timeouts: _connect(rt, identity, timeouts),
     )
 
 

@@ -34,6 +34,7 @@ from stablequeue_client.ui import views
 from stablequeue_client.webui import cards, fragments, gate, pictures
 from stablequeue_client.webui.guard import Guard
 from stablequeue_client.webui.local_answers import inventory, status
+from stablequeue_client.webui.queueing import answers
 from stablequeue_client.webui.runtime import Runtime
 
 PREFIX = "/stablequeue/v1/"
@@ -146,11 +147,7 @@ async def _sync(asked: Asked) -> Response:
 
 async def _check(asked: Asked) -> Response:
     asked.rt.runner.note_use()  # somebody writes a prompt
-    body = await _body(asked.request, CHECK_MAX_BYTES)
-    try:
-        values = msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidValueError("The body is not a JSON object.", remedy=SEE_DOCS) from error
+    values = await _values(asked.request, CHECK_MAX_BYTES)
     return _json(await asked.rt.in_worker(lambda: gate.check(asked.rt, values)))
 
 
@@ -184,6 +181,22 @@ async def _picture(asked: Asked) -> Response:
     return Response(data, headers={"Content-Encoding": "identity"}, media_type=pictures.MEDIA_TYPE)
 
 
+async def _queue_answer(asked: Asked) -> Response:
+    rt, query = asked.rt, asked.request.query_params
+    if asked.match["what"] == "choices":
+        return _json(await rt.in_worker(lambda: answers.choices(rt)))
+    tab, press = query.get("tab", ""), query.get("press", "")
+    return _json(await rt.in_worker(lambda: answers.line(rt, tab, press)))
+
+
+async def _queue_change(asked: Asked) -> Response:
+    rt, what, values = asked.rt, asked.match["what"], await _values(asked.request, FORM_MAX_BYTES)
+    if what == "press":
+        rt.runner.note_use()
+        return _json(await rt.in_worker(lambda: answers.announce(rt, values)))
+    return _json(await rt.in_worker(lambda: answers.change(rt, what, values)))
+
+
 async def _act(asked: Asked) -> Response:
     body = await _body(asked.request, FORM_MAX_BYTES)
     try:
@@ -202,6 +215,8 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], Handler], ...] = tuple(
         ("POST", r"sync", _sync),
         ("POST", r"check", _check),
         ("GET", r"marks", _marks),
+        ("GET", r"queue/(?P<what>choices|line)", _queue_answer),
+        ("POST", r"queue/(?P<what>press|again|throw-away)", _queue_change),
         ("GET", r"jobs/(?P<job>[0-9a-f-]{36})/pictures/(?P<number>[0-9]{1,4})", _picture),
         ("GET", r"views/(?P<name>[a-z-]{1,40})(?:/(?P<ident>[^/]{1,200}))?", _view),
         ("POST", r"views/(?P<action>[a-z/-]{1,80})", _act),
@@ -210,6 +225,15 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], Handler], ...] = tuple(
 
 
 # --- bodies and answers -----------------------------------------------------------------------------------
+
+
+async def _values(request: Request, limit: int) -> dict[str, Any]:
+    """The body as a JSON object. Raises InvalidValueError, and what ``_body`` raises."""
+    body = await _body(request, limit)
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidValueError("The body is not a JSON object.", remedy=SEE_DOCS) from error
 
 
 async def _body(request: Request, limit: int) -> bytes:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the parts import this file
     from stablequeue_client.local_models import LocalModels
     from stablequeue_client.own_hub import OwnHub
     from stablequeue_client.webui.agent_keeper import AgentKeeper
+    from stablequeue_client.webui.queueing.desk import QueueDesk
     from stablequeue_client.webui.running.runner import Runner
     from stablequeue_client.webui.webui_settings import WebuiSettings
 
@@ -44,6 +45,7 @@ class Runtime:
     agent: AgentKeeper = field(init=False)
     """Set right after the runtime is made, because the keeper is given the runtime."""
     runner: Runner = field(init=False)
+    queueing: QueueDesk = field(init=False)
     calls: HubCalls = field(init=False)
     """What a person asks of the hub; for threads that may wait."""
     _workers: ThreadPoolExecutor = field(

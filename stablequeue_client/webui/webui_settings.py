@@ -39,9 +39,13 @@ FOLDER_WORDS: dict[str, Kind] = {
 
 NAMES = (
     "hub", "alias", "ca_file", "sync", "sync_on_start", "sync_every", "watch", "private", "hashing",
-    "network_rate", "works_for_others", "card_marks", "ask_before_generate", "allowed_hosts",
+    "network_rate", "works_for_others", "card_marks", "ask_before_generate", "queue_button",
+    "queue_shortcut", "allowed_hosts",
 )  # fmt: skip
 """Settings of the house that the extension takes as they are; ``extra_folders`` is made of several."""
+
+EMPTY_COUNTS = frozenset({"queue_shortcut"})
+"""Settings whose option shows the default: there an empty field says something."""
 
 SETTINGS_PAGE = "Settings > StableQueue"
 
@@ -73,6 +77,9 @@ class WebuiSettings:
     works_for_others: WorksForOthers = "never"
     card_marks: bool = True
     ask_before_generate: bool = False
+    queue_button: str = "beside"
+    queue_shortcut: str = "Ctrl+Shift+Enter"
+    """Empty: none."""
     allowed_hosts: tuple[str, ...] = ()
     given_outside: frozenset[str] = frozenset()
     mistakes: tuple[str, ...] = ()
@@ -180,6 +187,8 @@ class _Sources:
             value = int(value)
         elif kind == "text" and isinstance(value, str):
             value = value.strip()
+        if value == "" and name in EMPTY_COUNTS:
+            return ""
         if value is None or value in ("", []):
             return None
         return getattr(self._resolved({}, {name: value}, SETTINGS_PAGE), name)

@@ -43,6 +43,8 @@ CASES: list[tuple[str, Any, Any, str, Any, Any, Any]] = [
     ("works_for_others", "idle", "idle", "always", "always", "idle", "idle"),
     ("card_marks", False, False, "off", False, False, False),
     ("ask_before_generate", True, True, "yes", True, True, True),
+    ("queue_button", "under", "under", "hidden", "hidden", "under", "under"),
+    ("queue_shortcut", " Alt+Q ", "Alt+Q", "none", "none", "Alt+W", "Alt+W"),
     ("allowed_hosts", "x.example\ny.example", ("x.example", "y.example"), "z", ("z",), "w", ("w",)),
 ]
 
@@ -65,6 +67,11 @@ def test_the_environment_comes_before_toml_that_before_the_option_that_before_th
         assert getattr(settings, name) == wanted
         assert settings.given_outside == ({name} if outside else set())
         assert settings.mistakes == ()
+
+
+def test_a_shortcut_that_was_emptied_is_none_and_not_the_default() -> None:
+    assert resolved({"queue_shortcut": " "}).queue_shortcut == ""
+    assert resolved({}).queue_shortcut == "Ctrl+Shift+Enter"
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,16 @@ function submit() {
     return values;
 }
 
-function submit_img2img() { return submit.apply(null, arguments); }
+function get_tab_index(tabId) {
+    const buttons = gradioApp().querySelector("#" + tabId).querySelector("div").querySelectorAll("button");
+    return Math.max(0, Array.from(buttons).findIndex((button) => button.classList.contains("selected")));
+}
+
+function submit_img2img() {
+    const values = submit.apply(null, arguments);
+    values[1] = get_tab_index("mode_img2img");
+    return values;
+}
 
 function restart_reload() {
     document.body.innerHTML = "<h1 style='font-family:monospace;margin-top:20%;color:lightgray;text-align:center;'>Reloading...</h1>";

@@ -31,6 +31,10 @@ class Script:
     tabname: str | None = None
     section: str | None = None
     infotext_fields: Any = None
+    setup_for_ui_only = False
+
+    def setup(self, p: Any, *args: Any) -> None:
+        pass
 
     def title(self) -> str:
         raise NotImplementedError
@@ -50,6 +54,8 @@ class Script:
 
 
 class ScriptBuiltinUI(Script):
+    setup_for_ui_only = True
+
     def elem_id(self, item_id: str) -> str:
         return f"{self.tabname}_{item_id}"
 

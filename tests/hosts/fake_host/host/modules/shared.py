@@ -55,11 +55,18 @@ options_templates.update(
         ("sd", "Stable Diffusion", "sd"),
         {
             "sd_model_checkpoint": OptionInfo(
-                None, "Stable Diffusion checkpoint", gr.Dropdown, lambda: {"choices": []}
+                None,
+                "Stable Diffusion checkpoint",
+                gr.Dropdown,
+                lambda: {"choices": []},
+                infotext="Model hash",
             ),
             "sd_checkpoint_dropdown_use_short": OptionInfo(False, "Short names of checkpoints"),
-            "CLIP_stop_at_last_layers": OptionInfo(1, "Clip skip", gr.Number, {"precision": 0}),
-            "sd_vae": OptionInfo("Automatic", "SD VAE", gr.Textbox, {}),
+            "CLIP_stop_at_last_layers": OptionInfo(
+                1, "Clip skip", gr.Number, {"precision": 0}, infotext="Clip skip"
+            ),
+            "sd_vae": OptionInfo("Automatic", "SD VAE", gr.Textbox, {}, infotext="VAE"),
+            "eta_noise_seed_delta": OptionInfo(0, "ENSD", gr.Number, {"precision": 0}, infotext="ENSD"),
         },
     )
 )

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from fake_family import FORGE
 from modules import (
+    img2img,
     script_callbacks,
     scripts,
     sd_models,
@@ -185,6 +186,8 @@ def _page(tabname: str, runner: scripts.ScriptRunner, inside: Callable[[], list[
     with gr.Blocks(analytics_enabled=False) as interface:
         toprow = Toprow(tabname)
         task = gr.Textbox(visible=False)
+        # Which tab of img2img is open: Forge keeps it in a component, the others have their script say it.
+        mode = [] if tabname == "txt2img" else [gr.Number(0, visible=False, precision=0)]
         with gr.Tabs(elem_id=f"{tabname}_extra_tabs", elem_classes=["extra-networks"]):
             with gr.Tab("Generation", id=f"{tabname}_generation") as generation, gr.Row(equal_height=False):
                 with gr.Column(variant="compact", elem_id=f"{tabname}_settings"):
@@ -207,6 +210,7 @@ def _page(tabname: str, runner: scripts.ScriptRunner, inside: Callable[[], list[
             ui_extra_networks.create_ui(interface, generation, tabname, js)
         inputs = [
             task,
+            *mode,
             toprow.prompt,
             toprow.negative_prompt,
             toprow.styles,
@@ -216,9 +220,7 @@ def _page(tabname: str, runner: scripts.ScriptRunner, inside: Callable[[], list[
             *custom,
         ]
 
-        def generate(id_task: str, prompt: str, negative: str, *args: Any) -> Any:
-            return txt2img.txt2img(id_task, None, prompt, negative, *args)
-
+        generate = txt2img.txt2img if tabname == "txt2img" else img2img.img2img
         event = {
             "fn": wrap_gradio_gpu_call(generate),
             "inputs": inputs,
@@ -233,13 +235,16 @@ def _page(tabname: str, runner: scripts.ScriptRunner, inside: Callable[[], list[
 
 
 def _img2img() -> list[Any]:
-    with (
-        gr.Tabs(elem_id="mode_img2img"),
-        gr.TabItem("img2img", id="img2img", elem_id="img2img_img2img_tab"),
-    ):
-        image = gr.Image(
-            label="Image for img2img", elem_id="img2img_image", show_label=False, interactive=True, type="pil"
-        )
+    def picture(elem_id: str) -> Any:
+        return gr.Image(label=elem_id, elem_id=elem_id, show_label=False, interactive=True, type="pil")
+
+    with gr.Tabs(elem_id="mode_img2img"):
+        with gr.TabItem("img2img", id="img2img", elem_id="img2img_img2img_tab"):
+            image = picture("img2img_image")
+        for name in ("Sketch", "Inpaint", "Inpaint sketch"):
+            gr.TabItem(name, id=name)
+        with gr.TabItem("Inpaint upload", id="inpaint_upload", elem_id="img2img_inpaint_upload_tab"):
+            inpaint = [picture("img_inpaint_base"), picture("img_inpaint_mask")]
     strength = gr.Slider(
         minimum=0.0,
         maximum=1.0,
@@ -248,7 +253,7 @@ def _img2img() -> list[Any]:
         value=0.75,
         elem_id="img2img_denoising_strength",
     )
-    return [image, *_size("img2img"), strength]
+    return [image, *inpaint, *_size("img2img"), strength]
 
 
 def create_ui() -> gr.Blocks:

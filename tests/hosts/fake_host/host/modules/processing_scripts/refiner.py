@@ -26,3 +26,11 @@ class ScriptRefiner(scripts.ScriptBuiltinUI):
                 elem_id=self.elem_id("switch_at"),
             )
         return enable, checkpoint, switch_at
+
+    def setup(self, p, enable_refiner, refiner_checkpoint, refiner_switch_at):
+        if not enable_refiner or refiner_checkpoint in (None, "", "None"):
+            p.refiner_checkpoint = None
+            p.refiner_switch_at = None
+        else:
+            p.refiner_checkpoint = refiner_checkpoint
+            p.refiner_switch_at = refiner_switch_at

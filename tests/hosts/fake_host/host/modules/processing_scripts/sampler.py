@@ -37,3 +37,9 @@ class ScriptSampler(scripts.ScriptBuiltinUI):
                 value=20,
             )
         return [steps, *controls]
+
+    def setup(self, p, steps, sampler_name, scheduler=None):
+        p.steps = steps
+        p.sampler_name = sampler_name
+        if FORGE:
+            p.scheduler = scheduler

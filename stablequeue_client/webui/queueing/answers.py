@@ -1,0 +1,110 @@
+"""What the page's script asks about the Queue button (docs/extension-api.md). Never waits for a hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from stablequeue_client.errors import InvalidValueError
+from stablequeue_client.hub_reader import HubState
+from stablequeue_client.ui.queue_line_view import QueueItem, queue_line
+from stablequeue_client.ui.words import counted
+from stablequeue_client.webui.queueing.desk import Choices, Press
+from stablequeue_client.webui.queueing.kept_jobs import KeptJob
+from stablequeue_client.webui.queueing.sender import Sent
+
+if TYPE_CHECKING:
+    from stablequeue_client.webui.runtime import Runtime
+
+REFUSED_SHOWN = 3
+
+
+def announce(rt: Runtime, values: Mapping[str, Any]) -> dict[str, Any]:
+    """``{tab, target, count, seed_rule}`` -> ``{press}``. Raises InvalidValueError."""
+    count, target = values.get("count", 1), values.get("target", "")
+    if isinstance(count, bool) or not isinstance(count, int) or not isinstance(target, str):
+        raise InvalidValueError("There is no such choice.", remedy="Reload the page.")
+    choices = Choices(target[:200], count, str(values.get("seed_rule", "increment")))
+    return {"press": rt.queueing.announce(str(values.get("tab")), choices)}
+
+
+def line(rt: Runtime, tab: str, press_key: str) -> dict[str, Any]:
+    """``html``: the line; ``busy``: it will say something else soon; ``kept``: how many wait here."""
+    press = rt.queueing.press(press_key)
+    if press is not None and press.tab != tab:
+        press = None
+    kept = rt.queueing.kept.all()
+    sent = rt.queueing.sender.sent(press_key)
+    items, busy = _of_press(rt, press, kept, sent)
+    items += _of_the_others(kept, press_key, rt.hub.state())
+    return {"html": str(queue_line(tuple(items))), "busy": busy, "kept": len(kept)}
+
+
+def change(rt: Runtime, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Send a refused job ``again``, or ``throw-away`` any that is kept; whether there was one."""
+    key = str(values.get("key"))
+    done = rt.queueing.send_again(key) if what == "again" else rt.queueing.kept.drop(key)
+    return {"done": done}
+
+
+def choices(rt: Runtime) -> dict[str, Any]:
+    """What is chosen among: ``servers [{id, alias, connected}]``, ``placement``, ``shortcut``."""
+    settings = rt.settings()
+    page = rt.hub.view("servers")
+    servers = page.value.servers if page is not None else ()
+    return {
+        "placement": settings.queue_button,
+        "shortcut": settings.queue_shortcut,
+        "servers": [
+            {"id": one.server_id, "alias": one.alias, "connected": one.connected}
+            for one in servers
+            if not one.no_agent
+        ],
+    }
+
+
+# --- the line ----------------------------------------------------------------------------------------
+
+
+def _of_press(
+    rt: Runtime, press: Press | None, kept: list[KeptJob], sent: Sent | None
+) -> tuple[list[QueueItem], bool]:
+    if press is None:
+        return [], False
+    if rt.queueing.never_came(press):
+        return [QueueItem("bad", "Not queued: the page did not send it. Reload the page.")], False
+    if press.stage == "failed":
+        return [QueueItem("bad", f"Not queued: {press.text}")], False
+    if sent is not None:
+        return [QueueItem("good" if sent.possible else "warn", _queued(sent), job_id=sent.job_id)], False
+    job = next((one for one in kept if one.key == press.key), None)
+    if job is None:
+        return [QueueItem("note", "Being queued…")], press.stage != "kept"
+    if job.refused:
+        return [QueueItem("bad", f"The hub refused it: {job.refused}", key=job.key)], False
+    return [_waits("It is kept here", rt.hub.state())], True
+
+
+def _queued(sent: Sent) -> str:
+    text = "Queued." if sent.count == 1 else f"{counted(sent.count, 'job')} queued."
+    return text if sent.possible else f"{text} It waits: no server can make it now."
+
+
+def _of_the_others(kept: list[KeptJob], press_key: str, hub: HubState) -> list[QueueItem]:
+    others = [job for job in kept if job.key != press_key]
+    waiting = [job for job in others if not job.refused]
+    items = []
+    if waiting:
+        items.append(_waits(f"{counted(len(waiting), 'job')} kept here", hub))
+    refused = [job for job in others if job.refused]
+    for job in refused[-REFUSED_SHOWN:]:
+        items.append(QueueItem("bad", f"The hub refused an earlier job: {job.refused}", key=job.key))
+    return items
+
+
+def _waits(what: str, hub: HubState) -> QueueItem:
+    if hub.kind == "none":
+        return QueueItem("note", f"{what} until this WebUI has a hub.", start_hub=True)
+    if hub.kind in ("connected", "asking"):
+        return QueueItem("note", f"{what}, and on the way to the hub.")
+    return QueueItem("warn", f"{what} until the hub answers. {hub.message}")
