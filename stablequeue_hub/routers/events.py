@@ -13,7 +13,7 @@ from stablequeue_client.errors import InvalidValueError, StableQueueError
 from stablequeue_hub.access import authorise, client_address
 from stablequeue_hub.answers import json_answer
 from stablequeue_hub.documentation import described
-from stablequeue_hub.event_stream import first_after, newest_id, stream_events
+from stablequeue_hub.event_stream import beginning, first_after, stream_events
 from stablequeue_hub.events import LIST_MAX, Event, list_events
 from stablequeue_hub.hub import hub_of
 from stablequeue_hub.network import is_loopback
@@ -57,9 +57,8 @@ async def stream(
     seconds is a sign of life. It ends after an hour at the latest: connect again, as browsers do.
     """
     hub = hub_of(request)
-    first = first_after(request.headers.get("last-event-id"), after)
-    if first is None:
-        first = await hub.reading(newest_id)
+    wanted = first_after(request.headers.get("last-event-id"), after)
+    first = await hub.reading(lambda connection: beginning(connection, wanted))
     messages = stream_events(hub, first, job, lambda: _may_go_on(request), hub.settings.stream_s)
     return StreamingResponse(messages, media_type="text/event-stream")
 

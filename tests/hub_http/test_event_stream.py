@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from stablequeue_hub import event_stream
-from stablequeue_hub.event_stream import first_after, stream_events
+from stablequeue_hub.event_stream import beginning, first_after, stream_events
 from stablequeue_hub.job_wait import job_when_ended
 
 ON_BOTH_DATABASES = True
@@ -55,6 +55,14 @@ def test_a_stream_has_every_event_once_with_its_id_and_goes_on_where_it_was(hub:
     for query, headers in (("?after=0", {"Last-Event-ID": str(half)}), (f"?after={half}", {})):
         assert [int(message["id"]) for message in streamed(hub, query, **headers)] == [known[-1]["id"]]
     assert streamed(hub) == []
+
+
+def test_an_id_of_a_history_that_a_backup_undid_begins_with_what_happens_now(hub: Any) -> None:
+    submit(hub)
+    newest = listed(hub)[-1]["id"]
+    with hub.hub.store.read() as connection:
+        begun = [beginning(connection, first) for first in (None, 0, newest, newest + 1_000)]
+    assert begun == [newest, 0, newest, newest]
 
 
 def test_the_events_of_one_job_alone(hub: Any) -> None:
