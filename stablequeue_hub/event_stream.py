@@ -42,8 +42,8 @@ def first_after(last_event_id: str | None, after: int | None) -> int | None:
 
 
 def beginning(connection: Connection, first: int | None) -> int:
-    """The event behind which a stream begins; ``first`` as ``first_after`` says. An id that is still to come is
-    of a history that a backup undid: then with what happens from now on."""
+    """The event behind which a stream begins; ``first`` as ``first_after`` says. An id that is still to come
+    is of a history that a backup undid: then with what happens from now on."""
     newest = int(connection.scalar(sa.select(sa.func.max(events_table.c.id))) or 0)
     return newest if first is None else min(first, newest)
 
