@@ -3,7 +3,8 @@
 A hash decides alone; a name counts as on the server where it was written (in its own case, where files differ
 in that), and means nothing before that one told which models it has. From elsewhere it is taken only when
 every server means the same content by it; else it is ambiguous, and nothing is guessed. A LoRA may also be
-called as its header says (``ss_output_name``), where no file has that name, as in the WebUIs.
+called as its header says (``ss_output_name``), where no file has that name, as in the WebUIs. What was called
+so once, and is nowhere now, counts only where nothing else is called so.
 """
 
 from __future__ import annotations
@@ -163,7 +164,7 @@ def resolve(
             exactly = [
                 match for match in (*called, *here) if _is_called_exactly(match, requirement, source_id)
             ]
-            meant[requirement] = exactly or [*called, *here] or matches
+            meant[requirement] = exactly or [*called, *here] or _called_now(matches, requirement) or matches
             if requirement.role == "lora" and not called and not here:
                 not_called_so.append(requirement)
     _take_output_names(connection, meant, not_called_so, source_id, live, now_ms)
@@ -204,8 +205,9 @@ def _take_output_names(
         ids = [model.id for several in some.values() for model in several]
         having = servers_of(connection, ids, live, now_ms=now_ms) if ids else {}
         for requirement in [one for one, key in left.items() if key in some]:
-            several = some[left.pop(requirement)]
-            meant[requirement] = [ModelMatch(*model, servers=having[model.id]) for model in several]
+            several = [ModelMatch(*model, servers=having[model.id]) for model in some[left.pop(requirement)]]
+            lying = [match for match in several if any(entry.availability in HERE for entry in match.servers)]
+            meant[requirement] = lying or several
 
 
 def _asked(requirement: Requirement) -> list[Asked]:
@@ -241,6 +243,16 @@ def _resolved(requirement: Requirement, matches: Sequence[ModelMatch]) -> JobReq
     if not matches:
         return JobRequirement(requirement, "missing")
     return JobRequirement(requirement, "found" if matches[0].hash_sha256 else "unhashed", matches[0])
+
+
+def _called_now(matches: Sequence[ModelMatch], requirement: Requirement) -> list[ModelMatch]:
+    """Those of which a file has that name somewhere; not those that had it once, such as the former content
+    of a file that was replaced."""
+    return [
+        match
+        for match in matches
+        if any(_is_called(match, requirement, entry.server_id) for entry in match.servers)
+    ]
 
 
 def _is_called(match: ModelMatch, requirement: Requirement, source_id: str | None) -> bool:

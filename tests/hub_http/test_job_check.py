@@ -36,7 +36,7 @@ def file(path: str, content: str | None, *, kind: str = "lora", claim: str = "")
     return FileEntry(kind[:8], path, kind, 1000, state, digests, claims)
 
 
-def tell(hub: Any, server: Any, *files: FileEntry, away: tuple[str, ...] = ()) -> None:
+def tell(hub: Any, server: Any, *files: FileEntry, away: tuple[str, ...] = (), sequence: int = 1) -> None:
     """``server`` tells the hub that it has ``files``, and that it lives. ``away``: kinds not connected."""
     kinds = sorted({entry.kind for entry in files})
     roots = [
@@ -49,14 +49,14 @@ def tell(hub: Any, server: Any, *files: FileEntry, away: tuple[str, ...] = ()) -
         "index_id": "index",
         "mode": "full",
         "base_sequence": 0,
-        "sequence": 1,
+        "sequence": sequence,
         "digest": digest,
         "roots": roots,
         "upserts": entries,
         "removals": [],
     }
     assert hub.sync(server, body).status_code == 200
-    assert hub.beat(server, "boot", 1).status_code == 200
+    assert hub.beat(server, "boot", sequence).status_code == 200
 
 
 def check(hub: Any, payload: dict[str, Any], *, key: str | None = None, **options: Any) -> dict[str, Any]:
@@ -94,6 +94,21 @@ def test_each_server_is_judged_and_each_reason_names_its_requirement(hub: Any) -
     assert codes(answer) == {"forge-a": [], "forge-b": ["model_missing"]}
     assert answer["servers"][1]["reasons"][0]["requirement"] == 2
     assert [(h["requirement"], h["servers"]) for h in answer["helps"]] == [(2, ["forge-a"])]
+
+
+def test_what_was_replaced_under_its_name_makes_the_name_not_ambiguous(hub: Any) -> None:
+    """Nor does what only a server had that is gone."""
+    a, b = hub.join("forge-a"), hub.join("forge-b")
+    tell(hub, b, file("ink.safetensors", "of a server that goes"))
+    assert hub.request("DELETE", f"/api/v1/servers/{b.server_id}", key=hub.admin).status_code == 204
+    tell(hub, a, file("ink.safetensors", "first version"))
+    tell(hub, a, file("ink.safetensors", "second version"), sequence=2)
+    wanted = {"prompt": "<lora:ink:1>"}
+    answer = check(hub, wanted)
+    assert (answer["possible"], answer["requirements"][0]["sha256"]) == (True, sha("second version"))
+    tell(hub, a, file("oil.safetensors", "second version"), sequence=3)
+    answer = check(hub, wanted)
+    assert (answer["possible"], answer["requirements"][0]["status"]) == (False, "ambiguous")
 
 
 def test_a_hash_decides_also_where_the_file_has_another_name(hub: Any) -> None:
