@@ -82,6 +82,7 @@
     told(names, values) {
       this.values = {};
       names.forEach((name, place) => { this.values[name] = values[place]; });
+      this.values.queue_target = window.stablequeueQueue ? window.stablequeueQueue.target() : "";
       if (JSON.stringify(this.values) === this.asked) return;
       this.forget();
       this.check(0);

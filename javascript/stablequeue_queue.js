@@ -84,6 +84,7 @@
       remember("target", this.target.value);
       remember("alias", this.target.value ? this.target.selectedOptions[0].dataset.sqAlias : "");
       all((one) => one.targets());
+      if (window.stablequeueGate) TABS.forEach((tab) => window.stablequeueGate.changed(tab));
     }
 
     // While the hub does not say which servers there are, the one that was chosen stays chosen.
@@ -238,7 +239,11 @@
   }
 
   // What the page's own event calls: the number that the press was announced under.
-  window.stablequeueQueue = { key: (tab) => queues[tab].press };
+  window.stablequeueQueue = {
+    key: (tab) => queues[tab].press,
+    // For the line under Generate, which says where it would run.
+    target: () => remembered("target", ""),
+  };
 
   window.addEventListener("keydown", onKey, true);
   onUiLoaded(async () => {

@@ -35,16 +35,27 @@ class GateItem:
 
 
 @dataclass(frozen=True)
+class GateTarget:
+    """Where the generation would run if it was queued, and why not elsewhere."""
+
+    tone: Tone
+    text: str
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class GateLine:
     """What is to be said of one generation, the worst first. ``named``: how many models it names.
 
     ``unread``: how many of those are here and have not been read yet. ``asking``: others are being asked.
+    ``target`` None: nothing is known, or there is nothing to choose from.
     """
 
     items: tuple[GateItem, ...] = ()
     named: int = 0
     unread: int = 0
     asking: bool = False
+    target: GateTarget | None = None
 
 
 def gate_line(line: GateLine) -> Markup:

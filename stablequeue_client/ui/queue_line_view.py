@@ -12,7 +12,7 @@ from stablequeue_client.ui.gate_view import SIGNS, Tone
 
 @dataclass(frozen=True)
 class QueueItem:
-    """One thing to say. ``job_id``: a job to look at; ``key``: a refused one, to be sent again or thrown away;
+    """One thing to say. ``job_id``: a job to look at; ``key``: a refused one, to send again or throw away;
     ``start_hub``: there is none, and it can be started here."""
 
     tone: Tone

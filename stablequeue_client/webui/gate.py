@@ -34,8 +34,9 @@ from stablequeue_client.requirements import (
     can_be_written,
     generation_requirements,
 )
-from stablequeue_client.ui.gate_view import GateItem, GateLine, gate_line, plain_sentence
+from stablequeue_client.ui.gate_view import GateItem, GateLine, GateTarget, gate_line, plain_sentence
 from stablequeue_client.ui.words import visible
+from stablequeue_client.webui.queueing.where_it_runs import WhereItRuns, target_words
 from stablequeue_client.webui.runtime import Runtime
 
 T = TypeVar("T")
@@ -68,6 +69,7 @@ class Gate:
         self._refreshing: Future[bool] | None = None
         self._kept: dict[str, tuple[Any, Any]] = {}
         self._who = WhoHas(rt)
+        self._where = WhereItRuns(lambda request: rt.calls.run(lambda hub: hub.check_job(request)))
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
         self._refresh()
@@ -75,22 +77,39 @@ class Gate:
         wanted = generation_requirements(self._as_in_the_api(values), self._embeddings(snapshot))
         result = check_requirements(wanted, self._names(snapshot))
         others, asking = self._who.known(result.missing[:WHO_MAX])
-        return self._answer(result, others, asking)
+        target, asking_where = self._target(wanted, values.get("queue_target"))
+        return self._answer(result, others, asking, target, asking_where)
 
-    def _answer(self, result: CheckResult, others: Mapping[Name, list[str]], asking: bool) -> dict[str, Any]:
+    def _target(self, wanted: Sequence[Requirement], chosen: Any) -> tuple[GateTarget | None, bool]:
+        """Where Queue would have it made, as far as the hub said, and whether it is being asked."""
+        if self.rt.settings().queue_button == "hidden" or self.rt.hub.state().kind != "connected":
+            return None, False
+        server = chosen if isinstance(chosen, str) else ""
+        check, asking = self._where.known(wanted, server)
+        return (target_words(check, server) if check is not None else None), asking
+
+    def _answer(
+        self,
+        result: CheckResult,
+        others: Mapping[Name, list[str]],
+        asking: bool,
+        target: GateTarget | None,
+        asking_where: bool,
+    ) -> dict[str, Any]:
         items = [_item(found, others) for found in result.findings if found.weight != "good"]
         line = GateLine(
             items=tuple(items),
             named=len(result.findings),
             unread=sum(found.status == "not_read" for found in result.findings),
             asking=asking,
+            target=target,
         )
         asks = self.rt.settings().ask_before_generate
         return {
             "html": str(gate_line(line)),
             "tone": result.weight if result.findings else "",
             "ask": [plain_sentence(item) for item in items if item.tone == "bad"] if asks else [],
-            "more": asking,
+            "more": asking or asking_where,
         }
 
     def _refresh(self) -> None:

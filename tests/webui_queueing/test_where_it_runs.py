@@ -1,0 +1,127 @@
+"""Where a queued generation would run, without waiting for a hub and without sending it a prompt."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from stablequeue_client.errors import HubUnreachableError
+from stablequeue_client.job_messages import Help, JobCheck, Reason, ServerCheck
+from stablequeue_client.requirements import Requirement, generation_requirements
+from stablequeue_client.webui.queueing.where_it_runs import WhereItRuns, names_alone, target_words
+
+LACKS = ServerCheck("2" * 32, "forge-b", False, [Reason("model_missing", "ink is not there.", 0)])
+HAS = ServerCheck("1" * 32, "forge-a", True)
+OTHER = ServerCheck("3" * 32, "attic", True)
+CHECK = JobCheck(True, [], [HAS, LACKS, OTHER], [Help(0, "ink can be copied from forge-a.", ["forge-a"])])
+
+
+class Hub:
+    """Answers when it is let; counts what it was asked."""
+
+    def __init__(self, answer: JobCheck | None = CHECK) -> None:
+        self.asked: list[Mapping[str, Any]] = []
+        self.answer = answer
+        self.may = threading.Event()
+
+    def check(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        self.asked.append(request)
+        self.may.wait(20)
+        if self.answer is None:
+            raise HubUnreachableError
+        return msgspec.to_builtins(self.answer)  # type: ignore[no-any-return]
+
+
+def lora(name: str) -> list[Requirement]:
+    return [Requirement("lora", name, tag="lora")]
+
+
+def answered(where: WhereItRuns, wanted: list[Requirement], target: str = "") -> JobCheck | None:
+    end = time.monotonic() + 10
+    while True:
+        found, asking = where.known(wanted, target)
+        if not asking:
+            return found
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_it_says_how_many_can_and_who_has_what_another_lacks() -> None:
+    said = target_words(CHECK, "")
+    assert said is not None
+    assert (said.tone, said.text) == ("good", "Queued, it runs on 2 of 3 servers.")
+    assert said.reasons == ("forge-b: ink is not there. forge-a has it.",)
+
+
+def test_of_a_chosen_server_only_that_one_is_spoken() -> None:
+    can, cannot = target_words(CHECK, HAS.server_id), target_words(CHECK, LACKS.server_id)
+    gone = target_words(CHECK, "9" * 32)
+    assert can is not None
+    assert cannot is not None
+    assert gone is not None
+    assert (can.tone, can.text, can.reasons) == ("good", "Queued, it runs on forge-a.", ())
+    assert (cannot.tone, cannot.text) == ("warn", "Queued, it waits.")
+    assert cannot.reasons == ("forge-b: ink is not there. forge-a has it.",)
+    assert gone.tone == "warn"
+
+
+def test_one_server_alone_is_nothing_to_speak_of() -> None:
+    assert target_words(JobCheck(True, [], [HAS]), "") is None
+
+
+def test_an_answer_is_not_waited_for_and_then_remembered() -> None:
+    hub = Hub()
+    where = WhereItRuns(hub.check)
+    begun = time.monotonic()
+    assert where.known(lora("ink"), "") == (None, True)
+    assert time.monotonic() - begun < 0.2
+    hub.may.set()
+    assert answered(where, lora("ink")) == CHECK
+    assert answered(where, lora("ink")) == CHECK
+    assert len(hub.asked) == 1
+
+
+def test_of_what_was_typed_while_the_hub_thinks_only_the_last_is_asked() -> None:
+    hub = Hub()
+    where = WhereItRuns(hub.check)
+    for name in ("i", "in", "ink"):
+        where.known(lora(name), "")
+        time.sleep(0.05)
+    hub.may.set()
+    assert answered(where, lora("ink")) == CHECK
+    assert [request["payload"]["prompt"] for request in hub.asked] == ["<lora:i:1>", "<lora:ink:1>"]
+
+
+def test_a_hub_that_cannot_be_asked_is_left_in_peace_for_a_while() -> None:
+    hub, now = Hub(None), [0.0]
+    hub.may.set()
+    where = WhereItRuns(hub.check, now=lambda: now[0])
+    assert answered(where, lora("ink")) is None
+    assert answered(where, lora("ink")) is None
+    assert len(hub.asked) == 1
+    now[0] = 6.0
+    assert where.known(lora("ink"), "")[1]
+
+
+def test_the_hub_is_told_names_and_no_prompt() -> None:
+    values = {
+        "prompt": "my secret cat <lora:ink:0.7:0.2>, again <lora:ink:1>",
+        "negative_prompt": "secret dogs",
+        "enable_hr": True,
+        "hr_checkpoint_name": "big.safetensors",
+        "refiner_checkpoint": "fine.safetensors",
+        "override_settings": {
+            "sd_model_checkpoint": "alpha.safetensors [31e35c80fc]",
+            "forge_additional_modules": ["soft.safetensors", "clip_l.safetensors"],
+        },
+    }
+    wanted = generation_requirements(values)
+    told = names_alone(wanted)
+    assert "secret" not in str(told)
+    assert told["prompt"] == "<lora:ink:1>"
+    named = {(one.role, one.name, one.hash) for one in generation_requirements(told)}
+    assert named == {(one.role, one.name, one.hash) for one in wanted}
