@@ -51,6 +51,7 @@ LONGEST_WAIT_S = 60.0
 REMEMBERED = 32
 TIMEOUTS = Timeouts(connect=3.0, read=5.0, total=10.0)
 
+JOIN = 'Join it: "Set up", with a code from "Add another computer" on the hub\'s page.'
 JOIN_AGAIN = (
     'Join it again: "Set up", with a code from "Add another computer" on the hub\'s page. '
     "Nothing here is lost meanwhile."
@@ -337,9 +338,10 @@ class HubReader:
 def greet(hub: HubApi, identity: Identity) -> None:
     """The key goes to the hub that was joined, and to no other. Raises NotJoinedError, OtherHubError, and
     what ``HubApi.health`` raises."""
+    hub_id = hub.health().hub_id  # first: what is no hub is named as such, joined or not
     if identity.hub_id is None:
         raise NotJoinedError
-    if hub.health().hub_id != identity.hub_id:
+    if hub_id != identity.hub_id:
         raise OtherHubError
 
 
@@ -381,7 +383,11 @@ def _state_of(connection: _Connection) -> HubState:
     page = kept.answer.value if kept is not None else None
     if isinstance(page, v.ServersPage):
         connected = sum(card.connected for card in page.servers)
-        state = replace(state, servers=len(page.servers), connected=connected)
+        # It may have been renamed on the hub's page since it joined.
+        alias = next(
+            (card.alias for card in page.servers if card.server_id == identity.server_id), identity.alias
+        )
+        state = replace(state, servers=len(page.servers), connected=connected, alias=alias)
     if link.problem is not None:
         kind, message, remedy = explain(link.problem, identity.hub_url)
         return replace(state, kind=kind, message=message, remedy=remedy)
@@ -401,7 +407,7 @@ def explain(error: StableQueueError, url: str) -> tuple[HubKind, str, str]:
     if isinstance(error, OldStableQueueError):
         return "old", f"At {url} runs the old StableQueue, which cannot take what this WebUI reports.", OLD
     if isinstance(error, NotJoinedError):
-        return "refused", f"This WebUI has not joined the hub at {url} yet.", JOIN_AGAIN
+        return "refused", f"This WebUI has not joined the hub at {url} yet.", JOIN
     if isinstance(error, OtherHubError):
         return "refused", f"At {url} another hub answers than the one this WebUI joined.", JOIN_AGAIN
     if isinstance(error, AuthenticationError):

@@ -87,10 +87,11 @@ class FileNote:
 
 @dataclass(frozen=True)
 class OutsideSetting:
-    """A setting that the environment or stablequeue.toml fixes."""
+    """A setting that the environment or stablequeue.toml fixes. ``note``: why it does not count now."""
 
     label: str
     value: str
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def this_webui(rt: Runtime, alias: str, hub: view.HubLine) -> view.ThisWebui:
         private=settings.private,
         problem=rt.models.problem,
         mistakes=settings.mistakes,
-        outside=_outside(settings),
+        outside=_outside(settings, rt.hub.state().alias),
         old_copies=tuple(str(path) for path in copies),
         work=work(rt),
     )
@@ -155,12 +155,25 @@ def _short(digest: str) -> str:
     return digest if len(digest) <= SHORT else f"{digest[:SHORT]}…"
 
 
-def _outside(settings: WebuiSettings) -> tuple[view.OutsideSetting, ...]:
+def _outside(settings: WebuiSettings, alias_at_hub: str) -> tuple[view.OutsideSetting, ...]:
     """What the environment or stablequeue.toml fixes, in the order and words of the settings page."""
     return tuple(
-        view.OutsideSetting(LABELS.get(item.name, item.name), _shown(item.name, getattr(settings, item.name)))
+        view.OutsideSetting(
+            LABELS.get(item.name, item.name),
+            _shown(item.name, getattr(settings, item.name)),
+            _renamed(settings.alias, alias_at_hub) if item.name == "alias" else "",
+        )
         for item in fields(settings)
         if item.name in settings.given_outside
+    )
+
+
+def _renamed(wished: str | None, alias_at_hub: str) -> str:
+    """Names are unique at a hub and its owner's to change there, so a wish counts at joining only."""
+    if not alias_at_hub or alias_at_hub == wished:
+        return ""
+    return (
+        f"Counts when it joins. The hub calls it {alias_at_hub}: rename it on the hub's page, under Servers."
     )
 
 

@@ -278,24 +278,28 @@ def test_each_trouble_has_a_sentence_and_a_remedy(
     assert remedy in state.remedy
 
 
-def test_the_old_stablequeue_is_named_and_left_in_peace(tmp_path: Path, clock: Clock) -> None:
+@pytest.mark.parametrize("before", [True, False], ids=["joined", "never joined"])
+def test_the_old_stablequeue_is_named_and_left_in_peace(tmp_path: Path, clock: Clock, before: bool) -> None:
     def old(asked: Asked) -> Say:
         if asked.path == "/status":
             return Say(200, b"MobileSD Server is running", {"Content-Type": "text/html"})
         return Say(404, b"Cannot GET", {"Content-Type": "text/html"})
 
     with ScriptedHub(old) as server:
-        joined(tmp_path, server.url)
+        if before:
+            joined(tmp_path, server.url)
+        else:  # its address stands in the settings
+            store_identity(tmp_path, new_identity("attic", server.url))
         reader = HubReader(tmp_path, clock=clock, timeouts=FAST)
         reader.view("models")
         state = settled(reader, "old")
         assert "old StableQueue" in state.message
         assert "Use on this computer" in state.remedy
-        before = len(server.asked)
+        asked_before = len(server.asked)
         for _ in range(50):
             reader.view("models")
             reader.state()
-        assert len(server.asked) == before
+        assert len(server.asked) == asked_before
         assert all("Authorization" not in asked.headers for asked in server.asked)
 
 
@@ -318,12 +322,17 @@ def test_a_frozen_server_is_told_while_its_views_go_on(
     assert reader.view("models") is not None
 
 
-def test_a_server_that_has_not_joined_yet_asks_nothing(tmp_path: Path, hub: tuple[Hub, ScriptedHub]) -> None:
+def test_a_server_that_has_not_joined_yet_shows_no_key(tmp_path: Path, hub: tuple[Hub, ScriptedHub]) -> None:
     store_identity(tmp_path, new_identity("attic", hub[1].url))
     reader = HubReader(tmp_path)
     assert reader.view("models") is None
     assert "has not joined" in settled(reader, "refused").message
-    assert hub[1].asked == []
+    assert [asked.path for asked in hub[1].asked] == ["/healthz"]
+    assert "Authorization" not in hub[1].asked[0].headers
+
+
+def test_a_name_changed_on_the_hubs_page_is_the_name_here(reader: HubReader) -> None:
+    until(lambda: reader.state().alias == "a", 5, "the hub's name for it")
 
 
 def test_a_changed_server_json_begins_anew(

@@ -168,6 +168,17 @@ def test_settings_from_outside_mistakes_and_old_copies_are_told(tmp_path: Path) 
     assert "Remove that folder" in html
 
 
+@pytest.mark.parametrize(("at_hub", "told"), [("attic-2", True), ("attic", False)])
+def test_a_name_given_outside_is_told_beside_the_one_at_the_hub(
+    tmp_path: Path, at_hub: str, told: bool
+) -> None:
+    rt = still_webui(tmp_path, WebuiSettings(alias="attic", given_outside=frozenset({"alias"})))
+    identity = new_identity(at_hub, "http://127.0.0.1:9")
+    store_identity(rt.places.server_dir, msgspec.structs.replace(identity, hub_id="h"))
+    html = shown(rt, "this")
+    assert ("The hub calls it attic-2: rename it on the hub&#39;s page" in html) is told
+
+
 # --- buttons ----------------------------------------------------------------------------------------------
 
 
