@@ -131,7 +131,7 @@ class Service:
         if done.returncode != 0:
             said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:300]
             raise ServiceError(
-                f"`{' '.join(command)}` failed: {said}",
+                f"`{' '.join(command)}` failed: {said.rstrip('.')}.",
                 remedy="Where systemd runs no user sessions (containers, some servers), "
                 "start `stablequeue hub` by the system's own means.",
             )
