@@ -597,6 +597,7 @@
       const buttons = [...form.querySelectorAll("button[type=submit]")];
       const fields = new URLSearchParams(new FormData(form));
       if (pressed && pressed.name) fields.set(pressed.name, pressed.value);
+      if (form.hasAttribute("data-sq-once")) this.mark(form, fields);
       for (const button of buttons) button.setAttribute("aria-disabled", "true");
       if (form.dataset.sqBusy) return;
       form.dataset.sqBusy = "1";
@@ -611,6 +612,16 @@
       }
     }
 
+    // The same sent again because no answer came is done once: it bears the same mark until it was done.
+    mark(form, fields) {
+      const body = `${fields}`;
+      if (!this.marked || this.marked.form !== form || this.marked.body !== body) {
+        const mark = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0"));
+        this.marked = { form, body, mark: mark.join("") };
+      }
+      fields.set("once", this.marked.mark);
+    }
+
     // The answer is a fragment (a notice, a new key, the line to join), or an error as the API writes it.
     async answered(form, result, answer) {
       const type = answer.headers.get("Content-Type") || "";
@@ -620,6 +631,7 @@
       }
       if (type.startsWith("text/html")) {
         result.replaceChildren(this.parsed(await answer.text()));
+        if (answer.ok) this.marked = null;
         if (answer.ok && answer.headers.get("X-StableQueue-Go")) this.go(answer.headers.get("X-StableQueue-Go"), "push");
       } else {
         result.textContent = await errorText(answer);

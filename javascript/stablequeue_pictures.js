@@ -67,5 +67,77 @@
     }
   }
 
+  // --- sending to the WebUI's own pages ------------------------------------------------------------------
+
+  const PATIENCE_MS = 8000;
+
+  // Until ``find`` finds something, or undefined when it does not in time.
+  async function eventually(find) {
+    const end = performance.now() + PATIENCE_MS;
+    for (;;) {
+      const found = find();
+      if (found) return found;
+      if (performance.now() > end) return undefined;
+      await new Promise((resolve) => { setTimeout(resolve, 50); });
+    }
+  }
+
+  function write(field, text) {
+    field.value = text;
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+
+  // The host's own way to read a generation text: it stands in the prompt, and its button is pressed.
+  async function paste(tab, infotext) {
+    const prompt = gradioApp().querySelector(`#${tab}_prompt textarea`);
+    const negative = gradioApp().querySelector(`#${tab}_neg_prompt textarea`);
+    const button = gradioApp().querySelector(`#${tab}_tools #paste`);
+    if (!prompt || !button) return false;
+    // Classic takes no text while there is a negative prompt, which the text replaces anyway.
+    if (negative && negative.value) write(negative, "");
+    if (!await eventually(() => !button.disabled)) return false;
+    write(prompt, infotext);
+    await new Promise((resolve) => { setTimeout(resolve, 100); }); // the page notes what was written
+    button.click();
+    return true;
+  }
+
+  // As a person chooses a file: Gradio's image, and Forge's canvas, which has an input of its own.
+  async function place(blob) {
+    const holder = gradioApp().querySelector("#img2img_image");
+    if (!holder) return false;
+    const remove = holder.querySelector(".modify-upload button + button, .touch-none + div button + button, button[aria-label='Clear'], button[aria-label='Remove Image']");
+    if (remove) remove.click();
+    const input = await eventually(() => holder.querySelector("input[type=file]"));
+    if (!input) return false;
+    const files = new DataTransfer();
+    files.items.add(new File([blob], "picture.png", { type: "image/png" }));
+    input.files = files.files;
+    input.dispatchEvent(new Event("change"));
+    return true;
+  }
+
+  async function send(button) {
+    const tab = button.dataset.sqSend === "img2img" ? "img2img" : "txt2img";
+    const from = button.closest("[data-sq-sent]");
+    const result = from.querySelector("[data-sq-result]");
+    const infotext = from.dataset.sqInfotext;
+    result.textContent = "One moment…";
+    try {
+      const blob = tab === "img2img" ? (await picture(from.dataset.sqSent)).blob : null;
+      const written = !infotext || await paste(tab, infotext);
+      const placed = !blob || await place(blob);
+      window[`switch_to_${tab}`]();
+      result.textContent = written && placed ? "Sent." : `This WebUI's ${tab} page could not be filled. Save the picture and open it there.`;
+    } catch (error) {
+      result.textContent = "The picture could not be had from the hub. Try again when it answers.";
+    }
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest && event.target.closest("#sq-app [data-sq-send]");
+    if (button && !button.disabled) send(button);
+  });
+
   window.stablequeue.onShown(watch);
 })();

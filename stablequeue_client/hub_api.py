@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 import requests
 import urllib3
 
-from stablequeue_client import __version__, protocol, runner_messages
+from stablequeue_client import __version__, job_messages, protocol, queue_messages, runner_messages
 from stablequeue_client.errors import (
     HubUnreachableError,
     InvalidValueError,
@@ -33,6 +33,7 @@ from stablequeue_client.errors import (
     error_from_wire,
 )
 from stablequeue_client.model_files import Kind
+from stablequeue_client.ui.job_values import CheckShown, NewJob
 from stablequeue_client.ui.view_types import VIEW_TYPES, View
 
 Json = dict[str, Any]
@@ -295,6 +296,47 @@ class HubApi:
     def star_job(self, job_id: str) -> Json:
         """Keep a job for ever."""
         return self._object("POST", _job_path(job_id, "star"), body=b"{}")
+
+    def accept_job(self, job_id: str) -> Json:
+        """Take a picture all the same that was found wrong."""
+        return self._object("POST", _job_path(job_id, "accept"), body=b"{}")
+
+    def act_on_jobs(self, wanted: queue_messages.JobActions) -> queue_messages.ActionResults:
+        """The same for many jobs; answered for each. May be repeated, but for ``earlier`` and ``later``."""
+        form = queue_messages.ActionResults
+        return self._typed("POST", "/api/v1/jobs/actions", form, body=protocol.encode(wanted))
+
+    def edit_job(self, job_id: str, wanted: queue_messages.JobEdit) -> queue_messages.EditedJob:
+        """Change a job: its name at any time, everything else while it waits."""
+        form = queue_messages.EditedJob
+        return self._typed("PATCH", _job_path(job_id), form, body=protocol.encode(wanted))
+
+    def run_again(self, job_id: str, wanted: queue_messages.RunAgain) -> job_messages.Submitted:
+        """Queue a new job that generates the same. May be repeated with its idempotency key."""
+        form = job_messages.Submitted
+        return self._typed("POST", _job_path(job_id, "again"), form, body=protocol.encode(wanted))
+
+    def decide(self, job_id: str, wanted: queue_messages.Decision) -> queue_messages.Decided:
+        """Say about a model that a job waits for what is to be done."""
+        form = queue_messages.Decided
+        return self._typed("POST", _job_path(job_id, "decisions"), form, body=protocol.encode(wanted))
+
+    def fill_form(self, text: str) -> NewJob:
+        """The form for a new job, filled from a generation text."""
+        return self._form("text", [("text", text)], NewJob)
+
+    def check_form(self, fields: Sequence[tuple[str, str]]) -> CheckShown:
+        """What a filled form needs, and who can make it."""
+        return self._form("check", fields, CheckShown)
+
+    def queue_form(self, fields: Sequence[tuple[str, str]]) -> job_messages.Submitted:
+        """Queue what a filled form says. May be repeated with the same ``once`` in it."""
+        return self._form("queue", fields, job_messages.Submitted)
+
+    def _form(self, step: str, fields: Sequence[tuple[str, str]], form: type[_Answer]) -> _Answer:
+        headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+        body = urlencode(list(fields), errors="replace").encode()
+        return self._typed("POST", f"/views/new/{step}", form, body=body, headers=headers)
 
     def pause_queue(self, server_id: str | None, *, paused: bool) -> Json:
         """Give one server (None: all) no more jobs, or jobs again (admin, or the server's own key)."""

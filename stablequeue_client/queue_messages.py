@@ -61,15 +61,20 @@ class EditedJob(msgspec.Struct, frozen=True):
 
 
 class RunAgain(msgspec.Struct, frozen=True):
-    """``POST /api/v1/jobs/{id}/again``. ``seed``: the ``same``, a ``new`` one, or a number."""
+    """``POST /api/v1/jobs/{id}/again``. ``seed``: the ``same``, a ``new`` one, or a number.
+
+    ``idempotency_key``: as of a submission; the same request sent again is answered, not queued again.
+    """
 
     seed: Literal["same", "new"] | int = "same"
+    idempotency_key: str = ""
 
 
 class JobActions(msgspec.Struct, frozen=True):
-    """``POST /api/v1/jobs/actions``: the same for each of up to 500 jobs. ``value``: the new priority."""
+    """``POST /api/v1/jobs/actions``: the same for each of up to 500 jobs. ``value``: the new priority;
+    ``earlier`` and ``later`` move it by one."""
 
-    action: Literal["cancel", "delete", "star", "unstar", "priority", "retry"]
+    action: Literal["cancel", "delete", "star", "unstar", "priority", "earlier", "later", "retry"]
     ids: list[str]
     value: int | None = None
 

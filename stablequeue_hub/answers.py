@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from stablequeue_client.errors import (
     AuthenticationError,
@@ -32,6 +33,17 @@ _encoder = msgspec.json.Encoder()
 def json_answer(value: Any, status: int = 200) -> Response:
     """``value``: plain values, msgspec Structs or dataclasses."""
     return Response(_encoder.encode(value), status, media_type="application/json")
+
+
+def wants_value(request: Request) -> bool:
+    """A WebUI asks for a view's value, to render it itself; a browser for its HTML."""
+    accepted = request.headers.get("accept", "").lower()
+    return "application/json" in accepted and "text/html" not in accepted
+
+
+def view_answer(request: Request, value: Any, render: Callable[[Any], str]) -> Response:
+    """A view's value as who asks wants it."""
+    return json_answer(value) if wants_value(request) else HTMLResponse(render(value))
 
 
 def error_answer(error: StableQueueError, body: Any = None) -> Response:

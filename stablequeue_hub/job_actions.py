@@ -6,14 +6,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
+import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.errors import InvalidValueError, StableQueueError, TooLargeError
 from stablequeue_client.queue_messages import ActionProblem, ActionResult, ActionResults, JobActions
+from stablequeue_hub.db.tables import jobs
 from stablequeue_hub.job_decisions import retry_job
 from stablequeue_hub.job_rights import check_may_change
 from stablequeue_hub.job_rows import change_pending, change_state, delete_job, star_job
 from stablequeue_hub.job_submission import check_priority
+from stablequeue_hub.jobs import PRIORITY_MAX, PRIORITY_MIN
 from stablequeue_hub.keys import Principal
 
 IDS_MAX = 500
@@ -51,6 +54,11 @@ def _step(wanted: JobActions) -> _Step:
     return _STEPS[wanted.action]
 
 
+def _move(by: int, connection: Connection, job_id: str, actor: str, now_ms: int) -> None:
+    before = connection.scalar(sa.select(jobs.c.priority).where(jobs.c.job_id == job_id)) or 0
+    _set_priority(min(PRIORITY_MAX, max(PRIORITY_MIN, before + by)), connection, job_id, actor, now_ms)
+
+
 def _set_priority(priority: int, connection: Connection, job_id: str, actor: str, now_ms: int) -> None:
     details = {"changed": ["priority"]}
     change_pending(connection, job_id, {"priority": priority}, actor=actor, now_ms=now_ms, details=details)
@@ -82,4 +90,6 @@ _STEPS: dict[str, _Step] = {
     "star": _star,
     "unstar": _unstar,
     "retry": _retry,
+    "earlier": partial(_move, 1),
+    "later": partial(_move, -1),
 }

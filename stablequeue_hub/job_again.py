@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +20,14 @@ from stablequeue_client.requirements import Requirement
 from stablequeue_hub.db.tables import job_payloads, job_requirements, jobs
 from stablequeue_hub.job_check import Judged, judge_payload
 from stablequeue_hub.job_requirements import payload_requirements
-from stablequeue_hub.job_rows import add_jobs, add_payload, unknown_job
-from stablequeue_hub.job_submission import WAITING_MS, checked_seed
+from stablequeue_hub.job_rows import add_jobs, add_payload, ids_of_batch, unknown_job
+from stablequeue_hub.job_submission import (
+    WAITING_MS,
+    batch_of_key,
+    check_key,
+    checked_seed,
+    note_key,
+)
 from stablequeue_hub.jobs import SEED_MAX
 
 if TYPE_CHECKING:
@@ -129,12 +136,18 @@ def run_again(
 
     It shares the payload row as long as its models still mean the same contents and nobody decided about
     them; what was found out or decided for the former job stays that one's. Raises NotFoundError,
-    InvalidValueError, TooLargeError.
+    InvalidValueError, TooLargeError, RepeatedKeyError.
     """
+    check_key(wanted.idempotency_key)
+    digest = hashlib.sha256(f"again {job_id} {wanted.seed}".encode("utf-8", "replace")).hexdigest()
+    before = batch_of_key(connection, wanted.idempotency_key, actor, digest)
     job = known_job(connection, job_id)
     known = job.payload
     seed = _seed(wanted.seed, job.seed)
     judged = judge_anew(connection, known, known.payload, known.source_id, job.targets, live, now_ms=now_ms)
+    if before is not None:
+        ids = ids_of_batch(connection, before)
+        return Submitted(ids[0], before, ids, judged.check, repeated=True)
     checks = [requirement.as_check() for requirement in judged.requirements]
     now_means = [(one.role, one.name, one.hash, one.status, one.sha256) for one in checks]
     shares = now_means == known.requirements and not known.decided and job.submitted_by == actor
@@ -149,6 +162,7 @@ def run_again(
         now_ms=now_ms,
         deadline_ms=now_ms + WAITING_MS,
     )
+    note_key(connection, wanted.idempotency_key, actor, digest, batch_id, now_ms=now_ms)
     return Submitted(ids[0], batch_id, ids, judged.check)
 
 

@@ -49,7 +49,7 @@ def submit(
     """
     check_submission(wanted)
     digest = body_digest(wanted)
-    before = _batch_of(connection, wanted.idempotency_key, actor, digest)
+    before = batch_of_key(connection, wanted.idempotency_key, actor, digest)
     if before is not None:
         return _repeated(connection, wanted, before, live, now_ms=now_ms)
     request = JobCheckRequest(wanted.payload, wanted.infotext, wanted.server, wanted.targets)
@@ -69,17 +69,24 @@ def submit(
         now_ms=now_ms,
         deadline_ms=now_ms + WAITING_MS,
     )
-    if wanted.idempotency_key:
+    note_key(connection, wanted.idempotency_key, actor, digest, batch_id, now_ms=now_ms)
+    return Submitted(ids[0], batch_id, ids, judged.check)
+
+
+def note_key(
+    connection: Connection, key: str, actor: str, digest: str, batch_id: str, *, now_ms: int
+) -> None:
+    """Remember what a submission with this key became; nothing without a key."""
+    if key:
         connection.execute(
             job_submissions.insert().values(
                 submitter=actor,
-                idempotency_key=wanted.idempotency_key,
+                idempotency_key=key,
                 body_digest=digest,
                 batch_id=batch_id,
                 created_ms=now_ms,
             )
         )
-    return Submitted(ids[0], batch_id, ids, judged.check)
 
 
 def body_digest(wanted: JobSubmission) -> str:
@@ -104,7 +111,12 @@ def check_submission(wanted: JobSubmission) -> None:
         raise InvalidValueError(f"`count` is a number from 1 to {COUNT_MAX:,}.")
     check_priority(wanted.priority)
     check_name(wanted.name)
-    if len(wanted.idempotency_key) > KEY_MAX or not wanted.idempotency_key.isprintable():
+    check_key(wanted.idempotency_key)
+
+
+def check_key(key: str) -> None:
+    """Raises InvalidValueError."""
+    if len(key) > KEY_MAX or not key.isprintable():
         raise InvalidValueError(f"`idempotency_key` has at most {KEY_MAX} printable characters.")
 
 
@@ -148,8 +160,9 @@ def _repeated(
     return Submitted(ids[0], batch_id, ids, check, repeated=True)
 
 
-def _batch_of(connection: Connection, key: str, actor: str, digest: str) -> str | None:
-    """The batch that this submission became before; None for a new one, or when it was deleted meanwhile."""
+def batch_of_key(connection: Connection, key: str, actor: str, digest: str) -> str | None:
+    """The batch that this submission became before; None for a new one, or when it was deleted meanwhile.
+    Raises RepeatedKeyError when the key was used for another."""
     if not key:
         return None
     row = connection.execute(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from stablequeue_client.job_messages import JobInfo, JobWhy
+from stablequeue_client.job_fields import fields_of_job
+from stablequeue_client.job_messages import JobWhy
 from stablequeue_client.report_messages import JobReport, ReportEvent, ReportModel, ReportRun, ReportUse
 from stablequeue_client.ui import job_values as jv
 from stablequeue_client.ui import values as v
@@ -21,10 +22,7 @@ from stablequeue_hub.waiting_facts import Line, ServerFacts, servers_now
 if TYPE_CHECKING:
     from stablequeue_hub.presence import Live
 
-TEXT_FIELDS = ("prompt", "negative_prompt", "sampler_name", "scheduler")
-NUMBER_FIELDS = ("steps", "cfg_scale", "width", "height")
 _HELD_UP = frozenset({"missing", "ambiguous", "unread", "away"})
-_SHOWN_FIELDS = frozenset({*TEXT_FIELDS, *NUMBER_FIELDS, "seed"})
 
 
 def job_details(
@@ -66,41 +64,6 @@ def _by(event: ReportEvent) -> str:
 def _fewest_before(why: JobWhy | None) -> int | None:
     places = [server.before for server in why.servers if server.before is not None] if why else []
     return min(places, default=None)
-
-
-def fields_of_job(job: JobInfo) -> jv.JobFields:
-    """What a form shows of it."""
-    payload = job.payload or {}
-    return jv.JobFields(
-        name=job.name,
-        seed=str(job.seed),
-        priority=str(job.priority),
-        targets=tuple(job.targets or ()),
-        **fields_of_payload(payload),
-    )
-
-
-def fields_of_payload(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of ``JobFields`` that stand in a payload, and the names of what else does."""
-    texts = {name: payload[name] if isinstance(payload.get(name), str) else "" for name in TEXT_FIELDS}
-    numbers = {name: _number_text(payload.get(name)) for name in NUMBER_FIELDS}
-    settings = payload.get("override_settings")
-    settings = settings if isinstance(settings, dict) else {}
-    checkpoint = settings.get("sd_model_checkpoint")
-    others = [name for name in payload if name not in _SHOWN_FIELDS and name != "override_settings"]
-    others += [name for name in settings if name != "sd_model_checkpoint"]
-    return {
-        **texts,
-        **numbers,
-        "checkpoint": checkpoint if isinstance(checkpoint, str) else "",
-        "others": tuple(sorted(others)),
-    }
-
-
-def _number_text(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return ""
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def form_choices(servers: Mapping[str, ServerFacts]) -> jv.FormChoices:

@@ -15,15 +15,16 @@ from stablequeue_client.infotext import (
     parse_infotext,
     payload_from_infotext,
 )
+from stablequeue_client.job_fields import Fields, fields_of_payload
 from stablequeue_client.job_messages import JobCheck, JobCheckRequest, JobSubmission, RequirementCheck
 from stablequeue_client.png_text import TEXT_MAX_BYTES, generation_text_of_png
 from stablequeue_client.requirements import can_be_written
 from stablequeue_client.ui import job_values as jv
 from stablequeue_hub.job_again import KnownJob, known_job
 from stablequeue_hub.job_check import judge_job
-from stablequeue_hub.job_forms import Fields, form_payload, form_submission
+from stablequeue_hub.job_forms import form_payload, form_submission
 from stablequeue_hub.job_stored import stored_payloads
-from stablequeue_hub.page_job import fields_of_payload, form_choices
+from stablequeue_hub.page_job import form_choices
 from stablequeue_hub.page_queue import title_of
 from stablequeue_hub.registry import ModelFilter, list_models
 from stablequeue_hub.waiting_facts import Line, servers_now
@@ -71,9 +72,16 @@ def _from_job(connection: Connection, job: KnownJob) -> Start:
 
 
 def new_job(
-    connection: Connection, from_job: str, text: str, live: Live, line: Line, *, now_ms: int
+    connection: Connection,
+    from_job: str,
+    text: str,
+    live: Live,
+    line: Line,
+    *,
+    own_server: str | None,
+    now_ms: int,
 ) -> jv.NewJob:
-    """The form, filled from where it starts. Raises NotFoundError."""
+    """The form, filled from where it starts. ``own_server``: as of a check. Raises NotFoundError."""
     start = start_of(connection, from_job, text)
     choices = form_choices(servers_now(connection, live, line))
     form = jv.NewJob(choices=choices)
@@ -87,17 +95,23 @@ def new_job(
         title = title_of(job.name, fields.prompt)
         fields = replace(fields, name=job.name, priority=str(job.priority), targets=tuple(job.targets or ()))
     wanted = JobCheckRequest(start.payload, server=start.source_id)
-    judged = judge_job(connection, wanted, live, own_server=None, now_ms=now_ms, mentions=start.mentions)
+    judged = judge_job(
+        connection, wanted, live, own_server=own_server, now_ms=now_ms, mentions=start.mentions
+    )
     return replace(
         form, fields=fields, from_job=from_job, title=title, text=text, check=shown_check(judged.check)
     )
 
 
-def checked_form(connection: Connection, fields: Fields, live: Live, *, now_ms: int) -> jv.CheckShown:
+def checked_form(
+    connection: Connection, fields: Fields, live: Live, *, own_server: str | None, now_ms: int
+) -> jv.CheckShown:
     """What a filled form needs. Raises InvalidValueError, NotFoundError, TooLargeError."""
     wanted, start = submission_of(connection, fields)
     request = JobCheckRequest(wanted.payload, None, wanted.server, wanted.targets)
-    judged = judge_job(connection, request, live, own_server=None, now_ms=now_ms, mentions=start.mentions)
+    judged = judge_job(
+        connection, request, live, own_server=own_server, now_ms=now_ms, mentions=start.mentions
+    )
     return shown_check(judged.check)
 
 

@@ -13,7 +13,9 @@ from typing import TypeVar
 from markupsafe import Markup
 
 from stablequeue_client.errors import NotFoundError
-from stablequeue_client.webui import first_run, page, queue_page
+from stablequeue_client.job_fields import Fields
+from stablequeue_client.webui import first_run, page, queue_actions, queue_page
+from stablequeue_client.webui.queue_actions import Done
 from stablequeue_client.webui.runtime import Runtime
 
 T = TypeVar("T")
@@ -21,6 +23,8 @@ LOCAL_VIEWS = frozenset({"first-line", "this"})
 """Made from this process's own values, never from the hub."""
 LOCAL_ACTIONS = "this/"
 _hub_lane = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stablequeue-hub")
+_call_lane = ThreadPoolExecutor(max_workers=2, thread_name_prefix="stablequeue-calls")
+"""For what a person asks of the hub, which may take its time: views are not held up by it."""
 
 View = Callable[[Runtime, str, Mapping[str, str]], Markup]
 VIEWS: dict[str, View] = {
@@ -30,6 +34,8 @@ VIEWS: dict[str, View] = {
     "hub": lambda rt, _ident, _query: first_run.hub_view(rt),
 }
 ACTIONS = {**page.ACTIONS, **first_run.ACTIONS}
+FORMS = {"new/text": queue_actions.from_text, "new/check": queue_actions.check}
+"""What answers a form with a view instead of what was done."""
 
 
 async def view(rt: Runtime, name: str, ident: str, query: Mapping[str, str]) -> Markup:
@@ -48,12 +54,29 @@ async def act(rt: Runtime, name: str, form: Mapping[str, str]) -> Markup:
     return await _run(rt, name.startswith(LOCAL_ACTIONS), lambda: do(rt, form))
 
 
+async def act_on_queue(rt: Runtime, action: str, fields: Fields) -> Done:
+    """Do at the hub what a button or a form of the queue says. Raises what ``queue_actions`` raises."""
+    if action in FORMS:
+        make = FORMS[action]
+        return await _call(lambda: Done(make(rt, fields)))
+    return await _call(lambda: queue_actions.act(rt, action, fields))
+
+
+async def form_of_picture(rt: Runtime, data: bytes) -> Markup:
+    """The form for a new job, filled from a PNG. Raises what ``queue_actions`` raises."""
+    return await _call(lambda: queue_actions.from_picture(rt, data))
+
+
 async def nav(rt: Runtime) -> tuple[str, ...]:
     """The ways that the tab shows now."""
     own = await rt.in_worker(rt.own_hub.status)
     # "Set up" stays: it shows how far the making of a hub is, and is where a WebUI leaves its hub.
     has_hub = own.has_data or own.phase != "none"
     return ("models", "queue", "this", "servers", "setup", *(("hub",) if has_hub else ()))
+
+
+async def _call(call: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_call_lane, call)
 
 
 async def _run(rt: Runtime, local: bool, call: Callable[[], T]) -> T:

@@ -29,9 +29,10 @@ from stablequeue_client.errors import (
     UsageError,
 )
 from stablequeue_client.model_files import KINDS
+from stablequeue_client.runner_messages import PICTURE_MAX_BYTES
 from stablequeue_client.ui import values as v
 from stablequeue_client.ui import views
-from stablequeue_client.webui import cards, fragments, gate, pictures
+from stablequeue_client.webui import cards, fragments, gate, pictures, queue_actions
 from stablequeue_client.webui.guard import Guard
 from stablequeue_client.webui.local_answers import inventory, status
 from stablequeue_client.webui.queueing import answers
@@ -41,6 +42,7 @@ PREFIX = "/stablequeue/v1/"
 FORM_MAX_BYTES = 16 * 1024
 CHECK_MAX_BYTES = 512 * 1024
 BODY_TIMEOUT_S = 10.0
+PICTURE_TIMEOUT_S = 60.0
 PAGE_DEFAULT, PAGE_MAX = 1000, 5000
 HEADERS = {
     "Cache-Control": "no-store",
@@ -51,6 +53,8 @@ HEADERS = {
     "X-StableQueue-Version": __version__,
 }
 NAV_HEADER = "X-StableQueue-Nav"
+GO_HEADER = "X-StableQueue-Go"
+"""Tells the script which place to show then."""
 SEE_DOCS = "See docs/extension-api.md."
 log = logging.getLogger("stablequeue")
 
@@ -198,12 +202,22 @@ async def _queue_change(asked: Asked) -> Response:
 
 
 async def _act(asked: Asked) -> Response:
-    body = await _body(asked.request, FORM_MAX_BYTES)
-    try:
-        pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=32)
-    except ValueError as error:
-        raise InvalidValueError("The form has too many fields.", remedy="Reload the page.") from error
-    return Response(await fragments.act(asked.rt, asked.match["action"], dict(pairs)), media_type="text/html")
+    fields = await _form(asked.request, FORM_MAX_BYTES, 32)
+    html = await fragments.act(asked.rt, asked.match["action"], dict(fields))
+    return Response(html, media_type="text/html")
+
+
+async def _act_on_queue(asked: Asked) -> Response:
+    fields = await _form(asked.request, queue_actions.FORM_MAX_BYTES, queue_actions.FIELDS_MAX)
+    asked.rt.runner.note_use()
+    done = await fragments.act_on_queue(asked.rt, asked.match["action"], fields)
+    headers = {GO_HEADER: done.go} if done.go else {}
+    return Response(done.html, headers=headers, media_type="text/html")
+
+
+async def _form_of_picture(asked: Asked) -> Response:
+    data = await _body(asked.request, PICTURE_MAX_BYTES, PICTURE_TIMEOUT_S)
+    return Response(await fragments.form_of_picture(asked.rt, data), media_type="text/html")
 
 
 _ROUTES: tuple[tuple[str, re.Pattern[str], Handler], ...] = tuple(
@@ -219,6 +233,8 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], Handler], ...] = tuple(
         ("POST", r"queue/(?P<what>press|again|throw-away)", _queue_change),
         ("GET", r"jobs/(?P<job>[0-9a-f-]{36})/pictures/(?P<number>[0-9]{1,4})", _picture),
         ("GET", r"views/(?P<name>[a-z-]{1,40})(?:/(?P<ident>[^/]{1,200}))?", _view),
+        ("POST", r"views/new/picture", _form_of_picture),
+        ("POST", r"views/(?P<action>(?:jobs|queue|new)/[a-z0-9/-]{1,120})", _act_on_queue),
         ("POST", r"views/(?P<action>[a-z/-]{1,80})", _act),
     )
 )
@@ -236,13 +252,22 @@ async def _values(request: Request, limit: int) -> dict[str, Any]:
         raise InvalidValueError("The body is not a JSON object.", remedy=SEE_DOCS) from error
 
 
-async def _body(request: Request, limit: int) -> bytes:
+async def _form(request: Request, limit: int, most_fields: int) -> list[tuple[str, str]]:
+    """The fields of a form, in order. Raises InvalidValueError, and what ``_body`` raises."""
+    body = await _body(request, limit)
+    try:
+        return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=most_fields)
+    except ValueError as error:
+        raise InvalidValueError("The form has too many fields.", remedy="Reload the page.") from error
+
+
+async def _body(request: Request, limit: int, timeout_s: float = BODY_TIMEOUT_S) -> bytes:
     """The body. Raises TooLargeError beyond ``limit`` bytes, UsageError when it does not come."""
     length = request.headers.get("content-length", "0")
     if not length.isdigit() or int(length) > limit:
         raise TooLargeError("The request is larger than this route accepts.", remedy="Send less at once.")
     try:
-        return await asyncio.wait_for(_read(request, limit), BODY_TIMEOUT_S)
+        return await asyncio.wait_for(_read(request, limit), timeout_s)
     except asyncio.TimeoutError as error:
         raise UsageError("The request's body did not come.", remedy="Send it again.") from error
 

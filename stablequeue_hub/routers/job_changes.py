@@ -24,7 +24,7 @@ from stablequeue_hub.access import principal_of
 from stablequeue_hub.answers import json_answer
 from stablequeue_hub.bodies import read_json
 from stablequeue_hub.documentation import described
-from stablequeue_hub.errors import JobStateError
+from stablequeue_hub.errors import JobStateError, RepeatedKeyError
 from stablequeue_hub.hub import hub_of
 from stablequeue_hub.job_actions import do_actions
 from stablequeue_hub.job_again import run_again
@@ -43,7 +43,7 @@ ERRORS = (ForbiddenError, NotFoundError, JobStateError)
     **described("jobs", request=JobActions, answer=ActionResults, errors=(InvalidValueError, TooLargeError)),
 )
 async def actions(request: Request) -> Response:
-    """Cancel, delete, star, unstar, retry or give another priority to up to 500 jobs; answered for each."""
+    """Cancel, delete, star, unstar, retry, or move in the queue, up to 500 jobs; answered for each."""
     hub, principal = hub_of(request), principal_of(request)
     wanted = await read_json(request, JobActions)
     now_ms = hub.clock.now_ms()
@@ -84,7 +84,7 @@ async def edit(request: Request, job_id: str) -> Response:
         request=RunAgain,
         answer=Submitted,
         status=202,
-        errors=(InvalidValueError, NotFoundError, TooLargeError),
+        errors=(InvalidValueError, NotFoundError, TooLargeError, RepeatedKeyError),
     ),
 )
 async def again(request: Request, job_id: str) -> Response:

@@ -39,6 +39,7 @@ from stablequeue_hub import (
     page_servers,
 )
 from stablequeue_hub.access import authorise, principal_of
+from stablequeue_hub.answers import wants_value
 from stablequeue_hub.bodies import read_body
 from stablequeue_hub.documentation import described
 from stablequeue_hub.hub import hub_of
@@ -114,15 +115,10 @@ async def view_fragment_of(request: Request, view: str, ident: str) -> Response:
 
 
 async def _answer(request: Request, view: str, ident: str = "") -> Response:
-    if _wants_value(request):
+    if wants_value(request):
         return _tagged(request, *await _value(request, view, ident), media_type="application/json")
     fragment, status = await _view(request, view, ident)
     return _tagged(request, fragment.encode(), status, media_type="text/html")
-
-
-def _wants_value(request: Request) -> bool:
-    accepted = request.headers.get("accept", "").lower()
-    return "application/json" in accepted and "text/html" not in accepted
 
 
 def _tagged(request: Request, content: bytes, status: int, *, media_type: str) -> Response:
@@ -163,7 +159,7 @@ def _shown(request: Request, view: str, ident: str) -> _Shown:
     filters = page_models.filters_of(request.query_params)
     network = network_info(hub.host, hub.settings.port) if view == "join" else None
     line, viewer = line_of(hub, ident if view == "job" else None), page_queue.Viewer.of(principal_of(request))
-    query = request.query_params
+    query, own_server = request.query_params, principal_of(request).server_id
     queue_filters = page_queue.filters_of(query)
     known = {
         "first-line": _Shown(lambda c: page_servers.first_line(c, live, viewer), views.first_line),
@@ -178,7 +174,9 @@ def _shown(request: Request, view: str, ident: str) -> _Shown:
             lambda c: page_job.job_details(c, ident, live, line, viewer, now_ms=now_ms), job_views.job
         ),
         "new": _Shown(
-            lambda c: page_new_job.new_job(c, query.get("from", "")[:64], "", live, line, now_ms=now_ms),
+            lambda c: page_new_job.new_job(
+                c, query.get("from", "")[:64], "", live, line, own_server=own_server, now_ms=now_ms
+            ),
             job_views.new_job,
         ),
         "pick": _Shown(lambda c: page_new_job.pick_list(c, query, live, now_ms=now_ms), job_views.pick_list),

@@ -5,32 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
-import sqlalchemy as sa
 from fastapi import APIRouter
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from stablequeue_client.errors import InvalidValueError
+from stablequeue_client.job_fields import changes
 from stablequeue_client.queue_messages import ActionResult, Decision, JobActions, RunAgain
 from stablequeue_client.ui import values as v
 from stablequeue_client.ui import views
 from stablequeue_client.ui.words import counted
 from stablequeue_hub.access import principal_of
 from stablequeue_hub.bodies import read_body
-from stablequeue_hub.db.tables import jobs
 from stablequeue_hub.documentation import described
 from stablequeue_hub.hub import hub_of
 from stablequeue_hub.job_actions import IDS_MAX, do_actions
 from stablequeue_hub.job_again import run_again
 from stablequeue_hub.job_decisions import decide
 from stablequeue_hub.job_edit import edit_job
-from stablequeue_hub.job_forms import changes
 from stablequeue_hub.job_list import job_in_full
 from stablequeue_hub.job_rights import check_may_change
 from stablequeue_hub.job_rows import accept_job
-from stablequeue_hub.jobs import PRIORITY_MAX, PRIORITY_MIN
-from stablequeue_hub.keys import Principal
 from stablequeue_hub.queue_state import pause_queue, pause_server
 
 router = APIRouter(include_in_schema=False)
@@ -44,10 +40,9 @@ _DONE = {
     "star": "starred",
     "unstar": "not starred any more",
     "retry": "may run anywhere again",
-    "up": "moved forward",
-    "down": "moved back",
+    "earlier": "moved forward",
+    "later": "moved back",
 }
-_STEPS = {"up": 1, "down": -1}
 
 
 async def fields_of(request: Request, limit: int = FORM_MAX_BYTES) -> list[tuple[str, str]]:
@@ -69,7 +64,9 @@ async def actions(request: Request) -> Response:
     ids = [value for name, value in fields if name == "ids"]
     if action not in _DONE:
         raise InvalidValueError("There is no such action.", remedy="Reload the page.")
-    results = await hub.writing(lambda connection: _act(connection, action, ids, principal, now_ms))
+    wanted = JobActions(action, ids)  # type: ignore[arg-type]
+    answer_of = await hub.writing(lambda connection: do_actions(connection, wanted, principal, now_ms=now_ms))
+    results = answer_of.results
     done = [result.job_id for result in results if result.problem is None]
     if done and action == "delete":
         await hub.jobs_deleted(done)
@@ -79,28 +76,6 @@ async def actions(request: Request) -> Response:
     if done and dict(fields).get("go") == "queue":
         answer.headers[GO] = "?view=queue"
     return answer
-
-
-def _act(
-    connection: Connection, action: str, ids: Sequence[str], principal: Principal, now_ms: int
-) -> list[ActionResult]:
-    if action not in _STEPS:
-        wanted = JobActions(action, list(ids))  # type: ignore[arg-type]
-        return do_actions(connection, wanted, principal, now_ms=now_ms).results
-    results: list[ActionResult] = []
-    for priority, some in _by_priority(connection, ids).items():
-        value = min(PRIORITY_MAX, max(PRIORITY_MIN, priority + _STEPS[action]))
-        wanted = JobActions("priority", some, value)
-        results += do_actions(connection, wanted, principal, now_ms=now_ms).results
-    return results
-
-
-def _by_priority(connection: Connection, ids: Sequence[str]) -> dict[int, list[str]]:
-    query = sa.select(jobs.c.priority, jobs.c.job_id).where(jobs.c.job_id.in_(ids[: IDS_MAX + 1]))
-    found: dict[int, list[str]] = {}
-    for priority, job_id in connection.execute(query):
-        found.setdefault(priority, []).append(job_id)
-    return found
 
 
 def _told(action: str, results: Sequence[ActionResult]) -> Response:
@@ -141,8 +116,8 @@ async def edit(request: Request, job_id: str) -> Response:
 async def again(request: Request, job_id: str) -> Response:
     """Queue it once more."""
     hub, principal = hub_of(request), principal_of(request)
-    seed, now_ms = dict(await fields_of(request)).get("seed"), hub.clock.now_ms()
-    wanted = RunAgain("new" if seed == "new" else "same")
+    form, now_ms = dict(await fields_of(request)), hub.clock.now_ms()
+    wanted = RunAgain("new" if form.get("seed") == "new" else "same", form.get("once", ""))
     made = await hub.writing(
         lambda connection: run_again(
             connection, job_id, wanted, hub.presence, actor=principal.actor, now_ms=now_ms

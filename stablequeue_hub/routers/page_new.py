@@ -1,11 +1,12 @@
-"""The form for a new job: read a picture or a text into it, check it, queue it."""
+"""The form for a new job: read a picture or a text into it, check it, queue it. Each answer is HTML for the
+hub's own page and a value for a WebUI, as a view is."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 from sqlalchemy import Connection
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from stablequeue_client.job_messages import Submitted
 from stablequeue_client.png_text import TEXT_MAX_BYTES
@@ -14,6 +15,7 @@ from stablequeue_client.ui import job_values as jv
 from stablequeue_client.ui import job_views
 from stablequeue_client.ui.words import counted
 from stablequeue_hub.access import principal_of
+from stablequeue_hub.answers import json_answer, view_answer, wants_value
 from stablequeue_hub.bodies import read_body
 from stablequeue_hub.documentation import described
 from stablequeue_hub.hub import hub_of
@@ -48,24 +50,26 @@ async def text(request: Request) -> Response:
 
 
 async def _filled(request: Request, text: str) -> Response:
-    hub = hub_of(request)
+    hub, own_server = hub_of(request), principal_of(request).server_id
     line, now_ms = line_of(hub), hub.clock.now_ms()
 
     def work(connection: Connection) -> jv.NewJob:
-        return new_job(connection, "", text, hub.presence, line, now_ms=now_ms)
+        return new_job(connection, "", text, hub.presence, line, own_server=own_server, now_ms=now_ms)
 
-    return HTMLResponse(job_views.new_job(await hub.reading(work)))
+    return view_answer(request, await hub.reading(work), job_views.new_job)
 
 
 @router.post("/views/new/check", **described("jobs", media_type="text/html"))
 async def check(request: Request) -> Response:
     """What the form needs, and who can make it."""
-    hub = hub_of(request)
+    hub, own_server = hub_of(request), principal_of(request).server_id
     fields, now_ms = await fields_of(request, FORM_MAX_BYTES), hub.clock.now_ms()
     found = await hub.reading(
-        lambda connection: checked_form(connection, fields, hub.presence, now_ms=now_ms)
+        lambda connection: checked_form(
+            connection, fields, hub.presence, own_server=own_server, now_ms=now_ms
+        )
     )
-    return HTMLResponse(job_views.job_check(found))
+    return view_answer(request, found, job_views.job_check)
 
 
 @router.post("/views/new/queue", **described("jobs", media_type="text/html"))
@@ -81,13 +85,15 @@ async def queue(request: Request) -> Response:
             wanted,
             hub.presence,
             actor=principal.actor,
-            own_server=None,
+            own_server=principal.server_id,
             now_ms=now_ms,
             mentions=start.mentions,
         )
 
     made = await hub.writing(work)
     await hub.jobs_changed(made.job_ids)
+    if wants_value(request):
+        return json_answer(made)
     answer = said(f"{counted(len(made.job_ids), 'job')} queued.")
     answer.headers[GO] = f"?view=job&id={made.job_id}" if len(made.job_ids) == 1 else "?view=queue"
     return answer

@@ -140,10 +140,10 @@ def test_several_are_changed_at_once_and_each_that_cannot_be_says_why(hub: Any, 
     assert rows == {own: True, other: False}
     text = press(hub, "jobs/actions", key=mine, action="cancel", ids=[own, other])
     assert "1 job cancelled. 1 job not: This job was submitted by somebody else." in text
-    press(hub, "jobs/actions", action="up", ids=[other])
+    press(hub, "jobs/actions", action="earlier", ids=[other])
     assert look(hub).rows[0].priority == 1
-    press(hub, "jobs/actions", action="down", ids=[other])
-    press(hub, "jobs/actions", action="down", ids=[other])
+    press(hub, "jobs/actions", action="later", ids=[other])
+    press(hub, "jobs/actions", action="later", ids=[other])
     assert look(hub).rows[0].priority == -1
     assert "Choose jobs first" in press(hub, "jobs/actions", action="cancel")
     assert "1 job deleted." in press(hub, "jobs/actions", action="delete", ids=[own])

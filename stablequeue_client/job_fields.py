@@ -1,0 +1,81 @@
+"""What a job generates as the fields of a form, and a filled form as what it changes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from stablequeue_client.errors import InvalidValueError
+from stablequeue_client.job_messages import JobInfo
+from stablequeue_client.queue_messages import JobEdit
+from stablequeue_client.ui.job_values import JobFields
+
+Fields: TypeAlias = Sequence[tuple[str, str]]
+TEXT_FIELDS = ("prompt", "negative_prompt", "sampler_name", "scheduler")
+NUMBER_FIELDS = ("steps", "cfg_scale", "width", "height")
+_SHOWN_FIELDS = frozenset({*TEXT_FIELDS, *NUMBER_FIELDS, "seed"})
+_WORDS = {"cfg_scale": "CFG scale"}
+
+
+def fields_of_job(job: JobInfo) -> JobFields:
+    """What a form shows of it."""
+    payload = job.payload or {}
+    return JobFields(
+        name=job.name,
+        seed=str(job.seed),
+        priority=str(job.priority),
+        targets=tuple(job.targets or ()),
+        **fields_of_payload(payload),
+    )
+
+
+def fields_of_payload(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of ``JobFields`` that stand in a payload, and the names of what else does."""
+    texts = {name: payload[name] if isinstance(payload.get(name), str) else "" for name in TEXT_FIELDS}
+    numbers = {name: _number_text(payload.get(name)) for name in NUMBER_FIELDS}
+    settings = payload.get("override_settings")
+    settings = settings if isinstance(settings, dict) else {}
+    checkpoint = settings.get("sd_model_checkpoint")
+    others = [name for name in payload if name not in _SHOWN_FIELDS and name != "override_settings"]
+    others += [name for name in settings if name != "sd_model_checkpoint"]
+    return {
+        **texts,
+        **numbers,
+        "checkpoint": checkpoint if isinstance(checkpoint, str) else "",
+        "others": tuple(sorted(others)),
+    }
+
+
+def _number_text(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def changes(job: JobInfo, fields: Fields) -> JobEdit | None:
+    """What the form says and the job does not; None for nothing. Raises InvalidValueError.
+
+    Without a field that every whole form has, servers are not spoken of.
+    """
+    form, shown = dict(fields), fields_of_job(job)
+    wanted: dict[str, Any] = {}
+    for name in ("name", "checkpoint", *TEXT_FIELDS):
+        text = form.get(name, "").replace("\r\n", "\n")
+        if name in form and text != getattr(shown, name):
+            wanted[name] = text
+    for name in (*NUMBER_FIELDS, "seed", "priority"):
+        value = form.get(name, "").strip()
+        if value and value != getattr(shown, name):
+            wanted[name] = number(name, value)
+    targets = [value for name, value in fields if name == "targets"]
+    if "prompt" in form and set(targets) != set(shown.targets):
+        wanted["targets"] = targets or None
+    return JobEdit(**wanted) if wanted else None
+
+
+def number(name: str, text: str) -> int | float:
+    """Raises InvalidValueError, which repeats no value."""
+    try:
+        return float(text) if name == "cfg_scale" else int(text)
+    except ValueError:
+        raise InvalidValueError(f"{_WORDS.get(name, name.capitalize())} is a number.") from None
