@@ -264,7 +264,7 @@ class Settings:
         metavar="N",
     )
     pictures_gb: int = option(
-        "Most GB of pictures that the hub keeps; the oldest jobs go first, starred ones stay; 0: no limit",
+        "Most GB of pictures that are kept, starred ones not counted; the oldest go first; 0: no limit",
         "up hub",
         type="number",
         default=20,

@@ -29,6 +29,7 @@ UNNAMED_FOR_S = 86_400.0
 MARKER = "hub_id"
 
 _MAY_GO = (jobs.c.state.in_(sorted(ENDED)), jobs.c.starred == 0)
+_ITS_JOB = job_pictures.c.job_id == jobs.c.job_id
 _STATES = Prepared(sa.select(jobs.c.job_id, jobs.c.state).where(in_list(jobs.c.job_id, "ids")))
 _NAMED = Prepared(sa.select(job_pictures.c.file).where(in_list(job_pictures.c.job_id, "ids")))
 
@@ -43,13 +44,14 @@ def retire_old(connection: Connection, before_ms: int, now_ms: int) -> list[str]
 
 def retire_large(connection: Connection, bytes_max: int, now_ms: int) -> list[str]:
     """Remove up to 200 of the jobs that ended first, as far as their pictures are more than that; their ids.
-    Ask again while any come."""
-    total = int(connection.scalar(sa.select(sa.func.sum(job_pictures.c.bytes))) or 0)
+    Ask again while any come. Starred ones do not count: once they are as large, all else would go."""
+    may_go = sa.select(sa.func.sum(job_pictures.c.bytes)).join_from(job_pictures, jobs, _ITS_JOB)
+    total = int(connection.scalar(may_go.where(*_MAY_GO)) or 0)
     if total <= bytes_max:
         return []
     sizes = (
         sa.select(jobs.c.job_id, sa.func.sum(job_pictures.c.bytes))
-        .join_from(jobs, job_pictures, job_pictures.c.job_id == jobs.c.job_id)
+        .join_from(jobs, job_pictures, _ITS_JOB)
         .where(*_MAY_GO)
         .group_by(jobs.c.job_id, jobs.c.ended_ms, jobs.c.seq)
         .order_by(jobs.c.ended_ms, jobs.c.seq)
