@@ -36,6 +36,9 @@ class Script:
     def setup(self, p: Any, *args: Any) -> None:
         pass
 
+    def after_component(self, component: Any, **kwargs: Any) -> None:
+        pass
+
     def title(self) -> str:
         raise NotImplementedError
 
@@ -150,7 +153,8 @@ class ScriptRunner:
         pass
 
     def after_component(self, component: Any, **kwargs: Any) -> None:
-        pass
+        for script in self.scripts:
+            script.after_component(component, **kwargs)
 
     def prepare_ui(self) -> None:
         self.inputs = [None]

@@ -10,6 +10,7 @@ import gradio as gr
 from fake_family import FORGE
 from modules import (
     img2img,
+    infotext_utils,
     script_callbacks,
     scripts,
     sd_models,
@@ -55,7 +56,7 @@ class Toprow:
                     skip.click(fn=shared.state.skip)
                     interrupt.click(fn=shared.state.interrupt)
                 with gr.Row(elem_id=f"{tabname}_tools"):
-                    ToolButton("\u2199\ufe0f", elem_id="paste")
+                    self.paste = ToolButton("\u2199\ufe0f", elem_id="paste")
                     ToolButton("\U0001f5d1\ufe0f", elem_id=f"{tabname}_clear_prompt")
                 with gr.Row(elem_id=f"{tabname}_styles_row"):
                     self.styles = gr.Dropdown(
@@ -180,7 +181,7 @@ def _output(tabname: str) -> list[Any]:
     return [gallery, info, infotext, log]
 
 
-def _page(tabname: str, runner: scripts.ScriptRunner, inside: Callable[[], list[Any]]) -> gr.Blocks:
+def _page(tabname: str, runner: scripts.ScriptRunner, inside: Callable[[list[Any]], list[Any]]) -> gr.Blocks:
     scripts.scripts_current = runner
     runner.initialize_scripts(is_img2img=tabname == "img2img")
     with gr.Blocks(analytics_enabled=False) as interface:
@@ -193,7 +194,7 @@ def _page(tabname: str, runner: scripts.ScriptRunner, inside: Callable[[], list[
                 with gr.Column(variant="compact", elem_id=f"{tabname}_settings"):
                     runner.prepare_ui()
                     runner.setup_ui_for_section("sampler")
-                    middle = inside()
+                    middle = inside(mode)
                     with gr.Row(elem_id=f"{tabname}_accordions", elem_classes="accordions"):
                         hires = _hires() if tabname == "txt2img" else []
                         runner.setup_ui_for_section("accordions")
@@ -230,21 +231,34 @@ def _page(tabname: str, runner: scripts.ScriptRunner, inside: Callable[[], list[
         }
         toprow.prompt.submit(**event)
         toprow.submit.click(**event)
+        fields = [(toprow.prompt, "Prompt"), (toprow.negative_prompt, "Negative prompt")]
+        infotext_utils.connect_paste(toprow.paste, fields, toprow.prompt, js(f"switch_to_{tabname}"))
+        if not FORGE:  # it takes no text beside a negative prompt
+            toprow.negative_prompt.change(
+                fn=lambda text: gr.update(interactive=not text),
+                inputs=[toprow.negative_prompt],
+                outputs=[toprow.paste],
+            )
     scripts.scripts_current = None
     return interface
 
 
-def _img2img() -> list[Any]:
+def _img2img(mode: list[Any]) -> list[Any]:
     def picture(elem_id: str) -> Any:
         return gr.Image(label=elem_id, elem_id=elem_id, show_label=False, interactive=True, type="pil")
 
     with gr.Tabs(elem_id="mode_img2img"):
-        with gr.TabItem("img2img", id="img2img", elem_id="img2img_img2img_tab"):
+        with gr.TabItem("img2img", id="img2img", elem_id="img2img_img2img_tab") as first:
             image = picture("img2img_image")
+        others = []
         for name in ("Sketch", "Inpaint", "Inpaint sketch"):
-            gr.TabItem(name, id=name)
-        with gr.TabItem("Inpaint upload", id="inpaint_upload", elem_id="img2img_inpaint_upload_tab"):
+            with gr.TabItem(name, id=name) as other:
+                gr.HTML(name)
+            others.append(other)
+        with gr.TabItem("Inpaint upload", id="inpaint_upload", elem_id="img2img_inpaint_upload_tab") as last:
             inpaint = [picture("img_inpaint_base"), picture("img_inpaint_mask")]
+    for number, tab in enumerate((first, *others, last)) if FORGE else ():
+        tab.select(fn=lambda chosen=number: chosen, inputs=[], outputs=mode)
     strength = gr.Slider(
         minimum=0.0,
         maximum=1.0,
@@ -260,7 +274,7 @@ def create_ui() -> gr.Blocks:
     reload_javascript()
     settings = ui_settings.UiSettings()
     settings.register_settings()
-    txt2img_interface = _page("txt2img", scripts.scripts_txt2img, lambda: _size("txt2img"))
+    txt2img_interface = _page("txt2img", scripts.scripts_txt2img, lambda _: _size("txt2img"))
     img2img_interface = _page("img2img", scripts.scripts_img2img, _img2img)
     with gr.Blocks(analytics_enabled=False) as extras_interface:
         gr.Button("Generate", elem_id="extras_generate", variant="primary")
