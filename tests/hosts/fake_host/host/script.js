@@ -129,6 +129,17 @@ function submit_img2img() {
     return values;
 }
 
+function switch_to_txt2img() {
+    gradioApp().querySelector("#tabs").querySelectorAll("button")[0].click();
+    return Array.from(arguments);
+}
+
+function switch_to_img2img() {
+    gradioApp().querySelector("#tabs").querySelectorAll("button")[1].click();
+    gradioApp().getElementById("mode_img2img").querySelectorAll("button")[0].click();
+    return Array.from(arguments);
+}
+
 function restart_reload() {
     document.body.innerHTML = "<h1 style='font-family:monospace;margin-top:20%;color:lightgray;text-align:center;'>Reloading...</h1>";
     const ping = function() {

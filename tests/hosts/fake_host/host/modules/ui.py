@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import gradio as gr
@@ -29,6 +30,7 @@ def js(code: str) -> dict[str, str]:
 
 
 class ToolButton(gr.Button):
+    @wraps(gr.Button.__init__)  # Gradio 4 describes to the page what the signature names
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, elem_classes=["tool", *kwargs.pop("elem_classes", [])], **kwargs)
 
