@@ -8,6 +8,7 @@
   const SOON_MS = [80, 150, 300, 500, 1000];
   const LATER_MS = 4000;
   const SERVERS_MS = 30000;
+  const RESIZED_MS = 150;
   const KEPT = "stablequeue_queue_";
   const RULES = [["increment", "seed +1 each"], ["random", "random seeds"], ["same", "same seed"]];
 
@@ -194,6 +195,7 @@
   // --- the shortcut ------------------------------------------------------------------------------------------------
 
   let shortcut = null;
+  let placement = null;
 
   // "Ctrl+Shift+Q" as what a key event must be.
   function parsed(text) {
@@ -226,7 +228,8 @@
 
   async function choose() {
     try {
-      const { placement, shortcut: keys, servers } = await asked("queue/choices");
+      const { placement: where, shortcut: keys, servers } = await asked("queue/choices");
+      placement = where;
       shortcut = parsed(keys);
       all((queue) => {
         queue.servers = servers;
@@ -245,6 +248,12 @@
     target: () => remembered("target", ""),
   };
 
+  // Hosts move the box of Generate elsewhere when the window becomes narrow.
+  let resized = null;
+  window.addEventListener("resize", () => {
+    clearTimeout(resized);
+    resized = setTimeout(() => { if (placement) all((queue) => queue.place(placement)); }, RESIZED_MS);
+  });
   window.addEventListener("keydown", onKey, true);
   onUiLoaded(async () => {
     await choose();

@@ -110,7 +110,7 @@ class Script(scripts.Script):
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def host(family: str, start_host: StartHost, tmp_path_factory: pytest.TempPathFactory) -> FakeHost:  # noqa: F811
     """One fake host per family; it has no hub at first."""
     data = tmp_path_factory.mktemp(f"queue-{family}") / "webui"
@@ -222,6 +222,17 @@ def test_scripts_go_by_their_titles_and_only_with_what_a_person_changed(page: Pa
     assert "alwayson_scripts" not in payload
 
 
+def test_a_unit_that_generate_s_click_puts_together_is_the_one_of_this_moment(
+    page: Page, joined: RealHub
+) -> None:
+    page.evaluate(
+        "document.querySelector('#txt2img_controlnet_enable input[type=checkbox]').click()"
+    )  # its accordion is closed
+    page.wait_for_timeout(600)
+    payload = queued(page, joined)["payload"]
+    assert payload["alwayson_scripts"] == {"ControlNet": {"args": [{"enabled": True}, "None"]}}
+
+
 def choose(page: Page, element: str, label: str) -> None:
     page.locator(f"{element} input").first.click()
     page.locator("ul.options li, [role=option]").filter(has_text=label).first.click()
@@ -325,3 +336,75 @@ def test_the_button_stands_where_its_owner_wants_it(page: Page, host: FakeHost) 
     where("hidden")
     expect(queue).to_have_count(0)
     host.run("from modules import shared\nshared.opts.set('stablequeue_queue_button', 'beside')")
+
+
+UNITS = """
+import base64, io, dataclasses, enum
+import numpy
+from PIL import Image
+from stablequeue_client.webui.queueing import wire
+
+class InputMode(enum.Enum):
+    SIMPLE = "simple"
+    BATCH = "batch"
+
+@dataclasses.dataclass
+class ControlNetUnit:
+    input_mode: InputMode = InputMode.SIMPLE
+    use_preview_as_input: bool = False
+    generated_image: object = None
+    mask_image: object = None
+    mask_image_fg: object = None
+    enabled: bool = True
+    module: str = "canny"
+    weight: float = 0.8
+    image: object = None
+    image_fg: object = None
+
+def flat(value, bands=3):
+    return numpy.full((4, 4, bands), value, numpy.uint8)
+
+def pair(picture, mask):
+    return {"image": flat(picture), "mask": flat(mask)}
+
+def seen(unit):
+    found = wire.as_json(unit)
+    for name in ("image", "mask_image"):
+        if name in found:
+            array = numpy.array(Image.open(io.BytesIO(base64.b64decode(found[name]))))
+            found[name] = [list(array.shape), int(array.max())]
+    return found
+
+strokes = flat(0, 4)
+strokes[1:3, 1:3, 3] = 200
+"""
+
+
+def test_a_unit_of_either_family_is_sent_with_one_picture_and_one_mask(host: FakeHost) -> None:
+    code = """
+result = [
+    seen(ControlNetUnit(enabled=False, image=flat(9), weight=2.0)),
+    seen(ControlNetUnit(image=flat(90, 4), image_fg=strokes)),
+    seen(ControlNetUnit(image=flat(0), image_fg=strokes)),
+    seen(ControlNetUnit(image=pair(90, 0), mask_image=pair(7, 30))),
+    seen(ControlNetUnit(image=flat(90), use_preview_as_input=True, generated_image=flat(70))),
+    seen(ControlNetUnit(mask_image=flat(50))),
+]
+"""
+    rest = {"enabled": True, "module": "canny", "weight": 0.8}
+    assert host.run(UNITS + code) == [
+        {"enabled": False},
+        {**rest, "image": [[4, 4, 4], 90], "mask_image": [[4, 4], 200]},
+        {**rest, "image": [[4, 4], 200], "mask_image": [[4, 4], 200]},
+        {**rest, "image": [[4, 4, 3], 90], "mask_image": [[4, 4, 3], 30]},
+        {**rest, "image": [[4, 4, 3], 70]},
+        rest,
+    ]
+    batch = """
+try:
+    wire.as_json(ControlNetUnit(input_mode=InputMode.BATCH))
+    result = ""
+except Exception as error:
+    result = str(error)
+"""
+    assert "batch of files" in host.run(UNITS + batch)

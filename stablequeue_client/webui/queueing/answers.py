@@ -78,8 +78,10 @@ def _of_press(
     if sent is not None:
         return [QueueItem("good" if sent.possible else "warn", _queued(sent), job_id=sent.job_id)], False
     job = next((one for one in kept if one.key == press.key), None)
+    if job is None and press.stage == "kept":  # thrown away meanwhile
+        return [], False
     if job is None:
-        return [QueueItem("note", "Being queued…")], press.stage != "kept"
+        return [QueueItem("note", "Being queued…")], True
     if job.refused:
         return [QueueItem("bad", f"The hub refused it: {job.refused}", key=job.key)], False
     return [_waits("It is kept here", rt.hub.state())], True

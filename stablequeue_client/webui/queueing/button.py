@@ -70,38 +70,44 @@ class QueueButtons:
         inputs = [input_of(one, defaults.get(one._id, getattr(one, "value", None))) for one in main.inputs]
         take = guarded("the press of Queue")(self._take)
 
+        before = _before(main, events)
+        all_inputs = [*main.inputs, *(one for event in before for one in event.inputs)]
+
         def pressed(*values: Any) -> None:
-            take(values[0], tab, values, inputs)
+            take(values[0], tab, _filled(values, main, before), inputs)
 
         button = gr.Button("StableQueue", visible=False, elem_id=f"sq_queue_press_{tab}")
         button.do_not_save_to_config = True
-        then: Any = button.click
-        for event in _before(main, events):
-            then = then(
-                fn=event.fn, inputs=event.inputs, outputs=event.outputs, queue=False, show_progress="hidden"
-            ).then
-        then(
+        button.click(
             fn=pressed,
-            inputs=main.inputs,
+            inputs=all_inputs,
             outputs=[],
             queue=False,
             show_progress="hidden",
             api_name=False,
-            **self._host.js(_script(tab, len(main.inputs), mode_by_script(self._host))),
+            **self._host.js(_script(tab, len(all_inputs), mode_by_script(self._host))),
         )
 
 
 def _before(main: ClickEvent, events: list[ClickEvent]) -> list[ClickEvent]:
-    """What Generate's click also does to its own inputs, such as putting a ControlNet unit together."""
-    wanted = {one._id for one in main.inputs}
-    return [
-        event
-        for event in events
-        if event is not main
-        and event.fn is not None
-        and event.outputs
-        and all(one._id in wanted for one in event.outputs)
-    ]
+    """What Generate's click also does to those of its inputs that nobody sees: it puts ControlNet's units
+    together."""
+    import gradio as gr
+
+    states = {one._id for one in main.inputs if isinstance(one, gr.State)}
+    others = (event for event in events if event is not main and event.fn is not None)
+    return [event for event in others if [one._id in states for one in event.outputs] == [True]]
+
+
+def _filled(values: tuple[Any, ...], main: ClickEvent, before: list[ClickEvent]) -> tuple[Any, ...]:
+    """The values of Generate's inputs, as they are after what its click does before."""
+    found, rest = list(values[: len(main.inputs)]), values[len(main.inputs) :]
+    places = {one._id: place for place, one in enumerate(main.inputs)}
+    for event in before:
+        given, rest = rest[: len(event.inputs)], rest[len(event.inputs) :]
+        if event.fn is not None:
+            found[places[event.outputs[0]._id]] = event.fn(*given)
+    return tuple(found)
 
 
 def _script(tab: str, count: int, names_mode: bool) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stablequeue_client.errors import InvalidValueError
+from stablequeue_client.webui.queueing.controlnet_unit import is_unit, unit_fields
 
 _NOTHING: tuple[Any, ...] = (None, "", [], (), {})
 
@@ -62,7 +63,7 @@ def same(one: Any, other: Any) -> bool:
         return False
     try:
         return bool(as_json(one) == as_json(other))
-    except UnwritableValueError:
+    except InvalidValueError:
         return False
 
 
@@ -88,6 +89,8 @@ def _object(value: Any) -> Any:
         return picture(value)
     if hasattr(value, "item") and hasattr(value, "dtype"):  # a number of numpy
         return as_json(value.item())
+    if is_unit(value):
+        return unit_fields(value, as_json)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [one.name for one in dataclasses.fields(value)]
         return {name: as_json(getattr(value, name)) for name in names}
