@@ -83,8 +83,9 @@ def event_text(action: str, details: dict[str, Any]) -> str:
 
 
 def webui_text(said: ServerCapabilities) -> str:
-    """ "Forge 2.0"."""
-    return f"{_WEBUIS.get(said.webui, said.webui)} {said.webui_version}".strip()
+    """ "Forge 2.0". A version that only says the family again, as Classic's, is left out."""
+    version = "" if said.webui_version == said.webui else said.webui_version
+    return f"{_WEBUIS.get(said.webui, said.webui)} {version}".strip()
 
 
 def gpu_text(said: ServerCapabilities) -> str:

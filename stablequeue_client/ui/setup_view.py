@@ -13,7 +13,7 @@ from stablequeue_client.ui import views
 WORKS: tuple[v.Choice, ...] = (
     v.Choice("never", "Never"),
     v.Choice("idle", "When nobody has used it for 10 minutes"),
-    v.Choice("always", "At any time"),
+    v.Choice("always", "Always"),
 )
 """Answers to "May this WebUI work for others?"; the first is what stands there unasked."""
 REMOVE_WORD = "remove"

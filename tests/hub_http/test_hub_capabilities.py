@@ -108,6 +108,8 @@ def test_the_servers_card_says_it_in_plain_words_and_keeps_long_lists_folded(hub
     card = hub.request("GET", "/views/servers", key=hub.admin).text
     plain = card.replace('<bdi dir="ltr" class="sq-name">', "").replace("</bdi>", "")
     assert "Forge 2.0, RTX 4090 24 GB; works for others when idle." in plain
+    put(hub, hub.join("barn"), {**FORGE, "webui": "classic", "webui_version": "classic"})
+    assert ">Forge Classic</bdi>, " in hub.request("GET", "/views/servers", key=hub.admin).text
     folded = plain[plain.index("<details id=") :]
     assert "What it can do" in folded
     assert "Euler, Euler &lt;b&gt;a&lt;/b&gt;" in folded

@@ -9,6 +9,7 @@ import pytest
 
 from stablequeue_client.ui import setup_view as sv
 from stablequeue_client.ui.setup_samples import SETUP_SAMPLES
+from stablequeue_client.webui.options import OPTIONS
 
 Elements = Callable[[str], list[Any]]
 ALL = pytest.mark.parametrize("name", SETUP_SAMPLES)
@@ -86,3 +87,8 @@ def test_a_hub_that_a_command_started_is_neither_stopped_nor_removed_here(elemen
     assert {"hub/stop", "hub/service", "hub/remove"} <= ours
     assert posts(sv.own_hub(sv.HubPage(True, elsewhere=True)), elements) == {"hub/open", "hub/network"}
     assert posts(sv.own_hub(sv.HubPage(False)), elements) == {"hub/start", "hub/service", "hub/remove"}
+
+
+def test_working_for_others_is_asked_in_the_words_of_the_settings_page() -> None:
+    option = next(item for item in OPTIONS if item.name == "works_for_others")
+    assert [(choice.label, choice.value) for choice in sv.WORKS] == list(option.choices)
