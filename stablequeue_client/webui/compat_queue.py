@@ -11,7 +11,7 @@ import importlib
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from stablequeue_client.errors import UsageError
@@ -98,12 +98,11 @@ def mode_by_script(host: Host) -> bool:
     return not host.is_forge
 
 
-@dataclass
+@dataclass(frozen=True)
 class QueueHost:
     """``note`` is for the event of the button; ``payload`` takes its time and is for a thread of ours."""
 
     host: Host
-    _fields: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def note(self, tab: str, values: Sequence[Any], inputs: Sequence[Input]) -> Pressed:
         """What was pressed. Returns within a millisecond."""
