@@ -122,7 +122,7 @@ class FinishRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """``POST .../runner/finish``, after the pictures were sent. ``pictures``: SHA256 of each, in order.
 
     ``failed``: the WebUI's error in ``text``; it costs an attempt. ``interrupted``: somebody at the WebUI
-    stopped it; it costs an attempt too.
+    stopped it; it costs an attempt too. ``done`` with a ``text``: something to know of it all the same.
     """
 
     job_id: str

@@ -24,7 +24,7 @@ from stablequeue_hub.db.bulk import insert_rows
 from stablequeue_hub.db.prepared import Prepared, in_list
 from stablequeue_hub.db.tables import job_pictures, job_requirements, jobs, models, servers
 from stablequeue_hub.job_rows import change_state
-from stablequeue_hub.job_runs import Run, end_run, fail_attempt
+from stablequeue_hub.job_runs import TEXT_KEPT, Run, end_run, fail_attempt
 from stablequeue_hub.picture_files import StagedPicture
 
 _RANK: dict[str, int] = {"confirmed": 0, "not_provable": 1, "wrong": 2}
@@ -65,9 +65,9 @@ def finish_run(
     verdicts = judge_run(connection, run, said, pictures)
     outcome = _overall(verdicts)
     _keep(connection, run, pictures, now_ms)
-    _end(connection, run, outcome, verdicts, now_ms)
+    _end(connection, run, outcome, verdicts, said.text, now_ms)
     ended = "failed" if outcome == "wrong" else "completed"
-    end_run(connection, run, ended, loaded=said.loaded, verdicts=verdicts, now_ms=now_ms)
+    end_run(connection, run, ended, text=said.text, loaded=said.loaded, verdicts=verdicts, now_ms=now_ms)
     return FinishAnswer(ended, outcome, verdicts)
 
 
@@ -176,9 +176,15 @@ def _keep(connection: Connection, run: Run, pictures: Sequence[StagedPicture], n
 
 
 def _end(
-    connection: Connection, run: Run, outcome: Outcome, verdicts: Sequence[PictureVerdict], now_ms: int
+    connection: Connection,
+    run: Run,
+    outcome: Outcome,
+    verdicts: Sequence[PictureVerdict],
+    said: str,
+    now_ms: int,
 ) -> None:
     values: dict[str, Any] = {"outcome": outcome}
+    more = {"text": said[:TEXT_KEPT]} if said else {}
     if outcome == "wrong":
         text = next(verdict.text for verdict in verdicts if verdict.outcome == "wrong")
         values |= {"failure": "wrong_picture", "failure_text": text}
@@ -190,6 +196,6 @@ def _end(
         actor=f"server:{run.server_id}",
         now_ms=now_ms,
         server_id=run.server_id,
-        details={"outcome": outcome, **({"code": "wrong_picture"} if outcome == "wrong" else {})},
+        details={"outcome": outcome, **more, **({"code": "wrong_picture"} if outcome == "wrong" else {})},
         values=values,
     )

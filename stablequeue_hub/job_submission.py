@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from stablequeue_client.errors import InvalidValueError
 from stablequeue_client.infotext import HashMention
 from stablequeue_client.job_messages import JobCheckRequest, JobSubmission, Submitted
 from stablequeue_client.requirements import Requirement
+from stablequeue_client.runner_messages import PICTURES_MAX
 from stablequeue_hub.db.tables import job_payloads, job_submissions, jobs
 from stablequeue_hub.errors import RepeatedKeyError
 from stablequeue_hub.job_check import judge_job, judge_payload
@@ -112,6 +114,16 @@ def check_submission(wanted: JobSubmission) -> None:
     check_priority(wanted.priority)
     check_name(wanted.name)
     check_key(wanted.idempotency_key)
+    check_pictures(wanted.payload or {})
+
+
+def check_pictures(payload: Mapping[str, Any]) -> None:
+    """Raises InvalidValueError for more than a job can bring; a script may still make more than is asked."""
+    counts = [payload.get(name, 1) for name in ("batch_size", "n_iter")]
+    if all(isinstance(count, int) for count in counts) and math.prod(counts) > PICTURES_MAX:
+        raise InvalidValueError(
+            f"A job brings at most {PICTURES_MAX} pictures.", remedy="Make several jobs of it (`count`)."
+        )
 
 
 def check_key(key: str) -> None:

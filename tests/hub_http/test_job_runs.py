@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from stablequeue_client.webui.running.one_job import left_out
 from stablequeue_hub.app import create_app
 
 from ..fake_runner import DiskFile
@@ -84,6 +85,18 @@ def test_a_job_runs_where_its_models_are_and_its_picture_is_kept(hub: Any, hosts
     assert hub.request("GET", f"/api/v1/jobs/{job_id}/pictures/1", key=hub.admin).status_code == 404
     assert actions(hub, job_id) == ["job_submitted", "job_started", "job_completed"]
     assert runner.next() is None
+
+
+def test_what_a_runner_has_to_say_of_a_finished_job_stands_in_its_history(hub: Any, hosts: Any) -> None:
+    runner = hosts.add("forge", BASE, OTHER, INK)
+    job_id = submit(hub)
+    taken = runner.next()
+    picture = runner.webui.generate(taken["payload"])
+    assert runner.send(taken, 0, picture).status_code == 200
+    assert runner.finish(taken, [picture], text=left_out(300)).status_code == 200
+    report = hub.request("GET", f"/api/v1/jobs/{job_id}/report", key=hub.admin).json()
+    assert report["timeline"][-1]["reason"].startswith("It made 300 pictures and brings the first 256;")
+    assert left_out(256) == ""
 
 
 def test_names_are_those_of_the_server_that_runs_it(hub: Any, hosts: Any) -> None:

@@ -161,6 +161,7 @@ def test_a_deleted_job_leaves_neither_prompt_nor_events(hub: Any) -> None:
         {"payload": {"seed": True}},
         {"payload": {"seed": 2**32}},
         {"payload": None},
+        {"payload": {"prompt": "a cat", "batch_size": 8, "n_iter": 33}},
     ],
 )
 def test_what_cannot_be_queued_is_refused_without_repeating_it(hub: Any, wrong: dict[str, Any]) -> None:

@@ -60,6 +60,13 @@ class Host(Protocol):
     def generate(self, values: dict[str, Any], embeddings: Sequence[str]) -> Generated: ...
 
 
+def left_out(pictures: int) -> str:
+    """A sentence when a job made more than it can bring; "" else."""
+    if pictures <= PICTURES_MAX:
+        return ""
+    return f"It made {pictures} pictures and brings the first {PICTURES_MAX}; the output folder has all."
+
+
 @dataclass(frozen=True)
 class Result:
     """How a run ended, and its pictures."""
@@ -202,7 +209,8 @@ class OneJob:
             return self._ended("interrupted", OTHER_CHOSEN)
         pictures = made.pictures[:PICTURES_MAX]
         digests = [hashlib.sha256(data).hexdigest() for data in pictures]
-        finish = FinishRequest(self._job.job_id, self._job.fence, "done", digests, loaded)
+        text = left_out(len(made.pictures))
+        finish = FinishRequest(self._job.job_id, self._job.fence, "done", digests, loaded, text)
         return Result(finish, pictures)
 
     def _ended(self, outcome: Any, text: str) -> Result:
