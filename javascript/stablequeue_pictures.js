@@ -71,9 +71,11 @@
 
   const PATIENCE_MS = 8000;
 
+  const PRESSES = 3;
+
   // Until ``find`` finds something, or undefined when it does not in time.
-  async function eventually(find) {
-    const end = performance.now() + PATIENCE_MS;
+  async function eventually(find, patience = PATIENCE_MS) {
+    const end = performance.now() + patience;
     for (;;) {
       const found = find();
       if (found) return found;
@@ -95,11 +97,14 @@
     if (!prompt || !button) return false;
     // Classic takes no text while there is a negative prompt, which the text replaces anyway.
     if (negative && negative.value) write(negative, "");
-    if (!await eventually(() => !button.disabled)) return false;
     write(prompt, infotext);
-    await new Promise((resolve) => { setTimeout(resolve, 100); }); // the page notes what was written
-    button.click();
-    return true;
+    // Whether its button takes a press is told to it late, so a press counts when the prompt shows it.
+    for (let press = 0; press < PRESSES; press += 1) {
+      await new Promise((resolve) => { setTimeout(resolve, 100); }); // the page notes what was written
+      if (await eventually(() => !button.disabled)) button.click();
+      if (await eventually(() => prompt.value !== infotext, PATIENCE_MS / PRESSES)) return true;
+    }
+    return false;
   }
 
   // As a person chooses a file: Gradio's image, and Forge's canvas, which has an input of its own.

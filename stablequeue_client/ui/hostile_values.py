@@ -6,6 +6,7 @@ from markupsafe import Markup
 
 from stablequeue_client.ui import values as v
 from stablequeue_client.ui import views
+from stablequeue_client.ui.queue_here_view import KeptRow, QueueHere
 from stablequeue_client.ui.sample_values import NOW_MS, row, server
 
 NAMES: tuple[str, ...] = (
@@ -108,6 +109,11 @@ def servers() -> v.ServersPage:
 
 def keys() -> v.KeysPage:
     return v.KeysPage(tuple(v.KeyLine(name, name, name, NOW_MS, name) for name in NAMES))
+
+
+def here() -> QueueHere:
+    rows = tuple(KeptRow(f"{number:032x}", name, NOW_MS, 2, name) for number, name in enumerate(NAMES))
+    return QueueHere(rows, 99, rows, 99, 3)
 
 
 def parts() -> Markup:

@@ -12,9 +12,26 @@ from stablequeue_client.ui.views import render
 
 
 @dataclass(frozen=True)
-class QueueHere:
-    """``results``: finished jobs whose pictures the hub does not have yet."""
+class KeptRow:
+    """A job that was queued here and that the hub does not have. ``refused``: why it does not take it; ""
+    while the job waits."""
 
+    key: str
+    title: str
+    made_ms: int
+    count: int = 1
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class QueueHere:
+    """``waiting`` and ``refused``: the first of the kept jobs of either kind, out of ``waiting_total`` and
+    ``refused_total``. ``results``: finished jobs whose pictures the hub does not have yet."""
+
+    waiting: tuple[KeptRow, ...] = ()
+    waiting_total: int = 0
+    refused: tuple[KeptRow, ...] = ()
+    refused_total: int = 0
     results: int = 0
 
 

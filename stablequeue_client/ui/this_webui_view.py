@@ -74,6 +74,8 @@ class WebuiLine:
     work: Work = Work()
     queue: v.FirstLine | None = None
     """What the hub last said; of it only the numbers of jobs are shown."""
+    kept: int = 0
+    """Jobs queued here that the hub does not have."""
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,8 @@ async def act_on_queue(rt: Runtime, action: str, fields: Fields) -> Done:
     if action in FORMS:
         make = FORMS[action]
         return await _call(lambda: Done(make(rt, fields)))
+    if action.startswith(queue_actions.KEPT):
+        return await rt.in_worker(lambda: queue_actions.act(rt, action, fields))
     return await _call(lambda: queue_actions.act(rt, action, fields))
 
 

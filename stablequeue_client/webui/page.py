@@ -52,6 +52,7 @@ def first_line(rt: Runtime) -> Markup:
         action_label=label,
         work=work(rt),
         queue=rt.hub.glance("first-line"),
+        kept=len(rt.queueing.kept.all()),
     )
     return this_webui_view.first_line(line)
 

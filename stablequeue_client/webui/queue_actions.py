@@ -22,12 +22,15 @@ from stablequeue_client.queue_messages import ActionProblem, ActionResult, Decis
 from stablequeue_client.ui import job_views, views
 from stablequeue_client.ui import values as v
 from stablequeue_client.ui.words import counted
+from stablequeue_client.webui.queue_here import send_again, throw_away
 from stablequeue_client.webui.runtime import Runtime
 
 FORM_MAX_BYTES = 8 * TEXT_MAX_BYTES
 """Texts are percent-encoded: three bytes for one."""
 FIELDS_MAX = 550
 """Up to 500 jobs are chosen at once."""
+KEPT = "queue/kept/"
+"""Actions on what lies here, which ask no hub."""
 DONE = {
     "cancel": "cancelled",
     "delete": "deleted",
@@ -153,6 +156,14 @@ def _pause(rt: Runtime, _fields: Fields, server_id: str, step: str) -> Done:
     return _said("Paused." if paused else "It goes on.")
 
 
+def _kept(rt: Runtime, _fields: Fields, key: str, step: str) -> Done:
+    if step == "again":
+        send_again(rt, key)
+        return _said("It is being sent.")
+    throw_away(rt, key)
+    return _said("Thrown away.")
+
+
 def _queue(rt: Runtime, fields: Fields) -> Done:
     made = rt.calls.run(lambda hub: hub.queue_form(fields))
     go = f"?view=job&id={made.job_id}" if len(made.job_ids) == 1 else "?view=queue"
@@ -163,13 +174,14 @@ def _said(text: str, remedy: str = "", *, ok: bool = True, go: str = "") -> Done
     return Done(views.notice(v.Notice(text, ok, remedy)), go)
 
 
-_JOB, _SERVER = r"([0-9a-f-]{36})", r"([0-9a-f]{32})"
+_JOB, _KEY = r"([0-9a-f-]{36})", r"[0-9a-f]{32}"
 _ACTIONS: tuple[tuple[re.Pattern[str], Callable[..., Done]], ...] = (
     (re.compile(r"jobs/actions"), _many),
     (re.compile(rf"jobs/{_JOB}/edit"), _edit),
     (re.compile(rf"jobs/{_JOB}/again"), _again),
     (re.compile(rf"jobs/{_JOB}/decisions"), _decide),
     (re.compile(rf"jobs/{_JOB}/accept"), _accept),
-    (re.compile(rf"queue/servers/{_SERVER}/(pause|resume)"), _pause),
+    (re.compile(rf"queue/servers/({_KEY})/(pause|resume)"), _pause),
+    (re.compile(rf"{KEPT}({_KEY})/(again|throw-away)"), _kept),
     (re.compile(r"new/queue"), _queue),
 )

@@ -11,6 +11,7 @@ from stablequeue_client.hub_reader import HubAnswer
 from stablequeue_client.ui import job_views, queue_here_view, views
 from stablequeue_client.ui import values as v
 from stablequeue_client.webui.page import from_hub, hub_line
+from stablequeue_client.webui.queue_here import queue_here
 from stablequeue_client.webui.runtime import Runtime
 
 Query = Mapping[str, str]
@@ -19,8 +20,7 @@ Query = Mapping[str, str]
 def queue(rt: Runtime, query: Query) -> Markup:
     """What runs, what waits and for what, what came of it."""
     found = _asked(rt, "queue", "", query, job_views.queue, "the jobs of all servers")
-    here = queue_here_view.QueueHere(results=rt.runner.state().results)
-    return queue_here_view.queue(here, found, hub_line(rt.hub.state()))
+    return queue_here_view.queue(queue_here(rt), found, hub_line(rt.hub.state()))
 
 
 def job(rt: Runtime, ident: str) -> Markup:

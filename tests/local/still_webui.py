@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stablequeue_client.hub_api import HubApi
+from stablequeue_client.agent.identity import Identity
+from stablequeue_client.hub_api import HubApi, Timeouts
 from stablequeue_client.hub_reader import HubReader
 from stablequeue_client.local_models import LocalModels
 from stablequeue_client.own_hub import OwnHub
@@ -16,7 +17,11 @@ from stablequeue_client.protocol import ServerCapabilities
 from stablequeue_client.webui.agent_keeper import AgentKeeper, AgentState
 from stablequeue_client.webui.compat import Host
 from stablequeue_client.webui.compat_generation import GenerationHost
+from stablequeue_client.webui.compat_queue import QueueHost
 from stablequeue_client.webui.places import Places
+from stablequeue_client.webui.queueing.desk import QueueDesk
+from stablequeue_client.webui.queueing.kept_jobs import KeptJobs
+from stablequeue_client.webui.queueing.sender import Sender
 from stablequeue_client.webui.running.runner import Runner, Surroundings
 from stablequeue_client.webui.runtime import Runtime
 from stablequeue_client.webui.webui_settings import WebuiSettings
@@ -51,6 +56,10 @@ class StillAgent(AgentKeeper):
         return self.shown
 
 
+def connect(identity: Identity, timeouts: Timeouts) -> HubApi:
+    return HubApi(identity.hub_url, identity.key, timeouts=timeouts)
+
+
 def still_webui(
     folder: Path,
     settings: WebuiSettings = WebuiSettings(alias="attic"),  # noqa: B008 - frozen
@@ -68,6 +77,8 @@ def still_webui(
         own_hub=OwnHub(folder, folder / "extension", "python"),
     )
     rt.agent = StillAgent(rt)
+    kept = KeptJobs(places.server_dir)
+    rt.queueing = QueueDesk(QueueHost(rt.host), kept, Sender(places.server_dir, kept, connect))
     rt.runner = Runner(
         Surroundings(
             host=GenerationHost(rt.host),
@@ -77,7 +88,7 @@ def still_webui(
             capabilities=ServerCapabilities,
             is_generating=lambda: False,
             is_up=lambda: True,
-            connect=lambda identity, timeouts: HubApi(identity.hub_url, identity.key, timeouts=timeouts),
+            connect=connect,
         )
     )
     return rt

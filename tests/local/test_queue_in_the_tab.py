@@ -224,6 +224,36 @@ def test_a_job_that_is_gone_is_said_and_not_taken_for_an_old_hub(rt: Runtime, ow
     assert "There is no such job" in shown(rt, "job", "0" * 8 + "-0000-0000-0000-" + "0" * 12)
 
 
+# --- what lies here ----------------------------------------------------------------------------------------
+
+
+def test_kept_jobs_stand_above_the_queue_and_are_sent_again_or_thrown_away(rt: Runtime) -> None:
+    kept = rt.queueing.kept
+    first = kept.keep("a" * 32, {"payload": {"prompt": "a <b>fox</b> " + "x" * 200}, "count": 3})
+    kept.keep("b" * 32, {"payload": {"prompt": ""}})
+    kept.refuse(first, "No such sampler <i>here</i>.")
+    page = shown(rt, "queue")
+    assert "1 queued job waits here until this WebUI has a hub" in page
+    assert "The hub refused 1 job of this WebUI" in page
+    assert "a &lt;b&gt;fox&lt;/b&gt;" in page
+    assert "No such sampler &lt;i&gt;here&lt;/i&gt;." in page
+    assert "3 jobs" in page
+    assert "2 jobs kept here" in until_first_line(rt, "kept here")
+    assert said(press(rt, f"queue/kept/{'a' * 32}/again")) == "It is being sent."
+    assert "2 queued jobs wait here" in shown(rt, "queue")
+    for key in "ab":
+        assert said(press(rt, f"queue/kept/{key * 32}/throw-away")) == "Thrown away."
+    assert "queued job" not in shown(rt, "queue")
+    for step in ("again", "throw-away"):
+        with pytest.raises(NotFoundError, match="may have it by now"):
+            press(rt, f"queue/kept/{'a' * 32}/{step}")
+
+
+def test_results_that_wait_for_the_hub_are_told(rt: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rt.runner, "_results", 2)
+    assert "2 finished jobs of this WebUI wait here until the hub answers" in shown(rt, "queue")
+
+
 # --- without one, or with another -------------------------------------------------------------------------
 
 

@@ -82,6 +82,11 @@ class Attic:
         assert answer.ok, (path, answer.status_code, answer.text)
         return answer
 
+    def make_all(self) -> None:
+        """Every job that it gets now."""
+        while (job := self.runner.next()) is not None:
+            self.runner.work(job)
+
     def submit(self, key: str, prompt: str, **options: Any) -> str:
         """A job for this server, in the name of whose ``key`` it is."""
         payload = {

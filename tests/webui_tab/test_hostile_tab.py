@@ -14,16 +14,18 @@ from .conftest import READ_NOW, RT, OpenHost, serving, wait_for_models
 pytestmark = pytest.mark.browser
 HEADER = b'{"__metadata__":{"ss_output_name":%s},"w":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}'
 WATCH = """
+window.__address = (at) => /^\\s*javascript:/i.test(at.value) && !/^(value$|title$|data-sq-)/.test(at.name);
 window.__marks = () => [
     window.__xss,
     document.querySelectorAll(["script", "iframe", "object", "base"].map(name => "#sq-app " + name)).length,
     [...document.querySelectorAll("#sq-app *")].flatMap(node => [...node.attributes])
-        .filter(at => at.name.startsWith("on") || at.name !== "value" && /^\\s*javascript:/i.test(at.value))
+        .filter(at => at.name.startsWith("on") || window.__address(at))
         .length,
 ];
 """
 FROM_HUB = """
-from stablequeue_client.ui import hostile_values as hostile, values as v, views
+from stablequeue_client.ui import hostile_values as hostile, sample_jobs as sj, values as v, views
+from stablequeue_client.ui import job_views, queue_here_view
 from stablequeue_client.ui import this_webui_view
 from stablequeue_client.webui import fragments
 made = {
@@ -32,6 +34,14 @@ made = {
     "servers": lambda *_: views.servers(hostile.servers()),
     "this": lambda *_: hostile.parts(),
     "setup": lambda *_: views.keys(hostile.keys()),
+    "queue": lambda *_: queue_here_view.queue(
+        hostile.here(),
+        job_views.queue(sj.hostile_page()) + job_views.queue(sj.hostile_groups()),
+        this_webui_view.HubLine("away"),
+    ),
+    "job": lambda _, ident, __: job_views.job(sj.hostile_job(ident), in_webui=True),
+    "new": lambda *_: job_views.new_job(sj.hostile_form()),
+    "pick": lambda *_: job_views.pick_list(sj.hostile_picks()),
 }
 fragments.VIEWS.update(made)
 """
@@ -84,6 +94,14 @@ def test_no_name_of_a_file_or_of_a_hub_is_ever_executed(hostile_host: FakeHost, 
         tab.way(view)
         page.wait_for_timeout(2500 if view == "models" else 300)
         assert page.evaluate("window.__marks()") == [None, 0, 0], view
+    for place in ("queue", "job&id=pending", "job&id=failed", "new"):
+        page.evaluate("query => window.stablequeue.open(query)", f"?view={place}")
+        page.wait_for_timeout(300)
+        assert page.locator("#sq-view").inner_text().count("script") > 5, place
+        assert page.evaluate("window.__marks()") == [None, 0, 0], place
+    page.locator("[data-sq-picker=lora] > summary").click()
+    page.wait_for_selector("[data-sq-picker=lora] li")
+    assert page.evaluate("window.__marks()") == [None, 0, 0]
     page.evaluate("window.stablequeue.open('?view=model&id=1')")
     page.wait_for_selector("#sq-view[data-sq-shown*='/views/model/1']:not([aria-busy])")
     assert page.evaluate("window.__marks()") == [None, 0, 0]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from ..agent.real_hub import RealHub
+from ..fake_runner import png
 from ..hosts.running_host import FakeHost, StartHost
-from .conftest import OpenHost, OpenTab, serving
+from .conftest import RT, OpenHost, OpenTab, serving
 from .jobs_elsewhere import Attic, join
 
 pytestmark = pytest.mark.browser
@@ -74,3 +76,83 @@ def test_queue_and_job_are_readable_in_the_tab_with_their_pictures(joined: Joine
     assert joined.key not in page.content()
     expect(page.locator(".sq-job-models")).to_contain_text("ink")
     assert tab.complaints == []
+
+
+def test_what_may_be_done_with_a_job_is_done_from_the_tab(joined: Joined, tab: OpenTab) -> None:
+    mine = joined.attic.submit(joined.key, "my own owl <lora:gone:1>")
+    other = joined.attic.submit((joined.hub.data / "admin.key").read_text().strip(), "somebody else's owl")
+    tab.way("queue")
+    page, view = tab.page, tab.page.locator("#sq-view")
+    expect(page.locator(f"#sq-job-{other}")).to_be_visible()
+    expect(page.locator(f"#sq-menu-{other}")).to_have_count(0)
+    page.locator(f"#sq-menu-{mine} > summary").click()
+    page.locator(f"#sq-form-{mine}").get_by_role("button", name="Earlier").click()
+    expect(page.locator(f"#sq-job-{mine}")).to_contain_text("priority +1")
+    page.locator(f"#sq-job-{mine} .sq-j-title").click()
+    view.get_by_text("Decide…").click()
+    view.get_by_role("button", name="It is not a model").click()
+    expect(page.locator("#sq-view")).to_contain_text("Decided: not a model")
+    view.get_by_text("Edit", exact=True).click()
+    view.get_by_label("Steps").fill("31")
+    view.get_by_role("button", name="Save").click()
+    expect(view.get_by_text("31 steps")).to_be_visible()
+    view.get_by_role("button", name="Cancel", exact=True).click()
+    expect(page.locator(".sq-job-state")).to_contain_text("cancelled")
+    view.get_by_role("button", name="Run again").click()
+    expect(page.locator(".sq-job-state")).not_to_contain_text("cancelled")
+    view.get_by_text("Delete…").click()
+    view.get_by_role("button", name="Delete it").click()
+    expect(page.locator("#sq-view h1")).to_have_text("Queue")
+    assert tab.complaints == []
+
+
+def test_a_picture_becomes_a_job_and_its_picture_goes_to_the_hosts_own_pages(
+    joined: Joined, tab: OpenTab, tmp_path: Path
+) -> None:
+    tab.way("queue")
+    page, view = tab.page, tab.page.locator("#sq-view")
+    view.get_by_role("link", name="New job").first.click()
+    picture = tmp_path / "fox.png"
+    settings = "Steps: 21, Sampler: Euler, Seed: 5, Size: 64x64, Model: base"
+    picture.write_bytes(png(8, 8, f"a blue fox <lora:ink:1>\nNegative prompt: mud\n{settings}"))
+    page.locator("[data-sq-file]").set_input_files(picture)
+    expect(view.get_by_label("Steps")).to_have_value("21")
+    expect(page.locator("[data-sq-check]")).to_contain_text("ink")
+    view.get_by_label("Steps").fill("22")
+    view.get_by_label("attic").check()
+    expect(page.locator("[data-sq-check]")).to_contain_text("attic")
+    view.get_by_role("button", name="Queue", exact=True).click()
+    expect(page.locator("#sq-view h1")).to_contain_text("a blue fox")
+    joined.attic.make_all()
+    loaded(tab, "img.sq-picture")
+    page.evaluate("document.querySelector('#txt2img_neg_prompt textarea').value = 'rain'")
+    page.evaluate("updateInput(document.querySelector('#txt2img_neg_prompt textarea'))")
+    for name in ("txt2img", "img2img"):
+        tab.show()
+        page.locator(f"[data-sq-send={name}]").click()
+        expect(page.locator(f"#{name}_prompt textarea")).to_be_visible()
+        expect(page.locator(f"#{name}_prompt textarea")).to_have_value("a blue fox <lora:ink:1>")
+        expect(page.locator(f"#{name}_neg_prompt textarea")).to_have_value("mud")
+    expect(page.locator("#img2img_image img").first).to_be_visible()
+    assert tab.complaints == []
+
+
+def test_kept_jobs_stand_above_the_queue(joined: Joined, open_host: OpenHost) -> None:
+    keep = (
+        RT
+        + """
+job = rt.queueing.kept.keep("a" * 32, {"payload": {"prompt": "a <b>kept</b> fox"}})
+rt.queueing.kept.refuse(job, "No such sampler.")
+"""
+    )
+    joined.host.run(keep)
+    tab = open_host(joined.host, 390)
+    tab.show()
+    tab.way("queue")
+    box = tab.page.locator(".sq-here")
+    expect(box).to_contain_text("No such sampler.")
+    expect(box).to_contain_text("a <b>kept</b> fox")
+    assert not tab.scrolls_sideways
+    box.get_by_text("Throw away…").click()
+    box.get_by_role("button", name="Throw it away").click()
+    expect(box).to_have_count(0)
