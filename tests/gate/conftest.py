@@ -121,7 +121,7 @@ def hostile_files() -> list[str]:
     return [name for name in NAMES if "/" not in name and "\x00" not in name and len(name.encode()) < 200]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def host(family: str, start_host: StartHost, tmp_path_factory: pytest.TempPathFactory) -> FakeHost:  # noqa: F811
     """One fake host per family, with models, some of them in trouble, all read."""
     data = tmp_path_factory.mktemp(f"gate-{family}") / "webui"

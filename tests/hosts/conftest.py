@@ -10,9 +10,12 @@ import pytest
 from .running_host import FAMILIES, FakeHost, StartHost, host_python, start_fake_host
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def start_host() -> Iterator[StartHost]:
-    """Start one: ``start_host(family, data, "--listen", environment={...})``. All are ended at the end."""
+    """Start one: ``start_host(family, data, "--listen", environment={...})``.
+
+    All end with the module: each that stays takes time from the others.
+    """
     started: list[FakeHost] = []
 
     def start(family: str, data: Path, *words: str, environment: dict[str, str] | None = None) -> FakeHost:
@@ -32,7 +35,7 @@ def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def host(family: str, start_host: StartHost, tmp_path_factory: pytest.TempPathFactory) -> FakeHost:
     """One fake host per family, with sample models, shared by tests that leave it as it was."""
     return start_host(family, tmp_path_factory.mktemp(family) / "webui")

@@ -89,7 +89,10 @@ def test_systemd_itself_accepts_the_unit(tmp_path: Path) -> None:
     assert str(path.name) not in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize(("systemctl", "says"), [(None, "has no systemctl"), (1, "Failed to connect to bus.")])
+WITHOUT_SYSTEMD = [(None, "has no systemctl"), (1, "Failed to connect to bus.")]
+
+
+@pytest.mark.parametrize(("systemctl", "says"), WITHOUT_SYSTEMD)
 def test_without_systemd_one_sentence_says_so_and_nothing_is_left(
     tmp_path: Path, systemctl: int | None, says: str
 ) -> None:

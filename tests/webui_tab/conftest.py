@@ -26,7 +26,7 @@ READ_NOW = {"STABLEQUEUE_HASHING": "now"}
 """A test machine is never idle."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def host(
     family: str,  # noqa: F811 - the fixture
     start_host: StartHost,  # noqa: F811 - the fixture
