@@ -71,7 +71,7 @@
       this.choices.append(this.target, this.count, times, this.rule);
       this.line = made("div", { class: "sq-queue-line", role: "status" });
       this.line.addEventListener("click", (event) => this.onLine(event));
-      this.box = made("div", { class: "sq-queue sq-gate", id: `sq_queue_box_${this.tab}` });
+      this.box = made("div", { class: "sq-press sq-gate", id: `sq_queue_box_${this.tab}` });
       this.box.append(this.choices, this.line);
       this.counted();
       this.targets();

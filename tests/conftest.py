@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,6 +16,23 @@ settings.register_profile(
 )
 settings.register_profile("long", parent=settings.get_profile("quick"), max_examples=5_000)
 settings.load_profile(os.environ.get("STABLEQUEUE_HYPOTHESIS_PROFILE", "quick"))
+
+
+WAITING = ("hosts", "gate", "webui_tab", "webui_queueing", "own_hub", "agent", "cli", "contract", "browser")
+"""Folders of tests that mostly wait for other programs, those with the longest modules first."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """xdist begins with the modules of the most tests, so that few long ones are left at the end."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits for other programs begins first, so that what only computes fills the gaps."""
+    places = {name: place for place, name in enumerate(WAITING)}
+    root = Path(__file__).parent
+    items.sort(key=lambda item: places.get(item.path.relative_to(root).parts[0], len(WAITING)))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -154,8 +154,8 @@ def test_after_reload_ui_there_is_one_line_and_it_works(host: FakeHost, open_hos
     page = open_host(host).page
     expect(line(page)).to_contain_text("here", timeout=20_000)
     write(page, "<lora:gone:1>", "gone")
-    assert page.locator(".sq-gate:not(.sq-queue)").count() == 2
-    assert page.locator(".sq-queue").count() == 2
+    assert page.locator(".sq-gate:not(.sq-press)").count() == 2
+    assert page.locator(".sq-press").count() == 2
 
 
 def test_nothing_on_the_page_moves_when_the_line_says_something_else(page: Page) -> None:
