@@ -156,7 +156,7 @@ def test_a_refused_job_stays_with_the_reason_and_holds_up_no_other(tmp_path: Pat
     desk.sender.start()
     refused = desk.press(payload(seed=2.5))
     fine = desk.press(payload())
-    until(lambda: desk.sender.sent(fine))
+    until(lambda: desk.sender.sent(fine) and len(desk.kept.all()) == 1)
     (job,) = desk.kept.all()
     assert job.key == refused
     assert "seed" in job.refused
