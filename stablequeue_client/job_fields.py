@@ -1,20 +1,36 @@
-"""What a job generates as the fields of a form, and a filled form as what it changes. Pure."""
+"""What a job generates as the fields of a form, and what a filled form or a pressed button means. Pure.
+
+The hub's page and the tab of a WebUI have the same forms and buttons.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from stablequeue_client.errors import InvalidValueError
 from stablequeue_client.job_messages import JobInfo
-from stablequeue_client.queue_messages import JobEdit
+from stablequeue_client.queue_messages import ActionResult, Decision, JobEdit
 from stablequeue_client.ui.job_values import JobFields
+from stablequeue_client.ui.values import Notice
+from stablequeue_client.ui.words import counted
 
 Fields: TypeAlias = Sequence[tuple[str, str]]
 TEXT_FIELDS = ("prompt", "negative_prompt", "sampler_name", "scheduler")
 NUMBER_FIELDS = ("steps", "cfg_scale", "width", "height")
 _SHOWN_FIELDS = frozenset({*TEXT_FIELDS, *NUMBER_FIELDS, "seed"})
 _WORDS = {"cfg_scale": "CFG scale"}
+ACTIONS_DONE = {
+    "cancel": "cancelled",
+    "delete": "deleted",
+    "star": "starred",
+    "unstar": "not starred any more",
+    "retry": "may run anywhere again",
+    "earlier": "moved forward",
+    "later": "moved back",
+}
+"""What may be done with one or many jobs, and the words when it is done."""
 
 
 def fields_of_job(job: JobInfo) -> JobFields:
@@ -79,3 +95,29 @@ def number(name: str, text: str) -> int | float:
         return float(text) if name == "cfg_scale" else int(text)
     except ValueError:
         raise InvalidValueError(f"{_WORDS.get(name, name.capitalize())} is a number.") from None
+
+
+def decision(fields: Fields) -> Decision:
+    """What is to be done about a model that a job waits for. Raises InvalidValueError."""
+    form = dict(fields)
+    what, place = form.get("decision"), form.get("requirement", "")
+    if what not in ("run_anyway", "not_a_model", "give_up") or not re.fullmatch(r"[0-9]{1,4}", place):
+        raise InvalidValueError("There is no such decision.", remedy="Reload the page.")
+    server = (form.get("server") or None) if what == "run_anyway" else None
+    return Decision(int(place), what, server)  # type: ignore[arg-type]
+
+
+def actions_told(action: str, results: Sequence[ActionResult]) -> Notice:
+    """What became of an action of ``ACTIONS_DONE`` on these jobs."""
+    if not results:
+        return Notice("Choose jobs first.", ok=False)
+    problems = [result.problem for result in results if result.problem is not None]
+    text = f"{counted(len(results) - len(problems), 'job')} {ACTIONS_DONE[action]}."
+    if not problems:
+        return Notice(text)
+    first = problems[0]
+    if len(results) > 1:
+        text = f"{text} {counted(len(problems), 'job')} not: {first.message}"
+    else:
+        text = first.message
+    return Notice(text, ok=False, remedy=first.remedy)

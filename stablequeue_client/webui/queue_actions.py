@@ -7,7 +7,7 @@ this waits for the hub, so it runs in threads of its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,10 @@ import msgspec
 from markupsafe import Markup
 
 from stablequeue_client.errors import InvalidValueError, NotFoundError
-from stablequeue_client.job_fields import Fields, changes
+from stablequeue_client.job_fields import ACTIONS_DONE, Fields, actions_told, changes, decision
 from stablequeue_client.job_messages import JobInfo
 from stablequeue_client.png_text import TEXT_MAX_BYTES, generation_text_of_png
-from stablequeue_client.queue_messages import ActionProblem, ActionResult, Decision, JobActions, RunAgain
+from stablequeue_client.queue_messages import JobActions, RunAgain
 from stablequeue_client.ui import job_views, views
 from stablequeue_client.ui import values as v
 from stablequeue_client.ui.words import counted
@@ -31,15 +31,6 @@ FIELDS_MAX = 550
 """Up to 500 jobs are chosen at once."""
 KEPT = "queue/kept/"
 """Actions on what lies here, which ask no hub."""
-DONE = {
-    "cancel": "cancelled",
-    "delete": "deleted",
-    "star": "starred",
-    "unstar": "not starred any more",
-    "retry": "may run anywhere again",
-    "earlier": "moved forward",
-    "later": "moved back",
-}
 
 
 @dataclass(frozen=True)
@@ -92,27 +83,15 @@ def _filled(rt: Runtime, text: str) -> Markup:
 def _many(rt: Runtime, fields: Fields) -> Done:
     form = dict(fields)
     action, ids = form.get("action", ""), [value for name, value in fields if name == "ids"]
-    if action not in DONE:
+    if action not in ACTIONS_DONE:
         raise InvalidValueError("There is no such action.", remedy="Reload the page.")
     if not ids:
-        return _said("Choose jobs first.", ok=False)
+        return Done(views.notice(actions_told(action, [])))
     wanted = JobActions(action, ids)  # type: ignore[arg-type]
     results = rt.calls.run(lambda hub: hub.act_on_jobs(wanted)).results
-    problems = [result.problem for result in results if result.problem is not None]
-    go = "?view=queue" if form.get("go") == "queue" and len(problems) < len(results) else ""
-    return Done(_told(action, results, problems), go)
-
-
-def _told(action: str, results: Sequence[ActionResult], problems: Sequence[ActionProblem]) -> Markup:
-    text = f"{counted(len(results) - len(problems), 'job')} {DONE[action]}."
-    if not problems:
-        return views.notice(v.Notice(text))
-    first = problems[0]
-    if len(results) > 1:
-        text = f"{text} {counted(len(problems), 'job')} not: {first.message}"
-    else:
-        text = first.message
-    return views.notice(v.Notice(text, ok=False, remedy=first.remedy))
+    done = any(result.problem is None for result in results)
+    go = "?view=queue" if form.get("go") == "queue" and done else ""
+    return Done(views.notice(actions_told(action, results)), go)
 
 
 def _edit(rt: Runtime, fields: Fields, job_id: str) -> Done:
@@ -135,12 +114,7 @@ def _again(rt: Runtime, fields: Fields, job_id: str) -> Done:
 
 
 def _decide(rt: Runtime, fields: Fields, job_id: str) -> Done:
-    form = dict(fields)
-    what, place = form.get("decision"), form.get("requirement", "")
-    if what not in ("run_anyway", "not_a_model", "give_up") or not re.fullmatch(r"[0-9]{1,4}", place):
-        raise InvalidValueError("There is no such decision.", remedy="Reload the page.")
-    server = (form.get("server") or None) if what == "run_anyway" else None
-    wanted = Decision(int(place), what, server)  # type: ignore[arg-type]
+    wanted = decision(fields)
     decided = rt.calls.run(lambda hub: hub.decide(job_id, wanted))
     return _said(f"Decided for {counted(len(decided.job_ids), 'job')}.")
 

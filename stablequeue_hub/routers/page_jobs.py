@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter
@@ -10,9 +9,10 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from stablequeue_client import job_fields
 from stablequeue_client.errors import InvalidValueError
-from stablequeue_client.job_fields import changes
-from stablequeue_client.queue_messages import ActionResult, Decision, JobActions, RunAgain
+from stablequeue_client.job_fields import ACTIONS_DONE, actions_told, changes
+from stablequeue_client.queue_messages import JobActions, RunAgain
 from stablequeue_client.ui import values as v
 from stablequeue_client.ui import views
 from stablequeue_client.ui.words import counted
@@ -34,15 +34,6 @@ FORM_MAX_BYTES = 64 * 1024
 EDIT_MAX_BYTES = 1024 * 1024
 GO = "X-StableQueue-Go"
 """Tells the script which view to show then."""
-_DONE = {
-    "cancel": "cancelled",
-    "delete": "deleted",
-    "star": "starred",
-    "unstar": "not starred any more",
-    "retry": "may run anywhere again",
-    "earlier": "moved forward",
-    "later": "moved back",
-}
 
 
 async def fields_of(request: Request, limit: int = FORM_MAX_BYTES) -> list[tuple[str, str]]:
@@ -62,7 +53,7 @@ async def actions(request: Request) -> Response:
     fields = await fields_of(request)
     action, now_ms = dict(fields).get("action", ""), hub.clock.now_ms()
     ids = [value for name, value in fields if name == "ids"]
-    if action not in _DONE:
+    if action not in ACTIONS_DONE:
         raise InvalidValueError("There is no such action.", remedy="Reload the page.")
     wanted = JobActions(action, ids)  # type: ignore[arg-type]
     answer_of = await hub.writing(lambda connection: do_actions(connection, wanted, principal, now_ms=now_ms))
@@ -72,24 +63,10 @@ async def actions(request: Request) -> Response:
         await hub.jobs_deleted(done)
     elif done:
         await hub.jobs_changed(done)
-    answer = _told(action, results)
+    answer: Response = HTMLResponse(views.notice(actions_told(action, results)))
     if done and dict(fields).get("go") == "queue":
         answer.headers[GO] = "?view=queue"
     return answer
-
-
-def _told(action: str, results: Sequence[ActionResult]) -> Response:
-    problems = [result.problem for result in results if result.problem is not None]
-    done = len(results) - len(problems)
-    if not results:
-        return said("Choose jobs first.", ok=False)
-    text = f"{counted(done, 'job')} {_DONE[action]}."
-    if not problems:
-        return said(text)
-    first = problems[0]
-    if len(results) == 1:
-        return said(first.message, first.remedy, ok=False)
-    return said(f"{text} {counted(len(problems), 'job')} not: {first.message}", first.remedy, ok=False)
 
 
 @router.post("/views/jobs/{job_id}/edit", **described("jobs", media_type="text/html"))
@@ -133,12 +110,7 @@ async def again(request: Request, job_id: str) -> Response:
 async def decision(request: Request, job_id: str) -> Response:
     """What is to be done about a model that the job waits for."""
     hub, principal = hub_of(request), principal_of(request)
-    form, now_ms = dict(await fields_of(request)), hub.clock.now_ms()
-    what, place = form.get("decision"), form.get("requirement", "")
-    if what not in ("run_anyway", "not_a_model", "give_up") or not place.isdecimal() or len(place) > 4:
-        raise InvalidValueError("There is no such decision.", remedy="Reload the page.")
-    server = (form.get("server") or None) if what == "run_anyway" else None
-    wanted = Decision(int(place), what, server)  # type: ignore[arg-type]
+    wanted, now_ms = job_fields.decision(await fields_of(request)), hub.clock.now_ms()
 
     def work(connection: Connection) -> list[str]:
         check_may_change(connection, job_id, principal)
