@@ -39,12 +39,18 @@
       this.line = null;
     }
 
-    // Something that names a model changed: what the line said may be wrong from now on.
+    // Something that names a model changed, or Gradio tells late of a key that typed() knows of: what the line
+    // says counts until told() finds other values.
     changed(delay = CHANGE_MS) {
       clearTimeout(this.timer);
       const ofKey = delay > 0 && performance.now() - this.typedAt < SAME_KEY_MS;
-      if (!ofKey) this.forget();
       this.timer = setTimeout(() => this.collect(), ofKey ? SAME_KEY_MS : delay);
+    }
+
+    // Names mean something else now: the same values are asked about again.
+    outdated(delay) {
+      this.forget();
+      this.changed(delay);
     }
 
     forget() {
@@ -242,7 +248,7 @@
   // --- starting --------------------------------------------------------------------------------------------
 
   const gates = Object.fromEntries(TABS.map((tab) => [tab, new Gate(tab)]));
-  const all = (delay) => TABS.forEach((tab) => gates[tab].changed(delay));
+  const all = (delay) => TABS.forEach((tab) => gates[tab].outdated(delay));
 
   // What the page's own events call.
   window.stablequeueGate = {

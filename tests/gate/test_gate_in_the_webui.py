@@ -102,6 +102,18 @@ def test_the_question_before_generate_can_be_answered_by_keyboard(page: Page) ->
     expect(generated(page)).to_contain_text("second")
 
 
+def test_what_the_line_says_is_asked_though_gradio_tells_late_of_the_last_key(page: Page) -> None:
+    write(page, "<lora:gone:1>", "gone")
+    page.wait_for_timeout(500)  # what comes within 300 ms is taken for the key's own event
+    page.evaluate(
+        """() => {
+          window.stablequeueGate.changed("txt2img");
+          document.querySelector("#txt2img_generate").click();
+        }"""
+    )
+    expect(page.get_by_role("dialog")).to_contain_text("gone")
+
+
 def test_without_a_complaint_nothing_is_asked(page: Page) -> None:
     write(page, "quiet <lora:detail_tweaker:1>", "All 2 models")
     page.click("#txt2img_generate")
