@@ -97,6 +97,13 @@ class Host:
         shared.opts.save(shared.config_filename)
         return True
 
+    def option_default(self, name: str) -> Any:
+        """What an option has unless its owner set it; None when no extension that is installed offers it."""
+        from modules import shared
+
+        label = shared.opts.data_labels.get(name)
+        return None if label is None else label.default
+
     def drop_options(self, names: Iterable[str]) -> None:
         """Remove options from memory and from config.json (only from memory when settings are frozen)."""
         from modules import shared

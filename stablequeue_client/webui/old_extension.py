@@ -43,15 +43,15 @@ class OldConnection:
 def take_over(host: Host, server_dir: Path) -> None:
     """Keep the old options in ``server_dir``, then remove them from config.json. Raises OSError: kept there.
 
-    An address alone that is empty, as the old extension's default is, is dropped and not kept.
+    What nobody set is dropped and not kept: while the old extension is still installed, each start has its
+    defaults again, and they must not replace what was kept before.
     """
-    url, key, secret = (_text(host.option(name)) for name in OLD_OPTIONS)
-    present = [name for name in OLD_OPTIONS if host.option(name) is not None]
-    if not present:
+    found = {name: host.option(name) for name in OLD_OPTIONS}
+    if all(value is None for value in found.values()):
         return
-    if url or key or secret:
-        _store(server_dir, OldConnection(url, key, secret))
-    host.drop_options(present)
+    if any(_text(value) and value != host.option_default(name) for name, value in found.items()):
+        _store(server_dir, OldConnection(*(_text(value) for value in found.values())))
+    host.drop_options(name for name, value in found.items() if value is not None)
 
 
 def old_connection(server_dir: Path) -> OldConnection | None:

@@ -32,11 +32,15 @@ class StillHost(Host):
     """Has options (of its config.json) and extensions; everything else is not asked here."""
 
     data: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
     extensions: tuple[str, ...] = ()
     saved: list[dict[str, Any]] = field(default_factory=list)
 
     def option(self, name: str, default: Any = None) -> Any:
         return self.data.get(name, default)
+
+    def option_default(self, name: str) -> Any:
+        return self.defaults.get(name)
 
     def drop_options(self, names: Iterable[str]) -> None:
         for name in names:

@@ -69,6 +69,20 @@ def test_empty_options_are_dropped_and_not_kept(tmp_path: Path) -> None:
     assert not (tmp_path / "server").exists()
 
 
+def test_the_old_extensions_defaults_never_replace_what_was_kept(tmp_path: Path) -> None:
+    defaults = {
+        "stablequeue_url": "http://localhost:8083",
+        "stablequeue_api_key": "",
+        "stablequeue_api_secret": "",
+    }
+    installed = StillHost("forge", 4, data={**defaults, **OLD}, defaults=defaults)
+    take_over(installed, tmp_path)
+    kept = old_connection(tmp_path)
+    assert kept is not None
+    take_over(StillHost("forge", 4, data=dict(defaults), defaults=defaults), tmp_path)
+    assert old_connection(tmp_path) == kept
+
+
 def test_values_of_a_wrong_type_do_no_harm(tmp_path: Path) -> None:
     take_over(host_with({"stablequeue_url": 5, "stablequeue_api_key": ["k"]}), tmp_path)
     assert old_connection(tmp_path) is None
