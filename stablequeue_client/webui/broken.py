@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import html
+import importlib
 import logging
 import sys
 from typing import Any
 
-from stablequeue_client.webui.needed import Needed, missing, too_old
+from stablequeue_client.webui.needed import NEEDED, Needed, installed_version, missing, too_old
 
 log = logging.getLogger("stablequeue")
 
@@ -49,16 +50,42 @@ def explain(error: Exception) -> tuple[str, str]:
             f"Close the WebUI, run {_pip(old)}, and start it again.",
         )
     if isinstance(error, ImportError):
-        name = (error.name or "one of its packages").partition(".")[0]
-        return (
-            f"StableQueue does not run: {name} cannot be loaded ({error}).",
-            f'Close the WebUI, run "{sys.executable}" -m pip install --force-reinstall --no-deps {name}, '
-            "and start it again.",
-        )
+        return _unloadable(error)
     return (
         f"StableQueue could not start: {type(error).__name__}: {error}",
         "The WebUI's log says where; updating the extension may help.",
     )
+
+
+def _unloadable(error: ImportError) -> tuple[str, str]:
+    name = (error.name or "").partition(".")[0] or _failing()
+    if name == __name__.partition(".")[0]:
+        return (
+            f"StableQueue does not run: its own files do not fit together ({error}).",
+            "Close the WebUI, delete the extension's folder, install it again, and start the WebUI.",
+        )
+    if not name:
+        return (
+            f"StableQueue does not run: something it needs cannot be loaded ({error}).",
+            "The WebUI's log says what; installing that anew in the WebUI's Python may help.",
+        )
+    version = installed_version(name)
+    again = f"{name}=={version}" if version else name  # the same one: the WebUI may have pinned it
+    return (
+        f"StableQueue does not run: {name} cannot be loaded ({error}).",
+        f'Close the WebUI, run "{sys.executable}" -m pip install --force-reinstall --no-deps {again}, '
+        "and start it again.",
+    )
+
+
+def _failing() -> str:
+    """The first of our requirements that cannot be imported: what raises does not always say who it is."""
+    for item in NEEDED:
+        try:
+            importlib.import_module(item.module)
+        except Exception:
+            return item.module
+    return ""
 
 
 def _listed(items: list[Needed]) -> str:
