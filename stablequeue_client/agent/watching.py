@@ -11,8 +11,6 @@ import os
 import threading
 from collections.abc import Callable
 
-import watchfiles
-
 from stablequeue_client.protocol import wire_path
 from stablequeue_client.scanning import Root
 
@@ -59,6 +57,8 @@ class Watcher(threading.Thread):
 
     def _watch(self, identity: tuple[int, int]) -> None:
         """Pass events on until the folder at this path is another one, or none."""
+        import watchfiles  # here: where it is broken the agent does without events
+
         events = watchfiles.watch(
             self._root.path,
             watch_filter=None,

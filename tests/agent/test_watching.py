@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -38,3 +39,27 @@ def test_events_of_undecodable_names_are_heard_and_the_watch_goes_on(tmp_path: P
     finally:
         stop.set()
         watcher.join(10)
+
+
+def test_an_agent_whose_watchfiles_is_broken_walks_all_the_same_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "watchfiles.py").write_text("raise ImportError('undefined symbol')")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "broken"), *sys.path])}
+    words = [sys.executable, "-c", WATCH, str(tmp_path / "models")]
+    told = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
+    assert "are not heard (undefined symbol); it is walked hourly." in told.stdout, told.stderr
+
+
+WATCH = """
+import sys, threading, time
+import stablequeue_client.agent.process
+from stablequeue_client.agent.watching import Watcher
+from stablequeue_client.scanning import make_root
+watcher = Watcher(make_root("lora", sys.argv[1]), print, threading.Event())
+watcher.start()
+until = time.monotonic() + 20
+while not watcher.problem and time.monotonic() < until:
+    time.sleep(0.02)
+print(watcher.problem)
+"""
