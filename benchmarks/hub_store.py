@@ -260,7 +260,7 @@ def questions(store: Store, scale: Scale) -> dict[str, Callable[[], object]]:
         return answer
 
     def page() -> object:
-        wanted = ModelFilter(page=chance.randint(1, pages), limit=PAGE)
+        wanted = ModelFilter(state="present", page=chance.randint(1, pages), limit=PAGE)
         with store.read() as connection:
             found = list_models(connection, wanted, live, now_ms=9_000)
         assert (found.count, found.total) == (PAGE, scale.models)

@@ -84,12 +84,13 @@ def _chosen(snapshot: Snapshot, filters: v.Filters) -> Sequence[LocalModel]:
 
 
 def _in_state(found: Sequence[LocalModel], state: str) -> Sequence[LocalModel]:
-    """With one server everything is "on every server" and "on one only", and nothing "missing somewhere"."""
+    """With one server everything is "on every server" and "on one only", and nothing "missing somewhere";
+    what is gone is in no index."""
     if state == "duplicates":
         return [model for model in found if _file_count(model) > 1]
     if state == "problem":
         return [model for model in found if any(_contradictions(row) for row in model.rows)]
-    return [] if state == "missing" else found
+    return [] if state in ("missing", "gone") else found
 
 
 def _matching(found: Sequence[LocalModel], text: str) -> Sequence[LocalModel]:

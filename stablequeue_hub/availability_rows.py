@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from stablequeue_hub.db.bulk import insert_rows, slices
 from stablequeue_hub.db.prepared import Prepared, in_list
-from stablequeue_hub.db.tables import events, model_server_availability, server_files, servers
+from stablequeue_hub.db.tables import events, model_server_availability, models, server_files, servers
 from stablequeue_hub.events import AVAILABILITY_CHANGED
 
 Affected: TypeAlias = dict[str, set[int]]
@@ -52,6 +52,10 @@ _STORED = Prepared(
     ).where(
         model_server_availability.c.server_id == _SERVER, in_list(model_server_availability.c.model_id, "ids")
     )
+)
+_ON_A_SERVER = sa.exists().where(
+    model_server_availability.c.model_id == models.c.id,
+    model_server_availability.c.availability != "unavailable",
 )
 _LAST_HEARD = sa.select(servers.c.last_contact_ms, servers.c.last_sync_ms).where(
     servers.c.server_id == _SERVER
@@ -91,6 +95,15 @@ def _refresh_slice(
         rows.append((model_id, server_id, now, last_seen, since_ms, files))
     insert_rows(connection, model_server_availability, _COLUMNS, rows, key=_COLUMNS[:2], update=_COLUMNS[2:])
     _append_events(connection, server_id, changes, actor, now_ms)
+    mark_gone(connection, [model_id for model_id, _, _ in changes], now_ms=now_ms)
+
+
+def mark_gone(connection: Connection, model_ids: Sequence[int], *, now_ms: int) -> None:
+    """Write since when no server has these models, of those that lost their last or found one again."""
+    for part in slices(model_ids):
+        chosen = models.update().where(models.c.id.in_(part))
+        connection.execute(chosen.where(models.c.gone_ms.is_(None), ~_ON_A_SERVER).values(gone_ms=now_ms))
+        connection.execute(chosen.where(models.c.gone_ms.is_not(None), _ON_A_SERVER).values(gone_ms=None))
 
 
 def _pairs(rows: Iterable[Any]) -> dict[int, int]:

@@ -15,10 +15,13 @@ from stablequeue_hub.db.tables import model_server_availability as summary
 if TYPE_CHECKING:
     from stablequeue_hub.registry import ModelFilter
 
-StateFilter = Literal["everywhere", "missing", "one_only", "unhashed", "problem", "duplicates"]
-"""``everywhere``: on every server that told what it has; ``missing``: not on every one; ``one_only``;
-``unhashed``: a file that probably is it waits to be read; ``problem``: a broken file claims to be it, or a
-claim contradicts its content; ``duplicates``: more than once on one server."""
+StateFilter = Literal[
+    "present", "gone", "everywhere", "missing", "one_only", "unhashed", "problem", "duplicates"
+]
+"""``present``: not ``gone``, which was on a server and is on none now; ``everywhere``: on every server that
+told what it has; ``missing``: present, and not on every one; ``one_only``; ``unhashed``: a file that probably
+is it waits to be read; ``problem``: a broken file claims to be it, or a claim contradicts its content;
+``duplicates``: more than once on one server."""
 
 BROKEN_STATES = ("corrupt", "unreadable", "unstable", "partial", "set_aside")
 HASH_START_MIN = 4
@@ -72,10 +75,15 @@ def _matches(text: str) -> ColumnElement[bool]:
 
 
 def _in_state(state: StateFilter, server: str | None, servers_with_inventory: int) -> ColumnElement[bool]:
+    if state == "present":
+        return models.c.gone_ms.is_(None)
+    if state == "gone":
+        return models.c.gone_ms.is_not(None)
     if state == "everywhere":
         return models.c.id.in_(_on_at_least(max(servers_with_inventory, 1)))
     if state == "missing":
-        return models.c.id.not_in(_on_at_least(max(servers_with_inventory, 1)))
+        everywhere = _on_at_least(max(servers_with_inventory, 1))
+        return sa.and_(models.c.gone_ms.is_(None), models.c.id.not_in(everywhere))
     if state == "one_only":
         return models.c.id.in_(_available().group_by(summary.c.model_id).having(sa.func.count() == 1))
     if state == "problem":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias, get_args
 
 import sqlalchemy as sa
@@ -22,6 +23,7 @@ from stablequeue_hub.registry import (
     ModelRow,
     ServerColumn,
     SortOrder,
+    count_models,
     filter_choices,
     list_models,
 )
@@ -55,7 +57,8 @@ def _one_of(value: str, allowed: tuple[str, ...]) -> str:
 
 
 def models_page(connection: Connection, filters: v.Filters, live: Presence, *, now_ms: int) -> v.ModelsPage:
-    """One page of the matrix, and the files beside it that are no models yet."""
+    """One page of the matrix, and the files beside it that are no models yet. Without a state chosen, what no
+    server has any more is only counted."""
     files_only = filters.state in FILE_STATES
     listed = list_models(connection, _wanted(filters), live, now_ms=now_ms)
     twice = _names_used_twice(connection, listed.models)
@@ -65,20 +68,21 @@ def models_page(connection: Connection, filters: v.Filters, live: Presence, *, n
         servers=tuple(map(_column, listed.servers)),
         rows=rows,
         total=0 if files_only else listed.total,
-        everything=_everything(connection, filters, listed.total + files, live, now_ms),
+        everything=_everything(connection, filters, listed.total + files),
         troubled=troubled,
         unread=unread,
+        gone=0 if filters.state else count_models(connection, _wanted(replace(filters, state="gone"))),
         filters=filters,
         page_size=PAGE_SIZE,
         base_models=tuple(sorted(filter_choices(connection).base_models)),
     )
 
 
-def _everything(connection: Connection, filters: v.Filters, found: int, live: Presence, now_ms: int) -> int:
+def _everything(connection: Connection, filters: v.Filters, found: int) -> int:
     """Models without filters; asked for only where a view says it, when nothing was found."""
     if found or filters == v.Filters():
         return found
-    return list_models(connection, ModelFilter(limit=1), live, now_ms=now_ms).total
+    return count_models(connection, ModelFilter(state="present"))
 
 
 def _wanted(filters: v.Filters) -> ModelFilter:
@@ -88,7 +92,7 @@ def _wanted(filters: v.Filters) -> ModelFilter:
         kind=filters.kind or None,  # type: ignore[arg-type]
         base_model=filters.base_model or None,
         server=filters.server or None,
-        state=None if filters.state in FILE_STATES else filters.state or None,  # type: ignore[arg-type]
+        state="present" if filters.state in ("", *FILE_STATES) else filters.state,  # type: ignore[arg-type]
         sort=filters.sort or "name",  # type: ignore[arg-type]
         page=filters.page,
         limit=1 if filters.state in FILE_STATES else PAGE_SIZE,

@@ -181,7 +181,7 @@ def pick_list(connection: Connection, query: Mapping[str, str], live: Live, *, n
     """Checkpoints or LoRAs whose name fits."""
     kind: Literal["lora", "checkpoint"] = "lora" if query.get("kind") == "lora" else "checkpoint"
     search = query.get("search", "").strip()[:SEARCH_MAX]
-    wanted = ModelFilter(search=search, kind=kind, limit=PICKED_MAX)
+    wanted = ModelFilter(search=search, kind=kind, state="present", limit=PICKED_MAX)
     found = list_models(connection, wanted, live, now_ms=now_ms)
     return jv.PickList(
         kind,

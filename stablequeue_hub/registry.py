@@ -202,11 +202,18 @@ def list_models(connection: Connection, wanted: ModelFilter, live: Live, *, now_
     if wanted.limit is not None:
         query = query.limit(wanted.limit).offset((wanted.page - 1) * wanted.limit)
     ids = list(connection.scalars(query).all())
-    total = len(ids)
-    if wanted.limit is not None:
-        total = connection.scalar(sa.select(sa.func.count()).select_from(models).where(*conditions)) or 0
+    total = len(ids) if wanted.limit is None else _count(connection, conditions)
     rows = tuple(model_rows(connection, ids, known, now_ms=now_ms))
     return ModelPage(len(rows), total, wanted.page, wanted.limit, server_columns(known), rows)
+
+
+def count_models(connection: Connection, wanted: ModelFilter) -> int:
+    """How many models there are on all pages. ``wanted.state``: "present", "gone" or None."""
+    return _count(connection, conditions_of(wanted, servers_with_inventory=0))
+
+
+def _count(connection: Connection, conditions: Sequence[ColumnElement[bool]]) -> int:
+    return connection.scalar(sa.select(sa.func.count()).select_from(models).where(*conditions)) or 0
 
 
 def _check(wanted: ModelFilter) -> None:

@@ -20,8 +20,10 @@ from stablequeue_client.protocol import (
     WorksForOthers,
 )
 from stablequeue_hub import events
+from stablequeue_hub.availability_rows import mark_gone
 from stablequeue_hub.capabilities import stored_capabilities, works_for_others
 from stablequeue_hub.db.tables import keys, server_files, server_roots, servers
+from stablequeue_hub.db.tables import model_server_availability as summary
 from stablequeue_hub.keys import Principal, hash_secret, store_server_key
 from stablequeue_hub.presence import Live
 
@@ -252,7 +254,9 @@ def rename_server(connection: Connection, server_id: str, alias: str, *, actor: 
 def forget_server(connection: Connection, server_id: str, *, actor: str, now_ms: int) -> None:
     """Remove a server, what is known of its files, and its key; models stay. Raises NotFoundError."""
     details = {"alias": _alias_of(connection, server_id)}
+    held = connection.scalars(sa.select(summary.c.model_id).where(summary.c.server_id == server_id)).all()
     connection.execute(servers.delete().where(servers.c.server_id == server_id))  # the rest cascades
+    mark_gone(connection, held, now_ms=now_ms)
     events.append(connection, "server_forgotten", actor, now_ms=now_ms, server_id=server_id, details=details)
 
 

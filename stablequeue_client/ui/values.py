@@ -117,7 +117,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class ModelsPage:
-    """``rows`` of one page out of ``total``; ``everything`` counts models and files without filters.
+    """``rows`` of one page out of ``total``; ``everything`` counts models and files without filters, ``gone``
+    the models that these filters choose and no server has any more.
 
     ``troubled`` files need their owner, ``unread`` ones only time. With a state filter that chooses files,
     ``rows`` is empty and ``total`` counts those.
@@ -133,6 +134,7 @@ class ModelsPage:
     page_size: int = 50
     base_models: tuple[str, ...] = ()
     error: Problem | None = None
+    gone: int = 0
 
 
 @dataclass(frozen=True)

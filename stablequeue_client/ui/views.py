@@ -28,6 +28,7 @@ STATES: tuple[v.Choice, ...] = (
     v.Choice("problem", "With contradictions"),
     v.Choice("unread", "Files not read yet"),
     v.Choice("troubled", "Files with problems"),
+    v.Choice("gone", "On no server any more"),
 )
 SEVERAL_ONLY = frozenset({"everywhere", "missing", "one_only"})
 """States that say nothing while there is one server."""
@@ -64,14 +65,23 @@ def models(page: v.ModelsPage) -> Markup:
         "models.html",
         page=page,
         pages=max(1, ceil(page.total / page.page_size)),
-        states=[state for state in STATES if len(page.servers) > 1 or state.value not in SEVERAL_ONLY],
+        states=_states(page),
         sorts=SORTS,
         compact=compact,
         shown=[name for name in words.MARKS if name in shown],
         aliases=[words.visible(server.alias) for server in page.servers],
         plain_marks={name: _plain_mark(name, compact) for name in shown},
         at_page=lambda number: models_query(page.filters, page=number),
+        gone_query=models_query(page.filters, state="gone", page=1),
     )
+
+
+def _states(page: v.ModelsPage) -> list[v.Choice]:
+    """The states that can choose something here."""
+    senseless = set() if len(page.servers) > 1 else set(SEVERAL_ONLY)
+    if not page.gone and page.filters.state != "gone":
+        senseless.add("gone")
+    return [state for state in STATES if state.value not in senseless]
 
 
 def model(details: v.ModelDetails) -> Markup:

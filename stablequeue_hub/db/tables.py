@@ -122,6 +122,7 @@ models = Table(
     Column("search_key", Key, nullable=False),  # casefolded NFC of the name
     Column("created_ms", BigInteger, nullable=False),
     Column("source", Text, nullable=False),  # 'sync' or 'registered'
+    Column("gone_ms", BigInteger),  # since when no server has it that was on one; NULL: on one, or never was
     CheckConstraint("type IN ('checkpoint', 'lora', 'vae', 'text_encoder', 'embedding')", name="type"),
 )
 Index("ix_models_hash_autov2", models.c.hash_autov2)
@@ -137,6 +138,17 @@ Index(
     sqlite_where=_HAS_OUTPUT_NAME,
     postgresql_where=_HAS_OUTPUT_NAME,
 )
+# The list without filters counts and sorts what is present by the first of these alone; ``gone_ms`` stands in
+# it because SQLite visits the table for a column that only the index's condition names.
+for _name, _where in (("present", models.c.gone_ms.is_(None)), ("gone", models.c.gone_ms.is_not(None))):
+    Index(
+        f"ix_models_{_name}",
+        models.c.search_key,
+        models.c.id,
+        models.c.gone_ms,
+        sqlite_where=_where,
+        postgresql_where=_where,
+    )
 _NO_METADATA = models.c.metadata_json.is_(None)
 Index("ix_models_no_metadata", models.c.id, sqlite_where=_NO_METADATA, postgresql_where=_NO_METADATA)
 

@@ -18,7 +18,14 @@ from stablequeue_client.errors import BackupNeededError, NewerDataError
 from stablequeue_hub.db.engine import Store, open_store
 from stablequeue_hub.db.lock import hold_store_lock
 from stablequeue_hub.db.migrate import current_revision, downgrade, migrate, newest_revision
-from stablequeue_hub.db.tables import hub_facts, keys, metadata, models, servers
+from stablequeue_hub.db.tables import (
+    hub_facts,
+    keys,
+    metadata,
+    model_server_availability,
+    models,
+    servers,
+)
 
 
 def _differences(store: Store) -> list[object]:
@@ -110,6 +117,33 @@ def test_names_in_headers_that_were_known_before_are_found_after_an_update(store
     with store.read() as connection:
         found = connection.scalars(sa.select(models.c.output_key).order_by(models.c.id)).all()
     assert found == ["ink", None, None]
+
+
+def test_models_that_were_gone_before_an_update_are_known_as_gone_after_it(store: Store) -> None:
+    server = {"server_id": "s" * 8, "alias": "attic", "alias_key": "attic", "joined_ms": 1}
+    held = {"server_id": "s" * 8, "last_seen": 5, "files": 1}
+    model = {"type": "lora", "search_key": "x", "created_ms": 1}
+    with store.write() as connection:
+        connection.execute(servers.insert(), server)
+        for name, source, availability in (
+            ("here", "sync", "available"),
+            ("perhaps here", "sync", "unhashed"),
+            ("removed", "sync", "unavailable"),
+            ("forgotten", "sync", None),
+            ("stated", "registered", None),
+        ):
+            added = connection.execute(models.insert(), {**model, "name": name, "source": source})
+            model_id = added.inserted_primary_key[0]
+            if availability:
+                row = {**held, "model_id": model_id, "availability": availability, "since_ms": 7}
+                connection.execute(model_server_availability.insert(), row)
+    downgrade(store, "0003", backup_confirmed=True)
+    migrate(store, backup_confirmed=True)
+    with store.read() as connection:
+        found = connection.execute(sa.select(models.c.name, models.c.gone_ms)).all()
+    assert dict(map(tuple, found)) == {
+        "here": None, "perhaps here": None, "removed": 7, "forgotten": 1, "stated": None,
+    }  # fmt: skip
 
 
 def _columns(store: Store) -> set[str]:

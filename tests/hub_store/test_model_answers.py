@@ -17,6 +17,7 @@ from stablequeue_client.errors import (
     NotFoundError,
     TooLargeError,
 )
+from stablequeue_client.ui import views
 from stablequeue_hub import events
 from stablequeue_hub.availability import AvailabilityAnswer, availability_of, availability_of_many
 from stablequeue_hub.db.engine import Store
@@ -24,8 +25,10 @@ from stablequeue_hub.db.tables import model_server_availability, models, servers
 from stablequeue_hub.identity import NamedModel
 from stablequeue_hub.metadata import store_metadata, want_metadata
 from stablequeue_hub.model_details import ModelDetails, model_details
+from stablequeue_hub.page_models import filters_of, models_page
 from stablequeue_hub.registration import Registered, Registration, register_model
 from stablequeue_hub.registry import ModelFilter, ModelPage, filter_choices, list_models
+from stablequeue_hub.servers import forget_server
 from stablequeue_hub.sync import apply_sync, decode_sync
 from stablequeue_hub.unidentified import list_unidentified
 
@@ -473,6 +476,37 @@ def test_a_link_is_a_name_of_the_file_and_wastes_nothing(
     _sync(store, "a", agent)
     assert _details(store, wire.sha("x"), live()).wasted_bytes > 0
     assert _list(store, live(), state="duplicates").total == 1
+
+
+def test_what_no_server_has_any_more_is_in_the_list_only_when_asked_for(
+    store: Store, library: Any, wire: ModuleType, live: Callable[..., Any]
+) -> None:
+    big, anger = "SDXL/Big Model.safetensors", "Ärger_100%"
+    _register(store, name="nobody had it yet", type="lora", hash_sha256=wire.sha("n"))
+    path = ("r2", "styles/Ärger_100%.safetensors")
+    _sync(store, "a", library["a"].remove(path), now_ms=3_000)
+    assert anger in _names(store, live(), state="present")  # b may have it
+    _sync(store, "b", library["b"].remove(("r2", "why.safetensors")), now_ms=4_000)
+    assert _names(store, live(), state="present") == ["nobody had it yet", big]
+    assert _names(store, live(), state="gone") == [anger]
+    assert _names(store, live(), state="missing") == ["nobody had it yet"]
+    assert len(_names(store, live())) == 3
+    with store.read() as connection:
+        shown = models_page(connection, filters_of({}), live(), now_ms=NOW)
+        chosen = models_page(connection, filters_of({"state": "gone"}), live(), now_ms=NOW)
+        other = models_page(connection, filters_of({"search": "big"}), live(), now_ms=NOW)
+        none = models_page(connection, filters_of({"search": "Ärger"}), live(), now_ms=NOW)
+    assert (shown.total, shown.gone, len(shown.rows)) == (2, 1, 2)
+    assert ([row.name for row in chosen.rows], chosen.gone) == ([anger], 0)
+    assert (other.total, other.gone, none.total, none.gone) == (1, 0, 0, 1)
+    assert "on no server any more" in str(views.models(none))
+    _sync(store, "a", library["a"].put(wire.ready(path[1], "y", root="r2", kind="lora")), now_ms=5_000)
+    assert _names(store, live(), state="gone") == []
+    with store.write() as connection:
+        for server in ("b", "a"):
+            forget_server(connection, server, actor="page", now_ms=6_000)
+    assert _names(store, live(), state="present") == ["nobody had it yet"]
+    assert _names(store, live(), state="gone") == [big, anger]
 
 
 def test_forgetting_a_server_takes_its_rows_and_leaves_the_models(

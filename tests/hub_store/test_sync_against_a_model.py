@@ -202,6 +202,9 @@ class Syncs(RuleBasedStateMachine):
         rows = connection.execute(query.join_from(summary, models, models.c.id == summary.c.model_id))
         stored = {(server, sha256): (word, files) for server, sha256, word, files in rows}
         assert stored == self.expected.availability()
+        held = {sha256 for (_, sha256), (word, _) in stored.items() if word != "unavailable"}
+        gone = connection.scalars(sa.select(models.c.hash_sha256).where(models.c.gone_ms.is_not(None))).all()
+        assert set(gone) == self.expected.models - held
 
 
 def _run(store: Store, wire: ModuleType, examples: int) -> None:
