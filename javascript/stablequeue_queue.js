@@ -67,8 +67,8 @@
       this.rule.value = remembered("rule", "increment");
       this.rule.addEventListener("change", () => remember("rule", this.rule.value));
       this.choices = made("div", { class: "sq-queue-choices" });
-      const times = made("span", { "aria-hidden": "true" }, "×");
-      this.choices.append(this.target, this.count, times, this.rule);
+      this.jobs = made("span", { "aria-hidden": "true" });
+      this.choices.append(this.target, this.count, this.jobs, this.rule);
       this.line = made("div", { class: "sq-queue-line", role: "status" });
       this.line.addEventListener("click", (event) => this.onLine(event));
       this.box = made("div", { class: "sq-press sq-gate", id: `sq_queue_box_${this.tab}` });
@@ -78,7 +78,9 @@
     }
 
     counted() {
-      this.rule.hidden = !(Number(this.count.value) > 1);
+      const several = Number(this.count.value) > 1;
+      this.jobs.textContent = several ? "jobs" : "job";
+      this.rule.hidden = !several;
     }
 
     chose() {
