@@ -27,6 +27,7 @@ from stablequeue_client.hub_api import HubApi, Timeouts, checked_base_url
 JOINING = "joining"
 """Folder in the server's data folder for the identity of a join under way."""
 _CODE = re.compile(r"sq_[A-Za-z0-9]+_[A-Za-z0-9_-]+")
+_GLUED = re.compile(r"(?<=[A-Za-z0-9/_-])(?=https?://)")
 _HOST = re.compile(r"(https?://)?(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-~]*)?")
 _SHOWN_AT = '"Add another computer" on the hub\'s page shows both; the code begins with sq_.'
 _TIMEOUTS = Timeouts(connect=3.0, read=4.0, total=6.0)
@@ -46,7 +47,7 @@ def parse_join_text(text: str) -> tuple[str, str]:
     """
     words = _words(text)
     code = next((found[0] for found in map(_CODE.search, words) if found), None)
-    address = _address([word for word in words if not _CODE.search(word)])
+    address = _address(_nearest_first(words))
     if code is None and address is None:
         raise InvalidValueError("This holds neither an address nor a code.", remedy=_SHOWN_AT)
     if code is None:
@@ -56,8 +57,19 @@ def parse_join_text(text: str) -> tuple[str, str]:
     return checked_base_url(address), code
 
 
+def _nearest_first(words: list[str]) -> list[str]:
+    """All but the code; of several addresses the one before it was pasted with it, the others stood there."""
+    at = next((place for place, word in enumerate(words) if _CODE.search(word)), 0)
+    others = words[:at][::-1] + words[at:]
+    if "--hub" in words:  # a command line says which
+        others = words
+    return [word for word in others if not _CODE.search(word)]
+
+
 def _words(text: str) -> list[str]:
-    """The words of a line, without quotes around them."""
+    """The words of a line, without quotes around them; an address begins a word, whatever it was pasted
+    behind."""
+    text = _GLUED.sub(" ", text)
     try:
         words = shlex.split(text.replace("\\", "\\\\"))
     except ValueError:  # an odd quote

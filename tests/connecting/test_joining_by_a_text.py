@@ -48,6 +48,9 @@ URL = "http://192.168.1.20:8383"
         f".venv\\Scripts\\stablequeue agent --hub {URL} --join {CODE} --alias 'it''s' --webui 'C:\\AI'",
         f"stablequeue agent --join {CODE} --alias http://x.y:1 --hub {URL}",
         f"Address: {URL}, code: {CODE}.",
+        f"http://127.0.0.1:8398{URL} {CODE}",
+        f"{URL} {CODE}http://127.0.0.1:8398",
+        f"http://old.lan:3000/ {URL} {CODE}",
     ],
 )
 def test_address_and_code_are_found_in_what_was_pasted(text: str) -> None:
