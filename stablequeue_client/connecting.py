@@ -22,7 +22,8 @@ from stablequeue_client.errors import (
     InvalidValueError,
     OldStableQueueError,
 )
-from stablequeue_client.hub_api import HubApi, Timeouts, checked_base_url
+from stablequeue_client.hub_api import HubApi
+from stablequeue_client.hub_connection import Timeouts, checked_base_url
 
 JOINING = "joining"
 """Folder in the server's data folder for the identity of a join under way."""

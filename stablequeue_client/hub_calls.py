@@ -20,7 +20,8 @@ from stablequeue_client.errors import (
     ProtocolMismatchError,
     StableQueueError,
 )
-from stablequeue_client.hub_api import HubApi, Timeouts
+from stablequeue_client.hub_api import HubApi
+from stablequeue_client.hub_connection import Timeouts
 from stablequeue_client.hub_reader import NotJoinedError, explain, greet
 
 T = TypeVar("T")

@@ -29,7 +29,8 @@ from stablequeue_client.errors import (
     OldStableQueueError,
     StableQueueError,
 )
-from stablequeue_client.hub_api import HubApi, Timeouts
+from stablequeue_client.hub_api import HubApi
+from stablequeue_client.hub_connection import Timeouts
 from stablequeue_client.model_files import Kind
 from stablequeue_client.protocol import AVAILABILITY_MAX_HASHES
 from stablequeue_client.ui import values as v

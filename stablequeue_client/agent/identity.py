@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from stablequeue_client.errors import DataFolderError
-from stablequeue_client.hub_api import checked_base_url
+from stablequeue_client.hub_connection import checked_base_url
 
 FILE_NAME = "server.json"
 

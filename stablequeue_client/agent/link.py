@@ -21,7 +21,7 @@ from stablequeue_client.errors import (
     StableQueueError,
     UsageError,
 )
-from stablequeue_client.hub_api import RETRY_AFTER
+from stablequeue_client.hub_connection import RETRY_AFTER
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,8 @@ from stablequeue_client.errors import (
     NotFoundError,
     UsageError,
 )
-from stablequeue_client.hub_api import HubApi, Json
+from stablequeue_client.hub_api import HubApi
+from stablequeue_client.hub_connection import Json
 from stablequeue_client.index_rows import IndexRow
 from stablequeue_client.infotext import Infotext, parse_infotext
 from stablequeue_client.model_files import Kind, webui_name

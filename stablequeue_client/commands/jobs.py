@@ -9,7 +9,8 @@ from stablequeue_client.commands.context import Context, open_hub
 from stablequeue_client.commands.looking import moment, server_called
 from stablequeue_client.commands.terminal import say, say_error, say_json, say_table, visible
 from stablequeue_client.errors import InvalidValueError, NotFoundError, StableQueueError
-from stablequeue_client.hub_api import HubApi, Json
+from stablequeue_client.hub_api import HubApi
+from stablequeue_client.hub_connection import Json
 from stablequeue_client.job_messages import JOB_ID_LENGTH
 
 SHOWN_ID = 8

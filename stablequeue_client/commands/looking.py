@@ -11,7 +11,8 @@ from stablequeue_client.commands.inventory_report import inventory_report, state
 from stablequeue_client.commands.local_orders import agent_runs, opened_index
 from stablequeue_client.commands.terminal import say, say_json, say_table, size_text, visible
 from stablequeue_client.errors import NotFoundError, StableQueueError, UsageError
-from stablequeue_client.hub_api import HubApi, Json
+from stablequeue_client.hub_api import HubApi
+from stablequeue_client.hub_connection import Json
 from stablequeue_client.protocol import Activity
 
 _AVAILABILITY_WORDS = {

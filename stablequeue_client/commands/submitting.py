@@ -13,7 +13,8 @@ from stablequeue_client.commands.context import Context, open_hub
 from stablequeue_client.commands.jobs import SHOWN_ID
 from stablequeue_client.commands.terminal import say, say_json, visible, warn
 from stablequeue_client.errors import HubUnreachableError, InvalidValueError, UsageError
-from stablequeue_client.hub_api import HubApi, Json
+from stablequeue_client.hub_api import HubApi
+from stablequeue_client.hub_connection import Json
 from stablequeue_client.infotext import parse_infotext
 from stablequeue_client.job_messages import JOB_MAX_BYTES
 from stablequeue_client.png_text import generation_text_of_png, png_size

@@ -14,7 +14,8 @@ from markupsafe import Markup
 from stablequeue_client import connecting
 from stablequeue_client.agent.identity import Identity, default_alias, load_identity
 from stablequeue_client.errors import ConflictError, DataFolderError, InvalidValueError, StableQueueError
-from stablequeue_client.hub_api import HubApi, Json
+from stablequeue_client.hub_api import HubApi
+from stablequeue_client.hub_connection import Json
 from stablequeue_client.own_hub import OwnHubStatus
 from stablequeue_client.ui import setup_view as sv
 from stablequeue_client.ui import values as v

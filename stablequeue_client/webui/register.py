@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 from stablequeue_client.agent.identity import Identity
-from stablequeue_client.hub_api import HubApi, Timeouts
+from stablequeue_client.hub_api import HubApi
+from stablequeue_client.hub_connection import Timeouts
 from stablequeue_client.hub_reader import HubReader
 from stablequeue_client.local_models import LocalModels
 from stablequeue_client.own_hub import OwnHub

@@ -226,7 +226,7 @@ def folder_lines(text: str) -> tuple[tuple[tuple[Kind, str], ...], list[str]]:
 
 
 def _checked_address(text: str) -> str:
-    from stablequeue_client.hub_api import checked_base_url
+    from stablequeue_client.hub_connection import checked_base_url
 
     return checked_base_url(text)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client import hub_api, protocol
+from stablequeue_client import hub_connection, protocol
 from stablequeue_client.errors import (
     AuthenticationError,
     BusyError,
@@ -26,7 +26,8 @@ from stablequeue_client.errors import (
     StableQueueError,
     SyncOutOfStepError,
 )
-from stablequeue_client.hub_api import RETRY_AFTER, HubApi, Timeouts, checked_base_url, retry_after_s
+from stablequeue_client.hub_api import HubApi
+from stablequeue_client.hub_connection import RETRY_AFTER, Timeouts, checked_base_url, retry_after_s
 
 from .scripted_hub import HEALTH, Asked, Say, ScriptedHub, say_error, say_json
 
@@ -93,7 +94,7 @@ def test_an_answer_that_ends_too_early_is_a_hub_that_does_not_answer() -> None:
 
 
 def test_a_huge_answer_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_api, "ANSWER_MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(hub_connection, "ANSWER_MAX_BYTES", 1 << 20)
     bomb = gzip.compress(b" " * (64 << 20))
     error = fails(Say(200, bomb, {"Content-Encoding": "gzip"}), HubUnreachableError)
     assert "larger than" in error.message
@@ -214,7 +215,7 @@ def test_retry_after_is_attached_in_seconds_and_as_a_date() -> None:
     now = 1_800_000_000.0
     assert retry_after_s(formatdate(now + 90, usegmt=True), now) == 90
     assert retry_after_s(formatdate(now - 90, usegmt=True), now) == 0
-    assert retry_after_s("9" * 40, now) == hub_api.RETRY_AFTER_MAX_S
+    assert retry_after_s("9" * 40, now) == hub_connection.RETRY_AFTER_MAX_S
     assert retry_after_s("soon", now) is None
     assert retry_after_s(None, now) is None
 

@@ -15,7 +15,7 @@ import pytest
 from stablequeue_client.agent.clock import SYSTEM_CLOCK
 from stablequeue_client.agent.identity import FILE_NAME, Identity, new_identity, store_identity
 from stablequeue_client.errors import NotFoundError
-from stablequeue_client.hub_api import Timeouts
+from stablequeue_client.hub_connection import Timeouts
 from stablequeue_client.hub_reader import PATIENCE_S, TIMEOUTS, HubReader, HubState
 from stablequeue_client.ui import values as v
 

@@ -13,7 +13,8 @@ import pytest
 
 from stablequeue_client.agent.identity import Identity, new_identity, store_identity
 from stablequeue_client.errors import HubUnreachableError, InvalidValueError
-from stablequeue_client.hub_api import HubApi, Timeouts
+from stablequeue_client.hub_api import HubApi
+from stablequeue_client.hub_connection import Timeouts
 from stablequeue_client.protocol import JoinRequest
 from stablequeue_client.webui.compat_queue import CannotQueueError, Input, Pressed
 from stablequeue_client.webui.queueing.desk import ANNOUNCED_S, Choices, Press, QueueDesk

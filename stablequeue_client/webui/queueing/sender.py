@@ -26,7 +26,8 @@ from stablequeue_client.errors import (
     StableQueueError,
     UsageError,
 )
-from stablequeue_client.hub_api import HubApi, Timeouts
+from stablequeue_client.hub_api import HubApi
+from stablequeue_client.hub_connection import Timeouts
 from stablequeue_client.webui.queueing.kept_jobs import KeptJob, KeptJobs
 
 logger = logging.getLogger(__name__)

@@ -23,7 +23,8 @@ from stablequeue_client.agent.identity import FILE_NAME, Identity, load_identity
 from stablequeue_client.agent.joining import OtherHubError
 from stablequeue_client.agent.link import HubLink
 from stablequeue_client.errors import DataFolderError, StableQueueError, StaleRunError
-from stablequeue_client.hub_api import HubApi, Timeouts
+from stablequeue_client.hub_api import HubApi
+from stablequeue_client.hub_connection import Timeouts
 from stablequeue_client.local_models import LocalModels, Snapshot
 from stablequeue_client.protocol import ServerCapabilities, WorksForOthers
 from stablequeue_client.runner_messages import (
