@@ -15,12 +15,13 @@ from stablequeue_client.ui import values as v
 from stablequeue_client.ui.words import TROUBLED_STATES, counted
 from stablequeue_hub import page_words as words
 from stablequeue_hub.db.prepared import Prepared
-from stablequeue_hub.db.tables import job_requirements, jobs, models, server_files, server_roots
+from stablequeue_hub.db.tables import job_requirements, jobs, server_files, server_roots
 from stablequeue_hub.db.tables import servers as servers_table
 from stablequeue_hub.legacy_servers import NO_AGENT
 from stablequeue_hub.page_models import file_row
 from stablequeue_hub.page_queue import Viewer
 from stablequeue_hub.presence import Presence
+from stablequeue_hub.registry import ModelFilter, count_models
 from stablequeue_hub.server_view import KnownServer, known_servers
 from stablequeue_hub.servers import RootInfo, ServerInfo, list_servers
 from stablequeue_hub.unidentified import list_unidentified
@@ -53,7 +54,7 @@ def first_line(connection: Connection, live: Presence, viewer: Viewer) -> v.Firs
     problem, action = needs[0] if needs else ("", "")
     queue = dict(_QUEUE.all(connection, {}))
     return v.FirstLine(
-        models=connection.scalar(sa.select(sa.func.count()).select_from(models)) or 0,
+        models=count_models(connection, ModelFilter(state="present")),
         reading=sum(unread[server_id] for server_id in reading),
         eta_s=max((a.eta_s for a in activities if a and a.eta_s is not None), default=None),
         servers=len(servers),

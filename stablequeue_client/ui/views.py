@@ -28,7 +28,7 @@ STATES: tuple[v.Choice, ...] = (
     v.Choice("problem", "With contradictions"),
     v.Choice("unread", "Files not read yet"),
     v.Choice("troubled", "Files with problems"),
-    v.Choice("gone", "On no server any more"),
+    v.Choice("gone", "Gone everywhere"),
 )
 SEVERAL_ONLY = frozenset({"everywhere", "missing", "one_only"})
 """States that say nothing while there is one server."""

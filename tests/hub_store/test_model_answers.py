@@ -26,6 +26,9 @@ from stablequeue_hub.identity import NamedModel
 from stablequeue_hub.metadata import store_metadata, want_metadata
 from stablequeue_hub.model_details import ModelDetails, model_details
 from stablequeue_hub.page_models import filters_of, models_page
+from stablequeue_hub.page_queue import Viewer
+from stablequeue_hub.page_servers import first_line
+from stablequeue_hub.presence import Presence
 from stablequeue_hub.registration import Registered, Registration, register_model
 from stablequeue_hub.registry import ModelFilter, ModelPage, filter_choices, list_models
 from stablequeue_hub.servers import forget_server
@@ -496,7 +499,8 @@ def test_what_no_server_has_any_more_is_in_the_list_only_when_asked_for(
         chosen = models_page(connection, filters_of({"state": "gone"}), live(), now_ms=NOW)
         other = models_page(connection, filters_of({"search": "big"}), live(), now_ms=NOW)
         none = models_page(connection, filters_of({"search": "Ärger"}), live(), now_ms=NOW)
-    assert (shown.total, shown.gone, len(shown.rows)) == (2, 1, 2)
+        at_a_glance = first_line(connection, Presence(), Viewer("admin", "page"))
+    assert (shown.total, shown.gone, len(shown.rows), at_a_glance.models) == (2, 1, 2, 2)
     assert ([row.name for row in chosen.rows], chosen.gone) == ([anger], 0)
     assert (other.total, other.gone, none.total, none.gone) == (1, 0, 0, 1)
     assert "on no server any more" in str(views.models(none))
