@@ -137,7 +137,8 @@
         hidden.click();
         this.look(0);
       } catch (error) {
-        this.say(String(error.message));
+        // What a browser says when nobody answers ("Failed to fetch") helps nobody.
+        this.say(error instanceof TypeError || error.name === "AbortError" ? "Not queued: this WebUI does not answer. Press again once it does." : String(error.message));
       } finally {
         this.pressing = false;
         this.button.disabled = false;

@@ -20,6 +20,19 @@ Fields: TypeAlias = Sequence[tuple[str, str]]
 TEXT_FIELDS = ("prompt", "negative_prompt", "sampler_name", "scheduler")
 NUMBER_FIELDS = ("steps", "cfg_scale", "width", "height")
 _SHOWN_FIELDS = frozenset({*TEXT_FIELDS, *NUMBER_FIELDS, "seed"})
+_NOTHING: tuple[Any, ...] = (None, "", "None", [], {}, False, 0)
+_USUAL: dict[str, Any] = {
+    "n_iter": 1,
+    "batch_size": 1,
+    "subseed": -1,
+    "seed_resize_from_w": -1,
+    "seed_resize_from_h": -1,
+    "distilled_cfg_scale": 3.5,
+    "CLIP_stop_at_last_layers": 1,
+    "sd_vae": "Automatic",
+    "forge_additional_modules": [],
+}
+"""Further values of a page that nobody touched."""
 _WORDS = {"cfg_scale": "CFG scale"}
 ACTIONS_DONE = {
     "cancel": "cancelled",
@@ -46,20 +59,32 @@ def fields_of_job(job: JobInfo) -> JobFields:
 
 
 def fields_of_payload(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of ``JobFields`` that stand in a payload, and the names of what else does."""
+    """The fields of ``JobFields`` that stand in a payload, and the names of what else says something."""
     texts = {name: payload[name] if isinstance(payload.get(name), str) else "" for name in TEXT_FIELDS}
     numbers = {name: _number_text(payload.get(name)) for name in NUMBER_FIELDS}
     settings = payload.get("override_settings")
     settings = settings if isinstance(settings, dict) else {}
     checkpoint = settings.get("sd_model_checkpoint")
-    others = [name for name in payload if name not in _SHOWN_FIELDS and name != "override_settings"]
-    others += [name for name in settings if name != "sd_model_checkpoint"]
+    others = [name for name in payload if name not in _SHOWN_FIELDS and _counts(name, payload)]
+    others += [name for name, value in settings.items() if name not in _USUAL or value != _USUAL[name]]
+    others = [name for name in others if name not in ("override_settings", "sd_model_checkpoint")]
     return {
         **texts,
         **numbers,
         "checkpoint": checkpoint if isinstance(checkpoint, str) else "",
         "others": tuple(sorted(others)),
     }
+
+
+def _counts(name: str, payload: Mapping[str, Any]) -> bool:
+    """Whether the value changes anything: a page sends all its fields, also of what is switched off."""
+    if name.startswith("hr_"):
+        return payload.get("enable_hr") is True and payload[name] not in _NOTHING
+    if name == "denoising_strength":
+        return payload.get("enable_hr") is True or bool(payload.get("init_images"))
+    if name.startswith("refiner_"):
+        return payload.get("refiner_checkpoint") not in _NOTHING
+    return payload[name] not in _NOTHING and payload[name] != _USUAL.get(name)
 
 
 def _number_text(value: object) -> str:

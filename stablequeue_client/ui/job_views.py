@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil
 from urllib.parse import urlencode
 
@@ -37,13 +38,13 @@ def queue(page: jv.QueuePage) -> Markup:
     )
 
 
-def job(details: jv.JobDetails, *, in_webui: bool = False) -> Markup:
-    """One job: pictures, models, where it can run, what happened. ``in_webui``: its pictures can be sent to
-    the pages of the WebUI in which this is shown."""
+def job(details: jv.JobDetails, *, texts_here: Mapping[int, str] | None = None) -> Markup:
+    """One job: pictures, models, where it can run, what happened. ``texts_here``, in a WebUI: the generation
+    texts of its pictures by number, as the pages of this WebUI read them; the pictures can be sent there."""
     return render(
         "job.html",
         job=details,
-        in_webui=in_webui,
+        texts_here=texts_here,
         states=job_words.STATES,
         state_of=job_words.state_of_row,
         needs=job_words.NEEDS,

@@ -165,7 +165,7 @@ class Host:
 
         May take a second: not for the main thread.
         """
-        from modules import sd_samplers, shared
+        from modules import shared
 
         from stablequeue_client.protocol import ServerCapabilities
 
@@ -177,7 +177,7 @@ class Host:
             extension_version=__version__,
             scripts=selectable,
             alwayson_scripts=alwayson,
-            samplers=sorted({item.name for item in sd_samplers.all_samplers}),
+            samplers=self.sampler_names(),
             schedulers=self._schedulers(),
             upscalers=sorted({item.name for item in shared.sd_upscalers} - {"None"}),
             controlnet_models=_or_nothing(_controlnet_models, []),
@@ -292,6 +292,12 @@ class Host:
 
             return list(sd_vae.vae_dict)
         return []
+
+    def sampler_names(self) -> list[str]:
+        """As a generation names them; with the schedule in the name where the host has no field for it."""
+        from modules import sd_samplers
+
+        return sorted({item.name for item in sd_samplers.all_samplers})
 
     def _schedulers(self) -> list[str]:
         if importlib.util.find_spec("modules.sd_schedulers") is None:

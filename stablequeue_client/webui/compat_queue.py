@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stablequeue_client.errors import UsageError
+from stablequeue_client.sampler_names import PLAIN, plain_means_another
 from stablequeue_client.webui.compat import Host
 from stablequeue_client.webui.queueing import wire
 
@@ -124,6 +125,8 @@ class QueueHost:
         }
         if pressed.tab == "img2img" and not _given(payload.get("init_images")):
             raise CannotQueueError("There is no picture to start from.", remedy="Choose one, then queue it.")
+        if "scheduler" not in payload and plain_means_another(str(payload.get("sampler_name"))):
+            payload["scheduler"] = PLAIN
         found: dict[str, Any] = wire.as_json(payload)
         return found
 

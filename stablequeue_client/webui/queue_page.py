@@ -8,8 +8,11 @@ from markupsafe import Markup
 
 from stablequeue_client.errors import NotFoundError, StableQueueError
 from stablequeue_client.hub_reader import HubAnswer
+from stablequeue_client.infotext_here import text_here
+from stablequeue_client.ui import job_values as jv
 from stablequeue_client.ui import job_views, queue_here_view, views
 from stablequeue_client.ui import values as v
+from stablequeue_client.webui.names_here import renamings_here
 from stablequeue_client.webui.page import from_hub, hub_line
 from stablequeue_client.webui.queue_here import queue_here
 from stablequeue_client.webui.runtime import Runtime
@@ -25,9 +28,7 @@ def queue(rt: Runtime, query: Query) -> Markup:
 
 def job(rt: Runtime, ident: str) -> Markup:
     """One job in full."""
-    return _asked(
-        rt, "job", ident, {}, lambda value: job_views.job(value, in_webui=True), "everything about this job"
-    )
+    return _asked(rt, "job", ident, {}, lambda value: _job(rt, value), "everything about this job")
 
 
 def new(rt: Runtime, query: Query) -> Markup:
@@ -48,6 +49,13 @@ VIEWS: dict[str, Callable[[Runtime, str, Query], Markup]] = {
     "new": lambda rt, _ident, query: new(rt, query),
     "pick": lambda rt, _ident, query: pick(rt, query),
 }
+
+
+def _job(rt: Runtime, details: jv.JobDetails) -> Markup:
+    renamings = renamings_here(details.models, rt.models.by_sha256)
+    samplers = rt.host.sampler_names()
+    texts = {one.number: text_here(one.infotext, renamings, samplers) for one in details.pictures}
+    return job_views.job(details, texts_here=texts)
 
 
 def _asked(

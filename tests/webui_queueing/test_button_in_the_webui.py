@@ -176,6 +176,12 @@ def test_without_a_hub_it_is_kept_and_the_one_button_that_starts_a_hub_is_offere
     assert json.loads(kept.read_text("utf-8"))["payload"]["prompt"] == "kept for later"
 
 
+def test_a_press_that_nobody_hears_is_told_in_plain_words(page: Page) -> None:
+    page.route("**/queue/press", lambda route: route.abort())
+    page.click("#sq_queue_txt2img")
+    expect(line(page)).to_contain_text("Not queued: this WebUI does not answer.")
+
+
 def test_what_was_kept_is_sent_once_when_there_is_a_hub(page: Page, host: FakeHost, joined: RealHub) -> None:
     end = time.monotonic() + 30
     while not joined.admin().jobs()["total"]:

@@ -116,3 +116,25 @@ def test_a_cfg_for_hires_fix_is_refused_where_there_is_none() -> None:
     assert "CFG" in refused(CLASSIC, enable_hr=True, cfg_scale=7, hr_cfg=3)
     assert "enable_hr" in fit(CLASSIC, enable_hr=True, cfg_scale=7, hr_cfg=7)
     assert fit(CLASSIC, enable_hr=False, cfg_scale=7, hr_cfg=3)["enable_hr"] is False
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "here"),
+    [
+        ("DPM++ 2M", "Karras", "DPM++ 2M Karras"),
+        ("DPM++ 2M", "Automatic", "DPM++ 2M Karras"),
+        ("DPM++ 2M SDE", "Automatic", "DPM++ 2M SDE Exponential"),
+        ("DPM++ 2M", "Uniform", "DPM++ 2M"),
+        ("DPM++ 2M", None, "DPM++ 2M"),
+        ("Euler", "Automatic", "Euler"),
+    ],
+)
+def test_a_schedule_is_the_same_where_it_is_part_of_the_sampler_s_name(
+    sampler: str, schedule: str | None, here: str
+) -> None:
+    names = ["Euler", "DPM++ 2M", "DPM++ 2M Karras", "DPM++ 2M SDE", "DPM++ 2M SDE Exponential"]
+    joined = Dialect(
+        ServerCapabilities(webui="classic", samplers=names), CLASSIC.fields, CLASSIC.options, CLASSIC.styles
+    )
+    given = {"sampler_name": sampler, **({"scheduler": schedule} if schedule else {})}
+    assert fit(joined, **given)["sampler_name"] == here

@@ -39,7 +39,7 @@ made = {
         job_views.queue(sj.hostile_page()) + job_views.queue(sj.hostile_groups()),
         this_webui_view.HubLine("away"),
     ),
-    "job": lambda _, ident, __: job_views.job(sj.hostile_job(ident), in_webui=True),
+    "job": lambda _, ident, __: job_views.job(sj.hostile_job(ident), texts_here={}),
     "new": lambda *_: job_views.new_job(sj.hostile_form()),
     "pick": lambda *_: job_views.pick_list(sj.hostile_picks()),
 }

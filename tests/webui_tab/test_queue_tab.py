@@ -65,7 +65,7 @@ def test_queue_and_job_are_readable_in_the_tab_with_their_pictures(joined: Joine
     tab.way("queue")
     page = tab.page
     expect(page.locator(f"#sq-job-{waiting}")).to_contain_text("gone")
-    expect(page.locator("#sq-first-line")).to_contain_text("1 waits")
+    expect(page.locator("#sq-first-line")).to_contain_text("1 job waits")
     page.get_by_role("link", name=re.compile("^Done")).click()
     loaded(tab, f"#sq-job-{done} img.sq-thumb")
     page.locator(f"#sq-job-{done} .sq-j-title").click()

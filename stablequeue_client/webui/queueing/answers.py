@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from stablequeue_client.errors import InvalidValueError
-from stablequeue_client.hub_reader import HubState
 from stablequeue_client.ui.queue_line_view import QueueItem, queue_line
 from stablequeue_client.ui.words import counted
 from stablequeue_client.webui.queueing.desk import Choices, Press
@@ -36,7 +35,8 @@ def line(rt: Runtime, tab: str, press_key: str) -> dict[str, Any]:
     kept = rt.queueing.kept.all()
     sent = rt.queueing.sender.sent(press_key)
     items, busy = _of_press(rt, press, kept, sent)
-    items += _of_the_others(kept, press_key, rt.hub.state())
+    others = [job for job in kept if job.key != press_key]
+    items += _of_the_others(rt, others, told=any(job.key == press_key and not job.refused for job in kept))
     return {"html": str(queue_line(tuple(items))), "busy": busy, "kept": len(kept)}
 
 
@@ -84,7 +84,9 @@ def _of_press(
         return [QueueItem("note", "Being queued…")], True
     if job.refused:
         return [QueueItem("bad", f"The hub refused it: {job.refused}", key=job.key)], False
-    return [_waits("It is kept here", rt.hub.state())], True
+    others = sum(not one.refused for one in kept) - 1
+    what = f"It and {counted(others, 'earlier job')} are kept here" if others else "It is kept here"
+    return [_waits(rt, what)], True
 
 
 def _queued(sent: Sent) -> str:
@@ -92,20 +94,23 @@ def _queued(sent: Sent) -> str:
     return text if sent.possible else f"{text} It waits: no server can make it now."
 
 
-def _of_the_others(kept: list[KeptJob], press_key: str, hub: HubState) -> list[QueueItem]:
-    others = [job for job in kept if job.key != press_key]
+def _of_the_others(rt: Runtime, others: list[KeptJob], *, told: bool) -> list[QueueItem]:
+    """``told``: that some wait was said with the press."""
     waiting = [job for job in others if not job.refused]
     items = []
-    if waiting:
-        items.append(_waits(f"{counted(len(waiting), 'job')} kept here", hub))
+    if waiting and not told:
+        items.append(_waits(rt, f"{counted(len(waiting), 'job')} kept here"))
     refused = [job for job in others if job.refused]
     for job in refused[-REFUSED_SHOWN:]:
         items.append(QueueItem("bad", f"The hub refused an earlier job: {job.refused}", key=job.key))
     return items
 
 
-def _waits(what: str, hub: HubState) -> QueueItem:
+def _waits(rt: Runtime, what: str) -> QueueItem:
+    hub = rt.hub.state()
     if hub.kind == "none":
+        if rt.own_hub.status().phase in ("building", "starting"):
+            return QueueItem("note", f"{what} until the hub of this computer is set up.")
         return QueueItem("note", f"{what} until this WebUI has a hub.", start_hub=True)
     if hub.kind in ("connected", "asking"):
         return QueueItem("note", f"{what}, and on the way to the hub.")

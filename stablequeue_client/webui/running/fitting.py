@@ -12,6 +12,7 @@ from typing import Any
 
 from stablequeue_client.capability_needs import CapabilityNeed, capability_needs, missing_capability
 from stablequeue_client.protocol import ServerCapabilities
+from stablequeue_client.sampler_names import joined
 from stablequeue_client.webui.running.refusing import Refusal
 
 NOT_THEIRS = frozenset(
@@ -110,11 +111,11 @@ def _samplers(values: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
     schedule = values.pop("scheduler", None)
     hires_schedule = values.pop("hr_scheduler", None) or schedule
     sampler = values.get("sampler_name") or values.get("sampler_index")
-    joined = _joined(sampler, schedule, dialect)
-    if joined:
-        values["sampler_name"] = joined
+    name = _joined(sampler, schedule, dialect)
+    if name:
+        values["sampler_name"] = name
     hires = _joined(values.get("hr_sampler_name") or sampler, hires_schedule, dialect)
-    if hires and values.get("enable_hr") is True and hires != joined:
+    if hires and values.get("enable_hr") is True and hires != name:
         values["hr_sampler_name"] = hires
     return values
 
@@ -122,8 +123,7 @@ def _samplers(values: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
 def _joined(sampler: Any, schedule: Any, dialect: Dialect) -> str:
     if not isinstance(sampler, str) or not isinstance(schedule, str):
         return ""
-    wanted = f"{sampler} {schedule}".lower()
-    return next((name for name in dialect.capabilities.samplers if name.lower() == wanted), "")
+    return joined(sampler, schedule, dialect.capabilities.samplers)
 
 
 def _settings(given: Any, dialect: Dialect) -> dict[str, Any] | Refusal:

@@ -1,0 +1,35 @@
+"""Samplers with their schedules in one name, as WebUIs without a field for schedules have them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+AUTOMATIC = "Automatic"
+PLAIN = "Uniform"
+"""The schedule of a plain name ("DPM++ 2M") where names are joined."""
+_AUTOMATIC = {
+    "dpm++ 2m": "Karras",
+    "dpm++ sde": "Karras",
+    "dpm++ 2m sde": "Exponential",
+    "dpm++ 2m sde heun": "Exponential",
+    "dpm++ 2s a": "Karras",
+    "dpm++ 3m sde": "Exponential",
+    "dpm2": "Karras",
+    "dpm2 a": "Karras",
+}
+"""What ``Automatic`` is for a sampler, of those that a plain name means something else for
+(``modules/sd_samplers_kdiffusion.py`` of the hosts with schedules)."""
+
+
+def joined(sampler: str, schedule: str, samplers: Iterable[str]) -> str:
+    """Which of a WebUI's ``samplers`` is that pair; "" when none is called after both."""
+    meant = schedule
+    if schedule.lower() == AUTOMATIC.lower():
+        meant = _AUTOMATIC.get(sampler.lower(), "")
+    wanted = f"{sampler} {meant}".lower()
+    return next((name for name in samplers if meant and name.lower() == wanted), "")
+
+
+def plain_means_another(sampler: str) -> bool:
+    """Whether it means another schedule than it would where a job that names none has ``Automatic``."""
+    return sampler.lower() in _AUTOMATIC

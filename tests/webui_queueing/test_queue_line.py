@@ -1,0 +1,71 @@
+"""What is said beside the Queue button while jobs are kept in this WebUI."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stablequeue_client.hub_reader import HubState
+from stablequeue_client.own_hub import OwnHubStatus
+from stablequeue_client.webui.queueing import answers
+from stablequeue_client.webui.queueing.desk import Choices, Press
+from stablequeue_client.webui.queueing.kept_jobs import KeptJobs
+
+KEYS = ["a" * 32, "b" * 32, "c" * 32]
+
+
+class Here:
+    """As far as the line asks a ``Runtime``."""
+
+    def __init__(self, folder: Path, kept: int, phase: Any = "none") -> None:
+        jobs = KeptJobs(folder)
+        self.jobs = [jobs.keep(key, {"payload": {}}) for key in KEYS[:kept]]
+        presses = {key: Press(key, "txt2img", Choices(), 0.0, "kept") for key in KEYS}
+        self.queueing = SimpleNamespace(
+            kept=jobs,
+            press=presses.get,
+            never_came=lambda press: False,
+            sender=SimpleNamespace(sent=lambda key: None),
+        )
+        self.hub = SimpleNamespace(state=lambda: HubState("none"))
+        self.own_hub = SimpleNamespace(status=lambda: OwnHubStatus(phase))
+
+    def line(self, press: str) -> str:
+        html = answers.line(self, "txt2img", press)["html"]  # type: ignore[arg-type]
+        return " ".join(re.sub(r"<(?!button)[^>]+>", " ", html).split())
+
+
+@pytest.mark.parametrize(
+    ("kept", "press", "said"),
+    [
+        (1, KEYS[0], "It is kept here until"),
+        (2, KEYS[0], "It and 1 earlier job are kept here until"),
+        (3, KEYS[0], "It and 2 earlier jobs are kept here until"),
+        (2, "", "2 jobs kept here until"),
+    ],
+)
+def test_all_that_waits_is_said_in_one_sentence_with_one_button(
+    tmp_path: Path, kept: int, press: str, said: str
+) -> None:
+    line = Here(tmp_path, kept).line(press)
+    assert said in line
+    assert line.count("kept here") == line.count("<button") == 1
+
+
+def test_a_refused_one_is_told_apart_from_those_that_wait(tmp_path: Path) -> None:
+    here = Here(tmp_path, 3)
+    here.queueing.kept.refuse(here.jobs[1], "No such sampler.")
+    line = here.line(KEYS[0])
+    assert "It and 1 earlier job are kept here" in line
+    assert "The hub refused an earlier job: No such sampler." in line
+
+
+@pytest.mark.parametrize("phase", ["building", "starting"])
+def test_while_the_hub_of_this_computer_is_set_up_it_is_not_offered_again(tmp_path: Path, phase: str) -> None:
+    line = Here(tmp_path, 1, phase).line(KEYS[0])
+    assert "It is kept here until the hub of this computer is set up." in line
+    assert "<button" not in line
