@@ -25,7 +25,7 @@ def copy_database(machine_dir: Path) -> None:
     if not database.is_file():
         return
     try:
-        copy.unlink(missing_ok=True)
+        drop_copy(machine_dir)
         os.close(os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)
@@ -48,5 +48,7 @@ def put_back(machine_dir: Path) -> None:
 
 
 def drop_copy(machine_dir: Path) -> None:
-    with contextlib.suppress(OSError):
-        (machine_dir / COPY).unlink()
+    """Also one that was cut off while it was made."""
+    for ending in ("", *BESIDE):
+        with contextlib.suppress(OSError):
+            (machine_dir / (COPY + ending)).unlink()

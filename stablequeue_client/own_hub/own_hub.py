@@ -228,6 +228,7 @@ class OwnHub:
         if here is None or before is None or made.name != before.name:
             error = self._switch(made, before, was_running=here is not None) or error
         self._environments.clean_up(keep=self._environments.current() or made)
+        database_copy.drop_copy(self._machine_dir)  # of an update during which a WebUI was killed
         return error
 
     def _found(self) -> RunningHub | None:

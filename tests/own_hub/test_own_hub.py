@@ -147,6 +147,17 @@ def test_a_hub_that_was_killed_is_started_again_on_its_port(made: Made, hub: Own
     assert settled(hub).url == url
 
 
+def test_what_an_update_left_whose_webui_was_killed_goes_at_the_next_start(made: Made, hub: OwnHub) -> None:
+    hub.start()
+    settled(hub)
+    left = [made.machine_dir / f"hub.sqlite.before-update{ending}" for ending in ("", "-journal")]
+    for path in left:
+        path.write_bytes(b"x")
+    hub.ensure_running()
+    settled(hub)
+    assert [path.name for path in left if path.exists()] == []
+
+
 def test_a_hub_that_hangs_is_replaced_at_the_next_start(made: Made, hub: OwnHub, host_python: Path) -> None:
     hub.start()
     settled(hub)
