@@ -336,6 +336,8 @@ def test_the_button_stands_where_its_owner_wants_it(page: Page, host: FakeHost) 
     assert places[0] is not None
     assert places[1] is not None
     assert places[1]["x"] >= places[0]["x"] + places[0]["width"]
+    least = page.locator("#txt2img_interrupt").evaluate("(one) => getComputedStyle(one).minWidth")
+    assert least == "0px", "the host gives Interrupt and Skip half of the box each"
     where("under")
     places = [one.bounding_box() for one in (generate, queue)]
     assert places[0] is not None
