@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
@@ -27,6 +27,7 @@ from stablequeue_client.runner_messages import (
     RenewRequest,
 )
 from stablequeue_hub import job_runs
+from stablequeue_hub.asking_servers import COOLING_S, AskingServer, AskingServers
 from stablequeue_hub.capabilities import works_for_others
 from stablequeue_hub.errors import StaleRunError
 from stablequeue_hub.facts import get_fact
@@ -45,36 +46,12 @@ if TYPE_CHECKING:
 QUEUE_PAUSED = "jobs_paused"
 """The fact that pauses the whole queue."""
 TRIES = 8
-ASKS_WITHIN_S = 90.0
-FAILURES_MAX = 3
-COOLING_S = 600.0
 AGE_EVERY_S = 60.0
 BUSY_S = 60.0
 LOST_KEPT = 1_000
 RECONCILE_S = 300.0
 """Everything is read anew so often, whatever was missed."""
 _log = logging.getLogger("stablequeue_hub")
-
-
-@dataclass
-class _Asking:
-    """A server whose runner asks for jobs."""
-
-    server_id: str
-    stock: ServerStock | None = None
-    stale: bool = True
-    unknown: set[int] = field(default_factory=set)
-    answers: dict[int, bool] = field(default_factory=dict)
-    misfits: set[str] = field(default_factory=set)
-    others: bool = False
-    loaded: str | None = None
-    asked: float = 0.0
-    turn: int = 0
-    runner_id: str = ""
-    parked: asyncio.Event | None = None
-    parked_since: float = 0.0
-    failures: int = 0
-    cools_until: float = 0.0
 
 
 class Dispatcher:
@@ -85,7 +62,7 @@ class Dispatcher:
         self.leases = Leases(hub.clock)
         self._line = WaitingLine()
         self._kinds = Kinds()
-        self._asking: dict[str, _Asking] = {}
+        self._asking = AskingServers(hub.clock)
         self._lost: dict[str, set[tuple[str, str]]] = {}
         self._paused = False
         self._loaded = False
@@ -104,22 +81,15 @@ class Dispatcher:
 
     def asks(self, server_id: str) -> bool:
         """A runner of that server asked for a job a short while ago, or works on one."""
-        asking = self._asking.get(server_id)
-        if self.leases.of_server(server_id) is not None:
-            return True
-        if asking is None:
-            return False
-        return asking.parked is not None or self._hub.clock.monotonic() - asking.asked < ASKS_WITHIN_S
+        return self.leases.of_server(server_id) is not None or self._asking.asked_lately(server_id)
 
     def cools(self, server_id: str) -> bool:
         """It failed several times in a row, and gets no jobs for a while."""
-        asking = self._asking.get(server_id)
-        return asking is not None and self._hub.clock.monotonic() < asking.cools_until
+        return self._asking.cools(server_id)
 
     def is_in_use(self, server_id: str) -> bool:
         """Its runner asked last for its own jobs only."""
-        asking = self._asking.get(server_id)
-        return asking is not None and bool(asking.runner_id) and not asking.others
+        return self._asking.is_in_use(server_id)
 
     def before(self, server_id: str, job_id: str) -> int | None:
         """How many jobs come first on that server; None when the job is not in its line."""
@@ -127,7 +97,7 @@ class Dispatcher:
 
     def close(self) -> None:
         """The hub ends: runners that wait get their answer."""
-        self._wake(None)
+        self._asking.wake(None)
 
     # --- changes ----------------------------------------------------------------------------------------
 
@@ -151,12 +121,12 @@ class Dispatcher:
         except BaseException:
             self._loaded = False
             raise
-        self._wake(checkpoints)
+        self._asking.wake(checkpoints)
 
     async def inventory_changed(self, server_id: str, sequence: int) -> None:
         """A server has other files: what it refused it may get again, and its waiting runner looks anew."""
         ids = await self._readmit(server_id, sequence)
-        asking = self._asking.get(server_id)
+        asking = self._asking.find(server_id)
         if asking is not None:
             asking.stale = True
             ids = [*ids, *asking.misfits]
@@ -164,7 +134,7 @@ class Dispatcher:
         if ids:
             await self.changed(ids)
         else:
-            self._wake(None, only=server_id)
+            self._asking.wake(None, only=server_id)
         await self.look_up_again()
 
     async def _readmit(self, server_id: str, sequence: int) -> list[str]:
@@ -176,9 +146,7 @@ class Dispatcher:
     def forget(self, server_id: str) -> None:
         """A server that the hub does not know any more."""
         self._line.forget_server(server_id)
-        asking = self._asking.pop(server_id, None)
-        if asking is not None and asking.parked is not None:
-            asking.parked.set()
+        self._asking.forget(server_id)
 
     async def look_up_again(self) -> None:
         """What waiting jobs name and nobody had may be there now. Many syncs at once ask for it once more."""
@@ -208,10 +176,10 @@ class Dispatcher:
 
     def server_changed(self, server_id: str) -> None:
         """What it can do, or for whom it may work, is another thing now."""
-        asking = self._asking.get(server_id)
+        asking = self._asking.find(server_id)
         if asking is not None:
             asking.stale = True
-            self._wake(None, only=server_id)
+            self._asking.wake(None, only=server_id)
 
     async def _read_all(self) -> None:
         def read(connection: Connection) -> tuple[list[Pending], list[RunningJob], bool]:
@@ -220,7 +188,7 @@ class Dispatcher:
 
         pending, running, self._paused = await self._hub.reading(read)
         before, self._line, self._kinds = self._line, WaitingLine(self._line), Kinds()
-        for asking in self._asking.values():
+        for asking in self._asking:
             asking.stale, asking.stock = True, None
             asking.answers.clear()
         for job in pending:
@@ -265,19 +233,6 @@ class Dispatcher:
             made.passed, made.passed_since = known.passed, known.passed_since
         self._line.put(made)
 
-    def _wake(self, checkpoints: Iterable[str | None] | None, only: str | None = None) -> None:
-        """Runners that wait look again: those first that have the checkpoint in memory, then who waits
-        longest."""
-        fitting = set(checkpoints or ()) - {None}
-        parked = [
-            asking
-            for asking in self._asking.values()
-            if asking.parked is not None and only in (None, asking.server_id)
-        ]
-        for asking in sorted(parked, key=lambda one: (one.loaded not in fitting, one.parked_since)):
-            if asking.parked is not None:
-                asking.parked.set()
-
     # --- a runner asks ----------------------------------------------------------------------------------
 
     async def next_job(
@@ -288,7 +243,7 @@ class Dispatcher:
         ``gone``: whether the runner hung up meanwhile. Raises ServerFrozenError, NotFoundError.
         """
         await self._begin(server_id, wanted)
-        asking = self._asking.setdefault(server_id, _Asking(server_id))
+        asking = self._asking.of(server_id)
         asking.turn += 1
         turn, clock = asking.turn, self._hub.clock
         other_process = asking.runner_id not in ("", wanted.runner_id)
@@ -348,7 +303,7 @@ class Dispatcher:
         if frozen is not None:
             raise ServerFrozenError(frozen)
 
-    async def _claim(self, asking: _Asking, wanted: NextRequest) -> Assignment | None:
+    async def _claim(self, asking: AskingServer, wanted: NextRequest) -> Assignment | None:
         lease = self.leases.of_server(asking.server_id)
         if lease is not None and lease.runner_id != wanted.runner_id:
             return None  # the process before it was heard of a moment ago: perhaps both run
@@ -366,7 +321,7 @@ class Dispatcher:
                 return taken
         return None
 
-    async def _choose(self, asking: _Asking) -> Choice | None:
+    async def _choose(self, asking: AskingServer) -> Choice | None:
         now = self._hub.clock.monotonic()
         if self._paused or now < asking.cools_until or not len(self._line):
             return None
@@ -377,7 +332,7 @@ class Dispatcher:
         only = None if others else f"server:{asking.server_id}"
         return self._line.choose(asking.server_id, asking.loaded, now, only)
 
-    async def _take(self, asking: _Asking, choice: Choice, runner_id: str) -> Assignment | None:
+    async def _take(self, asking: AskingServer, choice: Choice, runner_id: str) -> Assignment | None:
         assert asking.stock is not None
         stock, job, now_ms = asking.stock, choice.job, self._hub.clock.now_ms()
         sequence = self._sequence(asking.server_id)
@@ -400,7 +355,7 @@ class Dispatcher:
         self._line.put(replace(job, excluded=job.excluded | {asking.server_id}, waiting=True))
         return None
 
-    async def _stock(self, asking: _Asking) -> ServerStock:
+    async def _stock(self, asking: AskingServer) -> ServerStock:
         """What the server has of all that is wanted, as of now."""
         server_id, stock = asking.server_id, asking.stock
         if stock is None or asking.stale:
@@ -420,12 +375,12 @@ class Dispatcher:
     def _contents(self, kind: int) -> Iterable[str]:
         return self._kinds[kind].contents() if kind < len(self._kinds) else ()
 
-    def _judge_anew(self, asking: _Asking) -> None:
+    def _judge_anew(self, asking: AskingServer) -> None:
         asking.answers.clear()
         asking.unknown.clear()
         self._line.set_server(asking.server_id, lambda kind: self._can_run(asking, kind))
 
-    def _can_run(self, asking: _Asking, kind: int) -> bool:
+    def _can_run(self, asking: AskingServer, kind: int) -> bool:
         answer = asking.answers.get(kind)
         if answer is None:
             stock, needs = asking.stock, self._kinds[kind]
@@ -462,7 +417,7 @@ class Dispatcher:
         await self._hub.writing(work)
         self.leases.end(said.job_id, said.fence)
         if said.code == "busy":
-            self._cool(server_id, BUSY_S)
+            self._asking.cool(server_id, BUSY_S)
         await self._readmit(server_id, self._sequence(server_id))
         await self._hub.jobs_changed([said.job_id])
 
@@ -483,7 +438,7 @@ class Dispatcher:
 
         answer = await self._hub.writing(work)
         self.leases.end(said.job_id, said.fence)
-        self._count(server_id, failed=said.outcome == "failed" or answer.outcome == "wrong")
+        self._asking.count(server_id, failed=said.outcome == "failed" or answer.outcome == "wrong")
         await self._hub.jobs_changed([said.job_id])
         return answer
 
@@ -493,12 +448,12 @@ class Dispatcher:
         return bool(found) and any(
             [
                 await self._could_run(asking, found[0])
-                for asking in list(self._asking.values())
+                for asking in self._asking
                 if asking.server_id not in {server_id, *found[0].excluded}
             ]
         )
 
-    async def _could_run(self, asking: _Asking, job: Pending) -> bool:
+    async def _could_run(self, asking: AskingServer, job: Pending) -> bool:
         if not self.asks(asking.server_id) or self.cools(asking.server_id):
             return False
         async with self._lock:
@@ -510,18 +465,6 @@ class Dispatcher:
         if stock.paused or not (theirs or job.submitter == f"server:{asking.server_id}"):
             return False
         return job.needs.hold_on(asking.server_id, stock.has, stock.capabilities)
-
-    def _count(self, server_id: str, *, failed: bool) -> None:
-        asking = self._asking.setdefault(server_id, _Asking(server_id))
-        asking.failures = asking.failures + 1 if failed else 0
-        if asking.failures >= FAILURES_MAX:
-            asking.failures = 0
-            self._cool(server_id, COOLING_S)
-
-    def _cool(self, server_id: str, seconds: float) -> None:
-        """No job for that server for a while."""
-        asking = self._asking.setdefault(server_id, _Asking(server_id))
-        asking.cools_until = max(asking.cools_until, self._hub.clock.monotonic() + seconds)
 
     # --- time goes by -----------------------------------------------------------------------------------
 
@@ -577,5 +520,5 @@ class Dispatcher:
             self._lost.setdefault(lease.runner_id, set()).add((lease.job_id, lease.server_id))
             while len(self._lost) > LOST_KEPT:
                 del self._lost[next(iter(self._lost))]
-        self._count(lease.server_id, failed=True)
+        self._asking.count(lease.server_id, failed=True)
         await self._hub.jobs_changed([lease.job_id])

@@ -205,7 +205,7 @@ def test_two_processes_of_one_server_do_not_drive_each_other(
         async with httpx.AsyncClient(transport=httpx.ASGITransport(hub.app)) as client:
             asked = []
             for name in names:
-                body = {"runner_id": name, "others": True, "wait_s": 1.5}
+                body = {"runner_id": name, "others": True, "wait_s": 3}
                 asked.append(asyncio.create_task(client.post(path, json=body, headers=headers)))
                 await asyncio.sleep(between_s)
             await asyncio.sleep(0.2)

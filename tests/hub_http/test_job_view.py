@@ -19,6 +19,7 @@ PAYLOAD = {
     "steps": 20,
     "width": 512,
     "enable_hr": False,
+    "tiling": True,
     "override_settings": {"sd_model_checkpoint": "sd/base.safetensors"},
 }
 
@@ -82,7 +83,7 @@ def test_a_form_changes_what_it_says_and_nothing_else(hub: Any, hosts: Any) -> N
     job_id = submit(hub)
     shown = look(hub, job_id).fields
     assert (shown.steps, shown.width, shown.checkpoint) == ("20", "512", "sd/base.safetensors")
-    assert shown.others == ("enable_hr",)
+    assert shown.others == ("tiling",)
     form = {name: getattr(shown, name) for name in ("prompt", "steps", "width", "seed", "checkpoint")}
     form["prompt"] = form["prompt"].replace("\n", "\r\n")
     unchanged = press(hub, f"{job_id}/edit", **form)
