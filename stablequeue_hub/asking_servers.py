@@ -34,6 +34,7 @@ class AskingServer:
     parked_since: float = 0.0
     failures: int = 0
     cools_until: float = 0.0
+    gave_way_until: float = 0.0
 
 
 class AskingServers:
@@ -67,9 +68,16 @@ class AskingServers:
         return asking.parked is not None or self._clock.monotonic() - asking.asked < ASKS_WITHIN_S
 
     def cools(self, server_id: str) -> bool:
-        """It failed several times in a row, and gets no jobs for a while."""
+        """It gets no jobs for a while: it failed several times in a row, or gave way."""
         asking = self.find(server_id)
         return asking is not None and self._clock.monotonic() < asking.cools_until
+
+    def gave_way(self, server_id: str) -> bool:
+        """It gets no jobs for a while only because somebody used it when it got one."""
+        asking = self.find(server_id)
+        if asking is None:
+            return False
+        return self._clock.monotonic() < asking.gave_way_until == asking.cools_until
 
     def is_in_use(self, server_id: str) -> bool:
         """Its runner asked last for its own jobs only."""
@@ -100,3 +108,15 @@ class AskingServers:
         """No job for that server for a while."""
         asking = self.of(server_id)
         asking.cools_until = max(asking.cools_until, self._clock.monotonic() + seconds)
+
+    def give_way(self, server_id: str, seconds: float) -> None:
+        """No job for that server for a while: somebody uses it."""
+        self.cool(server_id, seconds)
+        asking = self.of(server_id)
+        asking.gave_way_until = self._clock.monotonic() + seconds
+
+    def asked_for(self, asking: AskingServer, *, others: bool) -> None:
+        """What its runner takes now. Where others are let in again, they need not wait any longer."""
+        if others and not asking.others and self.gave_way(asking.server_id):
+            asking.cools_until = asking.gave_way_until = 0.0
+        asking.others = others

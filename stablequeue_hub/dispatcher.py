@@ -84,8 +84,12 @@ class Dispatcher:
         return self.leases.of_server(server_id) is not None or self._asking.asked_lately(server_id)
 
     def cools(self, server_id: str) -> bool:
-        """It failed several times in a row, and gets no jobs for a while."""
+        """It gets no jobs for a while: it failed several times in a row, or gave way."""
         return self._asking.cools(server_id)
+
+    def gave_way(self, server_id: str) -> bool:
+        """It gets no jobs for a while only because somebody used it when it got one."""
+        return self._asking.gave_way(server_id)
 
     def is_in_use(self, server_id: str) -> bool:
         """Its runner asked last for its own jobs only."""
@@ -248,7 +252,8 @@ class Dispatcher:
         turn, clock = asking.turn, self._hub.clock
         other_process = asking.runner_id not in ("", wanted.runner_id)
         asking.runner_id = wanted.runner_id
-        asking.others, asking.loaded = wanted.others, wanted.loaded
+        self._asking.asked_for(asking, others=wanted.others)
+        asking.loaded = wanted.loaded
         loop = asyncio.get_running_loop()
         until = loop.time() + max(0.0, min(wanted.wait_s, NEXT_WAIT_MAX_S))
         if asking.parked is not None and not other_process:
@@ -417,7 +422,7 @@ class Dispatcher:
         await self._hub.writing(work)
         self.leases.end(said.job_id, said.fence)
         if said.code == "busy":
-            self._asking.cool(server_id, BUSY_S)
+            self._asking.give_way(server_id, BUSY_S)
         await self._readmit(server_id, self._sequence(server_id))
         await self._hub.jobs_changed([said.job_id])
 

@@ -192,7 +192,12 @@ class _Judging:
         if not server.works_for(self._job.submitted_by):
             found.append(WhyReason("not_for_others", "It works for nobody else."))
         if server.in_use_for(self._job.submitted_by):
-            found.append(WhyReason("server_in_use", "Somebody uses it; it works for nobody else now."))
+            text = (
+                "Somebody uses it just now"
+                if server.gave_way
+                else "Somebody uses it; it works for nobody else now"
+            )
+            found.append(WhyReason("server_in_use", f"{text}."))
         found += [
             WhyReason(_EXCLUDED[one.reason][0], f"{_EXCLUDED[one.reason][1]} {one.text}".strip())
             for one in self._read.exclusions.get(self._job.job_id, ())

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 class Line:
     """What the hand-over of jobs knew at one moment. ``asking``: by server, whether its runner asks for jobs;
     ``resting``: servers that get no jobs for a while; ``in_use``: those that take only their own now;
-    ``places``: by server, how many jobs come before one that was asked for; ``progress``: 0 to 1, by job.
+    ``gave_way``: those of the resting that do because somebody used them; ``places``: by server, how many
+    jobs come before one that was asked for; ``progress``: 0 to 1, by job.
     """
 
     asking: Mapping[str, bool] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Line:
     in_use: frozenset[str] = frozenset()
     places: Mapping[str, int] = field(default_factory=dict)
     progress: Mapping[str, float] = field(default_factory=dict)
+    gave_way: frozenset[str] = frozenset()
 
 
 def line_of(hub: Hub, job_id: str | None = None) -> Line:
@@ -56,6 +58,7 @@ def line_of(hub: Hub, job_id: str | None = None) -> Line:
         frozenset(server_id for server_id in ids if dispatcher.is_in_use(server_id)),
         {server_id: place for server_id, place in places.items() if place is not None},
         {one.job_id: one.progress for one in dispatcher.leases.all() if one.progress is not None},
+        frozenset(server_id for server_id in ids if dispatcher.gave_way(server_id)),
     )
 
 
@@ -76,6 +79,7 @@ class ServerFacts:
     no_agent: bool = False
     resting: bool = False
     in_use: bool = False
+    gave_way: bool = False
 
     @property
     def working(self) -> bool:
@@ -89,9 +93,9 @@ class ServerFacts:
         return self.for_others != "never" or submitted_by == f"server:{self.server_id}"
 
     def in_use_for(self, submitted_by: str) -> bool:
-        """It works for others, and not now."""
+        """Somebody uses it: it works for others, and not now; for a moment also for nobody."""
         is_other = submitted_by != f"server:{self.server_id}"
-        return self.in_use and is_other and self.for_others != "never"
+        return self.gave_way or (self.in_use and is_other and self.for_others != "never")
 
 
 @dataclass(frozen=True)
@@ -200,8 +204,9 @@ def servers_now(connection: Connection, live: Live, line: Line) -> dict[str, Ser
             line.asking.get(server_id),
             working.get(server_id),
             address is not None,
-            server_id in line.resting,
+            server_id in line.resting - line.gave_way,
             server_id in line.in_use,
+            server_id in line.gave_way,
         )
         for server_id, alias, index_id, frozen, paused, sequence, capabilities, address in _SERVERS.all(
             connection, {}

@@ -92,6 +92,7 @@ class Surroundings:
         self._resting = self._those(lambda server: server.resting)
         self._unreachable = self._those(lambda server: not server.reachable)
         self._in_use_now = self._those(lambda server: server.in_use)
+        self._gave_way = self._those(lambda server: server.gave_way)
         self._for_nobody = self._those(lambda server: server.for_others == "never")
         self._soft: tuple[_Obstacle, ...] = (
             ("server_frozen", self._frozen, "whose identity two running copies use"),
@@ -168,7 +169,7 @@ class Surroundings:
 
     def _in_use(self, job: WaitingJob) -> _Obstacle:
         busy = frozenset(one for one in self._in_use_now if job.submitted_by != f"server:{one}")
-        return "server_in_use", busy, "where somebody works just now"
+        return "server_in_use", busy | self._gave_way, "where somebody works just now"
 
     def _said(self, code: WhyCode, detail: str, left: Servers) -> str:
         """The sentence when the last servers are struck off."""

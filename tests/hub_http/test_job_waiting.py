@@ -236,6 +236,18 @@ def test_a_server_that_failed_several_times_rests(hub: Any, hosts: Any) -> None:
     assert why(hub, job_id) == (text, {"forge": ["server_resting"]})
 
 
+def test_a_server_that_gave_way_to_its_owner_did_not_fail(hub: Any, hosts: Any) -> None:
+    runner = hosts.add("forge", ("lora", "ink.safetensors", "ink"))
+    job_id = submit(hub, {"prompt": "<lora:ink:1>"})
+    assert runner.refuse(runner.next(), "busy").status_code == 204
+    text = "Waits for forge, where somebody works just now"
+    assert why(hub, job_id) == (text, {"forge": ["server_in_use"]})
+    runner.others = False
+    assert runner.next() is None
+    runner.others = True
+    assert runner.next() is not None, "its owner lets others in again"
+
+
 def test_a_server_that_somebody_uses_is_named_until_it_works_for_others_again(hub: Any, attic: Any) -> None:
     can(hub, attic, works_for_others="idle")
     job_id = submit(hub, INK)

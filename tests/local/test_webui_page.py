@@ -359,6 +359,7 @@ def test_the_line_and_the_view_say_whose_job_runs_and_offer_not_now(rt: Runtime)
     line = shown(rt, "first-line")
     assert "makes a picture for" in line
     assert "attic" in line
+    assert 'data-sq-post="this/not-now"' in line, "one press is enough"
     page = shown(rt, "this")
     assert "Makes a picture for" in page
     assert "<b>cat" not in page
