@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from stablequeue_client.ui import job_views, sample_jobs, views, words
 from stablequeue_client.ui import values as v
-from stablequeue_client.ui import views, words
 from stablequeue_client.ui.samples import SAMPLES
 
 Elements = Callable[[str], list[Any]]
@@ -138,3 +138,12 @@ def _cards() -> tuple[v.ServerCard, ...]:
         v.ServerCard("s", "attic", True, folders=(folder,), problems=v.FileList((aside,), 1)),
         v.ServerCard("t", "studio", True, frozen="Stop one."),
     )
+
+
+def test_where_no_job_may_be_changed_there_is_nothing_to_choose() -> None:
+    page = sample_jobs.queue_page()
+    assert "data-sq-pick-all" in job_views.queue(page)
+    seen = dataclasses.replace(
+        page, rows=tuple(dataclasses.replace(row, may_change=False) for row in page.rows)
+    )
+    assert "data-sq-pick-all" not in job_views.queue(seen)
