@@ -111,9 +111,9 @@ class AskingServers:
 
     def give_way(self, server_id: str, seconds: float) -> None:
         """No job for that server for a while: somebody uses it."""
-        self.cool(server_id, seconds)
-        asking = self.of(server_id)
-        asking.gave_way_until = self._clock.monotonic() + seconds
+        asking, until = self.of(server_id), self._clock.monotonic() + seconds
+        if until > asking.cools_until:
+            asking.cools_until = asking.gave_way_until = until
 
     def asked_for(self, asking: AskingServer, *, others: bool) -> None:
         """What its runner takes now. Where others are let in again, they need not wait any longer."""
