@@ -268,10 +268,10 @@
   });
   onOptionsChanged(() => all(CHANGE_MS));
   document.addEventListener("visibilitychange", () => { if (!document.hidden) all(0); });
-  // Files come and go; while something is wrong, look whether it still is.
+  // Files come and go, here and on other servers: while the line says something, look whether it is still so.
   setInterval(() => {
     for (const gate of Object.values(gates)) {
-      if (!document.hidden && gate.answer && ["bad", "warn"].includes(gate.answer.tone)) gate.check(MORE_MS.length);
+      if (!document.hidden && gate.answer && gate.answer.html && gate.line?.offsetParent) gate.check(MORE_MS.length - 2);
     }
   }, LOOK_AGAIN_MS);
 })();

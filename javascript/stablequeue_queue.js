@@ -7,6 +7,7 @@
   const TABS = ["txt2img", "img2img"];
   const SOON_MS = [80, 150, 300, 500, 1000];
   const LATER_MS = 4000;
+  const FOLLOWED = 2000; // looks at a job that does not end: two hours, and again when the page comes back
   const SERVERS_MS = 30000;
   const RESIZED_MS = 150;
   const KEPT = "stablequeue_queue_";
@@ -172,7 +173,7 @@
       }
       if (document.hidden) return;
       if (said.busy) this.look(time + 1);
-      else if (said.kept) this.look(time + 1, LATER_MS);
+      else if (said.kept || (said.later && time < FOLLOWED)) this.look(time + 1, LATER_MS);
     }
 
     async onLine(event) {

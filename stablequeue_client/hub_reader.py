@@ -180,12 +180,13 @@ class HubReader:
         fetch = _view_fetch(name, ident, filters)
         return self._ask(connection, key, fetch, patience=PATIENCE_S, fresh_s=FRESH_S)
 
-    def glance(self, name: str, *, fresh_s: float = GLANCE_FRESH_S) -> Any:
+    def glance(self, name: str, ident: str = "", *, fresh_s: float = GLANCE_FRESH_S) -> Any:
         """A view's value as it was last known, or None; returns at once and asks in the background."""
         connection = self._current()
         if connection is None:
             return None
-        answer = self._ask(connection, (name, ""), _view_fetch(name, "", {}), patience=0.0, fresh_s=fresh_s)
+        fetch = _view_fetch(name, ident, {})
+        answer = self._ask(connection, (name, ident), fetch, patience=0.0, fresh_s=fresh_s)
         return answer.value if answer is not None else None
 
     def who_has(self, texts: Sequence[str]) -> dict[str, list[str]]:

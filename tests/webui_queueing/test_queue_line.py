@@ -11,9 +11,11 @@ import pytest
 
 from stablequeue_client.hub_reader import HubState
 from stablequeue_client.own_hub import OwnHubStatus
+from stablequeue_client.ui import job_values as jv
 from stablequeue_client.webui.queueing import answers
 from stablequeue_client.webui.queueing.desk import Choices, Press
 from stablequeue_client.webui.queueing.kept_jobs import KeptJobs
+from stablequeue_client.webui.queueing.sender import Sent
 
 KEYS = ["a" * 32, "b" * 32, "c" * 32]
 
@@ -62,6 +64,48 @@ def test_a_refused_one_is_told_apart_from_those_that_wait(tmp_path: Path) -> Non
     line = here.line(KEYS[0])
     assert "It and 1 earlier job are kept here" in line
     assert "The hub refused an earlier job: No such sampler." in line
+
+
+@pytest.mark.parametrize(
+    ("state", "row", "said", "goes_on"),
+    [
+        (
+            "pending",
+            {"waiting": "Next in line on attic", "in_line": True},
+            "Queued. Next in line on attic.",
+            True,
+        ),
+        (
+            "pending",
+            {"waiting": "Waits for ink: no server has it"},
+            "Queued. Waits for ink: no server has it.",
+            True,
+        ),
+        ("processing", {"server": "attic", "progress": 0.428}, "Being made on attic, 42 %.", True),
+        ("completed", {"server": "attic", "outcome": "confirmed"}, "Done on attic.", False),
+        (
+            "failed",
+            {"server": "attic", "failure": "Out of memory."},
+            "Failed on attic: Out of memory.",
+            False,
+        ),
+        ("failed", {"outcome": "wrong", "server": "attic"}, "Wrong models on attic.", False),
+        ("cancelled", {}, "Cancelled.", False),
+    ],
+)
+def test_the_line_follows_the_job_until_it_ends(
+    tmp_path: Path, state: Any, row: dict[str, Any], said: str, goes_on: bool
+) -> None:
+    here = Here(tmp_path, 0)
+    here.queueing.sender.sent = lambda key: Sent("job-1", 1, possible=False)
+    shown = {"job-1": jv.JobDetails(jv.JobRow("job-1", "a cat", state, 1, "forge", **row), jv.JobFields())}
+    here.hub.glance = lambda name, ident: shown.get(ident)
+    assert said in here.line(KEYS[0])
+    assert answers.line(here, "txt2img", KEYS[0])["later"] is goes_on  # type: ignore[arg-type]
+    here.queueing.sender.sent = lambda key: Sent("job-1", 3, possible=False)
+    assert here.line(KEYS[0]).startswith(("! 3 jobs queued.", "✓ 3 jobs queued.", "i 3 jobs queued.", "✗ 3"))
+    shown.clear()
+    assert "3 jobs queued. No server can make it now." in here.line(KEYS[0])
 
 
 @pytest.mark.parametrize("phase", ["building", "starting"])

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from stablequeue_client.errors import InvalidValueError
+from stablequeue_client.ui.gate_view import Tone
+from stablequeue_client.ui.job_values import JobDetails, JobRow
+from stablequeue_client.ui.job_words import STATES, state_of_row
 from stablequeue_client.ui.queue_line_view import QueueItem, queue_line
 from stablequeue_client.ui.words import counted
 from stablequeue_client.webui.queueing.desk import Choices, Press
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from stablequeue_client.webui.runtime import Runtime
 
 REFUSED_SHOWN = 3
+_TONES: dict[str, Tone] = {"good": "good", "warn": "warn", "bad": "bad"}
 
 
 def announce(rt: Runtime, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,16 +32,17 @@ def announce(rt: Runtime, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def line(rt: Runtime, tab: str, press_key: str) -> dict[str, Any]:
-    """``html``: the line; ``busy``: it will say something else soon; ``kept``: how many wait here."""
+    """``html``: the line; ``busy``: it will say something else soon; ``later``: at some time; ``kept``: how
+    many wait here."""
     press = rt.queueing.press(press_key)
     if press is not None and press.tab != tab:
         press = None
     kept = rt.queueing.kept.all()
     sent = rt.queueing.sender.sent(press_key)
-    items, busy = _of_press(rt, press, kept, sent)
+    items, busy, later = _of_press(rt, press, kept, sent)
     others = [job for job in kept if job.key != press_key]
     items += _of_the_others(rt, others, told=any(job.key == press_key and not job.refused for job in kept))
-    return {"html": str(queue_line(tuple(items))), "busy": busy, "kept": len(kept)}
+    return {"html": str(queue_line(tuple(items))), "busy": busy, "later": later, "kept": len(kept)}
 
 
 def change(rt: Runtime, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,30 +73,56 @@ def choices(rt: Runtime) -> dict[str, Any]:
 
 def _of_press(
     rt: Runtime, press: Press | None, kept: list[KeptJob], sent: Sent | None
-) -> tuple[list[QueueItem], bool]:
+) -> tuple[list[QueueItem], bool, bool]:
+    """What there is to say, and whether that changes soon, or some time."""
     if press is None:
-        return [], False
+        return [], False, False
     if rt.queueing.never_came(press):
-        return [QueueItem("bad", "Not queued: the page did not send it. Reload the page.")], False
+        return [QueueItem("bad", "Not queued: the page did not send it. Reload the page.")], False, False
     if press.stage == "failed":
-        return [QueueItem("bad", f"Not queued: {press.text}")], False
+        return [QueueItem("bad", f"Not queued: {press.text}")], False, False
     if sent is not None:
-        return [QueueItem("good" if sent.possible else "warn", _queued(sent), job_id=sent.job_id)], False
+        item, later = of_sent(sent, rt.hub.glance("job", sent.job_id))
+        return [item], False, later
     job = next((one for one in kept if one.key == press.key), None)
     if job is None and press.stage == "kept":  # thrown away meanwhile
-        return [], False
+        return [], False, False
     if job is None:
-        return [QueueItem("note", "Being queued…")], True
+        return [QueueItem("note", "Being queued…")], True, False
     if job.refused:
-        return [QueueItem("bad", f"The hub refused it: {job.refused}", key=job.key)], False
+        return [QueueItem("bad", f"The hub refused it: {job.refused}", key=job.key)], False, False
     others = sum(not one.refused for one in kept) - 1
     what = f"It and {counted(others, 'earlier job')} are kept here" if others else "It is kept here"
-    return [_waits(rt, what)], True
+    return [_waits(rt, what)], True, False
 
 
-def _queued(sent: Sent) -> str:
-    text = "Queued." if sent.count == 1 else f"{counted(sent.count, 'job')} queued."
-    return text if sent.possible else f"{text} It waits: no server can make it now."
+def of_sent(sent: Sent, details: JobDetails | None) -> tuple[QueueItem, bool]:
+    """What became of it, and whether that can change. ``details``: of the first job, as the hub told last."""
+    queued = "Queued." if sent.count == 1 else f"{counted(sent.count, 'job')} queued."
+    if details is None:
+        text = queued if sent.possible else f"{queued} No server can make it now."
+        return QueueItem("good" if sent.possible else "warn", text, job_id=sent.job_id), True
+    row = details.row
+    if row.state == "pending":
+        tone: Tone = "good" if row.in_line else "warn"
+        text = f"{queued} {_sentence(row.waiting)}".strip()
+    else:
+        state = STATES[state_of_row(row)]
+        tone = _TONES.get(state.tone, "note")
+        said = _sentence(f"{state.word}{_details_of(row)}")
+        text = f"{queued} The first: {said}" if sent.count > 1 else said[:1].upper() + said[1:]
+    return QueueItem(tone, text, job_id=sent.job_id), row.state in ("pending", "processing")
+
+
+def _details_of(row: JobRow) -> str:
+    where = f" on {row.server}" if row.server else ""
+    if row.failure:
+        return f"{where}: {row.failure}"
+    return where if row.progress is None else f"{where}, {int(row.progress * 100)} %"
+
+
+def _sentence(text: str) -> str:
+    return f"{text.rstrip('. ')}." if text else ""
 
 
 def _of_the_others(rt: Runtime, others: list[KeptJob], *, told: bool) -> list[QueueItem]:
