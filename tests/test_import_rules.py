@@ -195,7 +195,7 @@ def test_only_compat_asks_what_a_host_has() -> None:
     assert wrong == []
 
 
-MAIN_THREAD_MODULES = ["__init__", "loading", "compat", "callbacks", "loads"]
+MAIN_THREAD_MODULES = ["__init__", "loading", "compat", "callbacks", "loads", "page_parts"]
 
 
 @pytest.mark.parametrize("module", MAIN_THREAD_MODULES)

@@ -39,11 +39,6 @@ def tab(shell: TabShell) -> Markup:
     return views.render("tab.html", shell=shell, nav=NAV)
 
 
-def waiting() -> Markup:
-    """What stands in the tab until its content comes; nothing in it is secret."""
-    return views.render("tab_waiting.html")
-
-
 def coming() -> Markup:
     """What stands in the place of a view that is still being fetched."""
     return Markup('<p class="sq-quiet">One moment…</p>')

@@ -27,13 +27,16 @@ def tabs(error: Exception) -> list[tuple[Any, str, str]]:
     """A tab that says why StableQueue does not run, as the host wants it while it builds its page."""
     import gradio
 
+    with gradio.Blocks(analytics_enabled=False) as blocks:
+        gradio.HTML(sentences(error))
+    return [(blocks, "StableQueue", "stablequeue")]
+
+
+def sentences(error: Exception) -> str:
+    """What is wrong and what helps, as HTML; the log gets all of it."""
     log.error("StableQueue does not run: %s", error, exc_info=error)
     sentence, remedy = explain(error)
-    with gradio.Blocks(analytics_enabled=False) as blocks:
-        gradio.HTML(
-            f'<div class="sq-broken"><p>{html.escape(sentence)}</p><p>{html.escape(remedy)}</p></div>'
-        )
-    return [(blocks, "StableQueue", "stablequeue")]
+    return f'<div class="sq-broken"><p>{html.escape(sentence)}</p><p>{html.escape(remedy)}</p></div>'
 
 
 def explain(error: Exception) -> tuple[str, str]:

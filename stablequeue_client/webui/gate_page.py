@@ -1,8 +1,8 @@
 """How our script learns what txt2img and img2img would generate with, without asking Python.
 
-While the host builds its page we note the components that name models. When the page is complete, each of
-them gets a change event that only runs in the browser, and each tab a hidden button whose event, in the
-browser too, hands our script the values of all of them. The host's queue and threads see nothing of it.
+When the host's page is complete, each component that names models gets a change event that only runs in the
+browser, and each tab a hidden button whose event, in the browser too, hands our script the values of all of
+them. The host's queue and threads see nothing of it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from stablequeue_client.webui.compat import Host
+from stablequeue_client.webui.page_parts import Page
 
 TABS = ("txt2img", "img2img")
 _IN_EACH_TAB = {
@@ -35,8 +36,6 @@ _IN_BOTH = {
     "label:VAE / Text Encoder": "modules",
 }
 """The top row: Forge's own two have no id there."""
-_LAST = "footer"
-"""With the footer all components are made, and the page is still open for more."""
 
 
 def names_of(tab: str) -> dict[str, str]:
@@ -46,35 +45,21 @@ def names_of(tab: str) -> dict[str, str]:
 
 
 class GatePage:
-    """Notes components while pages are built. A host may build parts of its page more than once."""
+    """A part of the page (``page_parts``)."""
+
+    name = "the line under Generate"
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._wanted = {key for tab in TABS for key in names_of(tab)}
-        self._made: dict[str, list[Any]] = {}
 
-    def on_component(self, component: Any, **kwargs: Any) -> None:
-        """A component was made (the host's ``on_after_component``)."""
-        key = component.elem_id or f"label:{kwargs.get('label')}"
-        if key == _LAST:
-            made, self._made = self._made, {}
-            self._wire(made)
-        elif key in self._wanted:
-            self._made.setdefault(key, []).append(component)
-
-    def _wire(self, made: dict[str, list[Any]]) -> None:
-        from gradio.context import Context
-
-        root = Context.root_block
-        if root is None:
-            return
+    def add(self, page: Page) -> None:
+        """Notes changes of what names models."""
         for tab in TABS:
             inputs: dict[str, Any] = {}
             for key, name in names_of(tab).items():
-                # Made for the API alone, or by a page that was thrown away: not among the root's blocks.
-                shown = [component for component in made.get(key, ()) if component._id in root.blocks]
-                if shown:
-                    inputs.setdefault(name, shown[-1])
+                component = page.find(key)
+                if component is not None:
+                    inputs.setdefault(name, component)
             if "prompt" in inputs:
                 self._wire_tab(tab, inputs)
 

@@ -2,8 +2,8 @@
 
 Importing our parts takes longer than the 50 ms that we may cost the WebUI's start, so a thread of ours does
 it while the WebUI goes on. Just before the page is built the WebUI asks us (``on_before_ui``) and gets
-callbacks, of which only those at the end of the page need our parts: by then they are there, and nothing is
-waited for. The thread stays: it is the one behind the extension, with a look each second.
+callbacks, of which only the last, when the WebUI listens, needs our parts: by then they are there, and
+nothing is waited for. The thread stays: it is the one behind the extension, with a look each second.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from stablequeue_client.webui import compat, loads
 from stablequeue_client.webui.callbacks import guarded
+from stablequeue_client.webui.page_parts import PageParts, Part
 
 if TYPE_CHECKING:
     from stablequeue_client.webui.runtime import Runtime
@@ -42,44 +43,37 @@ def begin() -> None:
 
 def _before_ui(loaded: Future[Runtime]) -> None:
     host = compat.detect()
-    guarded("the line under Generate")(_watch_components)(host)
-    guarded("the Queue button")(_add_queue_buttons)(host, loaded)
-    guarded("the settings")(_offer_options)(host)
+    parts = PageParts(lambda: _parts(host, loaded))
+    host.on_after_component(parts.on_component, "stablequeue-page")
+    host.on_ui_settings(lambda: _add_options(host), "stablequeue-settings")
     host.on_ui_tabs(lambda: _tabs(loaded), "stablequeue-tab")
     host.on_app_started(lambda demo, app: _app_started(loaded, demo, app), "stablequeue-routes")
 
 
-def _watch_components(host: compat.Host) -> None:
+def _parts(host: compat.Host, loaded: Future[Runtime]) -> list[Part]:
+    """Imported at the end of the page: at its beginning the WebUI would have to wait for our thread."""
     from stablequeue_client.webui.gate_page import GatePage
-
-    host.on_after_component(GatePage(host).on_component, "stablequeue-gate")
-
-
-def _add_queue_buttons(host: compat.Host, loaded: Future[Runtime]) -> None:
     from stablequeue_client.webui.queueing.button import QueueButtons
 
     def take(*pressed: Any) -> None:
         loaded.result(0).queueing.take(*pressed)
 
-    host.on_after_component(QueueButtons(host, take).on_component, "stablequeue-queue")
+    return [GatePage(host), QueueButtons(host, take)]
 
 
-def _offer_options(host: compat.Host) -> None:
+def _add_options(host: compat.Host) -> None:
     from stablequeue_client.webui import options
 
-    host.on_ui_settings(lambda: options.add_all(host), "stablequeue-settings")
+    options.add_all(host)
 
 
 def _tabs(loaded: Future[Runtime]) -> list[tuple[Any, str, str]]:
-    try:
-        rt = loaded.result(LOAD_LIMIT_S)
-    except Exception as error:
-        from stablequeue_client.webui import broken
+    from stablequeue_client.webui import broken, tab
 
+    error = loaded.exception() if loaded.done() else None
+    if isinstance(error, Exception):
         return broken.tabs(error)
-    from stablequeue_client.webui.register import tabs
-
-    return tabs(rt)
+    return tab.tabs(lambda: loaded.result(LOAD_LIMIT_S))
 
 
 def _app_started(loaded: Future[Runtime], demo: Any, app: Any) -> None:
@@ -94,6 +88,9 @@ def _app_started(loaded: Future[Runtime], demo: Any, app: Any) -> None:
 
 def _background(loaded: Future[Runtime]) -> None:
     try:
+        # First what the WebUI asks for first: it would have to wait for it.
+        from stablequeue_client.webui import gate_page, options, tab  # noqa: F401
+        from stablequeue_client.webui.queueing import button  # noqa: F401
         from stablequeue_client.webui.register import make
 
         rt = make()

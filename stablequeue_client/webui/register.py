@@ -13,7 +13,7 @@ from stablequeue_client.hub_connection import Timeouts
 from stablequeue_client.hub_reader import HubReader
 from stablequeue_client.local_models import LocalModels
 from stablequeue_client.own_hub import OwnHub
-from stablequeue_client.webui import compat, needed, old_extension, routes, tab
+from stablequeue_client.webui import compat, needed, old_extension, routes
 from stablequeue_client.webui.agent_keeper import START_UP_S, AgentKeeper
 from stablequeue_client.webui.callbacks import guarded
 from stablequeue_client.webui.compat_generation import GenerationHost
@@ -84,15 +84,10 @@ def _surroundings(rt: Runtime) -> Surroundings:
     )
 
 
-def tabs(rt: Runtime) -> list[tuple[Any, str, str]]:
-    """Our tab, for the page that the host is building."""
-    # In the host's own thread, because it writes the host's options.
-    guarded("the old extension's settings")(old_extension.take_over)(rt.host, rt.places.server_dir)
-    return tab.tabs(rt)
-
-
 def app_started(rt: Runtime, demo: Any, app: Any) -> None:
     """Our routes, for the host's new FastAPI app."""
     routes.add(rt, app)
+    # In the host's own thread, because it writes the host's options.
+    guarded("the old extension's settings")(old_extension.take_over)(rt.host, rt.places.server_dir)
     # It lies outside the WebUI's folder already, unless its owner chose otherwise.
     rt.host.block_path(demo, str(rt.places.machine_dir))

@@ -1,75 +1,57 @@
 """The tab "StableQueue": one HTML component, filled by Gradio's own load event.
 
 What is secret (the token, names of models) comes by that event alone, so whoever may not use the WebUI under
-``--gradio-auth`` does not get it; the page itself holds an empty frame.
+``--gradio-auth`` does not get it; the page itself holds an empty frame. It is made on the WebUI's main thread
+while our parts may still be loading, so it needs none of them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import gradio as gr
-from markupsafe import Markup
+from gradio import routes
 
-from stablequeue_client.errors import StableQueueError
-from stablequeue_client.ui import tab_shell, views
-from stablequeue_client.ui import values as v
-from stablequeue_client.webui import fragments
-from stablequeue_client.webui.guard import Guard
-from stablequeue_client.webui.runtime import Runtime
+from stablequeue_client.webui import broken
+
+if TYPE_CHECKING:
+    from stablequeue_client.webui.runtime import Runtime
 
 TAB_ID = "stablequeue"
 LABEL = "StableQueue"
-BASE = "stablequeue/v1"
-"""Relative to the address of the WebUI's page, so that it holds under ``--subpath`` and behind a proxy."""
-FIRST_VIEW = "models"
-FIRST_VIEW_WAIT_S = 0.5
-"""A hub that is slower than this does not hold up the tab: the view is fetched when it is looked at."""
-log = logging.getLogger("stablequeue")
+_WAITING = '<div class="sq-app sq-tab"><p class="sq-quiet">One moment…</p></div>'
 
 
-def tabs(rt: Runtime) -> list[tuple[gr.Blocks, str, str]]:
-    """The tab, as the host wants it while it builds its page."""
-    guard = Guard(rt.token, lambda: rt.settings().allowed_hosts)
+def tabs(runtime: Callable[[], Runtime]) -> list[tuple[gr.Blocks, str, str]]:
+    """The tab, as the host wants it while it builds its page. ``runtime`` waits until our parts are loaded,
+    and raises what made that impossible."""
 
     async def fill(request: gr.Request) -> str:
-        return await content(rt, guard, list(request.headers.items()))
+        try:
+            rt = await asyncio.to_thread(runtime)
+        except Exception as error:
+            return broken.sentences(error)
+        from stablequeue_client.webui.tab_content import content
 
-    with gr.Blocks(analytics_enabled=False) as blocks:
-        shell = gr.HTML(value=str(tab_shell.waiting()), elem_id="sq_shell")
+        return await content(rt, list(request.headers.items()))
+
+    with _no_app_of_its_own(), gr.Blocks(analytics_enabled=False) as blocks:
+        shell = gr.HTML(value=_WAITING, elem_id="sq_shell")
         shell.do_not_save_to_config = True
         blocks.load(fill, inputs=None, outputs=[shell], queue=False, show_progress="hidden", api_name=False)
     return [(blocks, LABEL, TAB_ID)]
 
 
-async def content(rt: Runtime, guard: Guard, headers: list[tuple[str, str]]) -> str:
-    """The tab's content for whoever sent a request with these headers; never raises."""
+@contextmanager
+def _no_app_of_its_own() -> Iterator[None]:
+    """Gradio makes a FastAPI app for each Blocks, which takes longer than all else of our start. The host
+    never uses that of a tab: it renders the tab into its own page."""
+    real = routes.App.__dict__["create_app"]
+    routes.App.create_app = staticmethod(lambda *_, **__: None)
     try:
-        guard.check_host(headers)
-        line = await fragments.view(rt, "first-line", "", {})
-        shell = tab_shell.TabShell(
-            token=rt.token,
-            base=BASE,
-            view=FIRST_VIEW,
-            first_line=line,
-            fragment=await _first_fragment(rt),
-            nav=await fragments.nav(rt),
-        )
-        return str(tab_shell.tab(shell))
-    except StableQueueError as error:
-        return str(tab_shell.refused(error.message, error.remedy))
-    except Exception:
-        log.exception("StableQueue: the tab could not be filled.")
-        return str(tab_shell.refused("StableQueue could not fill its tab.", "The WebUI's log says why."))
-
-
-async def _first_fragment(rt: Runtime) -> Markup:
-    making = asyncio.ensure_future(fragments.view(rt, FIRST_VIEW, "", {}))
-    try:
-        return await asyncio.wait_for(asyncio.shield(making), FIRST_VIEW_WAIT_S)
-    except asyncio.TimeoutError:
-        making.add_done_callback(lambda done: done.exception())  # looked at, so not reported as lost
-        return tab_shell.coming()
-    except StableQueueError as error:
-        return views.problem(v.Problem(error.message, error.remedy))
+        yield
+    finally:
+        routes.App.create_app = real

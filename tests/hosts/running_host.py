@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,19 @@ class FakeHost:
         answer = requests.post(self.control + "/reload", timeout=90)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
+
+    def tab(self, headers: Mapping[str, str] | None = None) -> str:
+        """What our tab shows, as a page gets it: from its load event, where it is not in the page itself."""
+        page = requests.get(self.url + "/config", timeout=30)
+        config = page.json()
+        named = {part.get("props", {}).get("elem_id"): part["id"] for part in config["components"]}
+        if "sq_shell" not in named:
+            return page.text
+        events = config["dependencies"]
+        index = next(number for number, event in enumerate(events) if named["sq_shell"] in event["outputs"])
+        number = events[index].get("id", index)
+        body = {"fn_index": number, "data": [], "session_hash": "abc", "event_data": None}
+        return requests.post(self.url + "/run/predict", json=body, headers=headers, timeout=30).text
 
     def run(self, source: str) -> Any:
         """Execute Python in the host's process; what it called ``result``."""

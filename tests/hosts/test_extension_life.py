@@ -65,25 +65,11 @@ def test_fifty_times_reload_ui_leaves_the_same_threads_processes_descriptors_and
     assert len(agents_then) == 1
 
 
-EMPTY_TAB = """
-import time, gradio
-begun = time.thread_time()
-with gradio.Blocks(analytics_enabled=False):
-    pass
-result = time.thread_time() - begun
-"""
-
-
 def test_a_start_costs_the_webui_s_own_threads_at_most_fifty_milliseconds(host: FakeHost) -> None:
-    """CPU time of our script and all our callbacks until the page answers, without the imports beside it.
-
-    What Gradio 4 itself takes for any tab (it makes a whole application for it) is measured and allowed.
-    """
+    """CPU time of our script and all our callbacks until the page answers."""
     by_file = {name: cost for name, cost in host.counts()["main_seconds"].items() if "stablequeue" in name}
-    tab = sum(cost for name, cost in by_file.items() if name.endswith(":ui_tabs"))
-    rest = sum(by_file.values()) - tab
-    empty_tab = max(host.run(EMPTY_TAB) for _ in range(5))
-    assert 0 < rest + max(0.0, tab - 2 * empty_tab) <= START_LIMIT_S * _slowness(), (by_file, empty_tab)
+    assert any(name.endswith(":ui_tabs") for name in by_file)
+    assert 0 < sum(by_file.values()) <= START_LIMIT_S * _slowness(), by_file
 
 
 WAITED = """
@@ -94,6 +80,7 @@ from stablequeue_client.webui import loading
 kept = {name: list(given) for name, given in script_callbacks.callback_map.items()}
 begun = time.perf_counter()
 loading._before_ui(Future())
+loading._tabs(Future())
 result = time.perf_counter() - begun
 for name, given in kept.items():
     script_callbacks.callback_map[name][:] = given
@@ -142,8 +129,8 @@ def test_a_webui_starts_with_one_sentence_when_a_requirement_is_broken(
     host = start_host(
         family, tmp_path / "webui", "--no-install", environment={"PYTHONPATH": str(tmp_path / "broken")}
     )
-    page = requests.get(host.url + "/config", timeout=30).text
-    assert "StableQueue does not run: msgspec cannot be loaded" in page
-    assert "pip install --force-reinstall --no-deps msgspec" in page
-    assert "Generate" in page
+    said = host.tab()
+    assert "StableQueue does not run: msgspec cannot be loaded" in said
+    assert "pip install --force-reinstall --no-deps msgspec" in said
+    assert "Generate" in requests.get(host.url + "/config", timeout=30).text
     assert ours(host.counts()["threads"]) == []

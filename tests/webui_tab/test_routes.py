@@ -165,22 +165,10 @@ def test_a_foreign_page_is_refused_even_with_the_token(
 
 def test_the_first_requests_of_a_rebound_name_get_no_token_from_gradio(host: FakeHost) -> None:
     """The load event of the tab, asked as a page under a foreign name would ask it."""
-    events = requests.get(host.url + "/config", timeout=10).json()["dependencies"]
-    shell = next(
-        part["id"]
-        for part in requests.get(host.url + "/config", timeout=10).json()["components"]
-        if part.get("props", {}).get("elem_id") == "sq_shell"
-    )
-    index = next(number for number, event in enumerate(events) if shell in event["outputs"])
-    number = events[index].get("id", index)
-    body = {"fn_index": number, "data": [], "session_hash": "abc", "event_data": None}
-    own = requests.post(host.url + "/run/predict", json=body, timeout=20)
-    assert token_of(host) in own.text
-    foreign = requests.post(
-        host.url + "/run/predict", json=body, headers={"Host": "evil.example"}, timeout=20
-    )
-    assert token_of(host) not in foreign.text
-    assert "does not know this name" in foreign.text
+    assert token_of(host) in host.tab()
+    foreign = host.tab({"Host": "evil.example"})
+    assert token_of(host) not in foreign
+    assert "does not know this name" in foreign
 
 
 def test_reload_ui_hangs_the_routes_in_once_and_keeps_the_token(

@@ -21,53 +21,34 @@ from stablequeue_client.webui.compat_queue import (
     input_of,
     mode_by_script,
 )
+from stablequeue_client.webui.page_parts import Page
 
-_LAST = "footer"
 Take = Callable[[Any, str, "tuple[Any, ...]", "list[Input]"], Any]
 """``QueueDesk.take``."""
 
 
 class QueueButtons:
-    """Notes components while pages are built. A host may build parts of its page more than once."""
+    """A part of the page (``page_parts``)."""
+
+    name = "the Queue button"
 
     def __init__(self, host: Host, take: Take) -> None:
         self._host = host
         self._take = take
-        self._generate: dict[str, list[Any]] = {tab: [] for tab in TABS}
-        self._defaults: dict[int, Any] = {}
 
-    def on_component(self, component: Any, **_: Any) -> None:
-        """A component was made (the host's ``on_after_component``)."""
-        elem_id = component.elem_id
-        self._defaults[component._id] = getattr(component, "value", None)
+    def add(self, page: Page) -> None:
+        """Adds the hidden buttons."""
         for tab in TABS:
-            if elem_id == f"{tab}_generate":
-                self._generate[tab].append(component)
-        if elem_id == _LAST:
-            made, self._generate = self._generate, {tab: [] for tab in TABS}
-            defaults, self._defaults = self._defaults, {}
-            self._wire(made, defaults)
-
-    def _wire(self, made: dict[str, list[Any]], defaults: dict[int, Any]) -> None:
-        from gradio.context import Context
-
-        root = Context.root_block
-        if root is None:
-            return
-        for tab, buttons in made.items():
-            # Made for the API alone, or by a page that was thrown away: not among the root's blocks.
-            shown = [button for button in buttons if button._id in root.blocks]
-            events = clicks_of(root, shown[-1]) if shown else []
+            button = page.find(f"{tab}_generate")
+            events = clicks_of(page.root, button) if button is not None else []
             main = max(events, key=lambda event: len(event.inputs), default=None)
             if main is not None and len(main.inputs) > 1:
-                guarded("the Queue button")(self._wire_tab)(tab, main, events, defaults)
+                guarded(self.name)(self._wire_tab)(tab, main, events, page)
 
-    def _wire_tab(
-        self, tab: str, main: ClickEvent, events: list[ClickEvent], defaults: dict[int, Any]
-    ) -> None:
+    def _wire_tab(self, tab: str, main: ClickEvent, events: list[ClickEvent], page: Page) -> None:
         import gradio as gr
 
-        inputs = [input_of(one, defaults.get(one._id, getattr(one, "value", None))) for one in main.inputs]
+        inputs = [input_of(one, page.made_with(one)) for one in main.inputs]
         take = guarded("the press of Queue")(self._take)
 
         before = _before(main, events)
