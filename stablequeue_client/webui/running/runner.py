@@ -42,7 +42,7 @@ from stablequeue_client.webui.running.one_job import OneJob, Result
 from stablequeue_client.webui.running.outbox import KeptResult, Outbox
 from stablequeue_client.webui.running.refusing import Refusal
 from stablequeue_client.webui.running.renewing import Renewing
-from stablequeue_client.webui.running.when import NOT_NOW_S, Moment, may_ask, may_help
+from stablequeue_client.webui.running.when import NOT_NOW_S, Moment, may_ask
 
 logger = logging.getLogger(__name__)
 
@@ -293,7 +293,8 @@ class Runner:
 
     def _work(self, api: HubApi, identity: Identity, job: Assignment) -> None:
         self._stop_job.clear()
-        if not job.own and not may_help(self._moment()):
+        # Its question may have waited at the hub since before somebody pressed Generate here.
+        if not job.own and not may_ask(self._moment()).others:
             self._refuse(api, identity, job, Refusal("busy", one_job.BUSY))
             return
         self._working = Working(job.job_id, job.name, job.submitter, job.own, int(time.time() * 1000))
