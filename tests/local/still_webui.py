@@ -48,6 +48,9 @@ class StillHost(Host):
             self.data.pop(name, None)
         self.saved.append(dict(self.data))
 
+    def sampler_names(self) -> list[str]:
+        return ["Euler", "Euler a"]
+
     def extension_dirs(self) -> list[str]:
         return list(self.extensions)
 
