@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from stablequeue_client.webui import page_turn
 from stablequeue_client.webui.compat import Host
 from stablequeue_client.webui.compat_models import HostModels, distrust_loras, memory_of
 
@@ -159,12 +160,11 @@ class GenerationHost(HostModels):
         return made
 
     def _generate(self, values: dict[str, Any], embeddings: Sequence[str], made: Generated) -> None:
-        from modules import processing, scripts, shared
+        from modules import processing, shared
 
         img2img = bool(values.get("init_images"))
-        runner = scripts.scripts_img2img if img2img else scripts.scripts_txt2img
         form = self._form(img2img)(**values)
-        script, arguments = self._script_arguments(form, runner, img2img)
+        runner, script, arguments = self._script_arguments(form, img2img)
         fields = self._processing_fields(form, img2img)
         make = processing.StableDiffusionProcessingTxt2Img
         if img2img:
@@ -202,18 +202,22 @@ class GenerationHost(HostModels):
         name = "StableDiffusionImg2ImgProcessingAPI" if img2img else "StableDiffusionTxt2ImgProcessingAPI"
         return getattr(models, name)
 
-    def _script_arguments(self, form: Any, runner: Any, img2img: bool) -> tuple[Any, list[Any]]:
-        """The selected script, and the arguments of all scripts, as the host's API makes them."""
+    def _script_arguments(self, form: Any, img2img: bool) -> tuple[Any, Any, list[Any]]:
+        """The scripts of this kind of generation, the selected one, and the arguments of all, as the host's
+        API makes them."""
+        from modules import scripts
         from modules.api.api import Api
 
         api = Api.__new__(Api)  # only its functions: the whole one would add routes
-        kept = self._defaults.get(img2img)
-        if kept is None or kept[0] is not runner:
-            if not runner.scripts:
-                runner.initialize_scripts(img2img)
-            kept = self._defaults[img2img] = (runner, api.init_default_script_args(runner))
+        with page_turn.asking_scripts():
+            runner = scripts.scripts_img2img if img2img else scripts.scripts_txt2img
+            kept = self._defaults.get(img2img)
+            if kept is None or kept[0] is not runner:
+                if not runner.scripts:
+                    runner.initialize_scripts(img2img)
+                kept = self._defaults[img2img] = (runner, api.init_default_script_args(runner))
         script, index = api.get_selectable_script(form.script_name, runner)
-        return script, api.init_script_args(form, kept[1], script, index, runner)
+        return runner, script, api.init_script_args(form, kept[1], script, index, runner)
 
     def _processing_fields(self, form: Any, img2img: bool) -> dict[str, Any]:
         """The form's values for the host's own object, with the sampler that the host really has."""

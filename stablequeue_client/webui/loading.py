@@ -14,7 +14,7 @@ import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from stablequeue_client.webui import compat, loads
+from stablequeue_client.webui import compat, loads, page_turn
 from stablequeue_client.webui.callbacks import guarded
 from stablequeue_client.webui.page_parts import PageParts, Part
 
@@ -30,6 +30,7 @@ _loaded: dict[int, Future[Runtime]] = {}
 
 def begin() -> None:
     """Start loading, once per process, and have the host call us before each page."""
+    page_turn.begins()
     loaded = _loaded.get(os.getpid())
     if loaded is None:
         loaded = _loaded[os.getpid()] = Future()
@@ -77,6 +78,7 @@ def _tabs(loaded: Future[Runtime]) -> list[tuple[Any, str, str]]:
 
 
 def _app_started(loaded: Future[Runtime], demo: Any, app: Any) -> None:
+    page_turn.done()
     try:
         rt = loaded.result(LOAD_LIMIT_S)
     except Exception:  # the tab says why

@@ -13,7 +13,7 @@ from stablequeue_client.hub_connection import Timeouts
 from stablequeue_client.hub_reader import HubReader
 from stablequeue_client.local_models import LocalModels
 from stablequeue_client.own_hub import OwnHub
-from stablequeue_client.webui import compat, needed, old_extension, routes
+from stablequeue_client.webui import compat, needed, old_extension, page_turn, routes
 from stablequeue_client.webui.agent_keeper import START_UP_S, AgentKeeper
 from stablequeue_client.webui.callbacks import guarded
 from stablequeue_client.webui.compat_generation import GenerationHost
@@ -70,6 +70,8 @@ def _surroundings(rt: Runtime) -> Surroundings:
     started = time.monotonic()
 
     def is_up() -> bool:
+        if page_turn.building():
+            return False
         return bool(rt.host.web_addresses()) or time.monotonic() - started > START_UP_S
 
     return Surroundings(
