@@ -178,7 +178,7 @@ class GenerationHost(HostModels):
             p.scripts = runner
             p.outpath_samples, p.outpath_grids = self._folders(img2img)
             p.script_args = tuple(arguments) if script is None else arguments
-            with _watching(self._host, made):
+            with _watching(self._host, made, self.notice):
                 shared.state.begin(job="stablequeue")
                 self._running = True
                 if self._asked_to_stop:
@@ -258,16 +258,20 @@ class GenerationHost(HostModels):
 
         if not self._running:
             return
-        for key in _WATCHED:
-            value = shared.opts.data.get(key)
-            if key in self._before and not any(self._same(key, value, one) for one in self._allowed(key)):
+        for key in {*_WATCHED, *(key for key, _ in self._ours)} & shared.opts.data.keys():
+            if key in _WATCHED and key not in self._before:
+                continue  # the host itself chooses one when it has none
+            value = shared.opts.data[key]
+            if not any(self._same(key, value, one) for one in self._allowed(key)):
                 self._chosen[key] = copy.deepcopy(value)
 
     def _allowed(self, key: str) -> list[Any]:
-        return [self._before[key], *(value for of_key, value in self._ours if of_key == key)]
+        """The values that are not its owner's: those of the job, and what was there before."""
+        ours = [value for of_key, value in self._ours if of_key == key]
+        return [self._before[key] if key in self._before else self._host.option_default(key), *ours]
 
     def _same(self, key: str, one: Any, other: Any) -> bool:
-        if one == other:
+        if one == other or str(one) == str(other):  # a host may keep a number as what its setting is
             return True
         if key == "sd_model_checkpoint":
             from modules import sd_models
@@ -285,7 +289,7 @@ class GenerationHost(HostModels):
         data = shared.opts.data
         self._before = {key: copy.deepcopy(data[key]) for key in (*settings, *_KEPT) if key in data}
         self._chosen = {}
-        self._ours = [(key, value) for key, value in settings.items() if key in _WATCHED]
+        self._ours = list(settings.items())
         for name in ("hr_checkpoint_name", "refiner_checkpoint"):
             if values.get(name):
                 self._ours.append(("sd_model_checkpoint", values[name]))
@@ -309,7 +313,7 @@ class GenerationHost(HostModels):
                 data[key] = value
         if self._host.is_forge:
             self._select_model()
-        return bool(chosen)
+        return not chosen.keys().isdisjoint(_WATCHED)
 
     def _select_model(self) -> None:
         """Forge loads what stands in its loading parameters, not what the options say."""
@@ -327,14 +331,16 @@ class GenerationHost(HostModels):
 
 
 @contextlib.contextmanager
-def _watching(host: Host, made: Generated) -> Iterator[None]:
-    """Note what stands in memory at each step of the sampler, and whether LoRAs were left out."""
+def _watching(host: Host, made: Generated, look: Callable[[], None]) -> Iterator[None]:
+    """Note what stands in memory at each step of the sampler, and whether LoRAs were left out. ``look`` is
+    called at each step too."""
     from modules import script_callbacks
 
     networks: Any = sys.modules.get("networks")
     applied: frozenset[str] = frozenset()
 
     def at_step(params: Any) -> None:
+        look()
         memory = memory_of(host)
         hires = bool(getattr(getattr(params.denoiser, "p", None), "is_hr_pass", False))
         seen = StepSeen(memory.checkpoint, memory.modules, applied, hires)

@@ -172,6 +172,25 @@ def test_a_picture_comes_confirmed_and_everything_is_as_before(server: Server) -
     assert server.host.run(SETTINGS) == before
 
 
+CHANGE_AN_OPTION = """
+from modules import shared
+at_work = shared.state.sampling_step > 3 and shared.opts.data.get("CLIP_stop_at_last_layers") == 2
+if at_work:
+    shared.opts.data["CLIP_stop_at_last_layers"] = 5
+result = at_work
+"""
+
+
+def test_a_setting_that_its_owner_changes_while_a_job_runs_stays_changed(server: Server) -> None:
+    server.host.run(FORGET_AN_OPTION)
+    settings = {"CLIP_stop_at_last_layers": 2}
+    job_id = server.submit(server.payload(steps=400, override_settings=settings))
+    until(lambda: server.host.run(CHANGE_AN_OPTION), "the job to run", 20)
+    assert server.ended(job_id)["state"] == "completed"
+    assert server.host.run(SETTINGS)[1] == 5
+    server.host.run(FORGET_AN_OPTION)
+
+
 def test_the_same_job_gives_the_same_picture_and_an_alias_means_its_file(server: Server) -> None:
     first = server.done(server.payload("a cat <lora:ink:0.8>"))
     again = server.done(server.payload("a cat <lora:ink_alias:0.8>"))
