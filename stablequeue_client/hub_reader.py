@@ -125,6 +125,7 @@ class _Connection:
         self.reached = False
         self.kept: dict[_Key, _Kept] = {}
         self.flights: dict[_Key, _Flight] = {}
+        self.gone: set[_Key] = set()
         self.line = threading.Lock()
         """One request at a time, on one connection."""
 
@@ -136,7 +137,8 @@ _Fetch = Callable[[HubApi, "str | None"], "tuple[Any, str | None]"]
 
 
 class HubReader:
-    """The hub of one WebUI. Any thread may call anything; only ``view`` raises (what the hub says of it)."""
+    """The hub of one WebUI. Any thread may call anything; only ``view`` and ``glance`` raise: what the hub
+    says of it."""
 
     def __init__(
         self,
@@ -181,12 +183,17 @@ class HubReader:
         return self._ask(connection, key, fetch, patience=PATIENCE_S, fresh_s=FRESH_S)
 
     def glance(self, name: str, ident: str = "", *, fresh_s: float = GLANCE_FRESH_S) -> Any:
-        """A view's value as it was last known, or None; returns at once and asks in the background."""
+        """A view's value as it was last known, or None; returns at once and asks in the background.
+
+        Raises NotFoundError when the hub said the last time that there is no ``ident``.
+        """
         connection = self._current()
         if connection is None:
             return None
         fetch = _view_fetch(name, ident, {})
         answer = self._ask(connection, (name, ident), fetch, patience=0.0, fresh_s=fresh_s)
+        if ident and (name, ident) in connection.gone:
+            raise NotFoundError(f"The hub has no {name} {ident}.")
         return answer.value if answer is not None else None
 
     def who_has(self, texts: Sequence[str]) -> dict[str, list[str]]:
@@ -303,6 +310,8 @@ class HubReader:
         except StableQueueError as error:
             if connection.greeted and error.code in (NotFoundError.code, ConflictError.code):
                 flight.refusal = error  # the hub answers; there is only no such thing
+                if error.code == NotFoundError.code:
+                    connection.gone = {*list(connection.gone)[-REMEMBERED:], key}
                 connection.link.succeeded()
             else:
                 connection.greeted = False
@@ -324,6 +333,7 @@ class HubReader:
             value = kept.answer.value
         with self._lock:
             connection.reached = True
+            connection.gone.discard(key)
             connection.kept.pop(key, None)
             connection.kept[key] = _Kept(HubAnswer(value, now_ms), self._clock.monotonic(), etag)
             while len(connection.kept) > REMEMBERED:

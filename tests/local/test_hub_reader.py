@@ -194,6 +194,15 @@ def test_who_has_a_model_leaves_out_ourselves_and_what_is_not_certain(reader: Hu
     assert reader.who_has([]) == {}
 
 
+def test_a_glance_returns_at_once_and_says_later_that_there_is_no_such_thing(reader: HubReader) -> None:
+    assert reader.glance("job", "gone") is None
+    with pytest.raises(NotFoundError):  # noqa: PT012 - at some time
+        for _ in range(100):
+            reader.glance("job", "gone", fresh_s=0)
+            time.sleep(0.05)
+    assert reader.glance("first-line") is None  # a hub that has no such view
+
+
 def test_the_state_returns_at_once_and_asks_every_15_seconds(
     reader: HubReader, hub: tuple[Hub, ScriptedHub], clock: Clock
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stablequeue_client.errors import NotFoundError
 from stablequeue_client.hub_reader import HubState
 from stablequeue_client.own_hub import OwnHubStatus
 from stablequeue_client.ui import job_values as jv
@@ -100,11 +101,17 @@ def test_the_line_follows_the_job_until_it_ends(
     here.queueing.sender.sent = lambda key: Sent("job-1", 1, possible=False)
     shown = {"job-1": jv.JobDetails(jv.JobRow("job-1", "a cat", state, 1, "forge", **row), jv.JobFields())}
     here.hub.glance = lambda name, ident: shown.get(ident)
+
+    def deleted(*_: str) -> Any:
+        raise NotFoundError("It is gone.")
+
     assert said in here.line(KEYS[0])
     assert answers.line(here, "txt2img", KEYS[0])["later"] is goes_on  # type: ignore[arg-type]
     here.queueing.sender.sent = lambda key: Sent("job-1", 3, possible=False)
     assert here.line(KEYS[0]).startswith(("! 3 jobs queued.", "✓ 3 jobs queued.", "i 3 jobs queued.", "✗ 3"))
-    shown.clear()
+    here.hub.glance = deleted
+    assert "The job was deleted." in here.line(KEYS[0])
+    here.hub.glance = lambda name, ident: None
     assert "3 jobs queued. No server can make it now." in here.line(KEYS[0])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from stablequeue_client.errors import InvalidValueError
+from stablequeue_client.errors import InvalidValueError, NotFoundError
 from stablequeue_client.ui.gate_view import Tone
 from stablequeue_client.ui.job_values import JobDetails, JobRow
 from stablequeue_client.ui.job_words import STATES, state_of_row
@@ -82,7 +82,10 @@ def _of_press(
     if press.stage == "failed":
         return [QueueItem("bad", f"Not queued: {press.text}")], False, False
     if sent is not None:
-        item, later = of_sent(sent, rt.hub.glance("job", sent.job_id))
+        try:
+            item, later = of_sent(sent, rt.hub.glance("job", sent.job_id))
+        except NotFoundError:
+            return [QueueItem("note", "The job was deleted.")], False, False
         return [item], False, later
     job = next((one for one in kept if one.key == press.key), None)
     if job is None and press.stage == "kept":  # thrown away meanwhile
