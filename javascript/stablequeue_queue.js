@@ -36,6 +36,23 @@
     }
   }
 
+  // Of this window: its line goes on with the job when the page is loaded anew.
+  function lastPress(tab) {
+    try {
+      return sessionStorage.getItem(`${KEPT}press_${tab}`) ?? "";
+    } catch (error) {
+      return "";
+    }
+  }
+
+  function notePress(tab, press) {
+    try {
+      sessionStorage.setItem(`${KEPT}press_${tab}`, press);
+    } catch (error) {
+      // Then a page that is loaded anew says nothing of it.
+    }
+  }
+
   async function asked(path, body) {
     const options = body === undefined ? {} : { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
     const answer = await window.stablequeue.ask(path, options);
@@ -47,7 +64,7 @@
   class Queue {
     constructor(tab) {
       this.tab = tab;
-      this.press = "";
+      this.press = lastPress(tab);
       this.timer = null;
       this.turn = 0;
       this.pressing = false;
@@ -130,8 +147,11 @@
       this.button.disabled = true;
       try {
         const count = Math.min(100, Math.max(1, Math.round(Number(this.count.value)) || 1));
+        this.count.value = count;
+        this.counted();
         const choices = { tab: this.tab, target: this.target.value, count, seed_rule: this.rule.value };
         this.press = (await asked("queue/press", choices)).press;
+        notePress(this.tab, this.press);
         const hidden = gradioApp().querySelector(`#sq_queue_press_${this.tab}`);
         if (!hidden) throw new Error("Queue is not part of this page; reload it.");
         this.say("Being queued…");

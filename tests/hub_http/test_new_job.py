@@ -85,6 +85,7 @@ def test_a_finished_job_is_a_start_whose_models_stay_the_same(hub: Any, hosts: A
         "prompt": "a cat <lora:ink:0.8>",
         "seed": 9,
         "enable_hr": False,
+        "tiling": True,
         "override_settings": {"sd_model_checkpoint": "sd/base.safetensors"},
     }
     body = {"payload": payload, "name": "Cats", "priority": 3, "targets": ["forge"]}
@@ -92,7 +93,7 @@ def test_a_finished_job_is_a_start_whose_models_stay_the_same(hub: Any, hosts: A
     first = hub.request("POST", "/api/v1/jobs", key=key, json=body).json()["job_id"]
     hosts.add("attic", ("lora", "ink.safetensors", "another ink"))
     form = hub.request("GET", f"/views/new?from={first}", key=hub.admin).text
-    for part in ('value="Cats"', 'value="9"', 'value="3"', "Stay as they are: enable_hr."):
+    for part in ('value="Cats"', 'value="9"', 'value="3"', "Stay as they are: tiling."):
         assert part in form
     fields = {
         "from_job": first,

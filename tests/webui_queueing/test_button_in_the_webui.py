@@ -275,6 +275,8 @@ def test_several_jobs_differ_in_their_seeds(page: Page, joined: RealHub) -> None
     expect(line(page)).to_contain_text("3 jobs queued.")
     jobs = joined.admin().jobs(batch=batch)["jobs"]
     assert sorted(job["seed"] for job in jobs) == [70, 71, 72]
+    page.reload()
+    expect(line(page)).to_contain_text("3 jobs queued.", timeout=30_000)
 
 
 def test_the_shortcut_queues_and_presses_neither_generate_nor_interrupt(page: Page, joined: RealHub) -> None:
