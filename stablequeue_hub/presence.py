@@ -145,6 +145,13 @@ class Presence:
 
     # --- contact ---------------------------------------------------------------------------------------
 
+    def spoke(self, server_id: str) -> None:
+        """A sync of it was taken over: it lives, though its first heartbeat may still be on the way."""
+        server = self._servers.get(server_id)
+        if server is not None:
+            server.last_contact_ms, server.heard_at = self._clock.now_ms(), self._clock.monotonic()
+            self._changed.add(server_id)
+
     def heard(self, server_id: str, boot_id: str, counter: int) -> bool:
         """Note a heartbeat of a process. True when it is the one that speaks for the server.
 

@@ -87,6 +87,7 @@ async def sync(request: Request, server_id: str) -> Response:
         answer = await hub.lanes.lane(len(body)).run(lambda: _apply(hub, server_id, body, gzipped))
     finally:
         server.syncing = False
+    hub.presence.spoke(server_id)
     await _tell_jobs(hub, server_id, answer.sequence)
     return json_answer(answer)
 

@@ -62,6 +62,16 @@ def test_after_a_sync_the_hub_wants_nothing_until_something_changes(hub: Any, in
     assert files == {"ready": 2}
 
 
+def test_a_sync_shows_that_a_server_lives_before_its_first_heartbeat(hub: Any, inventory: Any) -> None:
+    box = hub.join("box")
+    assert hub.sync(box, {**inventory(["one"]), "digest": "1" * 64}).status_code == 409
+    assert not hub.hub.presence.is_reachable(box.server_id)
+    hub.sync(box, inventory(["one"])).raise_for_status()
+    assert hub.hub.presence.is_reachable(box.server_id)
+    hub.clock.advance(36)
+    assert not hub.hub.presence.is_reachable(box.server_id)
+
+
 def test_a_heartbeat_does_not_wait_for_a_write_transaction(hub: Any) -> None:
     box = hub.join("box")
     hub.beat(box, "b", 1)
