@@ -169,10 +169,8 @@ def test_the_page_follows_what_happens_to_files_also_over_a_restart_of_the_hub(
         time.sleep(1)
 
         sha256 = write_model(loras / "sub" / "new.safetensors", 30_000, 1)
-        took = until(
-            lambda: real_hub.rows().get("sub/new.safetensors") == ("ready", sha256), 30, "a new file"
-        )
-        assert took <= QUIET_S + 20, "told by an event, not by the hourly walk"
+        # Told by an event: the walk comes every hour.
+        until(lambda: real_hub.rows().get("sub/new.safetensors") == ("ready", sha256), 30, "a new file")
 
         os.rename(loras / "sub" / "new.safetensors", loras / "moved.safetensors")
         until(

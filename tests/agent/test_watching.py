@@ -58,7 +58,7 @@ from stablequeue_client.agent.watching import Watcher
 from stablequeue_client.scanning import make_root
 watcher = Watcher(make_root("lora", sys.argv[1]), print, threading.Event())
 watcher.start()
-until = time.monotonic() + 20
+until = time.monotonic() + 60
 while not watcher.problem and time.monotonic() < until:
     time.sleep(0.02)
 print(watcher.problem)

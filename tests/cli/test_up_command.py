@@ -15,6 +15,8 @@ import psutil
 import pytest
 import requests
 
+from ..slowness import slowness
+
 LINK = re.compile(r"(http://127\.0\.0\.1:(\d+))/login\?code=(\S+)")
 
 
@@ -59,7 +61,7 @@ def test_the_demo_shows_three_servers_and_ends_without_a_trace(
         return {server["alias"] for server in ready} == {"forge-a", "forge-b", "classic"}
 
     up.wait_for(all_there)
-    assert time.monotonic() - began < 45
+    assert time.monotonic() - began < 45 * slowness(time.perf_counter)
     models = browser.get(f"{link.group(1)}/api/v1/models", timeout=20).json()
     assert models["total"] >= 25
     again = requests.get(link.group(0), timeout=20)

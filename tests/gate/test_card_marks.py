@@ -18,6 +18,7 @@ from stablequeue_client.webui.runtime import Runtime
 from ..agent.real_hub import RealHub
 from ..local.joined import join, tell
 from ..local.synthetic_index import SyntheticIndex, file, library, root
+from ..slowness import takes_at_most
 from .conftest import MakeRuntime
 
 LIMIT_S = 0.25
@@ -82,7 +83,7 @@ def test_the_hub_says_on_how_many_servers_a_model_is(
     index = SyntheticIndex(tmp_path)
     tell(join(real_hub, tmp_path, "this"), index.index)
     index.close()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while len(words(rt)) < 3:
         assert time.monotonic() < deadline, (marks(rt), rt.hub.state())
         time.sleep(0.1)
@@ -91,22 +92,15 @@ def test_the_hub_says_on_how_many_servers_a_model_is(
     real_hub.kill()
     rt.hub.forget()
     while words(rt):
-        assert time.monotonic() < deadline + 20
+        assert time.monotonic() < deadline + 60
         time.sleep(0.2)
 
 
 def test_five_thousand_cards_are_answered_in_a_quarter_of_a_second(make_runtime: MakeRuntime) -> None:
     broken = [row._replace(state="corrupt") for row in library(5_000)]
     rt = make_runtime(broken)
-    begun = time.perf_counter()
     assert len(marks(rt)["cards"]) == 3_500
-    took = [time.perf_counter() - begun]
-    for _ in range(5):
-        begun = time.perf_counter()
-        cards.marks(rt, "lora")
-        took.append(time.perf_counter() - begun)
-    assert took[0] < 4 * LIMIT_S, took
-    assert min(took) < LIMIT_S, took
+    takes_at_most(LIMIT_S, lambda: cards.marks(rt, "lora"))
 
 
 def _server(hub: RealHub, server_dir: Path, alias: str, rows: Iterable[IndexRow]) -> None:

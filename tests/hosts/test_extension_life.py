@@ -12,6 +12,7 @@ import psutil
 import pytest
 import requests
 
+from ..slowness import slowness
 from .running_host import FakeHost, StartHost
 
 RELOADS = 50
@@ -48,7 +49,7 @@ def own_host(family: str, start_host: StartHost, tmp_path: Path) -> FakeHost:
 def test_fifty_times_reload_ui_leaves_the_same_threads_processes_descriptors_and_routes(
     own_host: FakeHost,
 ) -> None:
-    wait_until(lambda: bool(agents(own_host)), 20, "the agent")
+    wait_until(lambda: bool(agents(own_host)), 90, "the agent")
     for _ in range(3):  # Gradio and anyio settle
         first = own_host.reload()
     agents_then = [process.pid for process in agents(own_host)]
@@ -69,7 +70,7 @@ def test_a_start_costs_the_webui_s_own_threads_at_most_fifty_milliseconds(host: 
     """CPU time of our script and all our callbacks until the page answers."""
     by_file = {name: cost for name, cost in host.counts()["main_seconds"].items() if "stablequeue" in name}
     assert any(name.endswith(":ui_tabs") for name in by_file)
-    assert 0 < sum(by_file.values()) <= START_LIMIT_S * _slowness(), by_file
+    assert 0 < sum(by_file.values()) <= START_LIMIT_S * slowness(), by_file
 
 
 WAITED = """
@@ -88,19 +89,17 @@ for name, given in kept.items():
 
 
 def test_before_the_page_is_built_nothing_waits_for_our_parts_to_be_loaded(host: FakeHost) -> None:
-    assert min(host.run(WAITED) for _ in range(3)) < START_LIMIT_S * _slowness()
-
-
-def _slowness() -> float:
-    """How much slower than an idle machine this one runs plain Python now; at least 1."""
-    begun = time.thread_time()
-    sum(number * number for number in range(1_000_000))
-    return max(1.0, (time.thread_time() - begun) / 0.06)
+    took: list[float] = []
+    for _ in range(10):
+        took.append(host.run(WAITED) / slowness())
+        if took[-1] < START_LIMIT_S:
+            return
+    pytest.fail(f"never within {START_LIMIT_S} s: {took}")
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL] if os.name != "nt" else [signal.SIGTERM])
 def test_no_agent_outlives_the_webui(own_host: FakeHost, end: signal.Signals) -> None:
-    wait_until(lambda: bool(agents(own_host)), 20, "the agent")
+    wait_until(lambda: bool(agents(own_host)), 90, "the agent")
     left = agents(own_host)
     own_host.process.send_signal(end)
     own_host.process.wait(15)
@@ -109,7 +108,7 @@ def test_no_agent_outlives_the_webui(own_host: FakeHost, end: signal.Signals) ->
 
 
 def test_nothing_of_ours_is_written_under_the_webui_s_folder(own_host: FakeHost) -> None:
-    wait_until(lambda: any(own_host.stablequeue.rglob("index.sqlite")), 20, "the index")
+    wait_until(lambda: any(own_host.stablequeue.rglob("index.sqlite")), 90, "the index")
     inside = [str(path) for path in own_host.data.rglob("*") if "stablequeue" in path.name.lower()]
     assert [path for path in inside if not path.endswith("extensions/stablequeue")] == []
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from stablequeue_client.capability_needs import CapabilityNeed, capability_needs, missing_capability
 from stablequeue_client.protocol import ServerCapabilities
 
+from ..slowness import slowness
+
 CANNY = "control_v11p_sd15_canny [d14c016b]"
 FORGE = ServerCapabilities(
     webui="forge",
@@ -189,4 +191,4 @@ def test_a_megabyte_of_names_does_not_hold_up_the_reader() -> None:
     found = capability_needs(payload)
     assert missing_capability(found[0], FORGE) == "missing"
     assert len(found) == 250_002
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < 3 * slowness()

@@ -20,6 +20,8 @@ from stablequeue_client.requirements import (
     prompt_requirements,
 )
 
+from ..slowness import slowness
+
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60)
 PIECES = st.sampled_from(
     ["<lora:", "<lyco:", "<hypernet:", ">", ":", "=", "te=", "dyn=8", "unet=0.5", "0.8", "1", "abc", "[", "]",
@@ -245,4 +247,4 @@ def test_a_long_text_does_not_hold_up_the_server(piece: str) -> None:
     text = piece * 20_000
     settings = {"sd_vae": text, "sd_lora": text, "sd_model_checkpoint": text}
     translated({"prompt": text, "hr_prompt": f"<lora:{text}>", "override_settings": settings}, renamings)
-    assert time.process_time() - before < 2
+    assert time.process_time() - before < 2 * slowness()

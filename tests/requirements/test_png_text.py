@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from stablequeue_client.png_text import TEXT_MAX_BYTES, generation_text_of_png, png_size
 
+from ..slowness import slowness
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXT = "a café\nSteps: 20, Sampler: Euler a, Seed: 1"
 WIDE_TEXT = "猫, " + TEXT
@@ -157,4 +159,4 @@ def test_a_hostile_file_does_not_hold_up_the_reader(hostile: bytes) -> None:
     data = png(hostile)
     started = time.process_time()
     assert generation_text_of_png(data) is None
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 2 * slowness()

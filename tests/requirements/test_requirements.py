@@ -21,6 +21,7 @@ from stablequeue_client.requirements import (
     without_comments,
 )
 
+from ..slowness import slowness
 from .host_parser import lora_arguments, name_and_weight
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60)
@@ -143,7 +144,7 @@ def test_a_long_text_of_beginnings_does_not_hold_up_the_webui(piece: str) -> Non
     found = prompt_requirements(piece * 20_000, embeddings=embeddings)
     assert not any(requirement.is_filled_in for requirement in found)
     assert not Requirement("lora", piece * 20_000).is_filled_in
-    assert time.process_time() - before < 2
+    assert time.process_time() - before < 2 * slowness()
 
 
 def test_comments_name_nothing_unless_the_host_keeps_them() -> None:

@@ -41,7 +41,7 @@ def lora(name: str) -> list[Requirement]:
 
 
 def answered(where: WhereItRuns, wanted: list[Requirement], target: str = "") -> JobCheck | None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while True:
         found, asking = where.known(wanted, target)
         if not asking:
@@ -78,7 +78,7 @@ def test_an_answer_is_not_waited_for_and_then_remembered() -> None:
     where = WhereItRuns(hub.check)
     begun = time.monotonic()
     assert where.known(lora("ink"), "") == (None, True)
-    assert time.monotonic() - begun < 0.2
+    assert time.monotonic() - begun < 5, "the hub says nothing before it may"
     hub.may.set()
     assert answered(where, lora("ink")) == CHECK
     assert answered(where, lora("ink")) == CHECK

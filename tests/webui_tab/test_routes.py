@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from ..hosts.running_host import FakeHost, StartHost
+from ..slowness import slowness
 from .conftest import ROUTES, RT, ask, token_of, wait_for_models
 
 ALL = [
@@ -109,7 +110,7 @@ def test_an_order_is_taken_over_and_a_new_file_is_found(host: FakeHost) -> None:
     (source.parent / "newcomer.safetensors").write_bytes(source.read_bytes()[:-1] + b"!")
     answer = ask(host, "rescan", "POST")
     assert answer.json() == {"asked": "rescan"}
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while ask(host, "inventory").json()["total"] == before:
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -254,7 +255,7 @@ store_identity(rt.places.server_dir, made)
             assert line.status_code == 200
             slowest = max(slowest, time.monotonic() - begun)
             time.sleep(0.1)
-        assert slowest < 1.0
+        assert slowest < 1.0 * slowness(time.perf_counter)
         assert {done.result() for done in views} == {200}
 
 
