@@ -16,6 +16,7 @@ from stablequeue_client.own_hub.errors import OwnHubError
 
 DATABASE = "hub.sqlite"
 COPY = "hub.sqlite.before-update"
+SET_ASIDE = "hub.sqlite.after-update"
 BESIDE = ("-wal", "-shm", "-journal")
 
 
@@ -45,6 +46,18 @@ def put_back(machine_dir: Path) -> None:
     for ending in BESIDE:
         (machine_dir / (DATABASE + ending)).unlink(missing_ok=True)
     os.replace(copy, machine_dir / DATABASE)
+
+
+def has_copy(machine_dir: Path) -> bool:
+    return (machine_dir / COPY).is_file()
+
+
+def set_aside(machine_dir: Path) -> None:
+    """Keep the database as it is now under another name, with what is not yet merged into it."""
+    for ending in ("", *BESIDE):
+        (machine_dir / (SET_ASIDE + ending)).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(machine_dir / (DATABASE + ending), machine_dir / (SET_ASIDE + ending))
 
 
 def drop_copy(machine_dir: Path) -> None:

@@ -4,6 +4,7 @@
       0.1.0-3f2a9c17d0b4/   packages and our own code; environment.json is written last
       .building-...         one that is being made; never used
       current               the name of the one that is used
+      former                the one used before, until a hub has answered from ``current``
       start_hub.py          starts the hub from ``current``; what a service starts too
 
 A name is the version and a digest of everything that goes in: our sources, the list of packages, the Python.
@@ -34,6 +35,7 @@ else:
 
 FOLDER = "hub-env"
 RECORD = "environment.json"
+FORMER = "former"
 UNFINISHED = ".building-"
 STARTER = "start_hub.py"
 _NOT_COPIED = ("__pycache__",)
@@ -124,12 +126,18 @@ class Environments:
 
     def current(self) -> Made | None:
         """The environment in use; None when there is none that is complete and whose Python is there."""
-        try:
-            name = (self.folder / start_hub.CURRENT).read_text("utf-8").strip()
-        except OSError:
-            return None
-        made = self._record(self.folder / name) if name and Path(name).name == name else None
-        return made if made is not None and os.path.exists(made.python) else None
+        return self._named(start_hub.CURRENT)
+
+    def former(self) -> Made | None:
+        """The environment that an unfinished update is to replace; None when there is no such update."""
+        return self._named(FORMER)
+
+    def begin_update(self, former: Made) -> None:
+        """Written before ``current`` changes, so that a kill at any moment leaves a way back."""
+        write_private(self.folder / FORMER, self.path(former).name + "\n")
+
+    def end_update(self) -> None:
+        (self.folder / FORMER).unlink(missing_ok=True)
 
     def use(self, made: Made) -> None:
         """Have the next start take this one."""
@@ -152,6 +160,14 @@ class Environments:
             return [Path(entry.path) for entry in os.scandir(self.folder) if entry.is_dir()]
         except OSError:
             return []
+
+    def _named(self, file: str) -> Made | None:
+        try:
+            name = (self.folder / file).read_text("utf-8").strip()
+        except (OSError, ValueError):
+            return None
+        made = self._record(self.folder / name) if name and Path(name).name == name else None
+        return made if made is not None and os.path.exists(made.python) else None
 
     @staticmethod
     def _record(path: Path) -> Made | None:

@@ -32,6 +32,7 @@ from stablequeue_client.own_hub.shared_progress import SharedProgress, Step
 from stablequeue_client.own_hub.state import FILE_NAME as STATE
 from stablequeue_client.own_hub.state import OwnHubState, load_state, store_state
 from stablequeue_client.own_hub.status import OwnHubStatus, Phase
+from stablequeue_client.own_hub.updating import Updating
 from stablequeue_client.settings import DEFAULT_HOST, DEFAULT_PORT, Settings
 
 log = logging.getLogger(__name__)
@@ -217,8 +218,9 @@ class OwnHub:
         here = self._found()
         if here is not None and not self._is_ours(here):
             return None
+        former = self._former(here)
         source = read_source(self._source_dir)
-        made, before = source.made(self._python), self._environments.current()
+        made, before = source.made(self._python), former or self._environments.current()
         if before is not None and not replaces(made, before):
             made = before
         error = None
@@ -226,10 +228,20 @@ class OwnHub:
             error = self._build(source, made, before)
             made = before if error and before else made
         if here is None or before is None or made.name != before.name:
-            error = self._switch(made, before, was_running=here is not None) or error
+            cut_off = former is not None
+            error = self._switch(made, before, was_running=here is not None, cut_off=cut_off) or error
         self._environments.clean_up(keep=self._environments.current() or made)
         database_copy.drop_copy(self._machine_dir)  # of an update during which a WebUI was killed
         return error
+
+    def _former(self, here: RunningHub | None) -> Made | None:
+        """What ran before an update that a kill has cut off; None where that update is through after all."""
+        former, current = self._environments.former(), self._environments.current()
+        if former is None or here is not None or (current is not None and current.name == former.name):
+            self._environments.end_update()
+            return None
+        running.end_unheard(self._environments.starter)
+        return former
 
     def _found(self) -> RunningHub | None:
         """The hub that answers. One of ours that lives and does not is ended: it would be in the way."""
@@ -258,34 +270,27 @@ class OwnHub:
             )
         return None
 
-    def _switch(self, made: Made, before: Made | None, *, was_running: bool) -> StableQueueError | None:
+    def _switch(
+        self, made: Made, before: Made | None, *, was_running: bool, cut_off: bool
+    ) -> StableQueueError | None:
         """Run the hub from ``made``; when it does not answer, from ``before`` again."""
-        if before is None or made.name == before.name:
+        updating = Updating(self._machine_dir, self._environments, self._launch, cut_off=cut_off)
+        if before is None or (made.name == before.name and not cut_off):
             self._launch(made)
             return None
         if was_running:
             self._progress.say("starting", "Ending the hub of the former version", 90, 100)
             running.end(self._machine_dir)
-        database_copy.copy_database(self._machine_dir)
-        try:
-            self._launch(made)
-        except StableQueueError as error:
-            running.end(self._machine_dir)
-            database_copy.put_back(self._machine_dir)
-            self._launch(before)
-            return UpdateError(
-                f"The hub of version {made.version} did not start, so {before.version} runs again. "
-                f"{error.message}",
-                remedy=error.remedy,
-            )
-        finally:
-            database_copy.drop_copy(self._machine_dir)
-        return None
+        self._settings(), self._port()  # what neither version can start with is no failure of the update
+        if made.name == before.name:
+            updating.go_back(before)
+            return None
+        return updating.switch(made, before)
 
     def _launch(self, made: Made) -> RunningHub:
         self._progress.say("starting", "Starting the hub", 92, 100)
-        self._environments.use(made)
         settings, port = self._settings(), self._port()
+        self._environments.use(made)
         process = running.start_detached(
             made.python, self._environments.starter, self._machine_dir, port, settings
         )

@@ -142,15 +142,7 @@ def end(machine_dir: Path) -> None:
     if pid is None:
         return
     try:
-        process = psutil.Process(pid)
-        process.terminate()
-        try:
-            process.wait(STOP_S)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait(STOP_S)
-    except psutil.NoSuchProcess:
-        pass
+        _end_process(psutil.Process(pid))
     except psutil.Error as error:
         raise OwnHubError(
             f"The hub (process {pid}) could not be ended: {type(error).__name__}.",
@@ -158,6 +150,36 @@ def end(machine_dir: Path) -> None:
         ) from error
     with contextlib.suppress(OSError):  # a killed hub leaves it behind
         (machine_dir / HUB_STATE).unlink()
+
+
+def _end_process(process: psutil.Process) -> None:
+    """Raises psutil.Error when it cannot be ended."""
+    for end in (process.terminate, process.kill):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            end()
+        deadline = time.monotonic() + STOP_S
+        while time.monotonic() < deadline:
+            if not _lives(process):
+                return
+            time.sleep(0.05)
+    raise psutil.TimeoutExpired(STOP_S, process.pid)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Another WebUI that started it need not have taken note of its end: such a zombie is no hub any more."""
+    try:
+        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def end_unheard(starter: Path) -> None:
+    """End the hubs started through ``starter`` that have not said yet where they listen: what a WebUI that
+    was killed had started. Safe at any moment, as every end of a hub is."""
+    for process in list(psutil.process_iter()):
+        if str(starter) in _words(process.pid):
+            with contextlib.suppress(psutil.Error):
+                _end_process(process)
 
 
 def last_line(machine_dir: Path) -> str:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -182,6 +183,16 @@ def test_a_hub_that_was_stopped_stays_stopped_at_the_next_start(made: Made, hub:
         hub.join_code()
 
 
+def test_a_hub_that_another_webui_started_is_stopped_at_once(made: Made, hub: OwnHub) -> None:
+    hub.start()
+    settled(hub)
+    words = "import sys, pathlib; from stablequeue_client.own_hub import OwnHub; "
+    words += "path = pathlib.Path(sys.argv[1]); OwnHub(path, path, sys.executable).stop()"
+    # This process stays its parent and takes no note of its end, as a WebUI that lives on.
+    subprocess.run([sys.executable, "-c", words, str(made.machine_dir)], cwd=ROOT, check=True, timeout=60)
+    assert hub.status().phase == "stopped"
+
+
 def test_a_webui_joins_the_hub_it_has_started(made: Made, hub: OwnHub, tmp_path: Path) -> None:
     joined = []
 
@@ -285,6 +296,69 @@ def test_a_new_version_that_does_not_answer_is_taken_back_with_its_changes_to_th
     assert (status.url, status.hub_id) == (before.url, before.hub_id)
     assert after_update.api().servers() == []
     assert not list(made.machine_dir.glob("*.before-update"))
+
+
+def cut_off_update(made: Made, main: str) -> None:
+    """A switch to 0.2.0 whose WebUI was killed once the new hub had ended, before the way back."""
+    newer_environment(made, "0.2.0", main=main)
+    words = f"""
+import os
+from pathlib import Path
+from stablequeue_client.own_hub import OwnHub, running
+end = running.end
+def killed(machine_dir, ended=[]):
+    ended and os.kill(os.getpid(), 9)
+    ended.append(end(machine_dir))
+running.end = killed
+hub = OwnHub(Path({str(made.machine_dir)!r}), Path({str(made.checkout)!r}), {sys.executable!r})
+hub._make_it_run()
+"""
+    assert subprocess.run([sys.executable, "-c", words], cwd=ROOT, timeout=180).returncode == -signal.SIGKILL
+    assert version_of(made.machine_dir) == "0.2.0"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kill -9")
+def test_a_new_version_that_does_not_answer_is_taken_back_also_after_the_webui_was_killed(
+    made: Made, hub: OwnHub, checkout: Path
+) -> None:
+    use_source(made, checkout)
+    made.checkout = checkout
+    hub.start()
+    before = settled(hub)
+    cut_off_update(made, SPOILS_AND_ENDS)
+    next_start = OwnHub(made.machine_dir, made.checkout, sys.executable)
+    next_start.ensure_running()
+    status = settled(next_start)
+    assert status.phase == "running", status.error
+    assert "0.2.0 did not start, so 0.1.0 runs again" in str(status.error)
+    assert version_of(made.machine_dir) == "0.1.0"
+    assert (status.url, status.hub_id) == (before.url, before.hub_id)
+    assert next_start.api().servers() == []
+    assert not list(made.machine_dir.glob("*.before-update"))
+    assert not (made.machine_dir / "hub-env" / "former").exists()
+    # What the new version did to the database may have been a day's work; it is not thrown away.
+    assert "hub.sqlite.after-update" in str(status.error)
+    with sqlite3.connect(made.machine_dir / "hub.sqlite.after-update") as kept:
+        assert kept.execute("SELECT version_num FROM alembic_version").fetchall() == [("r9999",)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kill -9")
+def test_after_a_killed_update_the_former_version_goes_on_with_the_database_as_it_is(
+    made: Made, hub: OwnHub, checkout: Path
+) -> None:
+    use_source(made, checkout)
+    made.checkout = checkout
+    hub.start()
+    settled(hub)
+    cut_off_update(made, "import sys; sys.exit('the new version is broken')")
+    with sqlite3.connect(made.machine_dir / "hub.sqlite") as database:
+        database.execute("CREATE TABLE work_of_a_day (x)")
+    next_start = OwnHub(made.machine_dir, made.checkout, sys.executable)
+    next_start.ensure_running()
+    assert settled(next_start).phase == "running"
+    assert version_of(made.machine_dir) == "0.1.0"
+    with sqlite3.connect(made.machine_dir / "hub.sqlite") as database:
+        assert database.execute("SELECT * FROM work_of_a_day").fetchall() == []
 
 
 def test_another_webuis_older_version_does_not_take_over(made: Made, hub: OwnHub, checkout: Path) -> None:
