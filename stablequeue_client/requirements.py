@@ -40,7 +40,7 @@ _NETWORK = re.compile(r"<(\w+):([^>]+)>")
 """``re_extra_net`` of the hosts, to the letter."""
 _COMMENT_LINE = re.compile("(^|\n)#[^\n]*(\n|$)")
 _COMMENT_END = re.compile("#[^\n]*(\n|$)")
-_HASH_AT_END = re.compile(r"\s\[([0-9a-f]{8,64})\]\s*\Z")
+_HASH_AT_END = re.compile(r"\s\[([0-9a-fA-F]{8,64})\]\s*\Z")
 _WORD = re.compile(r"\w+")
 _TEMPLATE = re.compile(r"\{.*\}|__.+__|\$\{", re.DOTALL)
 _LONGEST_TEMPLATE = 1000
@@ -152,9 +152,11 @@ def can_be_written(name: str) -> bool:
 
 
 def checkpoint_parts(title: str) -> tuple[str, str | None]:
-    """Name and short hash of ``folder/name.safetensors [31e35c80fc]``; the hash is None without one."""
+    """Name and short hash of ``folder/name.safetensors [31e35c80fc]``; the hash is None without one.
+
+    Civitai shows hashes in capitals; here they are lower-case."""
     match = _HASH_AT_END.search(title)
-    return (title[: match.start()], match[1]) if match else (title, None)
+    return (title[: match.start()], match[1].lower()) if match else (title, None)
 
 
 # --- parts ------------------------------------------------------------------------------------------------
@@ -186,7 +188,7 @@ def _rest(items: Sequence[str], name: str) -> list[str]:
 
 
 def _weight(positional: Sequence[str], named: Mapping[str, str]) -> tuple[float | None, str]:
-    """The weight, and the first argument that the hosts cannot read."""
+    """The weight, and the first argument that the hosts cannot read: its colon where nothing is behind it."""
     weight: float | None = 1.0
     for place, key, form in ((1, "te", float), (2, "unet", float), (3, "dyn", int)):
         given = [positional[place]] if len(positional) > place else []
@@ -194,7 +196,7 @@ def _weight(positional: Sequence[str], named: Mapping[str, str]) -> tuple[float 
         for text in given:
             value = _number(text, form)
             if value is None:
-                return None, text
+                return None, text or ":"
             if key == "te":
                 weight = value
     return weight, ""

@@ -1,10 +1,11 @@
 """Which models a job means: names and hashes as written become contents, or the reason why not.
 
-A hash decides alone; a name counts as on the server where it was written (in its own case, where files differ
-in that), and means nothing before that one told which models it has. From elsewhere it is taken only when
-every server means the same content by it; else it is ambiguous, and nothing is guessed. A LoRA may also be
-called as its header says (``ss_output_name``), where no file has that name, as in the WebUIs. What was called
-so once, and is nowhere now, counts only where nothing else is called so.
+A hash decides alone, also in place of a checkpoint's name; a name counts as on the server where it was
+written (in its own case, where files differ in that), and means nothing before that one told which models it
+has. From elsewhere it is taken only when every server means the same content by it; else it is ambiguous, and
+nothing is guessed. A LoRA may also be called as its header says (``ss_output_name``), where no file has that
+name, as in the WebUIs. What was called so once, and is nowhere now, counts only where nothing else is called
+so.
 """
 
 from __future__ import annotations
@@ -211,10 +212,15 @@ def _take_output_names(
 
 
 def _asked(requirement: Requirement) -> list[Asked]:
-    """What to look for: the hash alone where there is one, else the name once for each kind."""
+    """What to look for: the hash alone where there is one, else the name once for each kind.
+
+    A WebUI knows a checkpoint by its hash too: what looks like one is one, unless a file is called so.
+    """
     if _decides_by_hash(requirement):
         return [normalize_hash(requirement.hash or "") or ""]
-    return [NamedModel(_bare(requirement), kind) for kind in requirement.kinds]
+    named: list[Asked] = [NamedModel(_bare(requirement), kind) for kind in requirement.kinds]
+    as_hash = parse_hash(_bare(requirement)) if requirement.kinds == ("checkpoint",) else None
+    return [*named, as_hash.value] if as_hash else named
 
 
 def _may_be_a_word(requirement: Requirement, source_id: str | None) -> bool:

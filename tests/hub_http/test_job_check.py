@@ -120,6 +120,33 @@ def test_a_hash_decides_also_where_the_file_has_another_name(hub: Any) -> None:
     assert codes(answer) == {"forge-a": [], "forge-b": ["model_missing"]}
 
 
+@pytest.mark.parametrize("digits", [10, 64])
+def test_a_checkpoint_may_be_called_by_its_hash_alone_unless_a_file_is_called_so(
+    hub: Any, hosts: Any, digits: int
+) -> None:
+    """As in the WebUIs, in capitals too, as Civitai shows it."""
+    short = sha("one")[:digits]
+    runner = hosts.add("forge-a", ("checkpoint", "sub/one.safetensors", "one"))
+    runner.webui.loaded = runner.webui.files[0]
+    answer = check(hub, {"override_settings": {"sd_model_checkpoint": short.upper()}})
+    assert [(r["status"], r["sha256"]) for r in answer["requirements"]] == [("found", sha("one"))]
+    body = {"payload": {"prompt": "x", "override_settings": {"sd_model_checkpoint": short}}}
+    assert hub.request("POST", "/api/v1/jobs", key=hub.admin, json=body).status_code == 202
+    taken = runner.next()
+    assert taken["payload"]["override_settings"]["sd_model_checkpoint"] == "one"
+    assert runner.work(taken).json()["outcome"] == "confirmed"
+    b = hub.join("forge-b")
+    tell(hub, b, file(f"{short}.safetensors", "another", kind="checkpoint"))
+    assert check(hub, body["payload"])["requirements"][0]["sha256"] == sha("another")
+
+
+def test_a_hash_in_capitals_is_one(hub: Any) -> None:
+    a = hub.join("forge-a")
+    tell(hub, a, file("one.safetensors", "one", kind="checkpoint"))
+    title = f"what it is called elsewhere [{sha('one')[:10].upper()}]"
+    assert check(hub, {"override_settings": {"sd_model_checkpoint": title}})["possible"] is True
+
+
 def test_the_hash_of_a_name_is_not_taken_for_a_content_s(hub: Any) -> None:
     a = hub.join("forge-a")
     tell(hub, a, file("one.safetensors", "one", kind="checkpoint"))

@@ -41,6 +41,8 @@ def loras(found: list[Requirement]) -> list[Requirement]:
 @given(PROMPTS)
 @example("<lora:a=b:1>")
 @example("<lora:te=1>")
+@example("<lora::>")
+@example("<lora:foo:>")
 @example("<lora:foo:1:2:3:4>")
 @example("<lora:foo:0.8:te=x:dyn=1.5>")
 @example("[<lora:a:1>:<lora:b:0.5>:0.5] BREAK <lora:a:1>")
@@ -192,4 +194,5 @@ def test_any_embedding_name_is_harmless(names: list[str], prompt: str) -> None:
 
 def test_a_title_is_taken_apart() -> None:
     assert checkpoint_parts("a/b.safetensors [31e35c80fc]") == ("a/b.safetensors", "31e35c80fc")
+    assert checkpoint_parts("a.safetensors [31E35C80FC]") == ("a.safetensors", "31e35c80fc")
     assert checkpoint_parts("brackets [v2].safetensors") == ("brackets [v2].safetensors", None)
