@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ from stablequeue_hub.job_submission import (
     checked_seed,
     note_key,
 )
-from stablequeue_hub.jobs import SEED_MAX
+from stablequeue_hub.jobs import chosen_seed
 
 if TYPE_CHECKING:
     from stablequeue_hub.presence import Live
@@ -170,4 +169,4 @@ def _seed(wanted: str | int, same: int) -> int:
     if wanted == "same":
         return same
     seed = checked_seed(-1 if wanted == "new" else wanted)
-    return seed if seed >= 0 else secrets.randbelow(SEED_MAX + 1)
+    return seed if seed >= 0 else chosen_seed()

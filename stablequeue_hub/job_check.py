@@ -87,8 +87,10 @@ def judge_job(
     ``mentions``: hashes of what a payload names, stated elsewhere.
 
     Raises NotFoundError for a server that is not known, TooLargeError for too many names or too long
-    a text, InvalidValueError for anything but one of payload and infotext, and for a payload nested too deep.
+    a text, InvalidValueError for anything but one of payload and infotext, for a payload nested too deep, and
+    for an empty list of servers.
     """
+    check_targets(wanted.targets)
     known = known_servers(connection, live)
     source_id = own_server if wanted.server is None else server_called(known, wanted.server)
     targets = None if wanted.targets is None else {server_called(known, name) for name in wanted.targets}
@@ -159,6 +161,14 @@ def check_generation_text(text: str) -> None:
         raise TooLargeError(
             f"The generation text is longer than {TEXT_MAX_BYTES >> 20} MiB.",
             remedy="Send the text of one picture.",
+        )
+
+
+def check_targets(targets: Collection[str] | None) -> None:
+    """Raises InvalidValueError for an empty list: no server could ever run the job."""
+    if targets is not None and not targets:
+        raise InvalidValueError(
+            "`targets` names no server.", remedy="Leave it out, or send null, for any server."
         )
 
 

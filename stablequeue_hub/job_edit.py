@@ -6,7 +6,6 @@ Jobs of a batch share their payload; one that is edited gets a payload of its ow
 from __future__ import annotations
 
 import math
-import secrets
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,11 +17,11 @@ from stablequeue_client.queue_messages import EditedJob, JobEdit
 from stablequeue_hub.db.tables import job_requirements
 from stablequeue_hub.errors import JobStateError
 from stablequeue_hub.job_again import KnownJob, judge_anew, known_job, store_judged
-from stablequeue_hub.job_check import Judged, server_called
+from stablequeue_hub.job_check import Judged, check_targets, server_called
 from stablequeue_hub.job_list import job_in_full
 from stablequeue_hub.job_rows import change_pending, rename_job
-from stablequeue_hub.job_submission import check_name, check_priority, checked_seed
-from stablequeue_hub.jobs import SEED_MAX
+from stablequeue_hub.job_submission import check_name, check_pictures, check_priority, checked_seed
+from stablequeue_hub.jobs import chosen_seed
 from stablequeue_hub.server_view import known_servers
 
 if TYPE_CHECKING:
@@ -80,13 +79,14 @@ def _columns(connection: Connection, wanted: JobEdit, live: Live, now_ms: int) -
         seed = wanted.payload.get("seed", UNSET)
     if seed is not UNSET:
         number = checked_seed(seed)
-        values["seed"] = number if number >= 0 else secrets.randbelow(SEED_MAX + 1)
+        values["seed"] = number if number >= 0 else chosen_seed()
     return values
 
 
 def _targets(connection: Connection, wanted: list[str] | None, live: Live) -> str | None:
     if wanted is None:
         return None
+    check_targets(wanted)
     known = known_servers(connection, live)
     return msgspec.json.encode(sorted({server_called(known, name) for name in wanted})).decode()
 
@@ -107,6 +107,7 @@ def _judged(
         text = values["targets_json"]
         targets = None if text is None else msgspec.json.decode(text, type=list[str])
     payload = edited_payload(job.payload.payload, wanted)
+    check_pictures(payload)
     return judge_anew(connection, job.payload, payload, source_id, targets, live, now_ms=now_ms)
 
 

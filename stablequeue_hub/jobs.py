@@ -26,7 +26,10 @@ _STEPS: dict[JobState, frozenset[JobState]] = {
 }
 PRIORITY_MIN, PRIORITY_MAX = -10, 10
 COUNT_MAX = 1_000
-SEED_MAX = 2**32 - 1
+SEED_MAX = 2**63 - 1
+"""The largest that both databases keep. WebUIs take 64 bits, and other programs write such seeds."""
+_CHOSEN_SEEDS = 2**32
+"""One of so many is chosen for "any", as in the WebUIs."""
 
 
 def check_step(before: JobState, after: JobState, *, outcome: str | None = None) -> None:
@@ -40,11 +43,16 @@ def check_step(before: JobState, after: JobState, *, outcome: str | None = None)
         raise JobStateError(f"The job is {before}, so it cannot become {after}.")
 
 
+def chosen_seed() -> int:
+    """A seed for who wants any."""
+    return secrets.randbelow(_CHOSEN_SEEDS)
+
+
 def seeds(first: int, count: int, rule: SeedRule) -> Iterator[int]:
     """The seed of each of ``count`` jobs. A negative ``first`` (the WebUI's "any") is chosen here once."""
-    start = first if first >= 0 else secrets.randbelow(SEED_MAX + 1)
+    start = first if first >= 0 else chosen_seed()
     for number in range(count):
         if rule == "random" and number:
-            yield secrets.randbelow(SEED_MAX + 1)
+            yield chosen_seed()
         else:
             yield (start + number) % (SEED_MAX + 1) if rule == "increment" else start

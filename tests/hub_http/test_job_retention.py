@@ -73,7 +73,8 @@ def test_ended_jobs_go_after_their_days_and_starred_and_waiting_ones_stay(
     monkeypatch.setattr(job_retention, "BATCH", 2)
     runner = hosts.add("forge", BASE)
     ids = worked(hub, runner, 6)
-    waits = submit(hub, targets=[], idempotency_key="k")[0]
+    idle = hub.join("asks for nothing").server_id
+    waits = submit(hub, targets=[idle], idempotency_key="k")[0]
     hub.request("POST", f"/api/v1/jobs/{ids[1]}/star", key=hub.admin)
     hub.clock.advance(29 * DAY_S)
     hosts.tell(runner)
@@ -90,7 +91,7 @@ def test_ended_jobs_go_after_their_days_and_starred_and_waiting_ones_stay(
     retired = [event for event in events if event["action"] == "jobs_retired"]
     assert (sum(event["details"]["jobs"] for event in retired), retired[0]["actor"]) == (5, "hub")
     # The submission of a job that waits is still answered and not queued again.
-    assert submit(hub, targets=[], idempotency_key="k") == [waits]
+    assert submit(hub, targets=[idle], idempotency_key="k") == [waits]
 
 
 def test_the_oldest_pictures_go_until_the_rest_is_small_enough(
@@ -98,7 +99,7 @@ def test_the_oldest_pictures_go_until_the_rest_is_small_enough(
 ) -> None:
     ids = worked(hub, hosts.add("forge", BASE), 5)
     hub.request("POST", f"/api/v1/jobs/{ids[0]}/star", key=hub.admin)
-    failed = submit(hub, targets=[])[0]
+    failed = submit(hub, targets=[hub.join("asks for nothing").alias])[0]
     hub.request("POST", f"/api/v1/jobs/{failed}/cancel", key=hub.admin)
     with hub.hub.store.read() as connection:
         sizes = dict(connection.exec_driver_sql("SELECT job_id, bytes FROM job_pictures").all())

@@ -62,6 +62,15 @@ def test_any_seed_becomes_one_that_can_be_repeated(hub: Any) -> None:
     assert first == second >= 0
 
 
+def test_seeds_of_64_bits_from_other_programs_are_kept(hub: Any) -> None:
+    text = "a cat\nSteps: 20, Sampler: Euler, Seed: 156680208700286, Size: 64x64"
+    answer = submitted(hub, payload=None, infotext=text)
+    assert read(hub, f"/{answer['job_id']}")["payload"]["seed"] == 156680208700286
+    answer = submitted(hub, payload={"seed": 2**63 - 1}, count=2)
+    seeds = [read(hub, f"/{job_id}")["seed"] for job_id in answer["job_ids"]]
+    assert seeds == [2**63 - 1, 0]
+
+
 def test_the_same_submission_again_is_answered_and_not_queued_again(hub: Any) -> None:
     first = submitted(hub, idempotency_key="k", count=2)
     again = submitted(hub, idempotency_key="k", count=2)
@@ -159,7 +168,8 @@ def test_a_deleted_job_leaves_neither_prompt_nor_events(hub: Any) -> None:
         {"name": "a\nb"},
         {"idempotency_key": "x" * 201},
         {"payload": {"seed": True}},
-        {"payload": {"seed": 2**32}},
+        {"payload": {"seed": 2**63}},
+        {"targets": []},
         {"payload": None},
         {"payload": {"prompt": "a cat", "batch_size": 8, "n_iter": 33}},
     ],
