@@ -20,6 +20,7 @@ Fields: TypeAlias = Sequence[tuple[str, str]]
 TEXT_FIELDS = ("prompt", "negative_prompt", "sampler_name", "scheduler")
 NUMBER_FIELDS = ("steps", "cfg_scale", "width", "height")
 _SHOWN_FIELDS = frozenset({*TEXT_FIELDS, *NUMBER_FIELDS, "seed"})
+_NOT_OTHERS = frozenset({"override_settings", "default_settings", "sd_model_checkpoint"})
 _NOTHING: tuple[Any, ...] = (None, "", "None", [], {}, False, 0)
 _USUAL: dict[str, Any] = {
     "n_iter": 1,
@@ -67,7 +68,7 @@ def fields_of_payload(payload: Mapping[str, Any]) -> dict[str, Any]:
     checkpoint = settings.get("sd_model_checkpoint")
     others = [name for name in payload if name not in _SHOWN_FIELDS and _counts(name, payload)]
     others += [name for name, value in settings.items() if name not in _USUAL or value != _USUAL[name]]
-    others = [name for name in others if name not in ("override_settings", "sd_model_checkpoint")]
+    others = [name for name in others if name not in _NOT_OTHERS]
     return {
         **texts,
         **numbers,

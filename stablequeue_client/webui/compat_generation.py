@@ -22,6 +22,8 @@ from typing import Any
 from stablequeue_client.webui import page_turn
 from stablequeue_client.webui.compat import Host
 from stablequeue_client.webui.compat_models import HostModels, distrust_loras, memory_of
+from stablequeue_client.webui.compat_styles import sent_styles
+from stablequeue_client.webui.running.fitting import DEFAULTS
 
 _WATCHED = ("sd_model_checkpoint", "forge_additional_modules", "sd_vae")
 _KEPT = (*_WATCHED, "sd_checkpoint_hash")
@@ -137,10 +139,12 @@ class GenerationHost(HostModels):
         """
         made = Generated()
         self._asked_to_stop = False
+        values = _with_defaults(values)
 
         def work() -> None:
             try:
-                self._generate(dict(values), embeddings, made)
+                with sent_styles(values) as named:
+                    self._generate(named, embeddings, made)
             except Exception as error:
                 made.error = _sentence(error)
                 made.pictures.clear()
@@ -372,6 +376,19 @@ def _watching(host: Host, made: Generated, look: Callable[[], None]) -> Iterator
         if networks is not None:
             networks.load_networks = load
         script_callbacks.remove_callbacks_for_function(at_step)
+
+
+def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` whose override settings also put right what stood at its default where the job was made."""
+    from modules import shared
+
+    found = dict(values)
+    now, labels = shared.opts.data, shared.opts.data_labels
+    defaults = found.pop(DEFAULTS, None) or {}
+    differing = {key: value for key, value in defaults.items() if now.get(key, labels[key].default) != value}
+    if differing:
+        found["override_settings"] = {**differing, **(found.get("override_settings") or {})}
+    return found
 
 
 def _picture(text: Any) -> Any:

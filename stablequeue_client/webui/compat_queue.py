@@ -11,7 +11,7 @@ import importlib
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from stablequeue_client.errors import UsageError
@@ -57,6 +57,8 @@ class Pressed:
     values: Sequence[Any]
     inputs: Sequence[Input]
     settings: Mapping[str, Any]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """What else a picture depends on, and stood at the host's default."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class QueueHost:
 
     def note(self, tab: str, values: Sequence[Any], inputs: Sequence[Input]) -> Pressed:
         """What was pressed. Returns within a millisecond."""
-        return Pressed(tab, values, inputs, self._settings())
+        return Pressed(tab, values, inputs, self._settings(), self._defaults())
 
     def payload(self, pressed: Pressed) -> dict[str, Any]:
         """The JSON of the host's own API. Raises CannotQueueError."""
@@ -116,13 +118,20 @@ class QueueHost:
         fields, arguments = self._generation(pressed)
         scripts = self._scripts(pressed, arguments)
         settings = {**pressed.settings, **(fields.pop("override_settings", None) or {})}
+        # Their words, not their names: another server has others, and LoRAs are named in them too.
+        styles = self.host.styles(fields.pop("styles", None) or ())
         payload = {
             **{
                 name: value for name, value in fields.items() if name not in _NOT_THEIRS and value is not None
             },
             **scripts,
             "override_settings": settings,
+            "default_settings": {
+                name: value for name, value in pressed.defaults.items() if name not in settings
+            },
         }
+        if styles:
+            payload["styles"] = styles
         if pressed.tab == "img2img" and not _given(payload.get("init_images")):
             raise CannotQueueError("There is no picture to start from.", remedy="Choose one, then queue it.")
         if "scheduler" not in payload and plain_means_another(str(payload.get("sampler_name"))):
@@ -139,8 +148,7 @@ class QueueHost:
         data, labels = shared.opts.data, shared.opts.data_labels
         found: dict[str, Any] = {}
         for key, info in labels.items():
-            marked = getattr(info, "infotext", None) is not None and not getattr(info, "restrict_api", False)
-            if (marked or key in _SETTINGS) and key in data and data[key] != info.default:
+            if (_is_marked(info) or key in _SETTINGS) and key in data and data[key] != info.default:
                 found[key] = data[key]
         if "CLIP_stop_at_last_layers" in labels:
             found["CLIP_stop_at_last_layers"] = self.host.option("CLIP_stop_at_last_layers")
@@ -151,6 +159,19 @@ class QueueHost:
         else:
             found["sd_vae"] = self.host.option("sd_vae", "Automatic")
         return found
+
+    def _defaults(self) -> dict[str, Any]:
+        """The marked options that stand at the host's default: elsewhere, or later here, they may not."""
+        from modules import shared
+
+        data = shared.opts.data
+        return {
+            key: info.default
+            for key, info in shared.opts.data_labels.items()
+            if _is_marked(info)
+            and isinstance(info.default, (bool, int, float, str))
+            and data.get(key, info.default) == info.default
+        }
 
     def _generation(self, pressed: Pressed) -> tuple[dict[str, Any], list[Any]]:
         """(what the host would make the generation of, the arguments of all scripts)."""
@@ -195,6 +216,11 @@ class QueueHost:
             given = arguments[script.args_from or 0 : script.args_to or 0]
             found.update(script_name=script.title(), script_args=wire.arguments(given, script.title()))
         return found
+
+
+def _is_marked(option: Any) -> bool:
+    """Whether the host writes it under a picture, and a job may set it."""
+    return getattr(option, "infotext", None) is not None and not getattr(option, "restrict_api", False)
 
 
 class _NotedError(Exception):

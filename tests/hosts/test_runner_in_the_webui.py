@@ -236,6 +236,31 @@ def test_what_this_webui_does_not_have_sends_the_job_back_and_is_named(server: S
         server.admin.cancel_job(job_id)
 
 
+def test_the_words_of_a_style_and_the_defaults_of_the_submitter_count(server: Server) -> None:
+    brought = server.payload(styles=[["{prompt} <lora:swapped:1>", "blurry"]])
+    defaults = {"CLIP_stop_at_last_layers": 1, "no_such_option": 1}
+    first = server.done(brought)
+    server.host.run(
+        "from modules import shared, styles\n"
+        "theirs = styles.PromptStyle('x', 'their own', '', 'do_not_save')\n"
+        "shared.prompt_styles.styles['style 1 of a job'] = theirs\n"
+        "shared.opts.set('CLIP_stop_at_last_layers', 2)"
+    )
+    again = server.done({**brought, "default_settings": defaults})
+    other = server.done(brought)
+    assert (again["job"]["outcome"], "swapped" in str(again["models"])) == ("confirmed", True)
+    pictures = [one["job"]["pictures"][0]["sha256"] for one in (first, again, other)]
+    assert pictures[0] == pictures[1] != pictures[2]
+    told = server.host.run(
+        "from modules import shared\n"
+        "found = shared.prompt_styles.styles\n"
+        "result = [type(found).__name__, found.pop('style 1 of a job').prompt,\n"
+        "          shared.opts.CLIP_stop_at_last_layers]\n"
+        "shared.opts.set('CLIP_stop_at_last_layers', 1)"
+    )
+    assert told == ["dict", "their own", 2]
+
+
 def test_a_cancelled_job_is_interrupted_and_the_next_one_runs(server: Server) -> None:
     job_id = server.submit(server.payload(steps=2000))
     until(lambda: (server.admin.job(job_id)["progress"] or 0) > 0, "progress", 15)

@@ -117,6 +117,9 @@ def host(family: str, start_host: StartHost, tmp_path_factory: pytest.TempPathFa
     other = data / "extensions" / "other-queue" / "scripts" / "other_queue.py"
     other.parent.mkdir(parents=True)
     other.write_text(OTHER_QUEUE, "utf-8")
+    (data / "styles.csv").write_text(
+        'name,prompt,negative_prompt\ninky,"{prompt} <lora:ink:1>",blurry\n', "utf-8"
+    )
     return start_host(family, data, *serving(data), environment={"STABLEQUEUE_HASHING": "now"})
 
 
@@ -173,7 +176,9 @@ def test_without_a_hub_it_is_kept_and_the_one_button_that_starts_a_hub_is_offere
     expect(line(page)).to_contain_text("until this WebUI has a hub.", timeout=30_000)
     expect(line(page).get_by_role("button", name="Use on this computer")).to_be_visible()
     (kept,) = (host.stablequeue / "webuis").glob("*/queued/*.json")
-    assert json.loads(kept.read_text("utf-8"))["payload"]["prompt"] == "kept for later"
+    payload = json.loads(kept.read_text("utf-8"))["payload"]
+    assert payload["prompt"] == "kept for later"
+    assert payload["default_settings"]["eta_noise_seed_delta"] == 0
 
 
 def test_a_press_that_nobody_hears_is_told_in_plain_words(page: Page) -> None:
@@ -199,16 +204,19 @@ def test_the_job_is_what_generate_would_take(page: Page, host: FakeHost, joined:
     page.fill("#txt2img_neg_prompt textarea", "dogs")
     for element, value in {"txt2img_steps": 7, "txt2img_width": 128, "txt2img_seed": 41}.items():
         number(page, element, value)
+    choose(page, "#txt2img_styles", "inky")
     page.wait_for_timeout(600)
     job = queued(page, joined)
     payload = job["payload"]
     expected = {
         "prompt": "a cat <lora:detail:0.5>", "negative_prompt": "dogs", "steps": 7, "width": 128,
         "height": 512, "seed": 41, "n_iter": 1, "batch_size": 1, "enable_hr": False,
+        "styles": [["{prompt} <lora:ink:1>", "blurry"]],
     }  # fmt: skip
     assert {key: payload.get(key) for key in expected} == expected
     assert payload["override_settings"]["eta_noise_seed_delta"] == 31337
     assert payload["override_settings"]["sd_model_checkpoint"].startswith("alpha.safetensors")
+    assert not payload["default_settings"].keys() & payload["override_settings"].keys()
     assert not payload.keys() & {"sd_model", "outpath_samples", "alwayson_scripts", "script_name"}
     assert ("scheduler" in payload) is (host.family == "forge")
     host.run("from modules import shared\nshared.opts.set('eta_noise_seed_delta', 0)")

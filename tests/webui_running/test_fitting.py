@@ -101,6 +101,21 @@ def test_the_owner_s_own_settings_are_nobody_else_s() -> None:
     assert found == {"override_settings": {"sd_model_checkpoint": "x"}}
 
 
+def test_what_stood_at_its_default_counts_where_it_is_known_and_asks_for_nothing_elsewhere() -> None:
+    defaults = {"CLIP_stop_at_last_layers": 1, "outdir_samples": "", "beta_dist_alpha": 0.6, "sd_vae": "x"}
+    found = fit(CLASSIC, default_settings=defaults, override_settings={"sd_vae": "y"})
+    assert found == {
+        "override_settings": {"sd_vae": "y"},
+        "default_settings": {"CLIP_stop_at_last_layers": 1},
+    }
+    assert fit(FORGE, default_settings={"nobody's": 0.6}) == {"override_settings": {}}
+    assert fit(FORGE, default_settings="x") == {"override_settings": {}}
+
+
+def test_the_words_of_a_style_need_no_style_here() -> None:
+    assert fit(FORGE, styles=[["{prompt}, ink", ""]])["styles"] == [["{prompt}, ink", ""]]
+
+
 def test_the_words_of_the_page_for_the_same_become_nothing() -> None:
     found = fit(
         FORGE, enable_hr=True, hr_sampler_name="Use same sampler", hr_checkpoint_name="Use same checkpoint"

@@ -29,6 +29,9 @@ OWNERS_SECTIONS = frozenset(
     }
 )  # fmt: skip
 """Pages of the settings that nobody else changes here, not even for one picture. They change no pixel."""
+DEFAULTS = "default_settings"
+"""Settings that stood at their default where the job was made. They count where they are known, and ask for
+nothing where they are not."""
 _SAME = {
     "hr_sampler_name": "Use same sampler",
     "hr_scheduler": "Use same scheduler",
@@ -83,6 +86,7 @@ def fitted(payload: Mapping[str, Any], dialect: Dialect) -> dict[str, Any] | Ref
     if isinstance(settings, Refusal):
         return settings
     values["override_settings"] = settings
+    values[DEFAULTS] = _defaults(values.get(DEFAULTS), settings, dialect)
     if values.get("enable_hr") is True and dialect.has_modules and not values.get("hr_additional_modules"):
         values["hr_additional_modules"] = list(_SAME_MODULES)
     return _known_fields(values, dialect)
@@ -149,6 +153,18 @@ def _settings(given: Any, dialect: Dialect) -> dict[str, Any] | Refusal:
     return kept
 
 
+def _defaults(given: Any, settings: Mapping[str, Any], dialect: Dialect) -> dict[str, Any] | None:
+    """Those that this WebUI has and its owner lets others set; None for none."""
+    defaults = given if isinstance(given, Mapping) else {}
+    sections = dialect.options
+    known = {
+        key: value
+        for key, value in defaults.items()
+        if key in sections and sections[key] not in OWNERS_SECTIONS and key not in settings
+    }
+    return known or None
+
+
 def _known_fields(values: dict[str, Any], dialect: Dialect) -> dict[str, Any] | Refusal:
     """Without the fields that this WebUI would leave out; refused where one of them changes the picture."""
     hires_cfg = values.get("hr_cfg") if values.get("enable_hr") is True else None
@@ -157,4 +173,5 @@ def _known_fields(values: dict[str, Any], dialect: Dialect) -> dict[str, Any] | 
     modules = values.get("hr_additional_modules")
     if "hr_additional_modules" not in dialect.fields and modules and modules != _SAME_MODULES:
         return _refused("This WebUI has no VAE or text encoders of their own for hires fix.")
-    return {key: value for key, value in values.items() if key in dialect.fields and value is not None}
+    known = dialect.fields | {DEFAULTS}
+    return {key: value for key, value in values.items() if key in known and value is not None}

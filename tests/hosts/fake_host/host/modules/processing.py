@@ -90,8 +90,8 @@ def _set(settings: dict[str, Any]) -> None:
 
 def _inner(p: StableDiffusionProcessing) -> Processed:
     model = shared.sd_model
-    prompt, networks = extra_networks.parse_prompt(p.prompt)
     styles = shared.prompt_styles.get_style_prompts(p.styles or [])
+    prompt, networks = extra_networks.parse_prompt(", ".join([p.prompt, *filter(None, styles)]))
     try:
         extra_networks.activate(p, networks)
     except Exception as error:
