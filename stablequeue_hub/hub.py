@@ -49,6 +49,9 @@ class Hub:
     bell: Bell = field(default_factory=Bell)
     """Rings after each change of jobs."""
 
+    deleted_on_disk: bool = False
+    """Jobs were deleted whose prompts may still stand in the database's log."""
+
     def __post_init__(self) -> None:
         self.dispatcher = Dispatcher(self)
         self.clock_jumps = ClockJumps(self.clock)
@@ -79,6 +82,7 @@ class Hub:
 
     async def jobs_deleted(self, job_ids: Sequence[str]) -> None:
         """To be told after jobs were deleted: their pictures go too."""
+        self.deleted_on_disk = True
         await run_in_threadpool(self.pictures.remove_jobs, job_ids)
         await self.jobs_changed(job_ids)
 

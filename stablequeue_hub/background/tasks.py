@@ -77,7 +77,8 @@ async def sweep_leases(hub: Hub) -> None:
 
 
 async def expire(hub: Hub) -> None:
-    """Orders, one-time codes, sessions, idempotency keys and waiting jobs whose time is over."""
+    """Orders, one-time codes, sessions, idempotency keys and waiting jobs whose time is over; and what was
+    deleted is taken off the disk."""
     hub.codes.drop_expired()
     hub.sessions.drop_stale()
     now_ms, doubtful = hub.clock.now_ms(), hub.clock_jumps.doubtful()
@@ -90,6 +91,19 @@ async def expire(hub: Hub) -> None:
 
     await hub.writing(drop)
     await fail_overdue_jobs(hub)
+    await take_deleted_off_the_disk(hub)
+
+
+async def take_deleted_off_the_disk(hub: Hub) -> None:
+    """What deleted jobs said is gone from the database's log as well."""
+    if hub.deleted_on_disk:
+        hub.deleted_on_disk = False
+        try:
+            emptied = await run_in_threadpool(hub.store.empty_log)
+        except Exception:
+            hub.deleted_on_disk = True
+            raise
+        hub.deleted_on_disk |= not emptied
 
 
 async def fail_overdue_jobs(hub: Hub) -> None:

@@ -14,7 +14,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ SQLITE_NAME = "hub.sqlite"
 WRITER_WAIT_S = 60.0
 READERS = 8
 _WAL_RETRY_S = 0.02
+_LOG_WAIT_S = 0.2  # nobody else writes meanwhile
 _WRITER_LOCK_ID = 0x53515752  # advisory lock ids are numbers; these spell SQWR and SQHB
 HUB_LOCK_ID = 0x53514842
 
@@ -80,6 +81,15 @@ class Store:
         connection = self._writer.connect()
         connection.detach()
         return connection
+
+    def empty_log(self) -> bool:
+        """Take everything that was deleted off the disk: SQLite keeps it in its log until that is written
+        over. False while somebody reads; then ask again. PostgreSQL clears up by itself."""
+        if not self.is_sqlite:
+            return True
+        with closing(sqlite3.connect(self.sqlite_path, timeout=_LOG_WAIT_S)) as connection:
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
 
     def close(self) -> None:
         """Give every connection back to the database."""
@@ -205,7 +215,8 @@ def _sqlite_engine(url: URL, *, writer: bool) -> Engine:
     )
     pragmas = ["busy_timeout=60000", "synchronous=FULL", "foreign_keys=ON"]
     if writer:
-        pragmas += ["cache_size=-16384", "journal_size_limit=67108864"]
+        # What is deleted is overwritten: prompts and names shall not be found in the file afterwards.
+        pragmas += ["cache_size=-16384", "journal_size_limit=67108864", "secure_delete=ON"]
     else:
         pragmas += ["cache_size=-16384", "query_only=ON"]
     begin = "BEGIN IMMEDIATE" if writer else "BEGIN"

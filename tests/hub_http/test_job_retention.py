@@ -113,6 +113,22 @@ def test_the_oldest_pictures_go_until_the_rest_is_small_enough(
     assert left(hub, ids) == [ids[0], *ids[3:]]
 
 
+def test_nothing_of_a_deleted_job_stays_on_the_disk_for_longer_than_a_minute(hub: Any, hosts: Any) -> None:
+    runner = hosts.add("forge", BASE)
+    payload = {"prompt": "UNSPEAKABLE", "override_settings": {"sd_model_checkpoint": "base.safetensors"}}
+    made = submit(hub, payload=payload, name="UNSPEAKABLE too", idempotency_key="UNSPEAKABLE as well")
+    runner.step()
+    waits = submit(hub, payload={"prompt": "UNSPEAKABLE", "negative_prompt": "x" * 50_000})
+    for job_id in (*made, *waits):
+        assert hub.request("DELETE", f"/api/v1/jobs/{job_id}", key=hub.admin).status_code == 204
+    hub.run(tasks.expire(hub.hub))
+    folder = hub.hub.settings.data_dir
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert [path.name for path in files if b"UNSPEAKABLE" in path.read_bytes()] == []
+    if hub.hub.store.is_sqlite:
+        assert folder / "hub.sqlite-wal" in files
+
+
 def test_only_files_that_no_row_names_are_swept_away(hub: Any, hosts: Any) -> None:
     runner = hosts.add("forge", BASE)
     done = worked(hub, runner)[0]
