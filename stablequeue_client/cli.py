@@ -181,7 +181,7 @@ COMMANDS: tuple[Command, ...] = (
             "submit payload.json --target forge-a --target forge-b --wait",
             "submit - --priority 5 --name poster",
         ),
-        (Word("file", "A JSON file, a PNG, a text file; - for standard input"),),
+        (Word("file", "A JSON file, a picture (PNG, JPEG, WebP), a text file; - for standard input"),),
     ),
     Command(
         "queue pause",
@@ -202,7 +202,7 @@ COMMANDS: tuple[Command, ...] = (
         "What a picture's generation text names, which models that is, who has them, and what cannot be told",
         explaining.run_explain,
         ("explain cat.png", "explain cat.png --hub http://192.168.1.20:8383 --key @view.key --json"),
-        (Word("picture", "A PNG that a WebUI saved, or its generation text; - for standard input"),),
+        (Word("picture", "A PNG, JPEG or WebP that a WebUI saved, or its text; - for standard input"),),
     ),
     Command(
         "keys create",

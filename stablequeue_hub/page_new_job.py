@@ -17,7 +17,8 @@ from stablequeue_client.infotext import (
 )
 from stablequeue_client.job_fields import Fields, fields_of_payload
 from stablequeue_client.job_messages import JobCheck, JobCheckRequest, JobSubmission, RequirementCheck
-from stablequeue_client.png_text import TEXT_MAX_BYTES, generation_text_of_png
+from stablequeue_client.picture_text import generation_text
+from stablequeue_client.png_text import TEXT_MAX_BYTES
 from stablequeue_client.requirements import can_be_written
 from stablequeue_client.ui import job_values as jv
 from stablequeue_hub.job_again import KnownJob, known_job
@@ -159,12 +160,12 @@ def _mark(check: JobCheck, place: int, one: RequirementCheck) -> jv.NeedMark:
 
 
 def text_of_picture(data: bytes) -> str:
-    """The generation text of a PNG. Raises InvalidValueError for one without, and for what is no PNG."""
-    text = generation_text_of_png(data)
+    """The generation text of a PNG, JPEG or WebP. Raises InvalidValueError for what has none."""
+    text = generation_text(data)
     if not text:
         raise InvalidValueError(
             "This picture carries no generation text.",
-            remedy="Take the PNG as the WebUI saved it, or paste the text.",
+            remedy="Take the file as the WebUI saved it, or paste the text.",
         )
     return text
 

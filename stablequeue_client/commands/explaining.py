@@ -56,7 +56,7 @@ def run_explain(context: Context) -> int:
     made = what_to_make(read_bytes(context.arguments.picture))
     if "infotext" not in made:
         raise UsageError(
-            "This is a job, no picture and no generation text.", remedy="Give a PNG that a WebUI saved."
+            "This is a job, no picture and no generation text.", remedy="Give a picture that a WebUI saved."
         )
     text = parse_infotext(made["infotext"])
     rows = _local_rows(context)

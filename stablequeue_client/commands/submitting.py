@@ -17,7 +17,7 @@ from stablequeue_client.hub_api import HubApi
 from stablequeue_client.hub_connection import Json
 from stablequeue_client.infotext import parse_infotext
 from stablequeue_client.job_messages import JOB_MAX_BYTES
-from stablequeue_client.png_text import generation_text_of_png, png_size
+from stablequeue_client.picture_text import generation_text, picture_format
 
 WAIT_S = 30.0
 """One question waits so long; then it is asked again."""
@@ -72,8 +72,8 @@ def read_bytes(name: str) -> bytes:
 def submission_of(data: bytes, context: Context) -> Json:
     """The body to send: what the file says, and over it what was given on the command line.
 
-    A PNG is the job that makes it again, JSON the WebUI's own payload (or a whole submission), other text a
-    generation text. Raises UsageError, InvalidValueError.
+    A picture is the job that makes it again, JSON the WebUI's own payload (or a whole submission), other text
+    a generation text. Raises UsageError, InvalidValueError.
     """
     body = what_to_make(data)
     settings = context.settings
@@ -91,22 +91,28 @@ def submission_of(data: bytes, context: Context) -> Json:
 
 def what_to_make(data: bytes) -> dict[str, Any]:
     """``{"payload": ...}``, ``{"infotext": ...}`` or a whole submission. Raises UsageError."""
-    if png_size(data) is not None:
-        text = generation_text_of_png(data)
+    if picture_format(data) is not None:
+        text = generation_text(data)
         if text is None:
             raise UsageError(
                 "This picture holds no generation text, so nothing says how it was made.",
                 remedy="Give the picture as the WebUI saved it.",
+            )
+        if not _is_generation_text(text):
+            raise UsageError(
+                "The text in this picture has no line with `Steps: ...`: it is not a WebUI's.",
+                remedy="Give a picture that a WebUI made.",
             )
         return {"infotext": text}
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UsageError(
-            "This is neither a PNG picture nor text.", remedy="Give a PNG, JSON or a generation text."
+            "This is neither a picture (PNG, JPEG, WebP) nor text.",
+            remedy="Give a picture as the WebUI saved it, JSON or a generation text.",
         ) from None
     if not text.lstrip().startswith("{"):
-        if "Steps" not in parse_infotext(text).settings:
+        if not _is_generation_text(text):
             raise UsageError(
                 "This text has no line with `Steps: ...`, so it is no generation text.",
                 remedy='Give the whole text under a picture, or a prompt alone as JSON: {"prompt": "..."}.',
@@ -120,6 +126,10 @@ def what_to_make(data: bytes) -> dict[str, Any]:
     if "payload" in found or "infotext" in found:
         return {name: value for name, value in found.items() if name in _SUBMISSION_FIELDS}
     return {"payload": found}
+
+
+def _is_generation_text(text: str) -> bool:
+    return "Steps" in parse_infotext(text).settings
 
 
 def priority(text: str) -> int:

@@ -65,7 +65,7 @@ async def act_on_queue(rt: Runtime, action: str, fields: Fields) -> Done:
 
 
 async def form_of_picture(rt: Runtime, data: bytes) -> Markup:
-    """The form for a new job, filled from a PNG. Raises what ``queue_actions`` raises."""
+    """The form for a new job, filled from a picture. Raises what ``queue_actions`` raises."""
     return await _call(lambda: queue_actions.from_picture(rt, data))
 
 

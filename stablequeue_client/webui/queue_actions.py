@@ -17,7 +17,8 @@ from markupsafe import Markup
 from stablequeue_client.errors import InvalidValueError, NotFoundError
 from stablequeue_client.job_fields import ACTIONS_DONE, Fields, actions_told, changes, decision
 from stablequeue_client.job_messages import JobInfo
-from stablequeue_client.png_text import TEXT_MAX_BYTES, generation_text_of_png
+from stablequeue_client.picture_text import generation_text
+from stablequeue_client.png_text import TEXT_MAX_BYTES
 from stablequeue_client.queue_messages import JobActions, RunAgain
 from stablequeue_client.ui import job_views, views
 from stablequeue_client.ui import values as v
@@ -52,13 +53,13 @@ def act(rt: Runtime, action: str, fields: Fields) -> Done:
 
 
 def from_picture(rt: Runtime, data: bytes) -> Markup:
-    """The form for a new job, filled from the generation text of a PNG. Raises InvalidValueError, NoHubError,
-    HubAwayError."""
-    text = generation_text_of_png(data)
+    """The form for a new job, filled from the generation text of a picture. Raises InvalidValueError,
+    NoHubError, HubAwayError."""
+    text = generation_text(data)
     if not text:
         raise InvalidValueError(
             "This picture carries no generation text.",
-            remedy="Take the PNG as the WebUI saved it, or paste the text.",
+            remedy="Take the file as the WebUI saved it, or paste the text.",
         )
     return _filled(rt, text)
 
