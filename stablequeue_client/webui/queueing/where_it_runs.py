@@ -34,6 +34,7 @@ class WhereItRuns:
         self._lock = threading.Lock()
         self._answers: dict[str, tuple[float, JobCheck | None]] = {}
         self._wanted: tuple[str, dict[str, Any]] | None = None
+        self._asked = ""
         self._busy = False
         self._asker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stablequeue-where")
 
@@ -48,7 +49,8 @@ class WhereItRuns:
             age = self._now() - kept[0] if kept else 0.0
             if kept is not None and age < (FRESH_S if kept[1] is not None else FAILED_FOR_S):
                 return kept[1], False
-            self._wanted = (key, request)  # of what was typed meanwhile, only the last counts
+            # Of what was typed meanwhile only the last counts, and what is being asked is not asked again.
+            self._wanted = (key, request) if key != self._asked else None
             if not self._busy:
                 self._busy = True
                 self._asker.submit(self._ask)
@@ -58,9 +60,10 @@ class WhereItRuns:
         while True:
             with self._lock:
                 if self._wanted is None:
-                    self._busy = False
+                    self._asked, self._busy = "", False
                     return
                 (key, request), self._wanted = self._wanted, None
+                self._asked = key
             answer: JobCheck | None = None
             try:
                 answer = msgspec.convert(self._check(request), JobCheck)
