@@ -224,8 +224,13 @@ def test_files_under_writing_threads_never_get_a_wrong_digest(tmp_path: Path) ->
 
 
 def test_a_blind_reader_under_writing_threads_is_caught_by_this_test(tmp_path: Path) -> None:
-    _, wrong = published_under_writers(tmp_path, BlindIO, window_ms=20)
-    assert wrong > 0
+    for number in range(20):  # whether a writer comes in the middle of a reading is chance
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        _, wrong = published_under_writers(folder, BlindIO, window_ms=20)
+        if wrong > 0:
+            return
+    pytest.fail("no reading was disturbed")
 
 
 def test_a_file_that_keeps_changing_is_unstable_and_one_that_rests_is_read(
