@@ -10,6 +10,8 @@
   const SAME_KEY_MS = 300;
   const MORE_MS = [400, 800, 1500, 3000, 5000];
   const LOOK_AGAIN_MS = 15000;
+  const HOLD_MS = 2000;
+  const HOLD_LOOK_MS = 20;
   const TABS = ["txt2img", "img2img"];
   const TYPED = { prompt: "prompt", neg_prompt: "negative_prompt" };
   const TYPED_IN_TXT2IMG = { hires_prompt: "hr_prompt", hires_neg_prompt: "hr_negative_prompt" };
@@ -31,7 +33,9 @@
       this.values = null;
       this.asked = "";
       this.answer = null;
+      this.asks = false;
       this.allowed = "";
+      this.held = false;
       this.timer = null;
       this.again = null;
       this.underWay = 0;
@@ -104,6 +108,7 @@
         return;
       }
       this.answer = said;
+      if ("asks" in said) this.asks = said.asks;
       await pause(this.typedAt + TYPING_MS - performance.now());
       if (turn !== this.turn) return;
       this.show(said);
@@ -184,6 +189,18 @@
       return asks.length > 0 && asks.join("\n") !== this.allowed;
     }
 
+    // Whether Generate was pressed before it is known what is to be asked. Of NOTHING nothing will be.
+    mustWait() {
+      return this.asks && this.answer === null;
+    }
+
+    // Until there is an answer. What takes longer than HOLD_MS is not asked about.
+    async known() {
+      const end = performance.now() + HOLD_MS;
+      while (this.answer === null && performance.now() < end) await pause(HOLD_LOOK_MS);
+      if (this.answer === null) this.answer = NOTHING;
+    }
+
     allow() {
       this.allowed = this.answer ? this.answer.ask.join("\n") : "";
     }
@@ -225,6 +242,16 @@
     cancel.focus();
   }
 
+  // Presses Generate, or asks, as soon as it is known which.
+  async function hold(gate, generate) {
+    if (gate.held) return;
+    gate.held = true;
+    await gate.known();
+    gate.held = false;
+    if (gate.mustAsk()) question(gate, generate);
+    else generate.click();
+  }
+
   // Ctrl+Enter, "Generate forever" and the button itself all come as a click on the button; Shift+Enter in a
   // prompt does not, Gradio submits that by itself.
   function onGenerate(event) {
@@ -233,10 +260,13 @@
     const gate = gates[tab];
     const generate = gradioApp().querySelector(`#${tab}_generate`);
     const open = document.querySelector(".sq-gate-dialog[open]");
-    if (!open && !gate.mustAsk()) return;
+    const asks = gate.mustAsk();
+    if (!open && !asks && !gate.mustWait()) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    if (!open) question(gate, generate);
+    if (open) return;
+    if (asks) question(gate, generate);
+    else hold(gate, generate);
   }
 
   function generatingTab(event) {

@@ -108,6 +108,7 @@ class Gate:
         return {
             "html": str(gate_line(line)),
             "tone": result.weight if result.findings else "",
+            "asks": asks,
             "ask": [plain_sentence(item) for item in items if item.tone == "bad"] if asks else [],
             "more": asking or asking_where,
         }

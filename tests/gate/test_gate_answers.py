@@ -34,7 +34,7 @@ def test_everything_here_is_one_quiet_line(make_runtime: MakeRuntime) -> None:
 
 def test_nothing_named_says_nothing(make_runtime: MakeRuntime) -> None:
     said = gate.check(make_runtime(), {"prompt": "a cat"})
-    assert said == {"html": "", "tone": "", "ask": [], "more": False}
+    assert said == {"html": "", "tone": "", "asks": False, "ask": [], "more": False}
 
 
 def test_styles_override_settings_and_the_options_of_the_webui_count(make_runtime: MakeRuntime) -> None:

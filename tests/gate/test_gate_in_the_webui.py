@@ -118,6 +118,33 @@ def test_what_the_line_says_is_asked_though_gradio_tells_late_of_the_last_key(pa
     expect(page.get_by_role("dialog")).to_contain_text("gone")
 
 
+def test_generate_pressed_right_after_the_last_key_waits_for_what_is_to_be_said(page: Page) -> None:
+    write(page, "<lora:detail_tweaker:1>", "All 2 models")
+    dialog = page.get_by_role("dialog", name="Generate all the same?")
+    held: list[Route] = []
+    page.route(re.compile("/stablequeue/v1/check"), lambda route: held.append(route))
+    for number, press in enumerate(("Control+Enter", "Shift+Enter")):
+        page.fill(TYPE, f"hasty <lora:gone{number}:1>")
+        page.press(TYPE, press)
+        while not held:
+            page.wait_for_timeout(20)
+        while held:
+            held.pop().continue_()
+        expect(dialog).to_contain_text(f"gone{number}")
+        page.keyboard.press("Escape")
+    expect(generated(page)).not_to_contain_text("hasty")
+    page.unroute_all(behavior="ignoreErrors")
+
+
+def test_generate_is_not_held_up_for_an_answer_that_does_not_come(page: Page) -> None:
+    write(page, "<lora:gone:1>", "gone")
+    page.route(re.compile("/stablequeue/v1/check"), lambda route: None)
+    page.fill(TYPE, "patient <lora:gone:1>")
+    page.click("#txt2img_generate")
+    expect(generated(page)).to_contain_text("patient")
+    page.unroute_all(behavior="ignoreErrors")
+
+
 def test_without_a_complaint_nothing_is_asked(page: Page) -> None:
     write(page, "quiet <lora:detail_tweaker:1>", "All 2 models")
     page.click("#txt2img_generate")
