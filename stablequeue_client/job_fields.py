@@ -19,8 +19,11 @@ from stablequeue_client.ui.words import counted
 Fields: TypeAlias = Sequence[tuple[str, str]]
 TEXT_FIELDS = ("prompt", "negative_prompt", "sampler_name", "scheduler")
 NUMBER_FIELDS = ("steps", "cfg_scale", "width", "height")
+WHOLE_NUMBERS = {"steps": 10_000, "width": 65_536, "height": 65_536}
+"""Whole numbers from 1, and the highest that is taken."""
+CFG_MAX = 1_000
 _SHOWN_FIELDS = frozenset({*TEXT_FIELDS, *NUMBER_FIELDS, "seed"})
-_NOT_OTHERS = frozenset({"override_settings", "default_settings", "sd_model_checkpoint"})
+_NOT_OTHERS = frozenset({"override_settings", "default_settings", "script_choices", "sd_model_checkpoint"})
 _NOTHING: tuple[Any, ...] = (None, "", "None", [], {}, False, 0)
 _USUAL: dict[str, Any] = {
     "n_iter": 1,
@@ -91,7 +94,7 @@ def _counts(name: str, payload: Mapping[str, Any]) -> bool:
 def _number_text(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return ""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def changes(job: JobInfo, fields: Fields) -> JobEdit | None:
@@ -118,9 +121,20 @@ def changes(job: JobInfo, fields: Fields) -> JobEdit | None:
 def number(name: str, text: str) -> int | float:
     """Raises InvalidValueError, which repeats no value."""
     try:
-        return float(text) if name == "cfg_scale" else int(text)
+        value = float(text) if name == "cfg_scale" else int(text)
     except ValueError:
         raise InvalidValueError(f"{_WORDS.get(name, name.capitalize())} is a number.") from None
+    check_number(name, value)
+    return value
+
+
+def check_number(name: str, value: float) -> None:
+    """Raises InvalidValueError for what no generation takes, and for no number at all (NaN)."""
+    most = WHOLE_NUMBERS.get(name)
+    if most is not None and not 1 <= value <= most:
+        raise InvalidValueError(f"`{name}` is a whole number from 1 to {most:,}.")
+    if name == "cfg_scale" and not 0 <= value <= CFG_MAX:
+        raise InvalidValueError(f"`cfg_scale` is a number from 0 to {CFG_MAX:,}.")
 
 
 def decision(fields: Fields) -> Decision:

@@ -5,7 +5,6 @@ Jobs of a batch share their payload; one that is edited gets a payload of its ow
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +12,7 @@ from msgspec import UNSET
 from sqlalchemy import Connection
 
 from stablequeue_client.errors import InvalidValueError
+from stablequeue_client.job_fields import NUMBER_FIELDS, TEXT_FIELDS, check_number
 from stablequeue_client.queue_messages import EditedJob, JobEdit
 from stablequeue_hub.db.tables import job_requirements
 from stablequeue_hub.errors import JobStateError
@@ -27,9 +27,6 @@ from stablequeue_hub.server_view import known_servers
 if TYPE_CHECKING:
     from stablequeue_hub.presence import Live
 
-TEXTS = ("prompt", "negative_prompt", "sampler_name", "scheduler")
-NUMBERS = {"steps": 10_000, "width": 65_536, "height": 65_536}
-"""Whole numbers from 1, and the highest that is taken."""
 TIME_MAX_MS = 2**53
 
 
@@ -115,20 +112,15 @@ def edited_payload(before: dict[str, Any], wanted: JobEdit) -> dict[str, Any]:
     """The payload with the values that ``wanted`` names, without its seed. Raises InvalidValueError."""
     payload = dict(before if wanted.payload is UNSET else wanted.payload)
     payload.pop("seed", None)
-    for name in TEXTS:
+    for name in TEXT_FIELDS:
         text = getattr(wanted, name)
         if text is not UNSET:
             payload[name] = text
-    for name, most in NUMBERS.items():
+    for name in NUMBER_FIELDS:
         number = getattr(wanted, name)
         if number is not UNSET:
-            if not 1 <= number <= most:
-                raise InvalidValueError(f"`{name}` is a whole number from 1 to {most:,}.")
+            check_number(name, number)
             payload[name] = number
-    if wanted.cfg_scale is not UNSET:
-        if not (math.isfinite(wanted.cfg_scale) and 0 <= wanted.cfg_scale <= 1_000):
-            raise InvalidValueError("`cfg_scale` is a number from 0 to 1,000.")
-        payload["cfg_scale"] = wanted.cfg_scale
     if wanted.checkpoint is not UNSET:
         _set_checkpoint(payload, wanted.checkpoint)
     return payload

@@ -18,11 +18,10 @@ from stablequeue_client.infotext import (
 from stablequeue_client.job_fields import Fields, fields_of_payload
 from stablequeue_client.job_messages import JobCheck, JobCheckRequest, JobSubmission, RequirementCheck
 from stablequeue_client.picture_text import generation_text
-from stablequeue_client.png_text import TEXT_MAX_BYTES
 from stablequeue_client.requirements import can_be_written
 from stablequeue_client.ui import job_values as jv
 from stablequeue_hub.job_again import KnownJob, known_job
-from stablequeue_hub.job_check import judge_job
+from stablequeue_hub.job_check import check_generation_text, judge_job
 from stablequeue_hub.job_forms import form_payload, form_submission
 from stablequeue_hub.job_stored import stored_payloads
 from stablequeue_hub.page_job import form_choices
@@ -171,10 +170,11 @@ def text_of_picture(data: bytes) -> str:
 
 
 def checked_text(text: str) -> str:
-    """A pasted generation text. Raises InvalidValueError."""
+    """A pasted generation text. Raises InvalidValueError for none, TooLargeError for too long a one."""
     text = text.replace("\r\n", "\n").replace("\x00", "").strip()
-    if not text or len(text.encode("utf-8", "replace")) > TEXT_MAX_BYTES:
+    if not text:
         raise InvalidValueError("There is no generation text.", remedy="Paste the text under a picture.")
+    check_generation_text(text)
     return text
 
 

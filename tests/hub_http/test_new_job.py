@@ -64,6 +64,7 @@ def test_a_picture_fills_the_form_and_says_who_can_make_it(hub: Any, hosts: Any)
         answer = post(hub, "picture", 400, content=content)
         assert answer.json()["error"]["message"] == "This picture carries no generation text."
     assert "cat" not in post(hub, "text", 400, data={"text": " "}).text
+    assert "longer than 1 MiB" in post(hub, "text", 413, data={"text": "cat " * 300_000}).text
 
 
 def test_the_hashes_of_the_text_find_the_models_whatever_they_are_called_here(hub: Any, hosts: Any) -> None:
@@ -84,6 +85,7 @@ def test_a_finished_job_is_a_start_whose_models_stay_the_same(hub: Any, hosts: A
     payload = {
         "prompt": "a cat <lora:ink:0.8>",
         "seed": 9,
+        "cfg_scale": 6.123456789,
         "enable_hr": False,
         "tiling": True,
         "override_settings": {"sd_model_checkpoint": "sd/base.safetensors"},
@@ -93,13 +95,15 @@ def test_a_finished_job_is_a_start_whose_models_stay_the_same(hub: Any, hosts: A
     first = hub.request("POST", "/api/v1/jobs", key=key, json=body).json()["job_id"]
     hosts.add("attic", ("lora", "ink.safetensors", "another ink"))
     form = hub.request("GET", f"/views/new?from={first}", key=hub.admin).text
-    for part in ('value="Cats"', 'value="9"', 'value="3"', "Stay as they are: tiling."):
+    values = [f'value="{value}"' for value in ("Cats", 9, 3, 6.123456789)]
+    for part in (*values, "Stay as they are: tiling."):
         assert part in form
     fields = {
         "from_job": first,
         "prompt": "a dog <lora:ink:1>",
         "checkpoint": "sd/base.safetensors",
         "seed": "1",
+        "cfg_scale": "6.123456789",
         "targets": [forge.server.server_id],
     }
     job = queued(hub, fields)
@@ -149,6 +153,8 @@ def test_an_empty_form_becomes_the_job_that_was_typed(hub: Any, hosts: Any) -> N
         ({"steps": "x"}, "Steps is a number."),
         ({"count": "0"}, "`count` is a number from 1 to 1,000."),
         ({"seed": "9" * 5000}, "Seed is a number."),
+        ({"cfg_scale": "nan"}, "`cfg_scale` is a number from 0 to 1,000."),
+        ({"width": "9" * 30}, "`width` is a whole number from 1 to 65,536."),
         ({"seed_rule": "x"}, "There is no such rule for seeds."),
     ],
 )
