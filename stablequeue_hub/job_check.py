@@ -148,7 +148,7 @@ def _payload(wanted: JobCheckRequest) -> tuple[dict[str, Any], list[HashMention]
             remedy="Send `payload` or `infotext`.",
         )
     if wanted.payload is not None:
-        return wanted.payload, []
+        return with_plain_switches(wanted.payload), []
     raw = wanted.infotext or ""
     check_generation_text(raw)
     text = parse_infotext(raw)
@@ -162,6 +162,16 @@ def check_generation_text(text: str) -> None:
             f"The generation text is longer than {TEXT_MAX_BYTES >> 20} MiB.",
             remedy="Send the text of one picture.",
         )
+
+
+_SWITCHES = ("enable_hr",)
+_ON = frozenset({"1", "on", "t", "true", "y", "yes"})
+
+
+def with_plain_switches(payload: dict[str, Any]) -> dict[str, Any]:
+    """What decides whether other fields count, as the WebUI's API (pydantic) reads it: 1 and "yes" too."""
+    said = {name: payload[name] for name in _SWITCHES if isinstance(payload.get(name), int | float | str)}
+    return {**payload, **{name: str(value).removesuffix(".0").lower() in _ON for name, value in said.items()}}
 
 
 def check_targets(targets: Collection[str] | None) -> None:

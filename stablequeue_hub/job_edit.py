@@ -17,7 +17,7 @@ from stablequeue_client.queue_messages import EditedJob, JobEdit
 from stablequeue_hub.db.tables import job_requirements
 from stablequeue_hub.errors import JobStateError
 from stablequeue_hub.job_again import KnownJob, judge_anew, known_job, store_judged
-from stablequeue_hub.job_check import Judged, check_targets, server_called
+from stablequeue_hub.job_check import Judged, check_targets, server_called, with_plain_switches
 from stablequeue_hub.job_list import job_in_full
 from stablequeue_hub.job_rows import change_pending, rename_job
 from stablequeue_hub.job_submission import check_name, check_pictures, check_priority, checked_seed
@@ -110,7 +110,7 @@ def _judged(
 
 def edited_payload(before: dict[str, Any], wanted: JobEdit) -> dict[str, Any]:
     """The payload with the values that ``wanted`` names, without its seed. Raises InvalidValueError."""
-    payload = dict(before if wanted.payload is UNSET else wanted.payload)
+    payload = dict(before if wanted.payload is UNSET else with_plain_switches(wanted.payload))
     payload.pop("seed", None)
     for name in TEXT_FIELDS:
         text = getattr(wanted, name)

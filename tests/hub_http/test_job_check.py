@@ -140,6 +140,12 @@ def test_a_checkpoint_may_be_called_by_its_hash_alone_unless_a_file_is_called_so
     assert check(hub, body["payload"])["requirements"][0]["sha256"] == sha("another")
 
 
+@pytest.mark.parametrize(("said", "counts"), [(True, 1), (1, 1), ("yes", 1), (0, 0), ("False", 0), (None, 0)])
+def test_hires_fix_is_on_as_the_webui_s_api_reads_it(hub: Any, said: Any, counts: int) -> None:
+    answer = check(hub, {"prompt": "x", "enable_hr": said, "hr_prompt": "<lora:ink:1>"})
+    assert len(answer["requirements"]) == counts
+
+
 def test_a_hash_in_capitals_is_one(hub: Any) -> None:
     a = hub.join("forge-a")
     tell(hub, a, file("one.safetensors", "one", kind="checkpoint"))
