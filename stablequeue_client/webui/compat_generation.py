@@ -22,8 +22,9 @@ from typing import Any
 from stablequeue_client.webui import page_turn
 from stablequeue_client.webui.compat import Host
 from stablequeue_client.webui.compat_models import HostModels, distrust_loras, memory_of
+from stablequeue_client.webui.compat_scripts import own_places
 from stablequeue_client.webui.compat_styles import sent_styles
-from stablequeue_client.webui.running.fitting import DEFAULTS
+from stablequeue_client.webui.running.fitting import CHOICES, DEFAULTS
 
 _WATCHED = ("sd_model_checkpoint", "forge_additional_modules", "sd_vae")
 _KEPT = (*_WATCHED, "sd_checkpoint_hash")
@@ -129,6 +130,16 @@ class GenerationHost(HostModels):
         from modules import shared
 
         return frozenset(shared.prompt_styles.styles)
+
+    def own_places(self, values: dict[str, Any], img2img: bool) -> dict[str, Any] | str:
+        """``values`` with this host's places for what scripts choose from lists, or why that cannot be."""
+        from modules import scripts
+
+        values = dict(values)
+        words = values.pop(CHOICES, None)
+        with page_turn.asking_scripts():
+            runner = scripts.scripts_img2img if img2img else scripts.scripts_txt2img
+            return own_places(values, words, runner)
 
     # --- the generation ---------------------------------------------------------------------------------
 

@@ -199,6 +199,7 @@ class QueueHost:
         inputs = list(pressed.inputs)[len(pressed.inputs) - len(arguments) :]
         found: dict[str, Any] = {}
         alwayson: dict[str, Any] = {}
+        words: dict[str, Any] = {}
         for script in runner.alwayson_scripts:
             start, end = script.args_from or 0, script.args_to or 0
             given = arguments[start:end]
@@ -209,13 +210,27 @@ class QueueHost:
             )
             if given and not set_fields and not untouched:
                 alwayson[script.title()] = {"args": wire.arguments(given, script.title())}
+                words[script.title()] = _chosen_words(inputs[start:end], given)
         if alwayson:
             found["alwayson_scripts"] = alwayson
         if arguments and arguments[0]:
             script = runner.selectable_scripts[arguments[0] - 1]
-            given = arguments[script.args_from or 0 : script.args_to or 0]
+            start, end = script.args_from or 0, script.args_to or 0
+            given = arguments[start:end]
+            words[script.title()] = _chosen_words(inputs[start:end], given)
             found.update(script_name=script.title(), script_args=wire.arguments(given, script.title()))
+        if words:
+            found["script_choices"] = words
         return found
+
+
+def _chosen_words(inputs: Sequence[Input], values: Sequence[Any]) -> dict[str, Any]:
+    """By the number of an argument: what is chosen where the value is a place in a list."""
+    return {
+        str(number): one.choices[value]
+        for number, (one, value) in enumerate(zip(inputs, values, strict=True))
+        if type(value) is int and 0 <= value < len(one.choices)
+    }
 
 
 def _is_marked(option: Any) -> bool:

@@ -32,6 +32,8 @@ OWNERS_SECTIONS = frozenset(
 DEFAULTS = "default_settings"
 """Settings that stood at their default where the job was made. They count where they are known, and ask for
 nothing where they are not."""
+CHOICES = "script_choices"
+"""What is chosen where a script is given a place in a list: {title: {number of the argument: word}}."""
 _SAME = {
     "hr_sampler_name": "Use same sampler",
     "hr_scheduler": "Use same scheduler",
@@ -173,5 +175,5 @@ def _known_fields(values: dict[str, Any], dialect: Dialect) -> dict[str, Any] | 
     modules = values.get("hr_additional_modules")
     if "hr_additional_modules" not in dialect.fields and modules and modules != _SAME_MODULES:
         return _refused("This WebUI has no VAE or text encoders of their own for hires fix.")
-    known = dialect.fields | {DEFAULTS}
+    known = dialect.fields | {DEFAULTS, CHOICES}
     return {key: value for key, value in values.items() if key in known and value is not None}
