@@ -290,6 +290,7 @@
       const { signal } = this.ended;
       localise(this.app);
       this.host.placePictures(this.app);
+      this.app.addEventListener("click", (event) => this.onSecondClick(event), { signal, capture: true });
       this.app.addEventListener("click", (event) => this.onClick(event), { signal });
       this.app.addEventListener("submit", (event) => this.onSubmit(event), { signal });
       this.app.addEventListener("input", (event) => this.onFilter(event, TYPING_MS), { signal });
@@ -574,6 +575,19 @@
         if (!field.name || field === document.activeElement || field.type === "hidden") continue;
         const wanted = query.get(field.name) || "";
         if (field.value !== wanted) field.value = wanted;
+      }
+    }
+
+    // The second click of a double click is for the button of the first, not for what stands there by then:
+    // where Cancel was is "Use for a new job". What starts a job is pressed once by it.
+    onSecondClick(event) {
+      const at = event.target.closest("button, a, summary");
+      const name = at ? `${at.closest("form")?.dataset.sqPost ?? ""} ${at.value ?? ""} ${at.textContent}` : "";
+      if (event.detail <= 1) {
+        this.clicked = name;
+      } else if (at && (name !== this.clicked || at.closest("[data-sq-once]"))) {
+        event.preventDefault();
+        event.stopPropagation();
       }
     }
 

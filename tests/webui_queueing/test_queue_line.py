@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.errors import NotFoundError
+from stablequeue_client.errors import HubUnreachableError, NotFoundError
 from stablequeue_client.hub_reader import HubState
 from stablequeue_client.own_hub import OwnHubStatus
 from stablequeue_client.ui import job_values as jv
@@ -32,7 +32,7 @@ class Here:
             kept=jobs,
             press=presses.get,
             never_came=lambda press: False,
-            sender=SimpleNamespace(sent=lambda key: None),
+            sender=SimpleNamespace(sent=lambda key: None, trouble=lambda: None),
         )
         self.hub = SimpleNamespace(state=lambda: HubState("none"))
         self.own_hub = SimpleNamespace(status=lambda: OwnHubStatus(phase))
@@ -57,6 +57,14 @@ def test_all_that_waits_is_said_in_one_sentence_with_one_button(
     line = Here(tmp_path, kept).line(press)
     assert said in line
     assert line.count("kept here") == line.count("<button") == 1
+
+
+def test_a_hub_that_sending_did_not_reach_is_away_whatever_was_heard_of_it_before(tmp_path: Path) -> None:
+    here = Here(tmp_path, 1)
+    here.hub.state = lambda: HubState("connected")
+    assert "on the way to the hub" in here.line(KEYS[0])
+    here.queueing.sender.trouble = HubUnreachableError
+    assert "It is kept here until the hub answers." in here.line(KEYS[0])
 
 
 def test_a_refused_one_is_told_apart_from_those_that_wait(tmp_path: Path) -> None:

@@ -97,8 +97,16 @@ def test_what_may_be_done_with_a_job_is_done_from_the_tab(joined: Joined, tab: O
     view.get_by_label("Steps").fill("31")
     view.get_by_role("button", name="Save").click()
     expect(view.get_by_text("31 steps")).to_be_visible()
-    view.get_by_role("button", name="Cancel", exact=True).click()
+    view.get_by_role("button", name="Cancel", exact=True).hover()
+    page.mouse.down()
+    page.mouse.up()
     expect(page.locator(".sq-job-state")).to_contain_text("cancelled")
+    before = joined.hub.admin().jobs()["total"]
+    page.mouse.down(click_count=2)  # the second click of a double click finds another button there
+    page.mouse.up(click_count=2)
+    expect(view.get_by_role("button", name="With a new seed")).to_be_visible()
+    expect(page.locator(".sq-job-state")).to_contain_text("cancelled")
+    assert joined.hub.admin().jobs()["total"] == before
     view.get_by_role("button", name="Run again").click()
     expect(page.locator(".sq-job-state")).not_to_contain_text("cancelled")
     view.get_by_text("Delete…").click()

@@ -146,6 +146,9 @@ def _waits(rt: Runtime, what: str) -> QueueItem:
         if rt.own_hub.status().phase in ("building", "starting"):
             return QueueItem("note", f"{what} until the hub of this computer is set up.")
         return QueueItem("note", f"{what} until this WebUI has a hub.", start_hub=True)
-    if hub.kind in ("connected", "asking"):
-        return QueueItem("note", f"{what}, and on the way to the hub.")
-    return QueueItem("warn", f"{what} until the hub answers. {hub.message}")
+    if hub.kind not in ("connected", "asking"):
+        return QueueItem("warn", f"{what} until the hub answers. {hub.message}")
+    trouble = rt.queueing.sender.trouble()  # sending it may have failed before anything else did
+    if trouble is not None:
+        return QueueItem("warn", f"{what} until the hub answers. {trouble.message}")
+    return QueueItem("note", f"{what}, and on the way to the hub.")
