@@ -74,11 +74,13 @@ class NamesHere:
 
     ``read_roots``: the folders that the WebUI reads itself (None: all); ``away_roots``: not connected now.
     ``one_drops_all``: what Forge does.
+    ``is_gone``: whether the file that the WebUI lists under a known name is there no more.
     ``tags``: the words that begin a LoRA. ``shared``: aliases that mean more than one LoRA.
     """
 
     find: Callable[[Kind, str], Sequence[IndexRow]]
     known: Callable[[Kind], Set[str]]
+    is_gone: Callable[[Kind, str], bool] = lambda _kind, _name: False
     nearest: Callable[[Kind, str], tuple[str, ...]] = lambda _kind, _name: ()
     read_roots: Set[str] | None = None
     away_roots: Set[str] = frozenset()
@@ -170,7 +172,7 @@ def _judge_lora(requirement: Requirement, here: NamesHere) -> Finding:
     if rows:
         return _judge_rows(requirement, rows, here)
     if name in here.known("lora"):
-        return _finding(requirement, "unknown", "LoRA {} is known to this WebUI.")
+        return _only_listed(requirement, here)
     if found:
         return _set_apart(requirement, found, here)
     if requirement.is_filled_in:
@@ -232,7 +234,7 @@ def _judge_checkpoint(requirement: Requirement, here: NamesHere) -> Finding:
     if rows:
         return _judge_rows(requirement, rows, here)
     if known:
-        return _finding(requirement, "unknown", "Checkpoint {} is known to this WebUI.")
+        return _only_listed(requirement, here)
     if found:
         return _set_apart(requirement, found, here)
     return _missing(
@@ -260,7 +262,7 @@ def _judge_module(requirement: Requirement, here: NamesHere) -> Finding:
     if rows:
         return _judge_rows(requirement, rows, here)
     if any(name in here.known(kind) for kind in requirement.kinds):
-        return _finding(requirement, "unknown", ROLE_WORDS[requirement.role] + " {} is known to this WebUI.")
+        return _only_listed(requirement, here)
     return _missing(
         requirement, here, ROLE_WORDS[requirement.role] + " {} is missing" + _without(requirement)
     )
@@ -298,6 +300,16 @@ def _judge_rows(requirement: Requirement, rows: Sequence[IndexRow], here: NamesH
     if any(row.state == "unhashed" for row in rows):
         return _finding(requirement, "not_read", f"{word} {{}} is here and not read yet.", (name,), rows=rows)
     return _finding(requirement, "here", f"{word} {{}} is here.", (name,), rows=rows)
+
+
+def _only_listed(requirement: Requirement, here: NamesHere) -> Finding:
+    """The index has no file of this name, because it is private or was not looked at yet, or because it is
+    gone: a WebUI goes on listing what was removed."""
+    word = ROLE_WORDS[requirement.role]
+    if any(here.is_gone(kind, requirement.name) for kind in requirement.kinds):
+        text = word + " {} is gone, though this WebUI still lists it" + _outcome(requirement, here)
+        return _finding(requirement, "missing", text, (checkpoint_parts(requirement.name)[0],))
+    return _finding(requirement, "unknown", word + " {} is known to this WebUI.")
 
 
 def _outcome(requirement: Requirement, here: NamesHere) -> str:

@@ -43,6 +43,7 @@ SkipCode = Literal[
 
 # A name of 255 bytes, each of them escaped.
 _NAME_MAX = 1020
+_NOT_A_FILE = "neither a file nor a folder but a pipe, socket or device; some WebUIs hang at it"
 SET_ASIDE_SUFFIX = ".corrupted"
 """Forge renames a model it could not load to ``<name>.corrupted``."""
 _CONTROL_SUFFIX = ".aria2"
@@ -270,6 +271,8 @@ class _Walk:
                     self._add_folder(folder, entry, folders)
                 elif not S_ISREG((found := stat_entry(entry)).st_mode):
                     self._add_folder(folder, entry, folders)
+                    if not stat_bits.S_ISDIR(found.st_mode):
+                        self.skipped.append(Skipped(prefix + _wire_name(name), "not_a_file", _NOT_A_FILE))
                 elif not (self._leaves_out_vaes and ".vae." in lowered):
                     path = prefix + (name if plain else _wire_name(name))
                     files.append(
@@ -316,7 +319,9 @@ class _Walk:
         except OSError:
             link = True
         if link:
-            self.fail(path, "broken_link", _cause(error))
+            gone = isinstance(error, FileNotFoundError)
+            reason = "a link to something that is not there (now)" if gone else _cause(error)
+            self.fail(path, "broken_link", reason)
         elif not isinstance(error, FileNotFoundError):
             self.fail(path, "file_unreadable", _cause(error))
 

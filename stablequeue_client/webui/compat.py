@@ -134,7 +134,18 @@ class Host:
             return frozenset(_lora_names())
         if kind == "embedding":
             return frozenset(self._embeddings())
-        return frozenset(self._module_names(kind))
+        return frozenset(self._modules(kind))
+
+    def listed_file(self, kind: Kind, name: str) -> str | None:
+        """The file behind one of ``known_names``; it may be gone since. None: none is known."""
+        if kind == "checkpoint":
+            from modules import sd_models
+
+            entry = sd_models.checkpoint_aliases.get(name)
+            return None if entry is None else str(entry.filename)
+        if kind == "lora":
+            return lora_file(name)
+        return None if kind == "embedding" else self._modules(kind).get(name)
 
     def current_checkpoint(self) -> str:
         """The checkpoint that the WebUI would use, as its option says it; empty when there is none."""
@@ -282,16 +293,17 @@ class Host:
         # Skipped ones do not fit the loaded checkpoint; with another one they are accepted.
         return {*embedding_db.word_embeddings, *embedding_db.skipped_embeddings}
 
-    def _module_names(self, kind: Kind) -> Iterable[str]:
+    def _modules(self, kind: Kind) -> dict[str, str]:
+        """Name -> file of the VAEs, or on Forge of everything that can be chosen beside a checkpoint."""
         if self.is_forge:
             from modules_forge import main_entry
 
-            return list(main_entry.module_list)
+            return dict(main_entry.module_list)
         if kind == "vae":
             from modules import sd_vae
 
-            return list(sd_vae.vae_dict)
-        return []
+            return dict(sd_vae.vae_dict)
+        return {}
 
     def sampler_names(self) -> list[str]:
         """As a generation names them; with the schedule in the name where the host has no field for it."""
@@ -371,6 +383,17 @@ def _lora_names() -> Iterator[str]:
     # Copies: the extension may list its folder again at any time.
     yield from (name for name in list(networks.available_network_aliases) if name.lower() not in shared)
     yield from (name for name in list(networks.available_networks) if name.lower() in shared)
+
+
+def lora_file(name: str) -> str | None:
+    networks = sys.modules.get("networks")
+    if networks is None:
+        return None
+    table = networks.available_network_aliases
+    if name.lower() in networks.forbidden_network_aliases:
+        table = networks.available_networks
+    entry = table.get(name)
+    return None if entry is None else str(entry.filename)
 
 
 def _script_titles() -> tuple[list[str], list[str]]:

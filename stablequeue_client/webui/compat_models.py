@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stablequeue_client.webui.compat import Host
+from stablequeue_client.webui.compat import Host, lora_file
 
 if TYPE_CHECKING:
     from stablequeue_client.requirements import Role
@@ -56,7 +56,7 @@ class HostModels:
             )
             return None if info is None else str(info.filename)
         if role == "lora":
-            return _lora_file(name)
+            return lora_file(name)
         if role == "embedding":
             return self._embedding_file(name)
         return self._module_file(name)
@@ -180,17 +180,6 @@ class HostModels:
 
 
 # --- parts ------------------------------------------------------------------------------------------------
-
-
-def _lora_file(name: str) -> str | None:
-    networks = sys.modules.get("networks")
-    if networks is None:
-        return None
-    table = networks.available_network_aliases
-    if name.lower() in networks.forbidden_network_aliases:
-        table = networks.available_networks
-    entry = table.get(name)
-    return None if entry is None else str(entry.filename)
 
 
 def memory_of(host: Host) -> Memory:

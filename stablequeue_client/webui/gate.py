@@ -69,6 +69,7 @@ class Gate:
         self._refreshing: Future[bool] | None = None
         self._kept: dict[str, tuple[Any, Any]] = {}
         self._who = WhoHas(rt)
+        self._listed = ListedFiles(rt)
         self._where = WhereItRuns(lambda request: rt.calls.run(lambda hub: hub.check_job(request)))
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,6 +155,7 @@ class Gate:
         return NamesHere(
             find=self.rt.models.find,
             known=self._known,
+            is_gone=self._listed.is_gone,
             nearest=lambda kind, name: (
                 self._nearest(snapshot, kind, name) if time.monotonic() < until else ()
             ),
@@ -198,6 +200,26 @@ class Gate:
             kept = self._kept[what] = (key, make())
         value: T = kept[1]
         return value
+
+
+class ListedFiles:
+    """Whether files that the WebUI lists are there, looked at in a thread of its own: a share may hang."""
+
+    def __init__(self, rt: Runtime) -> None:
+        self._rt = rt
+        self._looker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stablequeue-listed")
+        self._looking: Future[bool] | None = None
+
+    def is_gone(self, kind: Kind, name: str) -> bool:
+        """What cannot be said at once counts as there."""
+        path = self._rt.host.listed_file(kind, name)
+        if path is None or (self._looking is not None and not self._looking.done()):
+            return False
+        self._looking = self._looker.submit(os.path.exists, path)
+        try:
+            return not self._looking.result(REFRESH_WAIT_S)
+        except FutureTimeout:
+            return False
 
 
 class WhoHas:

@@ -113,9 +113,23 @@ def test_a_broken_link_is_told_and_its_row_is_kept(tmp_path: Path) -> None:
         ("gone.pt", "broken_link"),
         ("folder", "broken_link"),
     }
+    assert all("not there" in item.reason for item in found.skipped)
     assert not found.knows("gone.pt")
     assert not found.knows("folder/x.pt")
     assert found.knows("b.pt")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no named pipes in folders")
+def test_a_pipe_with_the_name_of_a_model_is_told_and_never_opened(tmp_path: Path) -> None:
+    touch(tmp_path, "a.pt")
+    os.mkfifo(tmp_path / "pipe.pt")
+    (tmp_path / "link.pt").symlink_to(tmp_path / "pipe.pt")
+    found = scan(tmp_path)
+    assert paths(found) == ["a.pt"]
+    assert {(item.path, item.code) for item in found.skipped} == {
+        ("link.pt", "not_a_file"),
+        ("pipe.pt", "not_a_file"),
+    }
 
 
 def test_loops_end_and_no_folder_is_walked_twice(tmp_path: Path) -> None:

@@ -41,11 +41,15 @@ class QuietHost(Host):
     """A host without a process: what it knows is given. Everything else of it fails."""
 
     names: Mapping[Kind, Iterable[str]] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     known_styles: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def known_names(self, kind: Kind) -> frozenset[str]:
         return frozenset(self.names.get(kind, ()))
+
+    def listed_file(self, kind: Kind, name: str) -> str | None:
+        return str(self.files[name]) if name in self.files else None
 
     def option(self, name: str, default: Any = None) -> Any:
         return self.options.get(name, default)

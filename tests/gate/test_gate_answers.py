@@ -32,6 +32,30 @@ def test_everything_here_is_one_quiet_line(make_runtime: MakeRuntime) -> None:
     assert "All 2 models" in said["html"]
 
 
+def test_what_was_removed_is_missing_though_the_webui_still_lists_it(
+    make_runtime: MakeRuntime, tmp_path: Path
+) -> None:
+    private, base = tmp_path / "private.safetensors", tmp_path / "base.safetensors"
+    private.touch()
+    base.touch()
+    removed = tmp_path / "gone.safetensors"
+    names = {"checkpoint": ["base.safetensors"], "lora": ["private", "gone"]}
+    files = {"private": private, "gone": removed, "base.safetensors": base}
+    rt = make_runtime(names=names, files=files)
+    values = {"prompt": "<lora:private:1> <lora:gone:1>", "checkpoint": "base.safetensors"}
+    said = gate.check(rt, values)
+    assert said["tone"] == "bad"
+    assert ">gone</bdi> is gone, though this WebUI still lists it: all LoRAs" in said["html"]
+    assert ">private</bdi>" not in said["html"]
+    removed.touch()
+    assert gate.check(rt, values)["tone"] == "good"
+    base.unlink()
+    assert (
+        "is gone, though this WebUI still lists it: the generation would fail."
+        in (gate.check(rt, values)["html"])
+    )
+
+
 def test_nothing_named_says_nothing(make_runtime: MakeRuntime) -> None:
     said = gate.check(make_runtime(), {"prompt": "a cat"})
     assert said == {"html": "", "tone": "", "asks": False, "ask": [], "more": False}
