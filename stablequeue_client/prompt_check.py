@@ -74,12 +74,14 @@ class NamesHere:
 
     ``read_roots``: the folders that the WebUI reads itself (None: all); ``away_roots``: not connected now.
     ``one_drops_all``: what Forge does.
+    ``is_lost``: whether a row is kept without its file, because its folder lost too much at once.
     ``is_gone``: whether the file that the WebUI lists under a known name is there no more.
     ``tags``: the words that begin a LoRA. ``shared``: aliases that mean more than one LoRA.
     """
 
     find: Callable[[Kind, str], Sequence[IndexRow]]
     known: Callable[[Kind], Set[str]]
+    is_lost: Callable[[IndexRow], bool] = lambda _row: False
     is_gone: Callable[[Kind, str], bool] = lambda _kind, _name: False
     nearest: Callable[[Kind, str], tuple[str, ...]] = lambda _kind, _name: ()
     read_roots: Set[str] | None = None
@@ -291,7 +293,7 @@ def _judge_rows(requirement: Requirement, rows: Sequence[IndexRow], here: NamesH
     if troubled:
         text = f"{word} {{}} {_FILE_TROUBLE[troubled[0].state]}"
         return _finding(requirement, "broken", text + _outcome(requirement, here), (name,), rows=rows)
-    if all(row.root_id in here.away_roots for row in rows):
+    if all(row.root_id in here.away_roots or here.is_lost(row) for row in rows):
         text = f"{word} {{}} is in a folder that is not connected" + _outcome(requirement, here)
         return _finding(requirement, "broken", text, (name,), rows=rows)
     if len({row.sha256 or row.key for row in rows}) > 1:

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar
 
-from stablequeue_client.index_rows import RootRow
+from stablequeue_client.index_rows import IndexRow, RootRow
 from stablequeue_client.local_models import Snapshot
 from stablequeue_client.model_files import Kind
 from stablequeue_client.nearest_names import NearestNames
@@ -28,6 +28,8 @@ from stablequeue_client.prompt_check import (
 from stablequeue_client.prompt_check import (
     check as check_requirements,
 )
+from stablequeue_client.protocol import native_path
+from stablequeue_client.read_io import WINDOWS
 from stablequeue_client.requirements import (
     EmbeddingNames,
     Requirement,
@@ -69,7 +71,7 @@ class Gate:
         self._refreshing: Future[bool] | None = None
         self._kept: dict[str, tuple[Any, Any]] = {}
         self._who = WhoHas(rt)
-        self._listed = ListedFiles(rt)
+        self._looks = Looks()
         self._where = WhereItRuns(lambda request: rt.calls.run(lambda hub: hub.check_job(request)))
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,10 +154,14 @@ class Gate:
     def _names(self, snapshot: Snapshot) -> NamesHere:
         family = self.rt.host.family
         until = time.monotonic() + NEAREST_FOR_S
+        suspect = {root.root_id: root.path_on_disk for root in snapshot.roots if root.health == "suspect"}
         return NamesHere(
             find=self.rt.models.find,
             known=self._known,
-            is_gone=self._listed.is_gone,
+            is_lost=lambda row: (
+                row.root_id in suspect and self._looks.finds_no_file(_place(suspect[row.root_id], row))
+            ),
+            is_gone=lambda kind, name: self._looks.finds_no_file(self.rt.host.listed_file(kind, name)),
             nearest=lambda kind, name: (
                 self._nearest(snapshot, kind, name) if time.monotonic() < until else ()
             ),
@@ -202,17 +208,15 @@ class Gate:
         return value
 
 
-class ListedFiles:
-    """Whether files that the WebUI lists are there, looked at in a thread of its own: a share may hang."""
+class Looks:
+    """Whether a file is there, looked at in a thread of its own: a share may hang."""
 
-    def __init__(self, rt: Runtime) -> None:
-        self._rt = rt
-        self._looker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stablequeue-listed")
+    def __init__(self) -> None:
+        self._looker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stablequeue-looks")
         self._looking: Future[bool] | None = None
 
-    def is_gone(self, kind: Kind, name: str) -> bool:
-        """What cannot be said at once counts as there."""
-        path = self._rt.host.listed_file(kind, name)
+    def finds_no_file(self, path: str | None) -> bool:
+        """False also for what cannot be said at once."""
         if path is None or (self._looking is not None and not self._looking.done()):
             return False
         self._looking = self._looker.submit(os.path.exists, path)
@@ -290,6 +294,10 @@ def _item(found: Finding, others: Mapping[Name, list[str]]) -> GateItem:
 def _others(wanted: Requirement, others: Mapping[Name, list[str]]) -> tuple[str, ...]:
     who = (alias for kind in wanted.kinds for alias in others.get((kind, wanted.name), ()))
     return tuple(dict.fromkeys(who))
+
+
+def _place(folder: str, row: IndexRow) -> str:
+    return os.path.join(folder, native_path(row.path, windows=WINDOWS))
 
 
 def _overridden(texts: Any) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from stablequeue_client.hub_reader import HubReader
-from stablequeue_client.index_rows import IndexRow
+from stablequeue_client.index_rows import IndexRow, RootRow
 from stablequeue_client.local_models import LocalModels
 from stablequeue_client.model_files import Kind
 from stablequeue_client.own_hub import OwnHub
@@ -42,6 +42,7 @@ class QuietHost(Host):
 
     names: Mapping[Kind, Iterable[str]] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
+    more_folders: tuple[tuple[Kind, str], ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     known_styles: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
@@ -61,7 +62,7 @@ class QuietHost(Host):
         return [self.known_styles[name] for name in names if name in self.known_styles]
 
     def model_folders(self) -> tuple[tuple[Kind, str], ...]:
-        return tuple((kind, f"/webui/{folder}") for kind, folder in FOLDERS.items())
+        return *((kind, f"/webui/{folder}") for kind, folder in FOLDERS.items()), *self.more_folders
 
 
 MakeRuntime = Callable[..., Runtime]
@@ -74,11 +75,15 @@ def make_runtime(tmp_path: Path) -> Iterator[MakeRuntime]:
     models: list[LocalModels] = []
 
     def make(
-        rows: Iterable[IndexRow] = (), *, settings: Mapping[str, Any] | None = None, **host: Any
+        rows: Iterable[IndexRow] = (),
+        *,
+        settings: Mapping[str, Any] | None = None,
+        roots: Iterable[RootRow] = (),
+        **host: Any,
     ) -> Runtime:
         index = SyntheticIndex(tmp_path)
         opened.append(index)
-        index.put_roots([root(kind) for kind in FOLDERS])
+        index.put_roots(list(roots) or [root(kind) for kind in FOLDERS])
         index.put(list(rows))
         models.append(LocalModels(tmp_path, pause=lambda _: None))
         models[-1].refresh()

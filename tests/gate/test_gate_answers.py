@@ -56,6 +56,23 @@ def test_what_was_removed_is_missing_though_the_webui_still_lists_it(
     )
 
 
+def test_in_a_folder_that_lost_its_files_only_what_is_there_counts(
+    make_runtime: MakeRuntime, tmp_path: Path
+) -> None:
+    # An unmounted disk leaves an empty folder, whose rows are kept.
+    lost = root("lora", health="suspect", missing=1)._replace(path=str(tmp_path))
+    names = {"checkpoint": ["base.safetensors"], "lora": ["foo"]}
+    roots = [lost, root("checkpoint")]
+    rt = make_runtime([LORA, BASE], roots=roots, names=names, more_folders=(("lora", str(tmp_path)),))
+    values = {"prompt": "<lora:foo:1>", "checkpoint": "base.safetensors"}
+    html = gate.check(rt, values)["html"]
+    assert (
+        ">foo</bdi> is in a folder that is not connected: all LoRAs of this prompt would be dropped" in html
+    )
+    (tmp_path / "foo.safetensors").touch()
+    assert ">foo</bdi>" not in gate.check(rt, values)["html"]
+
+
 def test_nothing_named_says_nothing(make_runtime: MakeRuntime) -> None:
     said = gate.check(make_runtime(), {"prompt": "a cat"})
     assert said == {"html": "", "tone": "", "asks": False, "ask": [], "more": False}
