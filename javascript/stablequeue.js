@@ -103,6 +103,12 @@
     }
     let here = before.firstChild;
     for (const wanted of [...after.childNodes]) {
+      // The spaces around what is gone: passing what follows before them would take the focus from it too.
+      while (here && here.nodeType === Node.TEXT_NODE && wanted.nodeType === Node.ELEMENT_NODE) {
+        const next = here.nextSibling;
+        here.remove();
+        here = next;
+      }
       const known = wanted.id ? named.get(wanted.id) : null;
       if (known && known !== here && sameThing(known, wanted)) {
         before.insertBefore(known, here);
@@ -292,6 +298,8 @@
       this.host.placePictures(this.app);
       this.app.addEventListener("click", (event) => this.onSecondClick(event), { signal, capture: true });
       this.app.addEventListener("click", (event) => this.onClick(event), { signal });
+      this.app.addEventListener("keydown", (event) => { if (event.key === "Escape") this.closeMenus(event.target); }, { signal });
+      document.addEventListener("pointerdown", (event) => this.closeMenus(event.target, true), { signal });
       this.app.addEventListener("submit", (event) => this.onSubmit(event), { signal });
       this.app.addEventListener("input", (event) => this.onFilter(event, TYPING_MS), { signal });
       this.app.addEventListener("input", (event) => this.onForm(event), { signal });
@@ -741,6 +749,16 @@
       this.host.toTop();
       this.view.focus({ preventScroll: true });
       this.said.textContent = "The form is filled in";
+    }
+
+    // A row's menu lies over others: Escape closes it, and so does a press outside of it.
+    closeMenus(target, others = false) {
+      for (const menu of this.view.querySelectorAll("details.sq-menu[open]")) {
+        const inside = menu.contains(target);
+        if (inside === others) continue;
+        menu.open = false;
+        if (inside) menu.querySelector("summary").focus();
+      }
     }
 
     // --- choosing several ----------------------------------------------------------------------------------

@@ -130,6 +130,37 @@ def test_a_picture_becomes_a_job_that_is_edited_and_decided_on(hub, attic, open_
     assert watched.complaints == []
 
 
+def test_a_keyboard_keeps_its_place_while_jobs_end_and_leaves_a_menu(hub, attic, open_page) -> None:
+    first, *_, last = [submit(hub, f"job {number}") for number in range(4)]
+    watched = open_page()
+    hub.sign_in(watched.page)
+    page = watched.page
+    page.goto(f"{hub.url}/?view=queue")
+    box = page.locator(f"input[data-sq-pick][value='{last}']")
+    box.focus()
+    page.keyboard.press("Space")
+    row = page.locator(f"#sq-job-{last}")
+    hub.ask("POST", f"/api/v1/jobs/{first}/cancel")
+    expect(row).to_contain_text("2 jobs before it")
+    hub.ask("PATCH", f"/api/v1/jobs/{last}", json={"name": "another name"})
+    expect(row).to_contain_text("another name")
+    expect(box).to_be_focused()
+    expect(box).to_be_checked()
+    menu, actions = row.locator(".sq-menu"), page.get_by_label("Actions for another name")
+    for closed_by_a_key in (True, False):
+        actions.focus()
+        page.keyboard.press("Enter")
+        expect(row.get_by_role("button", name="Earlier")).to_be_visible()
+        if closed_by_a_key:
+            page.keyboard.press("Tab")
+            page.keyboard.press("Escape")
+            expect(actions).to_be_focused()
+        else:
+            page.get_by_role("heading", name="Queue", exact=True).click()
+        expect(menu).not_to_have_attribute("open", "")
+    assert watched.complaints == []
+
+
 def test_hostile_prompts_and_names_of_jobs_never_run(hub, attic, open_page) -> None:
     names = [name.replace("\x00", "").encode("utf-8", "replace").decode() for name in hostile_values.NAMES]
     printable = [name for name in names if name.isprintable()]
