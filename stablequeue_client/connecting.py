@@ -28,8 +28,10 @@ from stablequeue_client.hub_connection import Timeouts, checked_base_url
 JOINING = "joining"
 """Folder in the server's data folder for the identity of a join under way."""
 _CODE = re.compile(r"sq_[A-Za-z0-9]+_[A-Za-z0-9_-]+")
-_GLUED = re.compile(r"(?<=[A-Za-z0-9/_-])(?=https?://)")
-_HOST = re.compile(r"(https?://)?(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-~]*)?")
+_GLUED = re.compile(r"(?<=[A-Za-z0-9/_-])(?=https?://)", re.IGNORECASE)
+_HOST = re.compile(r"(https?://)?(\[[0-9A-Fa-f:.%]+\]|[\w.-]+)(:[0-9]{1,5})?(/[!-~]*)?", re.IGNORECASE)
+_PLACE_ON_A_PAGE = re.compile(r"[?#].*")
+_SCHEME = re.compile(r"https?://", re.IGNORECASE)
 _SHOWN_AT = '"Add another computer" on the hub\'s page shows both; the code begins with sq_.'
 _TIMEOUTS = Timeouts(connect=3.0, read=4.0, total=6.0)
 
@@ -79,7 +81,11 @@ def _words(text: str) -> list[str]:
 
 
 def _address(words: list[str]) -> str | None:
-    """What stands behind ``--hub``, else the first word that is an address with its scheme, else any."""
+    """What stands behind ``--hub``, else the first word that is an address with its scheme, else any.
+
+    It may be what a browser shows of the hub's page, or begin as a phone's keyboard writes it.
+    """
+    words = [_SCHEME.sub(lambda found: found[0].lower(), _PLACE_ON_A_PAGE.sub("", word)) for word in words]
     if "--hub" in words[:-1]:
         return words[words.index("--hub") + 1]
     fitting = [word for word in words if _HOST.fullmatch(word)]

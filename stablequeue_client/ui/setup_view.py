@@ -43,7 +43,7 @@ class SetupPage:
     """``alias``: how this WebUI will be called. ``text``: what the field holds already.
 
     ``fixed``: the hub's address as the environment or stablequeue.toml gives it, which leaves nothing to
-    press. ``works_fixed``: likewise, what it says about working for others.
+    press. ``works_fixed``: likewise, what it says about working for others. ``alias_fixed``: the alias.
     """
 
     alias: str
@@ -55,6 +55,7 @@ class SetupPage:
     fixed: str = ""
     works_for_others: str = "never"
     works_fixed: bool = False
+    alias_fixed: bool = False
 
 
 @dataclass(frozen=True)

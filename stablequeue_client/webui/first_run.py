@@ -80,6 +80,7 @@ def _setup_page(rt: Runtime, status: OwnHubStatus) -> sv.SetupPage:
         fixed=fixed,
         works_for_others=settings.works_for_others,
         works_fixed="works_for_others" in settings.given_outside,
+        alias_fixed="alias" in settings.given_outside,
     )
 
 

@@ -64,6 +64,10 @@ def test_address_and_code_are_found_in_what_was_pasted(text: str) -> None:
         (f"localhost {CODE}", "http://localhost"),
         (f"https://hub.example.org/stablequeue {CODE}", "https://hub.example.org/stablequeue"),
         (f"http://[fe80::1]:8383 {CODE}", "http://[fe80::1]:8383"),
+        (f"Http://Hub.lan:8383 {CODE}", "http://Hub.lan:8383"),
+        (f"http://hub.lan:8383/?view=servers {CODE}", "http://hub.lan:8383"),
+        (f"http://hub.lan:8383#sq-app {CODE}", "http://hub.lan:8383"),
+        (f"http://bücher.lan:8383 {CODE}", "http://bücher.lan:8383"),
     ],
 )
 def test_addresses_have_many_forms(text: str, address: str) -> None:

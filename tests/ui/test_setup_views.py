@@ -57,6 +57,13 @@ def test_nobody_is_asked_to_work_for_others_by_default(elements: Elements) -> No
     assert {e.attributes["value"] for e in options if "selected" in e.attributes} == {"never"}
 
 
+def test_the_settings_page_is_named_only_where_the_name_can_be_changed_there() -> None:
+    assert "another name can be given in Settings" in str(sv.setup(sv.SetupPage("studio")))
+    fixed = str(sv.setup(sv.SetupPage("studio", alias_fixed=True)))
+    assert "another name" not in fixed
+    assert "as the environment or stablequeue.toml says" in fixed
+
+
 def posts(html: str, elements: Elements) -> set[str]:
     return {
         e.attributes["data-sq-post"]
