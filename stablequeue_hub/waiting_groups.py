@@ -121,9 +121,10 @@ def _groups_of(read: Read, job: PendingJob, groups: dict[_Model, _Group]) -> lis
     found_one: WhyCode = "model_unreachable" if waiting.code == "model_unreachable" else "model_missing"
     found: list[_Group] = []
     for places in read.surroundings.lacking(one_of_them, waiting.blocking):
-        able = read.surroundings.able_without(one_of_them, places)
         for place in places:
             requirement = payload.requirements[place]
+            same = [other for other in places if _is_same(payload.requirements[other], requirement)]
+            able = read.surroundings.able_without(one_of_them, same)
             new = _Group(shown_name(requirement), _CODES.get(requirement.status, found_one))
             group = groups.setdefault(_model_of(requirement), new)
             group.could_run |= able
@@ -131,6 +132,12 @@ def _groups_of(read: Read, job: PendingJob, groups: dict[_Model, _Group]) -> lis
             if all(group is not other for other in found):
                 found.append(group)
     return found
+
+
+def _is_same(one: StoredRequirement, other: StoredRequirement) -> bool:
+    """One file would do for both, such as a VAE that two settings name."""
+    alike = (one.sha256, one.name, one.hash) == (other.sha256, other.name, other.hash)
+    return alike and bool(set(KINDS_OF[one.role]) & set(KINDS_OF[other.role]))
 
 
 def _model_of(requirement: StoredRequirement) -> _Model:

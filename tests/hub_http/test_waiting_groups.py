@@ -75,6 +75,26 @@ def test_a_name_that_nobody_has_is_a_group_without_a_source(hub: Any, hosts: Any
     assert groups(hub, "?limit=1")["total"] == 2
 
 
+def test_a_server_that_lacks_more_than_one_model_could_not_run_the_job_with_one_of_them(
+    hub: Any, hosts: Any
+) -> None:
+    """Unless one file is all that is missing, though two settings name it."""
+    runner = hosts.add("forge", BASE)
+    assert runner.next() is None
+    submit(hub, "<lora:one:1> <lora:two:1>")
+    found = groups(hub)["groups"]
+    assert {one["name"]: [at["could_run"] for at in one["places"]] for one in found} == {
+        "one": [False],
+        "two": [False],
+    }
+    settings = {"sd_vae": "v.pt", "forge_additional_modules": ["v.pt"], "sd_model_checkpoint": "base"}
+    body = {"payload": {"prompt": "x", "override_settings": settings}}
+    assert hub.request("POST", "/api/v1/jobs", key=hub.admin, json=body).status_code == 202
+    found = [one for one in groups(hub)["groups"] if one["name"] == "v"]
+    assert found
+    assert all(at["could_run"] for one in found for at in one["places"])
+
+
 def test_a_group_is_gone_when_its_model_arrived_or_a_person_decided(hub: Any, hosts: Any) -> None:
     runner = hosts.add("forge", BASE, INK)
     submit(hub, "<lora:film:1>")
