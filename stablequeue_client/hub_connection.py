@@ -177,6 +177,10 @@ class HubConnection:
         return error
 
 
+_USER = re.compile(r"//.*@", re.DOTALL)
+"""What stands before the host may be a password."""
+
+
 def checked_base_url(text: str) -> str:
     """``text`` as ``scheme://host[:port][/path]`` without a final slash; raises InvalidValueError."""
     url = text.strip()
@@ -189,7 +193,7 @@ def checked_base_url(text: str) -> str:
         usable = False
     if not usable or parts.username is not None or parts.query or parts.fragment:
         raise InvalidValueError(
-            f"{first_words(text)!r} is no hub address.",
+            f"{first_words(_USER.sub('//***@', text))!r} is no hub address.",
             remedy="Give it as http://HOST:PORT, without user or query.",
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"

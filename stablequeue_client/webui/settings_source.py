@@ -22,26 +22,37 @@ else:
 
 
 class TomlFile:
-    """A settings file that is read again when it changed. ``mistake`` says what is wrong with it."""
+    """A settings file that is read again when it changed. ``mistake`` says what is wrong with it.
+
+    Where it was whole before, what it said then still counts: it names private files, and an editor may just
+    be writing it. ``is_unknown``: it is there and was never whole.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.mistake = ""
+        self._was_whole = False
         self._stamp: tuple[int, int] | None = None
         self._values: dict[str, Any] = {}
 
     def values(self) -> dict[str, Any]:
-        """What stands in it; empty when there is none or it cannot be read."""
+        """What stands in it, or stood in it when it could last be read; empty when there is none."""
         try:
             about = self.path.stat()
         except OSError:
-            self._stamp, self._values, self.mistake = None, {}, ""
+            self._stamp, self._values, self.mistake, self._was_whole = None, {}, "", False
             return {}
         stamp = (about.st_mtime_ns, about.st_size)
         if stamp != self._stamp:
             self._stamp = stamp
-            self._values, self.mistake = self._read()
+            values, self.mistake = self._read()
+            if not self.mistake:
+                self._values, self._was_whole = values, True
         return self._values
+
+    @property
+    def is_unknown(self) -> bool:
+        return bool(self.mistake) and not self._was_whole
 
     def _read(self) -> tuple[dict[str, Any], str]:
         try:
@@ -89,6 +100,21 @@ class SettingsSource:
         found = resolve_webui(
             options.values_of(self._host), os.environ, values, toml_name=str(self._toml.path)
         )
+        if self._toml.is_unknown:
+            found = _careful(found)
         if self._toml.mistake:
-            found = replace(found, mistakes=(self._toml.mistake, *found.mistakes))
+            still = _UNKNOWN if self._toml.is_unknown else _AS_BEFORE
+            found = replace(found, mistakes=(f"{self._toml.mistake} {still}", *found.mistakes))
         return found
+
+
+_AS_BEFORE = "Until then what it said before counts."
+_UNKNOWN = (
+    "Until then no file is read in full and nothing is told to the hub by itself, and no jobs of others run "
+    "here: it may name private files."
+)
+
+
+def _careful(found: WebuiSettings) -> WebuiSettings:
+    """While nobody knows what the owner's file says, nothing that cannot be taken back."""
+    return replace(found, hashing="later", sync="manual", sync_on_start=False, works_for_others="never")

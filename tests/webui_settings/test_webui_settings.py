@@ -92,7 +92,7 @@ def test_a_shortcut_that_was_emptied_is_none_and_not_the_default() -> None:
         (({}, {}, {"works_for_others": "sure"}), "works_for_others", "never", "never or idle or always"),
         (({}, {}, {"allias": "x"}), "alias", None, "Did you mean 'alias'"),
         (({"hub": "ftp://x"}, {}, {}), "hub", None, "'ftp://x' is no hub address. Give it as http://"),
-        (({}, {"STABLEQUEUE_HUB": "http://u:p@h"}, {}), "hub", None, "is no hub address"),
+        (({}, {"STABLEQUEUE_HUB": "http://u:p@h"}, {}), "hub", None, "'http://***@h' is no hub address"),
         (({"extra_folders": "loras /mnt/x"}, {}, {}), "extra_folders", (), "'loras /mnt/x' is not used"),
         (({"extra_folders": ["loras"]}, {}, {}), "extra_folders", (), "extra_folders"),
     ],
