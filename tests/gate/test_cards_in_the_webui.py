@@ -9,14 +9,15 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from ..hosts.running_host import FakeHost, StartHost
-from ..slowness import slowness
 from ..webui_tab.conftest import OpenHost, serving
 from .conftest import SETTINGS
 
 pytestmark = pytest.mark.browser
 CARDS = 5_000
 LIMIT_MS = 100
-ROUNDS = 4
+QUIET_MS = 700
+"""What the opening takes on a quiet machine without our marks; on a slower one both take longer."""
+ROUNDS = 8
 UNWATCHED = "window.requestIdleCallback = () => 0;"
 """With this our script never looks at a card: what the browser's opening costs without it."""
 OPEN = """
@@ -94,15 +95,18 @@ def test_with_five_thousand_cards_the_browser_opens_within_100_ms_more(
     data = tmp_path_factory.mktemp(f"cards-{family}") / "webui"
     words = (*serving(data), "--cards", str(CARDS))
     many = start_host(family, data, *words, environment=SETTINGS)
-    took: dict[bool, list[float]] = {False: [], True: []}
-    for number in range(2 * ROUNDS):  # in turns, for the machine's own noise
-        marked = number % 2 == 1
-        took[marked].append(_opening(open_host, many, marked))
-        if number > 2 and min(took[True]) - min(took[False]) < LIMIT_MS:
+    bare: list[float] = []
+    marked: list[float] = []
+    more_ms = limit_ms = 0.0
+    for number in range(ROUNDS):  # in turns, for the machine's own noise
+        bare.append(_opening(open_host, many, marked=False))
+        marked.append(_opening(open_host, many, marked=True))
+        more_ms = min(marked) - min(bare)
+        limit_ms = LIMIT_MS * max(1.0, min(bare) / QUIET_MS)
+        if number > 0 and more_ms < limit_ms:
             break
-    limit_ms = LIMIT_MS * slowness()
     many.stop()
-    assert min(took[True]) - min(took[False]) < limit_ms, took
+    assert more_ms < limit_ms, (bare, marked)
 
 
 def _opening(open_host: OpenHost, host: FakeHost, marked: bool) -> float:
