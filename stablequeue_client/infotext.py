@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import dropwhile, islice
 from typing import Any, Literal
 
+from stablequeue_client.infotext_settings import numbers, option_settings
 from stablequeue_client.model_files import (
     MODEL_EXTENSIONS,
     SHA256_OF_NOTHING,
@@ -50,8 +50,6 @@ _SPACES = re.compile(r"\s*")
 # Digits stay text: turning millions of them into a number would take minutes.
 _JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,20}\Z")
-_NUMBER = re.compile(r"[+-]?[0-9]{0,20}\.?[0-9]{0,20}(?:[eE][+-]?[0-9]{1,3})?\Z")
 _SIZE = re.compile(r"([0-9]{1,6})x([0-9]{1,6})\Z")
 _MODULE = re.compile(r"(Hires )?Module ([0-9]{1,3})\Z")
 
@@ -138,7 +136,7 @@ def payload_from_infotext(infotext: Infotext) -> dict[str, Any]:
     settings = infotext.settings
     payload: dict[str, Any] = {"prompt": infotext.prompt, "negative_prompt": infotext.negative_prompt}
     payload |= {name: settings[key] for key, name in _TEXTS if key in settings}
-    payload |= _numbers(settings, _INTEGERS, _NUMBERS)
+    payload |= numbers(settings, _INTEGERS, _NUMBERS)
     payload |= _size(settings, "Size", "width", "height")
     payload |= _size(settings, "Seed resize from", "seed_resize_from_w", "seed_resize_from_h")
     payload |= _hires(settings)
@@ -328,31 +326,6 @@ _HIRES_NUMBERS = (
 _SAME_MODULES = "Use same choices"
 _NO_MODULES = "Built-in"
 
-_Fields = tuple[tuple[str, str], ...]
-
-
-def _numbers(settings: dict[str, str], integers: _Fields, numbers: _Fields) -> dict[str, int | float]:
-    """Those that are there and can be read."""
-    found: dict[str, int | float] = {}
-    for key, name in integers:
-        if _INTEGER.match(settings.get(key, "")):
-            found[name] = int(settings[key])
-    for key, name in numbers:
-        value = _number(settings.get(key, ""))
-        if value is not None:
-            found[name] = value
-    return found
-
-
-def _number(text: str) -> float | None:
-    if not _NUMBER.match(text):
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
 
 def _size(settings: dict[str, str], key: str, width: str, height: str) -> dict[str, int]:
     match = _SIZE.match(settings.get(key, ""))
@@ -365,7 +338,7 @@ def _hires(settings: dict[str, str]) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = {"enable_hr": True}
     found |= {name: settings[key] for key, name in _HIRES_TEXTS if key in settings}
-    found |= _numbers(settings, _HIRES_INTEGERS, _HIRES_NUMBERS)
+    found |= numbers(settings, _HIRES_INTEGERS, _HIRES_NUMBERS)
     found |= _size(settings, "Hires resize", "hr_resize_x", "hr_resize_y")
     first = _size(settings, "First pass size", "width", "height")
     if all(first.values()) and first:
@@ -380,7 +353,7 @@ def _refiner(settings: dict[str, str]) -> dict[str, Any]:
     if "Refiner" not in settings:
         return {}
     mentioned = [mention for mention in _checkpoint_mentions(settings) if mention.role == "refiner"]
-    return {"refiner_checkpoint": _title(checkpoint_parts(settings["Refiner"])[0], mentioned)} | _numbers(
+    return {"refiner_checkpoint": _title(checkpoint_parts(settings["Refiner"])[0], mentioned)} | numbers(
         settings, (), (("Refiner switch at", "refiner_switch_at"),)
     )
 
@@ -393,7 +366,7 @@ def _override_settings(settings: dict[str, str]) -> dict[str, Any]:
         found["sd_model_checkpoint"] = title
     if "VAE" in settings:
         found["sd_vae"] = settings["VAE"]
-    found |= _numbers(settings, (("Clip skip", "CLIP_stop_at_last_layers"),), ())
+    found |= option_settings(settings)
     modules = _modules(settings, "")
     return found | ({"forge_additional_modules": modules} if modules else {})
 

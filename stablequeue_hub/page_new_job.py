@@ -15,6 +15,7 @@ from stablequeue_client.infotext import (
     parse_infotext,
     payload_from_infotext,
 )
+from stablequeue_client.infotext_settings import not_taken_over
 from stablequeue_client.job_fields import Fields, fields_of_payload
 from stablequeue_client.job_messages import JobCheck, JobCheckRequest, JobSubmission, RequirementCheck
 from stablequeue_client.picture_text import generation_text
@@ -35,17 +36,21 @@ if TYPE_CHECKING:
 
 PICKED_MAX = 20
 SEARCH_MAX = 200
+LEFT_OUT_SHOWN = 8
+LABEL_SHOWN = 40
 _MARKS: dict[str, jv.NeedMark] = {"ambiguous": "ambiguous", "missing": "missing", "not_checked": "unchecked"}
 _REASON_MARKS: dict[str, jv.NeedMark] = {"model_unhashed": "unread", "model_unreachable": "away"}
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a form starts from: a payload, where its names were written, hashes that are known of them."""
+    """What a form starts from: a payload, where its names were written, hashes that are known of them, and
+    labels of a text that the payload says nothing of."""
 
     payload: dict[str, Any]
     source_id: str | None = None
     mentions: tuple[HashMention, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def start_of(connection: Connection, from_job: str, text: str) -> Start:
@@ -54,7 +59,11 @@ def start_of(connection: Connection, from_job: str, text: str) -> Start:
         return _from_job(connection, known_job(connection, from_job))
     if text:
         parsed = parse_infotext(text)
-        return Start(payload_from_infotext(parsed), mentions=tuple(infotext_hashes(parsed)))
+        return Start(
+            payload_from_infotext(parsed),
+            mentions=tuple(infotext_hashes(parsed)),
+            left_out=tuple(not_taken_over(parsed.settings)),
+        )
     return Start({})
 
 
@@ -99,7 +108,14 @@ def new_job(
         connection, wanted, live, own_server=own_server, now_ms=now_ms, mentions=start.mentions
     )
     return replace(
-        form, fields=fields, from_job=from_job, title=title, text=text, check=shown_check(judged.check)
+        form,
+        fields=fields,
+        from_job=from_job,
+        title=title,
+        text=text,
+        check=shown_check(judged.check),
+        left_out=tuple(label[:LABEL_SHOWN] for label in start.left_out[:LEFT_OUT_SHOWN]),
+        left_out_count=len(start.left_out),
     )
 
 

@@ -19,12 +19,20 @@ PURE_CLIENT_MODULES = [
     *("requirements", "prompt_check", "nearest_names", "job_messages", "queue_messages", "infotext"),
     *("png_text", "name_translation", "picture_check", "picture_explanation", "capability_needs"),
     *("runner_messages", "report_messages", "architectures", "job_fields", "picture_text"),
+    "infotext_settings",
 ]
 # The one list of what the hub may take from the client (an empty suffix is the package itself).
 HUB_MAY_IMPORT = {
     *("", "model_files", "errors", "protocol", "safetensors_header", "ui"),
     *("requirements", "job_messages", "queue_messages", "infotext", "png_text", "capability_needs"),
-    *("name_translation", "picture_check", "runner_messages", "report_messages", "architectures"),
+    *(
+        "infotext_settings",
+        "name_translation",
+        "picture_check",
+        "runner_messages",
+        "report_messages",
+        "architectures",
+    ),
     *("job_fields", "picture_text"),
 }
 # Modules that touch disk, network, clock or processes; a pure module has no business with them.

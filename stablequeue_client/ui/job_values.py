@@ -265,7 +265,8 @@ class CheckShown:
 @dataclass(frozen=True)
 class NewJob:
     """The form for a new job. ``from_job``: the job it starts from, ``text``: the generation text; what they
-    say and the form does not show goes along. ``title``: of that job."""
+    say and the form does not show goes along. ``title``: of that job. ``left_out``: labels of the text that
+    nothing here stands for, ``left_out_count`` how many there are."""
 
     fields: JobFields = JobFields(seed="-1", count="1")
     choices: FormChoices = FormChoices()
@@ -274,6 +275,8 @@ class NewJob:
     text: str = ""
     seed_rule: Literal["increment", "random", "same"] = "increment"
     check: CheckShown | None = None
+    left_out: tuple[str, ...] = ()
+    left_out_count: int = 0
 
 
 @dataclass(frozen=True)

@@ -366,7 +366,9 @@ def new_job() -> jv.NewJob:
 
 
 def filled_job() -> jv.NewJob:
-    return jv.NewJob(FIELDS, CHOICES, text=INFOTEXT, check=CHECK)
+    return jv.NewJob(
+        FIELDS, CHOICES, text=INFOTEXT, check=CHECK, left_out=("ADetailer model",), left_out_count=1
+    )
 
 
 def impossible_job() -> jv.NewJob:
@@ -385,7 +387,16 @@ def hostile_form() -> jv.NewJob:
         tuple(jv.WhyLine(name, name, bool(n % 2), (name,), (name,)) for n, name in enumerate(names)),
         names,
     )
-    return jv.NewJob(details.fields, details.choices, names[0], names[1], names[2], check=check)
+    return jv.NewJob(
+        details.fields,
+        details.choices,
+        names[0],
+        names[1],
+        names[2],
+        check=check,
+        left_out=names,
+        left_out_count=99,
+    )
 
 
 def hostile_picks() -> jv.PickList:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 import zlib
 from typing import Any
@@ -65,6 +66,25 @@ def test_a_picture_fills_the_form_and_says_who_can_make_it(hub: Any, hosts: Any)
         assert answer.json()["error"]["message"] == "This picture carries no generation text."
     assert "cat" not in post(hub, "text", 400, data={"text": " "}).text
     assert "longer than 1 MiB" in post(hub, "text", 413, data={"text": "cat " * 300_000}).text
+
+
+def test_settings_of_the_text_go_along_and_what_nothing_stands_for_is_told(hub: Any, hosts: Any) -> None:
+    hosts.add("forge", BASE, INK)
+    further = "".join(f', ADetailer {n}: "<b>&x:{n}"' for n in range(10))
+    text = f"{TEXT}, RNG: CPU, ENSD: 31337, Eta: 0.5, SGM noise multiplier: True{further}"
+    form = re.sub(r"</?bdi[^>]*>", "", post(hub, "text", data={"text": text}).text)
+    assert "Not taken over from the text: ADetailer 0, ADetailer 1," in form
+    assert "ADetailer 7 and 2 more. The picture may come out different." in form
+    assert "<b>&x" not in form
+    assert "Not taken over" not in post(hub, "text", data={"text": TEXT}).text
+    job = queued(hub, {"text": text, "prompt": "a cat", "checkpoint": "", "seed": "5"})
+    assert job["payload"]["override_settings"] == {
+        "CLIP_stop_at_last_layers": 2,
+        "eta_noise_seed_delta": 31337,
+        "eta_ancestral": 0.5,
+        "randn_source": "CPU",
+        "sgm_noise_multiplier": True,
+    }
 
 
 def test_the_hashes_of_the_text_find_the_models_whatever_they_are_called_here(hub: Any, hosts: Any) -> None:

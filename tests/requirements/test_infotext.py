@@ -23,6 +23,7 @@ from stablequeue_client.infotext import (
     quoted,
     requirements_with_hashes,
 )
+from stablequeue_client.infotext_settings import not_taken_over, option_settings
 from stablequeue_client.requirements import Requirement, generation_requirements
 
 from ..slowness import slowness
@@ -110,6 +111,35 @@ def test_the_payload_of_a_text_of_forge() -> None:
             "forge_additional_modules": ["ae", "clip_l"],
         },
     }
+
+
+def test_settings_that_change_the_picture_become_override_settings() -> None:
+    said = {
+        "RNG": "NV", "ENSD": "31337", "Eta DDIM": "0.25", "Token merging ratio": "0.5", "NGMS": "1.5",
+        "Pad conds": "True", "UniPC lower order final": "False", "Emphasis": "No norm", "Clip skip": "2",
+        "Sigma churn": "much", "Pad conds v0": "perhaps", "UniPC order": "3.5",
+    }  # fmt: skip
+    assert option_settings(said) == {
+        "randn_source": "NV",
+        "eta_noise_seed_delta": 31337,
+        "eta_ddim": 0.25,
+        "token_merging_ratio": 0.5,
+        "s_min_uncond": 1.5,
+        "pad_cond_uncond": True,
+        "uni_pc_lower_order_final": False,
+        "emphasis": "No norm",
+        "CLIP_stop_at_last_layers": 2,
+    }
+
+
+@pytest.mark.parametrize("text", [FORGE, CIVITAI_EXTENSION, CIVITAI_SITE])
+def test_of_what_the_webui_itself_writes_nothing_is_left_out(text: str) -> None:
+    assert not_taken_over(parse_infotext(text).settings) == []
+
+
+def test_what_nothing_stands_for_is_named_in_the_order_of_the_text() -> None:
+    text = "a cat\nSteps: 20, ADetailer model: face.pt, Module 1: ae, Init image hash: 00ff, RNG: CPU"
+    assert not_taken_over(parse_infotext(text).settings) == ["ADetailer model", "Init image hash"]
 
 
 def test_the_hashes_of_a_text_of_forge() -> None:
