@@ -153,12 +153,12 @@ WhyCode = Literal[
     "excluded_lost",
     "refused_often",
 ]
-"""Why a queued job is not given to a server. Stable. ``server_resting``: it failed several times in a row,
-and gets no jobs for a while. ``not_for_others``: it works for nobody but its own WebUI. ``server_in_use``:
-so it is just now, because somebody uses it or said "not now". ``no_agent``:
-nothing there asks for jobs, or StableQueue is not installed there. ``excluded_...``: it had the job
-before, and sent it back, failed with it or was lost. ``refused_often``: so many servers sent it back that
-it waits for a person."""
+"""Why a queued job is not given to a server. Stable. ``server_resting``: it failed several times in a
+row, and gets no jobs for ten minutes or until it is resumed or its own WebUI queues one.
+``not_for_others``: it works for nobody but its own WebUI. ``server_in_use``: so it is just now, because
+somebody uses it or said "not now". ``no_agent``: nothing there asks for jobs, or StableQueue is not
+installed there. ``excluded_...``: it had the job before, and sent it back, failed with it or was lost.
+``refused_often``: so many servers sent it back that it waits for a person."""
 
 
 class WhyReason(msgspec.Struct, frozen=True):

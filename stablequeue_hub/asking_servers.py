@@ -104,6 +104,13 @@ class AskingServers:
             asking.failures = 0
             self.cool(server_id, COOLING_S)
 
+    def end_rest(self, server_id: str) -> None:
+        """Its failures are forgotten. One that gave way to somebody still does."""
+        asking = self.find(server_id)
+        if asking is not None:
+            asking.failures = 0
+            asking.cools_until = asking.gave_way_until
+
     def cool(self, server_id: str, seconds: float) -> None:
         """No job for that server for a while."""
         asking = self.of(server_id)

@@ -152,6 +152,10 @@ class Dispatcher:
         self._line.forget_server(server_id)
         self._asking.forget(server_id)
 
+    def end_rest(self, server_id: str) -> None:
+        """A person wants it to work, though it failed several times in a row."""
+        self._asking.end_rest(server_id)
+
     async def look_up_again(self) -> None:
         """What waiting jobs name and nobody had may be there now. Many syncs at once ask for it once more."""
         self._look_up_due = True

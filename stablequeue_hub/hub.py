@@ -80,6 +80,13 @@ class Hub:
         await self.dispatcher.changed(job_ids)
         self.bell.ring(job_ids)
 
+    async def jobs_made(self, job_ids: Sequence[str], server_id: str | None) -> None:
+        """To be told after jobs were queued. ``server_id``: that whose WebUI they come from, if any: somebody
+        is there and wants it to work, so it rests no longer."""
+        if server_id is not None:
+            self.dispatcher.end_rest(server_id)
+        await self.jobs_changed(job_ids)
+
     async def jobs_deleted(self, job_ids: Sequence[str]) -> None:
         """To be told after jobs were deleted: their pictures go too."""
         self.deleted_on_disk = True

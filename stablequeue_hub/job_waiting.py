@@ -187,7 +187,10 @@ class _Judging:
         if server.paused:
             found.append(WhyReason("server_paused", "It is paused."))
         if server.resting:
-            text = "It failed several times in a row, and gets no jobs for some minutes."
+            text = (
+                "It failed several times in a row, and gets no jobs for some minutes. "
+                "“Go on” in the queue ends that, and so does a job queued in its own WebUI."
+            )
             found.append(WhyReason("server_resting", text))
         if not server.works_for(self._job.submitted_by):
             found.append(WhyReason("not_for_others", "It works for nobody else."))

@@ -262,6 +262,7 @@ def _servers(servers: Mapping[str, ServerFacts], viewer: Viewer) -> tuple[jv.Que
                 title_of(name, prompt) if job_id else "",
                 job_id,
                 viewer.may_pause(server_id),
+                server.resting,
             )
         )
     return tuple(found)

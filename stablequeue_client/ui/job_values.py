@@ -111,7 +111,7 @@ class ModelGroup:
 @dataclass(frozen=True)
 class QueueServer:
     """A server, as far as jobs are concerned. ``working_on``: the job that it has. ``asks``: it asks for
-    jobs; None: nobody knows yet."""
+    jobs; None: nobody knows yet. ``rests``: it gets none, having failed several times in a row."""
 
     server_id: str
     alias: str
@@ -121,6 +121,7 @@ class QueueServer:
     working_on: str = ""
     job_id: str = ""
     may_change: bool = False
+    rests: bool = False
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,7 @@ SERVERS = (
     jv.QueueServer("s1", "attic", True, True, True, may_change=True),
     jv.QueueServer("s2", "laptop", False, may_change=True),
     jv.QueueServer("s3", "old-gtx", True, False, False, may_change=True),
+    jv.QueueServer("s4", "cellar", True, False, True, may_change=True, rests=True),
 )
 GROUPS = (
     jv.ModelGroup(

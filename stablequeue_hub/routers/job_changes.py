@@ -97,7 +97,7 @@ async def again(request: Request, job_id: str) -> Response:
             connection, job_id, wanted, hub.presence, actor=principal.actor, now_ms=now_ms
         )
     )
-    await hub.jobs_changed(answer.job_ids)
+    await hub.jobs_made(answer.job_ids, principal.server_id)
     return json_answer(answer, 202)
 
 

@@ -90,7 +90,7 @@ async def submission(request: Request) -> Response:
             now_ms=now_ms,
         )
     )
-    await hub.jobs_changed(answer.job_ids)
+    await hub.jobs_made(answer.job_ids, principal.server_id)
     return json_answer(answer, 202)
 
 

@@ -100,7 +100,7 @@ async def again(request: Request, job_id: str) -> Response:
             connection, job_id, wanted, hub.presence, actor=principal.actor, now_ms=now_ms
         )
     )
-    await hub.jobs_changed(made.job_ids)
+    await hub.jobs_made(made.job_ids, principal.server_id)
     answer = said("Queued.")
     answer.headers[GO] = f"?view=job&id={made.job_id}"
     return answer
@@ -171,5 +171,7 @@ async def _pause(request: Request, server_id: str | None, paused: bool) -> Respo
             pause_server(connection, server_id, paused, actor=actor, now_ms=now_ms)
 
     await hub.writing(work)
+    if server_id is not None and not paused:
+        hub.dispatcher.end_rest(server_id)
     await hub.jobs_changed([])
     return said("Paused." if paused else "It goes on.")

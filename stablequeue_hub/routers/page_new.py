@@ -91,7 +91,7 @@ async def queue(request: Request) -> Response:
         )
 
     made = await hub.writing(work)
-    await hub.jobs_changed(made.job_ids)
+    await hub.jobs_made(made.job_ids, principal.server_id)
     if wants_value(request):
         return json_answer(made)
     answer = said(f"{counted(len(made.job_ids), 'job')} queued.")

@@ -60,7 +60,7 @@ async def pause_one(request: Request, server_id: str) -> Response:
 
 @router.post("/servers/{server_id}/resume", **described("owner", answer=QueueInfo, errors=(NotFoundError,)))
 async def resume_one(request: Request, server_id: str) -> Response:
-    """This server gets jobs again."""
+    """This server gets jobs again, also when it rests because it failed several times in a row."""
     return await _pause(request, server_id, False)
 
 
@@ -76,5 +76,7 @@ async def _pause(request: Request, server_id: str | None, paused: bool) -> Respo
         return queue_info(connection)
 
     answer = await hub.writing(work)
+    if server_id is not None and not paused:
+        hub.dispatcher.end_rest(server_id)
     await hub.jobs_changed([])
     return json_answer(answer)

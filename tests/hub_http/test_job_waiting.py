@@ -222,7 +222,8 @@ def test_a_name_that_two_contents_share_on_a_server_is_told(hub: Any, attic: Any
     assert why(hub, job_id) == (text, {"attic": ["model_name_shared"]})
 
 
-def test_a_server_that_failed_several_times_rests(hub: Any, hosts: Any) -> None:
+def tired(hub: Any, hosts: Any) -> tuple[Any, str]:
+    """A runner whose server failed three times in a row, and a job that waits for it."""
     runner = hosts.add("forge", ("lora", "ink.safetensors", "ink"))
     for _ in range(3):
         submit(hub, {"prompt": "<lora:ink:1>"})
@@ -234,6 +235,30 @@ def test_a_server_that_failed_several_times_rests(hub: Any, hosts: Any) -> None:
     job_id = submit(hub, {"prompt": "<lora:ink:1>"})
     text = "Waits for forge, which rests after several failures"
     assert why(hub, job_id) == (text, {"forge": ["server_resting"]})
+    page = hub.request("GET", "/views/queue", key=hub.admin).text
+    assert "rests after several failures</span>" in page
+    assert runner.next() is None
+    return runner, job_id
+
+
+def test_a_server_that_failed_several_times_rests(hub: Any, hosts: Any) -> None:
+    tired(hub, hosts)
+
+
+def test_a_person_who_lets_it_go_on_ends_its_rest(hub: Any, hosts: Any) -> None:
+    runner, job_id = tired(hub, hosts)
+    path = f"/api/v1/queue/servers/{runner.server.server_id}/resume"
+    assert hub.request("POST", path, key=hub.admin).status_code == 200
+    assert runner.next()["job_id"] == job_id
+
+
+def test_a_job_that_its_own_webui_queues_ends_its_rest(hub: Any, hosts: Any) -> None:
+    runner, _ = tired(hub, hosts)
+    submit(hub, {"prompt": "<lora:ink:1>"})
+    assert runner.next() is None, "somebody else's job does not"
+    body = {"payload": {"prompt": "<lora:ink:1>"}}
+    assert hub.request("POST", "/api/v1/jobs", key=runner.server.key, json=body).status_code == 202
+    assert runner.next() is not None
 
 
 def test_a_server_that_gave_way_to_its_owner_did_not_fail(hub: Any, hosts: Any) -> None:
