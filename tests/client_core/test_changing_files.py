@@ -139,12 +139,14 @@ def test_a_reader_that_is_blind_to_changes_is_caught_by_this_test(
 
 
 class Writer:
-    """Changes its files at random and notes every content that ever stood under a stat key."""
+    """Changes its files at random and notes every content that ever stood under a stat key, and by the stamp
+    how long the change took."""
 
     def __init__(self, folder: Path, number: int) -> None:
         self.random = Random(number)
         self.paths = [folder / f"{number}-{index}.pt" for index in range(6)]
         self.seen: dict[StatKey, set[str]] = {}
+        self.took_s: dict[int, float] = {}
         for path in self.paths:
             path.write_bytes(self.random.randbytes(BUFFER_BYTES + 50_000))
             self.note(path)
@@ -156,6 +158,7 @@ class Writer:
     def change(self) -> None:
         path = self.random.choice(self.paths)
         kind = self.random.randrange(4)
+        begun = time.monotonic()
         if kind == 0:
             with path.open("ab") as file:
                 file.write(self.random.randbytes(1_000))
@@ -170,6 +173,8 @@ class Writer:
             other.write_bytes(self.random.randbytes(BUFFER_BYTES + 50_000))
             self.note(other)
             other.replace(path)
+        took_s, stamp = time.monotonic() - begun, path.stat().st_mtime_ns
+        self.took_s[stamp] = max(took_s, self.took_s.get(stamp, 0.0))
         self.note(path)
 
     def run(self, stop: threading.Event) -> None:
@@ -182,8 +187,11 @@ def with_window(milliseconds: int) -> Callable[[], int]:
     return lambda: time.time_ns() + RACY_WINDOW_NS - milliseconds * 1_000_000
 
 
-def published_under_writers(folder: Path, io: Callable[[], ScanIO], *, window_ms: int) -> tuple[int, int]:
-    """Read files while threads change them: (digests published, of which never stood under their stamps)."""
+def published_under_writers(
+    folder: Path, io: Callable[[], ScanIO], *, window_ms: int
+) -> tuple[int, list[float]]:
+    """Read files while threads change them: how many digests were published, and for each that never stood
+    under its stamps, how many seconds the change took that set them."""
     writers = [Writer(folder, number) for number in range(8)]
     stop = threading.Event()
     threads = [threading.Thread(target=writer.run, args=(stop,)) for writer in writers]
@@ -209,17 +217,20 @@ def published_under_writers(folder: Path, io: Callable[[], ScanIO], *, window_ms
         stop.set()
         for thread in threads:
             thread.join()
-    wrong = sum(
-        result.digests.sha256 not in writer.seen.get(result.stat, set()) for writer, result in results
-    )
+    wrong = [
+        writer.took_s.get(result.stat.mtime_ns, 0.0)
+        for writer, result in results
+        if result.digests.sha256 not in writer.seen.get(result.stat, set())
+    ]
     return len(results), wrong
 
 
 def test_files_under_writing_threads_never_get_a_wrong_digest(tmp_path: Path) -> None:
     # The kernel stamps a write before it copies the bytes, and with a clock that stands still while the host
-    # of a virtual machine runs something else: 20 ms of that are ordinary on a busy machine.
+    # of a virtual machine runs something else: 20 ms of that are ordinary on a busy machine. A write that
+    # took longer than the window is what the window cannot answer for; in the product it is 3 s.
     published, wrong = published_under_writers(tmp_path, ScanIO, window_ms=200)
-    assert wrong == 0
+    assert [took_s for took_s in wrong if took_s < 0.2] == []
     assert published > 0
 
 
@@ -228,7 +239,7 @@ def test_a_blind_reader_under_writing_threads_is_caught_by_this_test(tmp_path: P
         folder = tmp_path / str(number)
         folder.mkdir()
         _, wrong = published_under_writers(folder, BlindIO, window_ms=20)
-        if wrong > 0:
+        if wrong:
             return
     pytest.fail("no reading was disturbed")
 
