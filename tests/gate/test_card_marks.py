@@ -99,7 +99,9 @@ def test_the_hub_says_on_how_many_servers_a_model_is(
 def test_five_thousand_cards_are_answered_in_a_quarter_of_a_second(make_runtime: MakeRuntime) -> None:
     broken = [row._replace(state="corrupt") for row in library(5_000)]
     rt = make_runtime(broken)
-    assert len(marks(rt)["cards"]) == 3_500
+    found: list[int] = []
+    takes_at_most(4 * LIMIT_S, lambda: found.append(len(marks(rt)["cards"])), tries=1)  # the first, not kept
+    assert found == [3_500]
     takes_at_most(LIMIT_S, lambda: cards.marks(rt, "lora"))
 
 
