@@ -23,7 +23,7 @@ import sys
 from collections import defaultdict, deque
 from dataclasses import dataclass
 
-from stablequeue_hub.waiting_line import PASSES_MAX, WaitingJob, WaitingLine
+from stablequeue_hub.dispatch.fair_queue import PASSES_MAX, WaitingJob, WaitingLine
 
 SERVERS = 4
 CHECKPOINTS = 8

@@ -28,8 +28,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from stablequeue_client.agent import generating
-from stablequeue_client.index import open_index
+from stablequeue_client.agent import busy_marker
+from stablequeue_client.index.index import open_index
 
 FILES = 24
 FILE_BYTES = 4 << 30
@@ -109,7 +109,7 @@ def told(machine_dir: Path) -> Iterator[None]:
 
     def touch() -> None:
         while not over.is_set():
-            generating.touch(machine_dir)
+            busy_marker.touch(machine_dir)
             over.wait(0.5)
 
     thread = threading.Thread(target=touch)
@@ -120,7 +120,7 @@ def told(machine_dir: Path) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        (machine_dir / generating.FILE_NAME).unlink(missing_ok=True)
+        (machine_dir / busy_marker.FILE_NAME).unlink(missing_ok=True)
         time.sleep(0.3)
 
 

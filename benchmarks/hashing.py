@@ -29,8 +29,8 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from stablequeue_client.hashing import Want, hash_file, usable_cores
-from stablequeue_client.read_io import OpenedFile, ScanIO
+from stablequeue_client.files.file_io import OpenedFile, ScanIO
+from stablequeue_client.files.hashing import Want, hash_file, usable_cores
 
 MIB = 1024 * 1024
 SHA_ONLY = Want(blake3=False, autov1=False)

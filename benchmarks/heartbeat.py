@@ -27,7 +27,7 @@ from typing import Any
 
 import msgspec
 
-from stablequeue_client.protocol import (
+from stablequeue_client.shared.wire.inventory import (
     FileEntry,
     RootEntry,
     WireDigests,

@@ -32,16 +32,16 @@ import hub_store as base
 import psycopg
 import sqlalchemy as sa
 
-from stablequeue_client.job_messages import JobSubmission
-from stablequeue_client.protocol import FileEntry
-from stablequeue_client.runner_messages import Assignment, NextRequest
+from stablequeue_client.shared.wire.inventory import FileEntry
+from stablequeue_client.shared.wire.jobs import JobSubmission
+from stablequeue_client.shared.wire.runner import Assignment, NextRequest
 from stablequeue_hub.app import create_app
-from stablequeue_hub.db.engine import Store, open_store
-from stablequeue_hub.db.migrate import migrate
-from stablequeue_hub.db.tables import jobs, servers
 from stablequeue_hub.hub import Hub
-from stablequeue_hub.job_submission import submit
+from stablequeue_hub.jobs.submission import submit
 from stablequeue_hub.settings import HubSettings
+from stablequeue_hub.store.engine import Store, open_store
+from stablequeue_hub.store.migrate import migrate
+from stablequeue_hub.store.tables import jobs, servers
 
 AIM = 10.0
 SUBMITTERS = 8

@@ -30,8 +30,8 @@ import msgspec
 import psutil
 import sqlalchemy as sa
 
-from stablequeue_client.job_messages import JobCheckRequest, JobSubmission
-from stablequeue_client.protocol import (
+from stablequeue_client.shared.views.job_values import QueueFilters
+from stablequeue_client.shared.wire.inventory import (
     FileEntry,
     RootEntry,
     ServerCapabilities,
@@ -42,17 +42,17 @@ from stablequeue_client.protocol import (
     entry_dict,
     row_digest,
 )
-from stablequeue_client.ui.job_values import QueueFilters
-from stablequeue_hub.availability import availability_of
-from stablequeue_hub.db.engine import SQLITE_NAME, Store, open_store
-from stablequeue_hub.db.migrate import migrate
-from stablequeue_hub.db.tables import models, servers
-from stablequeue_hub.job_check import check_job
-from stablequeue_hub.job_submission import submit
-from stablequeue_hub.page_queue import Viewer, queue_page
-from stablequeue_hub.registry import ModelFilter, list_models
-from stablequeue_hub.sync import apply_sync, decode_sync, decompress_limited
-from stablequeue_hub.waiting_facts import Line
+from stablequeue_client.shared.wire.jobs import JobCheckRequest, JobSubmission
+from stablequeue_hub.inventory.sync import apply_sync, decode_sync, decompress_limited
+from stablequeue_hub.jobs.submission import submit
+from stablequeue_hub.matching.eligibility import check_job
+from stablequeue_hub.matching.server_facts import Line
+from stablequeue_hub.models.availability import availability_of
+from stablequeue_hub.models.matrix import ModelFilter, list_models
+from stablequeue_hub.page.queue import Viewer, queue_page
+from stablequeue_hub.store.engine import SQLITE_NAME, Store, open_store
+from stablequeue_hub.store.migrate import migrate
+from stablequeue_hub.store.tables import models, servers
 
 WRITTEN = ("models", "server_files", "model_aliases", "model_server_availability", "events")
 PAGE = 50

@@ -25,13 +25,13 @@ from pathlib import Path
 from generation import Loop
 from heartbeat import start_hub
 
-from stablequeue_client.connecting import join
-from stablequeue_client.hub_api import HubApi
-from stablequeue_client.local_models import LocalModels
-from stablequeue_client.protocol import ServerCapabilities
-from stablequeue_client.webui.compat_models import Memory
-from stablequeue_client.webui.running import runner as runner_module
-from stablequeue_client.webui.running.runner import Runner, Surroundings
+from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.hub_client.join import join
+from stablequeue_client.index.snapshot import LocalModels
+from stablequeue_client.shared.wire.inventory import ServerCapabilities
+from stablequeue_client.webui.host.models import Memory
+from stablequeue_client.webui.runner import runner as runner_module
+from stablequeue_client.webui.runner.runner import Runner, Surroundings
 
 AIM = 0.99
 VARIANTS = ("alone", "waits", "looks")

@@ -19,11 +19,11 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from stablequeue_client.hashing import HashResult
-from stablequeue_client.index import Index, open_index
-from stablequeue_client.index_rows import FILES
-from stablequeue_client.model_files import Digests
-from stablequeue_client.scanning import Root, RootScan, ScannedFile, ScanReport
+from stablequeue_client.files.hashing import HashResult
+from stablequeue_client.files.scanner import Root, RootScan, ScannedFile, ScanReport
+from stablequeue_client.index.index import Index, open_index
+from stablequeue_client.index.rows import FILES
+from stablequeue_client.shared.models.model_files import Digests
 
 ROOT = Root("0123abcd", "lora", "/models/loras", "models/loras")
 

@@ -19,8 +19,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from stablequeue_client.read_io import OpenedFile, ScanIO
-from stablequeue_client.scanning import make_root, scan_root
+from stablequeue_client.files.file_io import OpenedFile, ScanIO
+from stablequeue_client.files.scanner import make_root, scan_root
 
 FOLDERS, FILES_PER_FOLDER = 100, 100
 

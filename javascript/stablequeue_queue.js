@@ -1,6 +1,6 @@
 // The Queue buttons beside Generate, what is chosen beside them, and the line that says what became of a press.
 // What people see is drawn here; a press goes through a hidden button of the page, whose event brings what the
-// page's components hold (stablequeue_client/webui/queueing/button.py). HTML comes from our view alone.
+// page's components hold (stablequeue_client/webui/submit/button.py). HTML comes from our view alone.
 "use strict";
 
 (() => {

@@ -16,20 +16,20 @@ from typing import Any, NoReturn
 
 import platformdirs
 
-from stablequeue_client import __version__, up
+from stablequeue_client import __version__
 from stablequeue_client.commands import (
     explaining,
-    hub_process,
     jobs,
     local_orders,
     looking,
     reading,
     service,
     submitting,
+    up,
 )
 from stablequeue_client.commands.context import Context
 from stablequeue_client.commands.terminal import say_error, visible, warn
-from stablequeue_client.errors import StableQueueError, UsageError
+from stablequeue_client.own_hub import hub_process
 from stablequeue_client.settings import (
     CONFIG_NAME,
     EVERY,
@@ -40,6 +40,7 @@ from stablequeue_client.settings import (
     resolve,
     unknown_environment,
 )
+from stablequeue_client.shared.errors import StableQueueError, UsageError
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
-from stablequeue_client.index_rows import IndexRow
-from stablequeue_client.model_files import Kind, webui_name
-from stablequeue_client.protocol import native_path
-from stablequeue_client.requirements import LORA_TAG, Requirement, Role, checkpoint_parts
+from stablequeue_client.index.rows import IndexRow
+from stablequeue_client.shared.generation.requirements import LORA_TAG, Requirement, Role, checkpoint_parts
+from stablequeue_client.shared.models.model_files import Kind, webui_name
+from stablequeue_client.shared.wire.inventory import native_path
 
 Status = Literal[
     "here",  # and nothing to say

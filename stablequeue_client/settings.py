@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from stablequeue_client.errors import UsageError
-from stablequeue_client.model_files import Kind
+from stablequeue_client.shared.errors import UsageError
+from stablequeue_client.shared.models.model_files import Kind
 
 ENVIRONMENT_PREFIX = "STABLEQUEUE_"
 CONFIG_NAME = "stablequeue.toml"

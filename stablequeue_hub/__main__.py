@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from stablequeue_client.errors import StableQueueError, UsageError
-from stablequeue_hub import keys_command, process
-from stablequeue_hub.keys import CREATED_SCOPES
-from stablequeue_hub.parent import PARENT_VARIABLE, end_with_parent
+from stablequeue_client.shared.errors import StableQueueError, UsageError
+from stablequeue_hub.access import keys_command
+from stablequeue_hub.access.keys import CREATED_SCOPES
+from stablequeue_hub.process import server
+from stablequeue_hub.process.parent import PARENT_VARIABLE, end_with_parent
 from stablequeue_hub.settings import DEFAULT_PORT, HubSettings
 
 DATABASE_VARIABLE = "STABLEQUEUE_DATABASE"
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.command == "hub":
             end_with_parent(os.environ.get(PARENT_VARIABLE))
-            return process.run_hub(_settings(given), host=given.host)
+            return server.run_hub(_settings(given), host=given.host)
         return _print_keys(given)
     except StableQueueError as error:
         if getattr(given, "json", False):

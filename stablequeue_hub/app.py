@@ -8,19 +8,18 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from stablequeue_client import __version__
-from stablequeue_hub.answers import install_error_answers
-from stablequeue_hub.attempts import Attempts
+from stablequeue_hub.access.keys import KeyRing
+from stablequeue_hub.access.login_throttle import Attempts
+from stablequeue_hub.access.sessions import SessionCodes, SessionRing
 from stablequeue_hub.background.tasks import run_background
 from stablequeue_hub.clock import SYSTEM_CLOCK, Clock
-from stablequeue_hub.db.engine import Store
-from stablequeue_hub.facts import ensure_hub_id
+from stablequeue_hub.http.middleware import AllowedHosts, Guard
+from stablequeue_hub.http.network import Listener
+from stablequeue_hub.http.rate_limit import RequestRate
+from stablequeue_hub.http.responses import install_error_answers
 from stablequeue_hub.hub import Hub
-from stablequeue_hub.keys import KeyRing
-from stablequeue_hub.lanes import SyncLanes
-from stablequeue_hub.network import Listener
-from stablequeue_hub.presence_store import load_presence
-from stablequeue_hub.request_rate import RequestRate
-from stablequeue_hub.routers import (
+from stablequeue_hub.inventory.sync_slots import SyncLanes
+from stablequeue_hub.routers.api import (
     availability,
     docs,
     events,
@@ -31,22 +30,19 @@ from stablequeue_hub.routers import (
     job_views,
     jobs,
     keys,
-    legacy,
-    legacy_v2,
     models,
     network,
-    page,
-    page_jobs,
-    page_new,
     queue,
     runner,
     servers,
-    session,
-    static,
 )
-from stablequeue_hub.security import AllowedHosts, Guard
-from stablequeue_hub.sessions import SessionCodes, SessionRing
+from stablequeue_hub.routers.legacy import v1, v2
+from stablequeue_hub.routers.page import jobs as page_jobs
+from stablequeue_hub.routers.page import new_job, page, session, static
+from stablequeue_hub.servers.presence_store import load_presence
 from stablequeue_hub.settings import HubSettings
+from stablequeue_hub.store.engine import Store
+from stablequeue_hub.store.hub_settings_table import ensure_hub_id
 
 API = (
     health,
@@ -60,13 +56,13 @@ API = (
     job_views,
     queue,
     runner,
-    legacy,
-    legacy_v2,
+    v1,
+    v2,
     keys,
     events,
     network,
 )
-PAGES = (session, static, docs, page, page_jobs, page_new)
+PAGES = (session, static, docs, page, page_jobs, new_job)
 ROUTERS = (*API, *PAGES)
 
 

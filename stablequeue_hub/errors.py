@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from stablequeue_client.errors import BusyError, StableQueueError, UsageError
-from stablequeue_client.errors import JobStateError as JobStateError
-from stablequeue_client.errors import RepeatedKeyError as RepeatedKeyError
-from stablequeue_client.errors import StaleRunError as StaleRunError
+from stablequeue_client.shared.errors import BusyError, StableQueueError, UsageError
+from stablequeue_client.shared.errors import JobStateError as JobStateError
+from stablequeue_client.shared.errors import RepeatedKeyError as RepeatedKeyError
+from stablequeue_client.shared.errors import StaleRunError as StaleRunError
 
 
 class MethodNotAllowedError(UsageError):

@@ -10,22 +10,22 @@ from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
-from stablequeue_hub.attempts import Attempts
-from stablequeue_hub.bell import Bell
+from stablequeue_hub.access.keys import KeyRing, flush_used
+from stablequeue_hub.access.login_throttle import Attempts
+from stablequeue_hub.access.sessions import SessionCodes, SessionRing, flush_extended
+from stablequeue_hub.background.clock_jumps import ClockJumps
 from stablequeue_hub.clock import Clock
-from stablequeue_hub.clock_jumps import ClockJumps
-from stablequeue_hub.db.engine import Store
-from stablequeue_hub.dispatcher import Dispatcher
-from stablequeue_hub.keys import KeyRing, flush_used
-from stablequeue_hub.lanes import SyncLanes
-from stablequeue_hub.leases import Leases
-from stablequeue_hub.network import Listener
-from stablequeue_hub.picture_files import PictureFiles
-from stablequeue_hub.presence import Presence
-from stablequeue_hub.presence_store import store_presence
-from stablequeue_hub.request_rate import RequestRate
-from stablequeue_hub.sessions import SessionCodes, SessionRing, flush_extended
+from stablequeue_hub.dispatch.dispatcher import Dispatcher
+from stablequeue_hub.dispatch.leases import Leases
+from stablequeue_hub.events.wakeup import Bell
+from stablequeue_hub.http.network import Listener
+from stablequeue_hub.http.rate_limit import RequestRate
+from stablequeue_hub.inventory.sync_slots import SyncLanes
+from stablequeue_hub.jobs.picture_files import PictureFiles
+from stablequeue_hub.servers.presence import Presence
+from stablequeue_hub.servers.presence_store import store_presence
 from stablequeue_hub.settings import HubSettings
+from stablequeue_hub.store.engine import Store
 
 T = TypeVar("T")
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from stablequeue_client.protocol import (
+from stablequeue_client.shared.generation.requirements import Requirement, generation_requirements
+from stablequeue_client.shared.wire.inventory import (
     FileEntry,
     RootEntry,
     WireDigests,
@@ -23,7 +24,6 @@ from stablequeue_client.protocol import (
     entry_dict,
     row_digest,
 )
-from stablequeue_client.requirements import Requirement, generation_requirements
 
 Call = Callable[..., Any]
 """``call(method, path, json=, content=)`` with the server's key; gives ``status_code`` and ``json()``."""

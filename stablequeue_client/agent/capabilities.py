@@ -10,11 +10,11 @@ from pathlib import Path
 
 import msgspec
 
-from stablequeue_client.agent.clock import Clock
-from stablequeue_client.agent.link import HubLink
-from stablequeue_client.errors import StableQueueError
-from stablequeue_client.hub_api import HubApi
-from stablequeue_client.protocol import CAPABILITIES_MAX_BYTES, ServerCapabilities
+from stablequeue_client.clock import Clock
+from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.hub_client.link import HubLink
+from stablequeue_client.shared.errors import StableQueueError
+from stablequeue_client.shared.wire.inventory import CAPABILITIES_MAX_BYTES, ServerCapabilities
 
 logger = logging.getLogger(__name__)
 

@@ -7,16 +7,16 @@ import secrets
 import threading
 from collections.abc import Callable
 
-from stablequeue_client.agent.clock import Clock, JumpWatch
-from stablequeue_client.agent.link import HubLink
-from stablequeue_client.errors import (
+from stablequeue_client.clock import Clock, JumpWatch
+from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.hub_client.link import HubLink
+from stablequeue_client.shared.errors import (
     AuthenticationError,
     ForgottenServerError,
     ServerFrozenError,
     StableQueueError,
 )
-from stablequeue_client.hub_api import HubApi
-from stablequeue_client.protocol import (
+from stablequeue_client.shared.wire.inventory import (
     HEARTBEAT_INTERVAL_S,
     Activity,
     Heartbeat,

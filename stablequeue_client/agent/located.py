@@ -12,11 +12,11 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from stablequeue_client.agent.agent_settings import AgentSettings
-from stablequeue_client.devices import Device, device_of
-from stablequeue_client.index import Index
-from stablequeue_client.model_files import Kind
-from stablequeue_client.private_files import PrivateFiles
-from stablequeue_client.scanning import Root, make_root
+from stablequeue_client.files.devices import Device, device_of
+from stablequeue_client.files.private_files import PrivateFiles
+from stablequeue_client.files.scanner import Root, make_root
+from stablequeue_client.index.index import Index
+from stablequeue_client.shared.models.model_files import Kind
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import filelock
 
-from stablequeue_client.errors import AlreadyRunningError, DataFolderError
+from stablequeue_client.shared.errors import AlreadyRunningError, DataFolderError
 
 FILE_NAME = "agent.lock"
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import psutil
 
 from stablequeue_client.agent.agent_settings import HashingMode
-from stablequeue_client.agent.clock import Clock
-from stablequeue_client.agent_report import WaitsFor
+from stablequeue_client.clock import Clock
+from stablequeue_client.index.agent_report import WaitsFor
 
 BUSY_CORES = 0.5
 """Other processes using more than this many cores means that somebody works here."""

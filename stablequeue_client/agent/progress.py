@@ -6,8 +6,8 @@ import threading
 from dataclasses import dataclass
 from typing import Literal
 
-from stablequeue_client.agent.clock import Clock
-from stablequeue_client.protocol import Activity
+from stablequeue_client.clock import Clock
+from stablequeue_client.shared.wire.inventory import Activity
 
 RATE_WINDOW_S = 20.0
 """The time left is told from the speed of about this long."""

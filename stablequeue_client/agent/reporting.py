@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-from stablequeue_client.agent.clock import Clock
-from stablequeue_client.agent.hashing_round import HashingRound
+from stablequeue_client.agent.hash_loop import HashingRound
 from stablequeue_client.agent.heartbeat import HeartbeatLoop
-from stablequeue_client.agent.joining import Membership
-from stablequeue_client.agent.link import HubLink
 from stablequeue_client.agent.policy import HashingPolicy
 from stablequeue_client.agent.scan_loop import ScanLoop
-from stablequeue_client.agent.syncing import SyncLoop
+from stablequeue_client.agent.sync_loop import SyncLoop
 from stablequeue_client.agent.watching import Watcher
-from stablequeue_client.agent_report import NOTES_MAX, AgentReport, FileNote, HubProblem
-from stablequeue_client.errors import StableQueueError
-from stablequeue_client.index import Index
+from stablequeue_client.clock import Clock
+from stablequeue_client.hub_client.joining import Membership
+from stablequeue_client.hub_client.link import HubLink
+from stablequeue_client.index.agent_report import NOTES_MAX, AgentReport, FileNote, HubProblem
+from stablequeue_client.index.index import Index
+from stablequeue_client.shared.errors import StableQueueError
 
 _PAUSE_STEP_MS = 2_000
 

@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from stablequeue_client.agent.agent_settings import SYNC_EVERY_S
-from stablequeue_client.agent.clock import Clock
 from stablequeue_client.agent.located import Located
 from stablequeue_client.agent.progress import Progress
 from stablequeue_client.agent.schedule import Schedule
-from stablequeue_client.agent.walking import Walker
-from stablequeue_client.index import Index
-from stablequeue_client.private_files import PrivateFiles
-from stablequeue_client.protocol import native_path
-from stablequeue_client.read_io import WINDOWS
-from stablequeue_client.reconcile import ScanOutcome
-from stablequeue_client.scanning import RootScan, ScanReport, Skipped
+from stablequeue_client.agent.walker import Walker
+from stablequeue_client.clock import Clock
+from stablequeue_client.files.file_io import WINDOWS
+from stablequeue_client.files.private_files import PrivateFiles
+from stablequeue_client.files.scanner import RootScan, ScanReport, Skipped
+from stablequeue_client.index.index import Index
+from stablequeue_client.index.reconcile import ScanOutcome
+from stablequeue_client.shared.wire.inventory import native_path
 
 logger = logging.getLogger(__name__)
 

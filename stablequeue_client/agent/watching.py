@@ -11,8 +11,8 @@ import os
 import threading
 from collections.abc import Callable
 
-from stablequeue_client.protocol import wire_path
-from stablequeue_client.scanning import Root
+from stablequeue_client.files.scanner import Root
+from stablequeue_client.shared.wire.inventory import wire_path
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 
-from stablequeue_client.agent.identity import load_identity
-from stablequeue_client.errors import UsageError
-from stablequeue_client.hub_api import HubApi
+from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.hub_client.identity import load_identity
 from stablequeue_client.settings import Settings
+from stablequeue_client.shared.errors import UsageError
 
 UP_STATE = "up.json"
 """``{"port": N}``: the port that ``up`` took last in this data folder."""

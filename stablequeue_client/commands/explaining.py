@@ -10,20 +10,7 @@ from typing import Any, NamedTuple
 
 from stablequeue_client.commands.context import Context, open_hub
 from stablequeue_client.commands.local_orders import opened_index
-from stablequeue_client.commands.submitting import read_bytes, what_to_make
-from stablequeue_client.commands.terminal import say, say_json, say_table, visible, warn
-from stablequeue_client.errors import (
-    ForbiddenError,
-    HubUnreachableError,
-    NotFoundError,
-    UsageError,
-)
-from stablequeue_client.hub_api import HubApi
-from stablequeue_client.hub_connection import Json
-from stablequeue_client.index_rows import IndexRow
-from stablequeue_client.infotext import Infotext, parse_infotext
-from stablequeue_client.model_files import Kind, webui_name
-from stablequeue_client.picture_explanation import (
+from stablequeue_client.commands.picture_explanation import (
     Explained,
     KnownFile,
     NamedInPicture,
@@ -31,8 +18,16 @@ from stablequeue_client.picture_explanation import (
     named_in,
     open_questions,
 )
-from stablequeue_client.protocol import native_path
-from stablequeue_client.requirements import KINDS_OF, EmbeddingNames
+from stablequeue_client.commands.submitting import read_bytes, what_to_make
+from stablequeue_client.commands.terminal import say, say_json, say_table, visible, warn
+from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.hub_client.connection import Json
+from stablequeue_client.index.rows import IndexRow
+from stablequeue_client.shared.errors import ForbiddenError, HubUnreachableError, NotFoundError, UsageError
+from stablequeue_client.shared.generation.infotext import Infotext, parse_infotext
+from stablequeue_client.shared.generation.requirements import KINDS_OF, EmbeddingNames
+from stablequeue_client.shared.models.model_files import Kind, webui_name
+from stablequeue_client.shared.wire.inventory import native_path
 
 HERE = "this computer"
 NOWHERE = "known to the hub, on no server"

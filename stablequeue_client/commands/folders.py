@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from stablequeue_client.errors import UsageError
-from stablequeue_client.model_files import Kind
-from stablequeue_client.scanning import find_webui_roots
+from stablequeue_client.files.scanner import find_webui_roots
 from stablequeue_client.settings import Settings, typed_folders
+from stablequeue_client.shared.errors import UsageError
+from stablequeue_client.shared.models.model_files import Kind
 
 
 class NoFoldersError(UsageError):

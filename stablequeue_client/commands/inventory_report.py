@@ -7,10 +7,10 @@ from collections import Counter
 from typing import Any
 
 from stablequeue_client.commands.terminal import say, say_table, size_text
-from stablequeue_client.index import Index
-from stablequeue_client.index_rows import IndexRow
-from stablequeue_client.model_files import webui_name
-from stablequeue_client.protocol import native_path
+from stablequeue_client.index.index import Index
+from stablequeue_client.index.rows import IndexRow
+from stablequeue_client.shared.models.model_files import webui_name
+from stablequeue_client.shared.wire.inventory import native_path
 
 _DIGESTS = ("sha256", "autov2", "blake3", "autov1", "autov3")
 _KIND_WORDS = {"text_encoder": "text encoder", "vae": "VAE", "lora": "LoRA"}

@@ -10,10 +10,10 @@ from typing import Any
 from stablequeue_client.agent.lock import agent_lock
 from stablequeue_client.commands.context import Context
 from stablequeue_client.commands.terminal import say, say_json
-from stablequeue_client.errors import AlreadyRunningError, NotFoundError, StableQueueError, UsageError
-from stablequeue_client.index import Index, open_index
-from stablequeue_client.index_rows import IndexRow
-from stablequeue_client.protocol import ORDER_TTL_S, native_path
+from stablequeue_client.index.index import Index, open_index
+from stablequeue_client.index.rows import IndexRow
+from stablequeue_client.shared.errors import AlreadyRunningError, NotFoundError, StableQueueError, UsageError
+from stablequeue_client.shared.wire.inventory import ORDER_TTL_S, native_path
 
 PAUSE_MINUTES = 60
 _LONGEST_PAUSE_MINUTES = 60 * 24 * 7

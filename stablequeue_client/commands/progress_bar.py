@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from stablequeue_client.errors import StableQueueError
-from stablequeue_client.index import open_index
-from stablequeue_client.protocol import Activity
+from stablequeue_client.index.index import open_index
+from stablequeue_client.shared.errors import StableQueueError
+from stablequeue_client.shared.wire.inventory import Activity
 
 _EVERY_S = 0.5
 

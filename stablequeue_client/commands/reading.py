@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from stablequeue_client.agent import process
+from stablequeue_client.agent import main
 from stablequeue_client.agent.agent_settings import (
     CAPABILITIES_NAME,
     AgentSettings,
@@ -19,15 +19,15 @@ from stablequeue_client.agent.agent_settings import (
     ParentProcess,
     SyncMode,
 )
-from stablequeue_client.commands.children import PARENT_VARIABLE
+from stablequeue_client.child_processes import PARENT_VARIABLE
 from stablequeue_client.commands.context import Context
 from stablequeue_client.commands.folders import model_folders, require_folders
 from stablequeue_client.commands.inventory_report import inventory_report, say_report
 from stablequeue_client.commands.local_orders import opened_index
 from stablequeue_client.commands.progress_bar import progress_bar
 from stablequeue_client.commands.terminal import say, say_json, visible
-from stablequeue_client.errors import NotFoundError, UsageError
-from stablequeue_client.index import Index
+from stablequeue_client.index.index import Index
+from stablequeue_client.shared.errors import NotFoundError, UsageError
 
 
 def agent_settings(context: Context, *, hub: str | None = None) -> AgentSettings:
@@ -77,7 +77,7 @@ def run_agent(context: Context) -> int:
     """The agent in the foreground until it is stopped, or with ``--once`` until all is told."""
     require_folders(context.settings)
     with stop_on_signals() as stop, progress_bar(context.data_dir, shown=context.settings.once):
-        code = process.run(
+        code = main.run(
             agent_settings(context, hub=context.settings.hub), once=context.settings.once, stop=stop
         )
     if context.settings.once and context.settings.json:
@@ -92,7 +92,7 @@ def run_scan(context: Context) -> int:
         return _accept_removals(context, context.settings.accept_removals)
     require_folders(context.settings)
     with stop_on_signals() as stop, progress_bar(context.data_dir):
-        code = process.scan_only(agent_settings(context), stop=stop)
+        code = main.scan_only(agent_settings(context), stop=stop)
     with opened_index(context) as index:
         report = inventory_report(index)
     if context.settings.json:

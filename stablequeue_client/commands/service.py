@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from stablequeue_client.commands.context import Context
-from stablequeue_client.commands.hub_process import require_hub
 from stablequeue_client.commands.terminal import say, say_json, visible
 from stablequeue_client.own_hub.environments import Environments
+from stablequeue_client.own_hub.hub_process import require_hub
 from stablequeue_client.own_hub.running import hub_words
 from stablequeue_client.own_hub.service import Service, ServiceStatus, service_of, shown
 from stablequeue_client.own_hub.state import load_state

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from stablequeue_client.errors import StableQueueError
+from stablequeue_client.shared.errors import StableQueueError
 
 # C0, DEL, C1, and the marks that turn the direction of text: a name must not steer the terminal.
 _HARMFUL = {

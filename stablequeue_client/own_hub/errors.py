@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stablequeue_client.errors import ConflictError, StableQueueError
+from stablequeue_client.shared.errors import ConflictError, StableQueueError
 
 
 class OwnHubError(StableQueueError):

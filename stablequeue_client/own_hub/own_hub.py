@@ -16,16 +16,15 @@ from pathlib import Path
 import filelock
 
 from stablequeue_client.commands.context import HUB_STATE, OWNER_KEY, owner_key, up_state
-from stablequeue_client.commands.own_hub import PORTS_TRIED, port_is_free
 from stablequeue_client.commands.terminal import visible
-from stablequeue_client.errors import DataFolderError, HubUnreachableError, StableQueueError
-from stablequeue_client.hub_api import HubApi
+from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.own_hub import database_copy, running
 from stablequeue_client.own_hub.building import LOG as BUILD_LOG
 from stablequeue_client.own_hub.building import build
 from stablequeue_client.own_hub.chosen import hub_flags
 from stablequeue_client.own_hub.environments import Environments, Made, Source, read_source, replaces
 from stablequeue_client.own_hub.errors import OwnHubError, StartedElsewhereError, UpdateError
+from stablequeue_client.own_hub.ports import PORTS_TRIED, port_is_free
 from stablequeue_client.own_hub.running import RunningHub
 from stablequeue_client.own_hub.service import Service, service_of
 from stablequeue_client.own_hub.shared_progress import SharedProgress, Step
@@ -34,6 +33,7 @@ from stablequeue_client.own_hub.state import OwnHubState, load_state, store_stat
 from stablequeue_client.own_hub.status import OwnHubStatus, Phase
 from stablequeue_client.own_hub.updating import Updating
 from stablequeue_client.settings import DEFAULT_HOST, DEFAULT_PORT, Settings
+from stablequeue_client.shared.errors import DataFolderError, HubUnreachableError, StableQueueError
 
 log = logging.getLogger(__name__)
 

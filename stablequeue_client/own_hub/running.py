@@ -15,12 +15,12 @@ from typing import Any
 import psutil
 
 from stablequeue_client.commands.context import HUB_STATE
-from stablequeue_client.errors import StableQueueError
-from stablequeue_client.hub_api import HubApi
-from stablequeue_client.hub_connection import Timeouts
+from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.hub_client.connection import Timeouts
 from stablequeue_client.own_hub.chosen import hub_flags, hub_variables
 from stablequeue_client.own_hub.errors import OwnHubError
 from stablequeue_client.settings import Settings
+from stablequeue_client.shared.errors import StableQueueError
 
 LOG = Path("logs") / "hub.log"
 LOG_MAX_BYTES = 1_000_000

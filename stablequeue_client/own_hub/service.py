@@ -19,7 +19,7 @@ from typing import Literal
 
 import platformdirs
 
-from stablequeue_client.errors import StableQueueError
+from stablequeue_client.shared.errors import StableQueueError
 
 System = Literal["systemd", "launchd", "windows"]
 _COMMAND_S = 30.0

@@ -12,8 +12,8 @@ import msgspec
 import psutil
 
 from stablequeue_client.agent.agent_settings import ParentProcess
-from stablequeue_client.agent.parent import is_alive
 from stablequeue_client.commands.context import write_private
+from stablequeue_client.parent_process import is_alive
 
 FILE_NAME = "own_hub_progress.json"
 WRITTEN_EVERY_S = 0.5

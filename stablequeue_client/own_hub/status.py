@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from stablequeue_client.errors import StableQueueError
+from stablequeue_client.shared.errors import StableQueueError
 
 Phase = Literal["none", "building", "starting", "running", "stopped", "failed"]
 

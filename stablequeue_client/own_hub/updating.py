@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from stablequeue_client.errors import StableQueueError
 from stablequeue_client.own_hub import database_copy, running
 from stablequeue_client.own_hub.environments import Environments, Made
 from stablequeue_client.own_hub.errors import UpdateError
+from stablequeue_client.shared.errors import StableQueueError
 
 Launch = Callable[[Made], object]
 """Starts the hub from an environment and waits for its answer. Raises StableQueueError."""

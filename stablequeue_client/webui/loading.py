@@ -14,9 +14,9 @@ import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from stablequeue_client.webui import compat, loads, page_turn
-from stablequeue_client.webui.callbacks import guarded
-from stablequeue_client.webui.page_parts import PageParts, Part
+from stablequeue_client.webui.host import compat, loaded_files, page_build_lock
+from stablequeue_client.webui.host.guarded import guarded
+from stablequeue_client.webui.host.page_parts import PageParts, Part
 
 if TYPE_CHECKING:
     from stablequeue_client.webui.runtime import Runtime
@@ -30,7 +30,7 @@ _loaded: dict[int, Future[Runtime]] = {}
 
 def begin() -> None:
     """Start loading, once per process, and have the host call us before each page."""
-    page_turn.begins()
+    page_build_lock.begins()
     loaded = _loaded.get(os.getpid())
     if loaded is None:
         loaded = _loaded[os.getpid()] = Future()
@@ -39,7 +39,7 @@ def begin() -> None:
         )
         thread.start()
     compat.on_before_ui(lambda: _before_ui(loaded), "stablequeue")
-    compat.on_model_loaded(loads.note, "stablequeue-loads")
+    compat.on_model_loaded(loaded_files.note, "stablequeue-loads")
 
 
 def _before_ui(loaded: Future[Runtime]) -> None:
@@ -53,8 +53,8 @@ def _before_ui(loaded: Future[Runtime]) -> None:
 
 def _parts(host: compat.Host, loaded: Future[Runtime]) -> list[Part]:
     """Imported at the end of the page: at its beginning the WebUI would have to wait for our thread."""
-    from stablequeue_client.webui.gate_page import GatePage
-    from stablequeue_client.webui.queueing.button import QueueButtons
+    from stablequeue_client.webui.prompt_line.page import GatePage
+    from stablequeue_client.webui.submit.button import QueueButtons
 
     def take(*pressed: Any) -> None:
         loaded.result(0).queueing.take(*pressed)
@@ -63,13 +63,14 @@ def _parts(host: compat.Host, loaded: Future[Runtime]) -> list[Part]:
 
 
 def _add_options(host: compat.Host) -> None:
-    from stablequeue_client.webui import options
+    from stablequeue_client.webui.settings import options
 
     options.add_all(host)
 
 
 def _tabs(loaded: Future[Runtime]) -> list[tuple[Any, str, str]]:
-    from stablequeue_client.webui import broken, tab
+    from stablequeue_client.webui import broken
+    from stablequeue_client.webui.tab import tab
 
     error = loaded.exception() if loaded.done() else None
     if isinstance(error, Exception):
@@ -78,7 +79,7 @@ def _tabs(loaded: Future[Runtime]) -> list[tuple[Any, str, str]]:
 
 
 def _app_started(loaded: Future[Runtime], demo: Any, app: Any) -> None:
-    page_turn.done()
+    page_build_lock.done()
     try:
         rt = loaded.result(LOAD_LIMIT_S)
     except Exception:  # the tab says why
@@ -91,9 +92,11 @@ def _app_started(loaded: Future[Runtime], demo: Any, app: Any) -> None:
 def _background(loaded: Future[Runtime]) -> None:
     try:
         # First what the WebUI asks for first: it would have to wait for it.
-        from stablequeue_client.webui import gate_page, options, tab  # noqa: F401
-        from stablequeue_client.webui.queueing import button  # noqa: F401
+        from stablequeue_client.webui.prompt_line import page  # noqa: F401
         from stablequeue_client.webui.register import make
+        from stablequeue_client.webui.settings import options  # noqa: F401
+        from stablequeue_client.webui.submit import button  # noqa: F401
+        from stablequeue_client.webui.tab import tab  # noqa: F401
 
         rt = make()
     except Exception as error:

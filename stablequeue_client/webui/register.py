@@ -7,24 +7,27 @@ import sys
 import time
 from typing import Any
 
-from stablequeue_client.agent.identity import Identity
-from stablequeue_client.hub_api import HubApi
-from stablequeue_client.hub_connection import Timeouts
-from stablequeue_client.hub_reader import HubReader
-from stablequeue_client.local_models import LocalModels
+from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.hub_client.connection import Timeouts
+from stablequeue_client.hub_client.identity import Identity
+from stablequeue_client.hub_client.view_cache import HubReader
+from stablequeue_client.index.snapshot import LocalModels
 from stablequeue_client.own_hub import OwnHub
-from stablequeue_client.webui import compat, needed, old_extension, page_turn, routes
-from stablequeue_client.webui.agent_keeper import START_UP_S, AgentKeeper
-from stablequeue_client.webui.callbacks import guarded
-from stablequeue_client.webui.compat_generation import GenerationHost
-from stablequeue_client.webui.compat_queue import QueueHost
-from stablequeue_client.webui.places import find_places
-from stablequeue_client.webui.queueing.desk import QueueDesk
-from stablequeue_client.webui.queueing.kept_jobs import KeptJobs
-from stablequeue_client.webui.queueing.sender import Sender
-from stablequeue_client.webui.running.runner import Runner, Surroundings
+from stablequeue_client.webui import needed
+from stablequeue_client.webui.agent_process.keeper import START_UP_S, AgentKeeper
+from stablequeue_client.webui.host import compat, page_build_lock
+from stablequeue_client.webui.host.capture import QueueHost
+from stablequeue_client.webui.host.generation import GenerationHost
+from stablequeue_client.webui.host.guarded import guarded
+from stablequeue_client.webui.host.places import find_places
+from stablequeue_client.webui.runner.runner import Runner, Surroundings
 from stablequeue_client.webui.runtime import Runtime, keep
-from stablequeue_client.webui.settings_source import SettingsSource, TomlFile, hub_settings, settings_file
+from stablequeue_client.webui.settings import old_extension
+from stablequeue_client.webui.settings.source import SettingsSource, TomlFile, hub_settings, settings_file
+from stablequeue_client.webui.submit.outbox import KeptJobs
+from stablequeue_client.webui.submit.sender import Sender
+from stablequeue_client.webui.submit.submission import QueueDesk
+from stablequeue_client.webui.tab import routes
 
 
 def make() -> Runtime:
@@ -70,7 +73,7 @@ def _surroundings(rt: Runtime) -> Surroundings:
     started = time.monotonic()
 
     def is_up() -> bool:
-        if page_turn.building():
+        if page_build_lock.building():
             return False
         return bool(rt.host.web_addresses()) or time.monotonic() - started > START_UP_S
 

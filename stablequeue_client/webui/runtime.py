@@ -10,19 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from stablequeue_client.hub_calls import HubCalls
-from stablequeue_client.webui.callbacks import guarded
-from stablequeue_client.webui.compat import Host
-from stablequeue_client.webui.places import Places
+from stablequeue_client.hub_client.user_calls import HubCalls
+from stablequeue_client.webui.host.compat import Host
+from stablequeue_client.webui.host.guarded import guarded
+from stablequeue_client.webui.host.places import Places
 
 if TYPE_CHECKING:  # the parts import this file
-    from stablequeue_client.hub_reader import HubReader
-    from stablequeue_client.local_models import LocalModels
+    from stablequeue_client.hub_client.view_cache import HubReader
+    from stablequeue_client.index.snapshot import LocalModels
     from stablequeue_client.own_hub import OwnHub
-    from stablequeue_client.webui.agent_keeper import AgentKeeper
-    from stablequeue_client.webui.queueing.desk import QueueDesk
-    from stablequeue_client.webui.running.runner import Runner
-    from stablequeue_client.webui.webui_settings import WebuiSettings
+    from stablequeue_client.webui.agent_process.keeper import AgentKeeper
+    from stablequeue_client.webui.runner.runner import Runner
+    from stablequeue_client.webui.settings.webui_settings import WebuiSettings
+    from stablequeue_client.webui.submit.submission import QueueDesk
 
 __all__ = ["Places", "Runtime", "guarded", "keep", "runtime"]
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.errors import DataFolderError
-from stablequeue_hub.db.bulk import slices
-from stablequeue_hub.db.engine import Store
-from stablequeue_hub.db.prepared import Prepared, in_list
-from stablequeue_hub.db.tables import job_pictures, jobs
-from stablequeue_hub.job_rows import retire_jobs
-from stablequeue_hub.jobs import ENDED
+from stablequeue_client.shared.errors import DataFolderError
+from stablequeue_hub.jobs.rows import retire_jobs
+from stablequeue_hub.jobs.states import ENDED
+from stablequeue_hub.store.bulk import slices
+from stablequeue_hub.store.engine import Store
+from stablequeue_hub.store.prepared import Prepared, in_list
+from stablequeue_hub.store.tables import job_pictures, jobs
 
 BATCH = 200
 """Jobs in one transaction, so that no claim waits long for this."""

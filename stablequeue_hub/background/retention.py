@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_hub.db.engine import Store
-from stablequeue_hub.db.tables import events, keys
+from stablequeue_hub.store.engine import Store
+from stablequeue_hub.store.tables import events, keys
 
 DAY_MS = 24 * 3_600_000
 USED_CODES_MS = 30 * DAY_MS

@@ -13,13 +13,15 @@ from contextlib import asynccontextmanager
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
-from stablequeue_hub import job_rows, orders, sessions
+from stablequeue_hub.access import sessions
 from stablequeue_hub.background.job_retention import GB, retire_large, retire_old, sweep_pictures
 from stablequeue_hub.background.retention import DAY_MS, drop_old_codes, drop_old_events
 from stablequeue_hub.hub import Hub
-from stablequeue_hub.job_deadlines import fail_overdue
-from stablequeue_hub.job_submission import SUBMISSIONS_KEPT_MS
-from stablequeue_hub.waiting_facts import line_of
+from stablequeue_hub.jobs import rows
+from stablequeue_hub.jobs.deadlines import fail_overdue
+from stablequeue_hub.jobs.submission import SUBMISSIONS_KEPT_MS
+from stablequeue_hub.matching.server_facts import line_of
+from stablequeue_hub.servers import orders
 
 FLUSH_EVERY_S = 5.0
 KEYS_EVERY_S = 2.0
@@ -87,7 +89,7 @@ async def expire(hub: Hub) -> None:
         orders.delete_expired(connection, now_ms)
         sessions.delete_expired(connection, now_ms)
         if not doubtful:
-            job_rows.drop_submissions(connection, now_ms - SUBMISSIONS_KEPT_MS)
+            rows.drop_submissions(connection, now_ms - SUBMISSIONS_KEPT_MS)
 
     await hub.writing(drop)
     await fail_overdue_jobs(hub)

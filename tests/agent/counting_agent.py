@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 from stablequeue_client.agent.agent_settings import AgentSettings, ParentProcess
-from stablequeue_client.agent.parent import parent_of_now
-from stablequeue_client.agent.process import run
-from stablequeue_client.read_io import OpenedFile, ScanIO
+from stablequeue_client.agent.main import run
+from stablequeue_client.files.file_io import OpenedFile, ScanIO
+from stablequeue_client.parent_process import parent_of_now
 
 
 class CountingIO(ScanIO):

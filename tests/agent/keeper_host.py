@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stablequeue_client.model_files import Kind
-from stablequeue_client.protocol import ServerCapabilities, WorksForOthers
-from stablequeue_client.webui.agent_keeper import AgentKeeper
-from stablequeue_client.webui.places import Places
-from stablequeue_client.webui.webui_settings import WebuiSettings
+from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksForOthers
+from stablequeue_client.webui.agent_process.keeper import AgentKeeper
+from stablequeue_client.webui.host.places import Places
+from stablequeue_client.webui.settings.webui_settings import WebuiSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 from stablequeue_client.agent.agent_settings import AgentSettings
-from stablequeue_client.agent.process import run
+from stablequeue_client.agent.main import run
 
 WRITES = frozenset({"executemany", "sendall", "send", "fsync"})
 CALLS = WRITES | {"execute", "readv", "recv_into", "replace"}

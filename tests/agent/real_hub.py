@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from stablequeue_client.agent.agent_settings import AgentSettings
-from stablequeue_client.agent.clock import Clock, SystemClock
-from stablequeue_client.agent.identity import load_identity
-from stablequeue_client.agent.process import run
-from stablequeue_client.hub_api import HubApi, Json
-from stablequeue_client.index import open_index
+from stablequeue_client.agent.main import run
+from stablequeue_client.clock import Clock, SystemClock
+from stablequeue_client.hub_client.api import HubApi, Json
+from stablequeue_client.hub_client.identity import load_identity
+from stablequeue_client.index.index import open_index
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 QUIET_S = 5.0

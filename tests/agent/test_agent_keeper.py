@@ -19,13 +19,13 @@ import psutil
 import pytest
 
 from stablequeue_client.agent.agent_settings import CAPABILITIES_NAME
-from stablequeue_client.index import open_index
-from stablequeue_client.protocol import ServerCapabilities
-from stablequeue_client.webui.agent_keeper import AgentKeeper
-from stablequeue_client.webui.agent_plan import agent_environment, agent_words
-from stablequeue_client.webui.known_folders import KnownFolders
-from stablequeue_client.webui.places import Places
-from stablequeue_client.webui.webui_settings import WebuiSettings
+from stablequeue_client.index.index import open_index
+from stablequeue_client.shared.wire.inventory import ServerCapabilities
+from stablequeue_client.webui.agent_process.command_line import agent_environment, agent_words
+from stablequeue_client.webui.agent_process.keeper import AgentKeeper
+from stablequeue_client.webui.host.known_folders import KnownFolders
+from stablequeue_client.webui.host.places import Places
+from stablequeue_client.webui.settings.webui_settings import WebuiSettings
 
 from .keeper_host import PlainRuntime, keeper_of, plain_runtime
 from .real_hub import environment, index_rows, until, write_model

@@ -16,26 +16,26 @@ import msgspec
 import pytest
 
 from stablequeue_client.agent.agent_settings import ParentProcess
-from stablequeue_client.agent.backoff import Backoff
-from stablequeue_client.agent.clock import SYSTEM_CLOCK, JumpWatch
-from stablequeue_client.agent.identity import identity_for, load_identity, new_identity, store_identity
-from stablequeue_client.agent.link import REFUSED_RETRY_S, HubLink
 from stablequeue_client.agent.lock import agent_lock
-from stablequeue_client.agent.parent import is_alive, parent_of_now
+from stablequeue_client.agent.main import AgentSettings, run, scan_only
 from stablequeue_client.agent.policy import IDLE_AFTER_S, HashingPolicy
-from stablequeue_client.agent.process import AgentSettings, run, scan_only
 from stablequeue_client.agent.progress import Progress
-from stablequeue_client.agent.put_back import NotPutBackError, put_back
 from stablequeue_client.agent.schedule import LOCAL_WALK_S, NETWORK_WALK_S, Schedule
-from stablequeue_client.agent.walking import Walker
-from stablequeue_client.errors import (
+from stablequeue_client.agent.walker import Walker
+from stablequeue_client.clock import SYSTEM_CLOCK, JumpWatch
+from stablequeue_client.files.file_io import OS_IO, OpenedFile, ScanIO, stat_key
+from stablequeue_client.files.restore_name import NotPutBackError, put_back
+from stablequeue_client.files.scanner import make_root
+from stablequeue_client.hub_client.backoff import Backoff
+from stablequeue_client.hub_client.identity import identity_for, load_identity, new_identity, store_identity
+from stablequeue_client.hub_client.link import REFUSED_RETRY_S, HubLink
+from stablequeue_client.parent_process import is_alive, parent_of_now
+from stablequeue_client.shared.errors import (
     AlreadyRunningError,
     AuthenticationError,
     DataFolderError,
     HubUnreachableError,
 )
-from stablequeue_client.read_io import OS_IO, OpenedFile, ScanIO, stat_key
-from stablequeue_client.scanning import make_root
 
 from ..slowness import slowness
 from .agent_clock import FakeClock

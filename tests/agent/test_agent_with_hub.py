@@ -12,13 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.agent.clock import SYSTEM_CLOCK
 from stablequeue_client.agent.heartbeat import HeartbeatLoop
-from stablequeue_client.agent.identity import load_identity
-from stablequeue_client.agent.joining import OtherHubError
-from stablequeue_client.agent.link import HubLink
-from stablequeue_client.agent.process import run, scan_only
-from stablequeue_client.errors import (
+from stablequeue_client.agent.main import run, scan_only
+from stablequeue_client.clock import SYSTEM_CLOCK
+from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.hub_client.identity import load_identity
+from stablequeue_client.hub_client.joining import OtherHubError
+from stablequeue_client.hub_client.link import HubLink
+from stablequeue_client.index.index import open_index
+from stablequeue_client.index.inventory import sync_request
+from stablequeue_client.shared.errors import (
     AlreadyRunningError,
     AuthenticationError,
     ForgottenServerError,
@@ -26,10 +29,7 @@ from stablequeue_client.errors import (
     ServerFrozenError,
     UsageError,
 )
-from stablequeue_client.hub_api import HubApi
-from stablequeue_client.index import open_index
-from stablequeue_client.inventory import sync_request
-from stablequeue_client.protocol import Activity
+from stablequeue_client.shared.wire.inventory import Activity
 
 from .real_hub import (
     QUIET_S,

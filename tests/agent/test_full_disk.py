@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.agent import process as agent_process
+from stablequeue_client.agent import main as agent_process
 
 from .real_hub import RealHub, as_ready, environment, on_disk, until, write_model
 

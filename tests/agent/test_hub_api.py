@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client import hub_connection, protocol
-from stablequeue_client.errors import (
+from stablequeue_client.hub_client import connection as connection_module
+from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.hub_client.connection import RETRY_AFTER, Timeouts, checked_base_url, retry_after_s
+from stablequeue_client.shared.errors import (
     AuthenticationError,
     BusyError,
     HubUnreachableError,
@@ -26,13 +28,12 @@ from stablequeue_client.errors import (
     StableQueueError,
     SyncOutOfStepError,
 )
-from stablequeue_client.hub_api import HubApi
-from stablequeue_client.hub_connection import RETRY_AFTER, Timeouts, checked_base_url, retry_after_s
+from stablequeue_client.shared.wire import inventory
 
 from .scripted_hub import HEALTH, Asked, Say, ScriptedHub, say_error, say_json
 
 KEY = "sq_0123456789abcdef_" + "5" * 64
-BEAT = protocol.Heartbeat("b" * 16, 1, "i" * 32, 7, "0" * 64)
+BEAT = inventory.Heartbeat("b" * 16, 1, "i" * 32, 7, "0" * 64)
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 
 
@@ -48,7 +49,7 @@ def test_a_heartbeat_goes_to_its_server_with_the_key_and_its_answer_is_typed() -
     with ScriptedHub(lambda asked: say_json({"want": "delta", "orders": [order]})) as hub:
         answer = HubApi(hub.url, KEY).heartbeat("s/1", BEAT)
     assert answer.want == "delta"
-    assert answer.orders == [protocol.Order(3, "put_back", root="aa", path="x.safetensors.corrupted")]
+    assert answer.orders == [inventory.Order(3, "put_back", root="aa", path="x.safetensors.corrupted")]
     (asked,) = hub.asked
     assert (asked.method, asked.path) == ("POST", "/api/v1/servers/s%2F1/heartbeat")
     assert asked.headers["Authorization"] == f"Bearer {KEY}"
@@ -56,7 +57,7 @@ def test_a_heartbeat_goes_to_its_server_with_the_key_and_its_answer_is_typed() -
 
 
 def test_a_sync_is_gzipped() -> None:
-    request = protocol.SyncRequest(1, "i" * 32, "full", 0, 5, "0" * 64)
+    request = inventory.SyncRequest(1, "i" * 32, "full", 0, 5, "0" * 64)
     with ScriptedHub(lambda asked: say_json({"sequence": 5, "digest": "0" * 64})) as hub:
         assert HubApi(hub.url, KEY).sync("s1", request).sequence == 5
     assert hub.asked[0].headers["Content-Encoding"] == "gzip"
@@ -94,7 +95,7 @@ def test_an_answer_that_ends_too_early_is_a_hub_that_does_not_answer() -> None:
 
 
 def test_a_huge_answer_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_connection, "ANSWER_MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(connection_module, "ANSWER_MAX_BYTES", 1 << 20)
     bomb = gzip.compress(b" " * (64 << 20))
     error = fails(Say(200, bomb, {"Content-Encoding": "gzip"}), HubUnreachableError)
     assert "larger than" in error.message
@@ -215,7 +216,7 @@ def test_retry_after_is_attached_in_seconds_and_as_a_date() -> None:
     now = 1_800_000_000.0
     assert retry_after_s(formatdate(now + 90, usegmt=True), now) == 90
     assert retry_after_s(formatdate(now - 90, usegmt=True), now) == 0
-    assert retry_after_s("9" * 40, now) == hub_connection.RETRY_AFTER_MAX_S
+    assert retry_after_s("9" * 40, now) == connection_module.RETRY_AFTER_MAX_S
     assert retry_after_s("soon", now) is None
     assert retry_after_s(None, now) is None
 

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.agent.backoff import Backoff
 from stablequeue_client.agent.heartbeat import HeartbeatLoop
-from stablequeue_client.agent.link import HubLink
-from stablequeue_client.agent.syncing import SyncLoop
-from stablequeue_client.hub_api import HubApi
-from stablequeue_client.index import Index, open_index
-from stablequeue_client.protocol import Activity, Order, digest_hex
-from stablequeue_client.scanning import Root, RootScan, ScanReport
+from stablequeue_client.agent.sync_loop import SyncLoop
+from stablequeue_client.files.scanner import Root, RootScan, ScanReport
+from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.hub_client.backoff import Backoff
+from stablequeue_client.hub_client.link import HubLink
+from stablequeue_client.index.index import Index, open_index
+from stablequeue_client.shared.wire.inventory import Activity, Order, digest_hex
 
 from .agent_clock import SteppedClock
 from .scripted_hub import HEALTH, HUB_ID, Asked, Say, ScriptedHub, say_error, say_json

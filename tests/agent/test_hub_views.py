@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.errors import ForbiddenError, HubUnreachableError, NotAHubError
-from stablequeue_client.hub_api import VIEW_MAX_BYTES, HubApi
-from stablequeue_client.ui import values as v
+from stablequeue_client.hub_client.api import VIEW_MAX_BYTES, HubApi
+from stablequeue_client.shared.errors import ForbiddenError, HubUnreachableError, NotAHubError
+from stablequeue_client.shared.views import values as v
 
 from .real_hub import RealHub
 from .scripted_hub import Asked, Say, ScriptedHub, say_error, say_json

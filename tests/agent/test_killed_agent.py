@@ -20,9 +20,9 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the hub is not installed here")
 
-from stablequeue_client.agent.clock import SYSTEM_CLOCK
-from stablequeue_client.index import open_index
-from stablequeue_client.protocol import native_path
+from stablequeue_client.clock import SYSTEM_CLOCK
+from stablequeue_client.index.index import open_index
+from stablequeue_client.shared.wire.inventory import native_path
 
 from .real_hub import (
     RealHub,

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.agent.clock import SYSTEM_CLOCK
-from stablequeue_client.agent.hashing_round import HashingRound
+from stablequeue_client.agent.hash_loop import HashingRound
 from stablequeue_client.agent.policy import HashingPolicy
 from stablequeue_client.agent.progress import Progress
-from stablequeue_client.devices import Device, DeviceKind
-from stablequeue_client.digest_store import open_digest_store
-from stablequeue_client.index import open_index
-from stablequeue_client.read_io import OpenedFile, ScanIO
-from stablequeue_client.scanning import ScanReport, make_root, scan_root
+from stablequeue_client.clock import SYSTEM_CLOCK
+from stablequeue_client.files.devices import Device, DeviceKind
+from stablequeue_client.files.file_io import OpenedFile, ScanIO
+from stablequeue_client.files.scanner import ScanReport, make_root, scan_root
+from stablequeue_client.index.digest_store import open_digest_store
+from stablequeue_client.index.index import open_index
 
 
 class NotingIO(ScanIO):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stablequeue_client.agent.watching import Watcher
-from stablequeue_client.scanning import make_root
+from stablequeue_client.files.scanner import make_root
 
 
 def heard_within(bell: threading.Event, seconds: float) -> bool:

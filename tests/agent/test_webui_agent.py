@@ -13,17 +13,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from stablequeue_client.agent import generating
+from stablequeue_client.agent import busy_marker
 from stablequeue_client.agent.agent_settings import AgentSettings, ParentProcess
 from stablequeue_client.agent.located import locate, look_at
-from stablequeue_client.agent.parent import parent_of_now
-from stablequeue_client.agent.process import run
-from stablequeue_client.agent_report import AgentReport
-from stablequeue_client.devices import Device
-from stablequeue_client.index import Index, open_index
-from stablequeue_client.model_files import Kind
-from stablequeue_client.protocol import ORDER_TTL_S, ServerCapabilities
-from stablequeue_client.scanning import Root
+from stablequeue_client.agent.main import run
+from stablequeue_client.files.devices import Device
+from stablequeue_client.files.scanner import Root
+from stablequeue_client.index.agent_report import AgentReport
+from stablequeue_client.index.index import Index, open_index
+from stablequeue_client.parent_process import parent_of_now
+from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.wire.inventory import ORDER_TTL_S, ServerCapabilities
 
 from .real_hub import RealHub, as_ready, index_rows, on_disk, settings_for, until, write_model
 
@@ -180,19 +180,19 @@ def test_a_private_folder_is_no_folder_of_this_server(tmp_path: Path) -> None:
 
 def test_nothing_is_read_while_a_webui_generates_and_for_some_seconds_after(tmp_path: Path) -> None:
     asked = settings(tmp_path)
-    generating.touch(asked.machine_dir)
+    busy_marker.touch(asked.machine_dir)
     old_model(tmp_path / "loras" / "a.safetensors", 1)
     with agent(asked) as index:
         until(lambda: len(index.rows()) == 1, 10, "the row")
         end = time.monotonic() + 4
         while time.monotonic() < end:
-            generating.touch(asked.machine_dir)
+            busy_marker.touch(asked.machine_dir)
             assert index.rows()[0].sha256 is None
             time.sleep(0.5)
         until(lambda: report(index).waits_for == "generating", 5, "the report")
         stopped = time.monotonic()
         until(lambda: index.rows()[0].sha256 is not None, 15, "the file to be read")
-        assert time.monotonic() - stopped > generating.REST_S - 2.5
+        assert time.monotonic() - stopped > busy_marker.REST_S - 2.5
 
 
 def test_a_pause_outlives_the_agent(tmp_path: Path) -> None:

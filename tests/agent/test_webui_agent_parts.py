@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.agent import generating
-from stablequeue_client.agent.generating import REST_S, GeneratingMark
+from stablequeue_client.agent import busy_marker
+from stablequeue_client.agent.busy_marker import REST_S, GeneratingMark
 from stablequeue_client.agent.policy import HashingPolicy
 from stablequeue_client.agent.schedule import Schedule
-from stablequeue_client.private_files import PrivateFiles
-from stablequeue_client.reading_lock import ReadingLocks
-from stablequeue_client.roots import Root, make_root
+from stablequeue_client.files.model_folders import Root, make_root
+from stablequeue_client.files.private_files import PrivateFiles
+from stablequeue_client.files.read_lock import ReadingLocks
 
 from .agent_clock import FakeClock
 
@@ -79,8 +79,8 @@ def test_the_mark_passes_by_itself_and_one_from_the_future_does_not_count(tmp_pa
     clock = FakeClock()
     mark = GeneratingMark(tmp_path / "machine", now=clock.now, monotonic=clock.monotonic)
     assert not mark.is_fresh()
-    generating.touch(tmp_path / "machine")
-    file = tmp_path / "machine" / generating.FILE_NAME
+    busy_marker.touch(tmp_path / "machine")
+    file = tmp_path / "machine" / busy_marker.FILE_NAME
     os.utime(file, (clock.now(), clock.now()))
     clock.seconds += 1
     assert mark.is_fresh()
@@ -93,7 +93,7 @@ def test_the_mark_passes_by_itself_and_one_from_the_future_does_not_count(tmp_pa
 
 def test_a_mark_that_cannot_be_made_raises_nothing(tmp_path: Path) -> None:
     (tmp_path / "machine").write_text("no folder")
-    generating.touch(tmp_path / "machine")
+    busy_marker.touch(tmp_path / "machine")
     assert not GeneratingMark(tmp_path / "machine").is_fresh()
 
 

@@ -21,10 +21,10 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from stablequeue_client import protocol
-from stablequeue_client.ui.preview import PreviewServer
+from stablequeue_client.shared.wire import inventory
 
 from ..free_ports import free_port
+from ..samples.preview import PreviewServer
 
 CHROMIUM_OPTIONS = [
     "--no-sandbox",
@@ -126,13 +126,13 @@ class SyncedServer:
         body = {"server_id": self.server_id, "secret": self.secret, "alias": self.alias}
         self.hub.ask("POST", "/api/v1/servers/join", json=body)
 
-    def sync(self, files: list[protocol.FileEntry], roots: list[protocol.RootEntry]) -> None:
+    def sync(self, files: list[inventory.FileEntry], roots: list[inventory.RootEntry]) -> None:
         """Everything, under a new index id, so that each call may replace the one before."""
-        entries = [protocol.entry_dict(entry) for entry in (*roots, *files)]
+        entries = [inventory.entry_dict(entry) for entry in (*roots, *files)]
         self.sequence, self.index_id = self.sequence + 1, secrets.token_hex(8)
-        self.digest = protocol.digest_hex(protocol.digest_sum(map(protocol.row_digest, entries)))
+        self.digest = inventory.digest_hex(inventory.digest_sum(map(inventory.row_digest, entries)))
         body = {
-            "protocol": protocol.PROTOCOL_MAX,
+            "protocol": inventory.PROTOCOL_MAX,
             "index_id": self.index_id,
             "mode": "full",
             "base_sequence": 0,

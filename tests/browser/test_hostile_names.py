@@ -4,9 +4,10 @@ import hashlib
 
 import pytest
 
-from stablequeue_client import protocol
-from stablequeue_client.ui import hostile_values
-from stablequeue_client.ui.samples import SAMPLES
+from stablequeue_client.shared.wire import inventory
+
+from ..samples import hostile_values
+from ..samples.samples import SAMPLES
 
 pytestmark = pytest.mark.browser
 
@@ -61,16 +62,16 @@ def test_the_check_sees_a_name_that_was_not_escaped(open_page, preview) -> None:
 
 def test_names_that_a_server_sends_stay_names_on_every_view(open_page, hub) -> None:
     names = [name.replace("/", "_").replace("\\", "_") for name in hostile_values.NAMES]
-    wire = [protocol.wire_path(name, windows=True) for name in names]
+    wire = [inventory.wire_path(name, windows=True) for name in names]
     server = hub.server("<img src=x onerror=window.__xss=1>")
-    roots = [protocol.RootEntry("r", "lora", "healthy", wire[0])]
+    roots = [inventory.RootEntry("r", "lora", "healthy", wire[0])]
     files = [
-        protocol.FileEntry(
-            "r", path, "lora", 1, "ready", protocol.WireDigests(hashlib.sha256(path.encode()).hexdigest())
+        inventory.FileEntry(
+            "r", path, "lora", 1, "ready", inventory.WireDigests(hashlib.sha256(path.encode()).hexdigest())
         )
         for path in wire
     ]
-    broken = [protocol.FileEntry("r", f"broken/{path}", "lora", 1, "corrupt") for path in wire]
+    broken = [inventory.FileEntry("r", f"broken/{path}", "lora", 1, "corrupt") for path in wire]
     server.sync([*files, *broken], roots)
     server.beat()
     watched = open_page()

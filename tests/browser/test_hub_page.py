@@ -6,7 +6,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from stablequeue_client.protocol import FileEntry, RootEntry, WireDigests
+from stablequeue_client.shared.wire.inventory import FileEntry, RootEntry, WireDigests
 
 pytestmark = pytest.mark.browser
 ROOTS = [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stablequeue_client.ui.samples import SAMPLES
+from ..samples.samples import SAMPLES
 
 pytestmark = pytest.mark.browser
 LOOKS = {"light": (1280, False), "dark": (1280, True), "phone": (390, False)}

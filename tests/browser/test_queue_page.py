@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from stablequeue_client.protocol import FileEntry, RootEntry, WireDigests
-from stablequeue_client.ui import hostile_values
+from stablequeue_client.shared.wire.inventory import FileEntry, RootEntry, WireDigests
 
+from ..samples import hostile_values
 from .test_hostile_names import INTRUDERS
 
 pytestmark = pytest.mark.browser

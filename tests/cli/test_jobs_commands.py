@@ -22,10 +22,10 @@ import pytest
 import requests
 
 from stablequeue_client.cli import main
-from stablequeue_client.commands.hub_process import hub_words
-from stablequeue_client.hub_api import HubApi
-from stablequeue_client.protocol import Heartbeat, JoinRequest, ServerCapabilities
+from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.own_hub.hub_process import hub_words
 from stablequeue_client.settings import Settings
+from stablequeue_client.shared.wire.inventory import Heartbeat, JoinRequest, ServerCapabilities
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.pacing import Pace
-from stablequeue_client.read_io import OpenedFile, ScanIO, file_error
+from stablequeue_client.files.file_io import OpenedFile, ScanIO, file_error
+from stablequeue_client.files.read_throttle import Pace
 
 Make = Callable[..., bytes]
 

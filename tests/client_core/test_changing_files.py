@@ -16,11 +16,11 @@ from random import Random
 
 import pytest
 
-from stablequeue_client.hashing import BUFFER_BYTES, RACY_WINDOW_NS, hash_file
-from stablequeue_client.model_files import StatKey
-from stablequeue_client.pacing import Pace
-from stablequeue_client.read_io import FileUnreadableError, OpenedFile, ScanIO, stat_key
-from stablequeue_client.reading import FileJob, read_model_file
+from stablequeue_client.files.file_io import FileUnreadableError, OpenedFile, ScanIO, stat_key
+from stablequeue_client.files.file_reader import FileJob, read_model_file
+from stablequeue_client.files.hashing import BUFFER_BYTES, RACY_WINDOW_NS, hash_file
+from stablequeue_client.files.read_throttle import Pace
+from stablequeue_client.shared.models.model_files import StatKey
 
 pytestmark = pytest.mark.fault
 

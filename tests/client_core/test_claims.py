@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stablequeue_client.claims import ClaimReport, check_claims, claims_for
-from stablequeue_client.model_files import SHA256_OF_NOTHING, Claim, Digests
-from stablequeue_client.read_io import OpenedFile, ScanIO
-from stablequeue_client.reading import FileJob, read_model_file
+from stablequeue_client.files.claimed_hashes import ClaimReport, check_claims, claims_for
+from stablequeue_client.files.file_io import OpenedFile, ScanIO
+from stablequeue_client.files.file_reader import FileJob, read_model_file
+from stablequeue_client.shared.models.model_files import SHA256_OF_NOTHING, Claim, Digests
 
 SHA = hashlib.sha256(b"content").hexdigest()
 OTHER = hashlib.sha256(b"other").hexdigest()

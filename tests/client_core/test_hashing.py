@@ -13,10 +13,10 @@ from random import Random
 import pytest
 from blake3 import blake3
 
-from stablequeue_client.hashing import Want, hash_file, sample_digest
-from stablequeue_client.model_files import Digests
-from stablequeue_client.pacing import Pace, ReadingStoppedError
-from stablequeue_client.read_io import FileUnreadableError, OpenedFile, ScanIO
+from stablequeue_client.files.file_io import FileUnreadableError, OpenedFile, ScanIO
+from stablequeue_client.files.hashing import Want, hash_file, sample_digest
+from stablequeue_client.files.read_throttle import Pace, ReadingStoppedError
+from stablequeue_client.shared.models.model_files import Digests
 
 KIB, MIB = 1024, 1024 * 1024
 SIZES = [

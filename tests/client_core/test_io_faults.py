@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.pacing import Pace
-from stablequeue_client.read_io import OpenedFile
-from stablequeue_client.reading import FileJob, FileReading, read_model_file
-from stablequeue_client.scanning import RootScan, make_root, scan_root
+from stablequeue_client.files.file_io import OpenedFile
+from stablequeue_client.files.file_reader import FileJob, FileReading, read_model_file
+from stablequeue_client.files.read_throttle import Pace
+from stablequeue_client.files.scanner import RootScan, make_root, scan_root
 
 pytestmark = pytest.mark.fault
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.job_fields import fields_of_payload
+from stablequeue_client.shared.views.job_form import fields_of_payload
 
 UNTOUCHED: dict[str, Any] = {
     "prompt": "a boat", "steps": 3, "sampler_name": "Euler a", "scheduler": "Automatic", "seed": 5,

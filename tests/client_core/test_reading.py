@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.model_files import Kind
-from stablequeue_client.read_io import stat_key
-from stablequeue_client.reading import FileJob, read_model_file
+from stablequeue_client.files.file_io import stat_key
+from stablequeue_client.files.file_reader import FileJob, read_model_file
+from stablequeue_client.shared.models.model_files import Kind
 
 
 @pytest.mark.parametrize(

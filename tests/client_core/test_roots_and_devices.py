@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client import devices
-from stablequeue_client.errors import FolderError
-from stablequeue_client.roots import find_webui_roots, make_root
+from stablequeue_client.files import devices
+from stablequeue_client.files.model_folders import find_webui_roots, make_root
+from stablequeue_client.shared.errors import FolderError
 
 
 def test_a_root_id_depends_on_kind_and_real_path_only(tmp_path: Path) -> None:

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stablequeue_client.errors import StableQueueError
-from stablequeue_client.protocol import METADATA_MAX_BYTES
-from stablequeue_client.safetensors_header import (
+from stablequeue_client.shared.errors import StableQueueError
+from stablequeue_client.shared.models.safetensors_header import (
     FORMAT_MAX_BYTES,
     PARSER_MAX_BYTES,
     Header,
@@ -22,6 +21,7 @@ from stablequeue_client.safetensors_header import (
     base_model,
     read_header,
 )
+from stablequeue_client.shared.wire.inventory import METADATA_MAX_BYTES
 
 
 def read(data: bytes, size: int | None = None) -> Header:
@@ -213,7 +213,7 @@ def test_prompts_paths_and_people_stay_at_home() -> None:
 
 
 def test_travelling_metadata_is_limited_in_all_and_free_of_nul_and_surrogates() -> None:
-    from stablequeue_client.safetensors_header import METADATA_ALLOWED
+    from stablequeue_client.shared.models.safetensors_header import METADATA_ALLOWED
 
     allowed = allowed_metadata(dict.fromkeys(METADATA_ALLOWED, "\x00\ud800" + "\u20ac" * 100_000))
     assert len(json.dumps(allowed)) <= METADATA_MAX_BYTES

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.model_files import Kind, StatKey
-from stablequeue_client.protocol import wire_path_problem
-from stablequeue_client.read_io import ScanIO, stat_key
-from stablequeue_client.scanning import RootScan, make_root, scan_root, scan_roots
+from stablequeue_client.files.file_io import ScanIO, stat_key
+from stablequeue_client.files.scanner import RootScan, make_root, scan_root, scan_roots
+from stablequeue_client.shared.models.model_files import Kind, StatKey
+from stablequeue_client.shared.wire.inventory import wire_path_problem
 
 
 def scan(path: Path, kind: Kind = "lora") -> RootScan:

@@ -15,12 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stablequeue_client.claims import ClaimReport
-from stablequeue_client.model_files import SHA256_OF_NOTHING, Claim, Kind
-from stablequeue_client.protocol import ServerCapabilities, encode
-from stablequeue_client.read_io import stat_key
-from stablequeue_client.reading import FileJob, read_model_file
-from stablequeue_client.webui_cache import Entry, NotFlatError, WebuiCache, read_cache, read_flat_pickle
+from stablequeue_client.files.claimed_hashes import ClaimReport
+from stablequeue_client.files.file_io import stat_key
+from stablequeue_client.files.file_reader import FileJob, read_model_file
+from stablequeue_client.files.webui_hash_cache import (
+    Entry,
+    NotFlatError,
+    WebuiCache,
+    read_cache,
+    read_flat_pickle,
+)
+from stablequeue_client.shared.models.model_files import SHA256_OF_NOTHING, Claim, Kind
+from stablequeue_client.shared.wire.inventory import ServerCapabilities, encode
 
 diskcache = pytest.importorskip("diskcache", reason="the cache's own writer is not installed here")
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stablequeue_client.hub_api import HubApi
+from stablequeue_client.hub_client.api import HubApi
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stablequeue_client.agent.identity import load_identity
-from stablequeue_client.connecting import JoinRefusedError, join, leave, parse_join_text
-from stablequeue_client.errors import (
+from stablequeue_client.hub_client.identity import load_identity
+from stablequeue_client.hub_client.join import JoinRefusedError, join, leave, parse_join_text
+from stablequeue_client.shared.errors import (
     HubUnreachableError,
     InvalidValueError,
     NotAHubError,

@@ -28,21 +28,21 @@ from hypothesis import Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from stablequeue_client import protocol
-from stablequeue_client.agent.backoff import Backoff
-from stablequeue_client.agent.link import HubLink
-from stablequeue_client.agent.syncing import SyncLoop
-from stablequeue_client.errors import HubUnreachableError, StableQueueError
-from stablequeue_client.hashing import HashResult
-from stablequeue_client.index import Index, open_index
-from stablequeue_client.model_files import Digests
-from stablequeue_client.scanning import Root, RootScan, ScannedFile, ScanReport
-from stablequeue_hub import sync as hub_sync
-from stablequeue_hub.db.engine import open_store
-from stablequeue_hub.db.migrate import migrate
-from stablequeue_hub.db.tables import server_files, server_roots, servers
-from stablequeue_hub.heartbeat import wanted_sync
-from stablequeue_hub.presence import Inventory
+from stablequeue_client.agent.sync_loop import SyncLoop
+from stablequeue_client.files.hashing import HashResult
+from stablequeue_client.files.scanner import Root, RootScan, ScannedFile, ScanReport
+from stablequeue_client.hub_client.backoff import Backoff
+from stablequeue_client.hub_client.link import HubLink
+from stablequeue_client.index.index import Index, open_index
+from stablequeue_client.shared.errors import HubUnreachableError, StableQueueError
+from stablequeue_client.shared.models.model_files import Digests
+from stablequeue_client.shared.wire import inventory as wire_inventory
+from stablequeue_hub.inventory import sync as hub_sync
+from stablequeue_hub.servers.heartbeat import wanted_sync
+from stablequeue_hub.servers.presence import Inventory
+from stablequeue_hub.store.engine import open_store
+from stablequeue_hub.store.migrate import migrate
+from stablequeue_hub.store.tables import server_files, server_roots, servers
 
 SERVER = "a" * 32
 ROOT = Root("0a1b2c3d", "lora", "/models/Lora", "Lora")
@@ -50,7 +50,7 @@ EXAMPLES = int(os.environ.get("STABLEQUEUE_TEST_CONVERGENCE_EXAMPLES", "120"))
 STEPS = int(os.environ.get("STABLEQUEUE_TEST_CONVERGENCE_STEPS", "40"))
 ENOUGH_SYNCS = 2
 
-Apply = Callable[..., protocol.SyncAnswer]
+Apply = Callable[..., wire_inventory.SyncAnswer]
 
 
 class ManualClock:
@@ -95,7 +95,7 @@ class HubSide:
         self.store = open_store(None, folder)
         self.copies: list[Path] = []
 
-    def take(self, body: bytes) -> protocol.SyncAnswer:
+    def take(self, body: bytes) -> wire_inventory.SyncAnswer:
         return self.apply(self.store, SERVER, hub_sync.decode_sync(body), now_ms=1)
 
     def inventory(self) -> Inventory:
@@ -130,9 +130,9 @@ class Network:
         self.on_the_way: list[bytes] = []
         self.requests = 0
 
-    def sync(self, server_id: str, request: protocol.SyncRequest) -> protocol.SyncAnswer:
+    def sync(self, server_id: str, request: wire_inventory.SyncRequest) -> wire_inventory.SyncAnswer:
         assert server_id == SERVER
-        body = protocol.encode(request)
+        body = wire_inventory.encode(request)
         self.requests += 1
         if self.fate in ("request lost", "delayed"):
             if self.fate == "delayed":
@@ -143,7 +143,7 @@ class Network:
             self.on_the_way.append(body)
         if self.fate == "answer lost":
             raise HubUnreachableError
-        return msgspec.json.decode(protocol.encode(answer), type=protocol.SyncAnswer)
+        return msgspec.json.decode(wire_inventory.encode(answer), type=wire_inventory.SyncAnswer)
 
     def deliver_late(self, number: int) -> None:
         """A request that the agent has long given up arrives after all; its answer goes nowhere."""
@@ -205,7 +205,9 @@ class AgentSide:
     def heartbeat(self, hub: HubSide) -> bool:
         """Ask which sync the hub needs; True when it needs one."""
         here = self.index.position()
-        beat = protocol.Heartbeat("b", 1, here.index_id, here.sequence, protocol.digest_hex(here.digest))
+        beat = wire_inventory.Heartbeat(
+            "b", 1, here.index_id, here.sequence, wire_inventory.digest_hex(here.digest)
+        )
         want = wanted_sync(hub.inventory(), beat)
         if want is not None:
             self.loop.wanted(want)
@@ -250,7 +252,7 @@ class Histories(RuleBasedStateMachine):
     """Random histories; ``teardown`` heals the network and compares."""
 
     empty: Path
-    apply: staticmethod[..., protocol.SyncAnswer] = staticmethod(hub_sync.apply_sync)
+    apply: staticmethod[..., wire_inventory.SyncAnswer] = staticmethod(hub_sync.apply_sync)
 
     @initialize()
     def begin(self) -> None:
@@ -384,7 +386,9 @@ def test_both_sides_agree_after_every_history(tmp_path: Path) -> None:
     run(Histories, joined_store(tmp_path))
 
 
-def apply_by_sequence_alone(store: Any, server_id: str, request: Any, *, now_ms: int) -> protocol.SyncAnswer:
+def apply_by_sequence_alone(
+    store: Any, server_id: str, request: Any, *, now_ms: int
+) -> wire_inventory.SyncAnswer:
     """A hub that trusts sequence numbers: it writes down its own sum instead of comparing it."""
     try:
         return hub_sync.apply_sync(store, server_id, request, now_ms=now_ms)

@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from stablequeue_client.hub_reader import HubReader
-from stablequeue_client.index_rows import IndexRow, RootRow
-from stablequeue_client.local_models import LocalModels
-from stablequeue_client.model_files import Kind
+from stablequeue_client.hub_client.view_cache import HubReader
+from stablequeue_client.index.rows import IndexRow, RootRow
+from stablequeue_client.index.snapshot import LocalModels
 from stablequeue_client.own_hub import OwnHub
-from stablequeue_client.ui.hostile_values import NAMES
-from stablequeue_client.webui.compat import Host
-from stablequeue_client.webui.places import Places
+from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.webui.host.compat import Host
+from stablequeue_client.webui.host.places import Places
 from stablequeue_client.webui.runtime import Runtime
-from stablequeue_client.webui.webui_settings import WebuiSettings
+from stablequeue_client.webui.settings.webui_settings import WebuiSettings
 
 from ..agent.conftest import real_hub  # noqa: F401 - the fixture
 from ..hosts.running_host import FakeHost, StartHost
 from ..local.synthetic_index import FOLDERS, SyntheticIndex, root
+from ..samples.hostile_values import NAMES
 from ..webui_tab.conftest import (  # noqa: F401 - fixtures
     OpenHost,
     browser,

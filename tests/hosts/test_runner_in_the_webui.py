@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.hub_api import HubApi, Json
+from stablequeue_client.hub_client.api import HubApi, Json
 
 from ..agent.real_hub import RealHub
 from .conftest import start_host  # noqa: F401 - a fixture

@@ -18,7 +18,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from stablequeue_client.protocol import (
+from stablequeue_client.shared.wire.inventory import (
     FileEntry,
     RootEntry,
     WireDigests,
@@ -27,12 +27,12 @@ from stablequeue_client.protocol import (
     entry_dict,
     row_digest,
 )
+from stablequeue_hub.access.keys import create_key
 from stablequeue_hub.app import create_app
-from stablequeue_hub.db.engine import SQLITE_NAME, Store, open_store
-from stablequeue_hub.db.migrate import migrate
 from stablequeue_hub.hub import Hub
-from stablequeue_hub.keys import create_key
 from stablequeue_hub.settings import HubSettings
+from stablequeue_hub.store.engine import SQLITE_NAME, Store, open_store
+from stablequeue_hub.store.migrate import migrate
 
 from .. import postgresql_server as postgresql
 from ..fake_runner import DiskFile, FakeRunner, FakeWebUI

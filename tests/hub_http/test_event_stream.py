@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from stablequeue_hub import event_stream
-from stablequeue_hub.event_stream import beginning, first_after, stream_events
-from stablequeue_hub.job_wait import job_when_ended
+from stablequeue_hub.http import event_stream
+from stablequeue_hub.http.event_stream import beginning, first_after, stream_events
+from stablequeue_hub.jobs.wait import job_when_ended
 
 ON_BOTH_DATABASES = True
 LONG = 600.0

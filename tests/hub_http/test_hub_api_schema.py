@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from stablequeue_hub.app import ROUTERS
-from stablequeue_hub.documentation import access_of, schema_of
+from stablequeue_hub.http.openapi import access_of, schema_of
 
 EXAMPLES = int(os.environ.get("STABLEQUEUE_TEST_API_EXAMPLES", "12"))
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]

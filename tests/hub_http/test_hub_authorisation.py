@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 
-from stablequeue_hub.access import SCOPES_OF, Access
 from stablequeue_hub.app import ROUTERS
 from stablequeue_hub.background.tasks import refresh_keys
-from stablequeue_hub.documentation import access_of
-from stablequeue_hub.sample import SAMPLE_MARKER
+from stablequeue_hub.http.authorisation import SCOPES_OF, Access
+from stablequeue_hub.http.openapi import access_of
+from stablequeue_hub.page.sample import SAMPLE_MARKER
 
 PUBLIC = {
     ("GET", "/healthz"),
@@ -116,7 +116,7 @@ def test_a_key_is_accepted_in_its_three_forms(hub: Any) -> None:
 
 
 def test_a_key_revoked_by_another_process_stops_within_five_seconds(hub: Any) -> None:
-    from stablequeue_hub.keys_command import revoke
+    from stablequeue_hub.access.keys_command import revoke
 
     key = hub.make_key("view")
     assert hub.request("GET", "/api/v1/servers", key=key).status_code == 200

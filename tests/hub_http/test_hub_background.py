@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from stablequeue_hub.access.keys import revoke_key
 from stablequeue_hub.background import retention, tasks
-from stablequeue_hub.events import append
-from stablequeue_hub.keys import revoke_key
+from stablequeue_hub.events.events import append
 
 ON_BOTH_DATABASES = True
 

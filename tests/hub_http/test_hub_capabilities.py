@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.protocol import CAPABILITIES_MAX_BYTES
+from stablequeue_client.shared.wire.inventory import CAPABILITIES_MAX_BYTES
 
 ON_BOTH_DATABASES = True
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from stablequeue_hub import security
 from stablequeue_hub.app import create_app
-from stablequeue_hub.security import AllowedHosts
+from stablequeue_hub.http import middleware
+from stablequeue_hub.http.middleware import AllowedHosts
 from stablequeue_hub.settings import HubSettings
 
 OWN = "127.0.0.1:8383"
@@ -88,7 +88,7 @@ def test_without_the_guard_the_bad_combinations_are_accepted(
     settings: HubSettings, store: Any, clock: Any, hub: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broken variant, so that the test above is known to see something."""
-    monkeypatch.setattr(security, "_origin_problem", lambda *_: None)
+    monkeypatch.setattr(middleware, "_origin_problem", lambda *_: None)
     monkeypatch.setattr(AllowedHosts, "allows", lambda *_: True)
     assert refused_of(hub, signed_in(hub)) == 0
 
@@ -116,7 +116,7 @@ def test_the_hubs_own_names_are_accepted_with_any_port(hub: Any, host: str) -> N
 
 def test_a_reachable_hub_answers_to_this_computers_names_and_to_the_address_it_was_reached_at() -> None:
     everywhere = AllowedHosts(lambda: "0.0.0.0", ["hub.example"])
-    name = next(iter(security.machine_names()))
+    name = next(iter(middleware.machine_names()))
     assert everywhere.allows(f"{name}:8383", "192.168.1.5")
     assert everywhere.allows("192.168.1.5:8383", "192.168.1.5")
     assert everywhere.allows("hub.example", "192.168.1.5")

@@ -13,10 +13,10 @@ import httpx
 import pytest
 from starlette.requests import Request
 
-from stablequeue_client.errors import BusyError
+from stablequeue_client.shared.errors import BusyError
 from stablequeue_hub.app import create_app
-from stablequeue_hub.lanes import SyncLane
-from stablequeue_hub.log import SafeFormatter
+from stablequeue_hub.inventory.sync_slots import SyncLane
+from stablequeue_hub.process.log import SafeFormatter
 
 
 def code_of(answer: httpx.Response) -> tuple[int, str]:

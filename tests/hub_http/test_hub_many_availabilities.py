@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.protocol import AVAILABILITY_MAX_HASHES
+from stablequeue_client.shared.wire.inventory import AVAILABILITY_MAX_HASHES
 
 ON_BOTH_DATABASES = True
 PATH = "/api/v1/availability"

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.protocol import Heartbeat
+from stablequeue_client.shared.wire.inventory import Heartbeat
 from stablequeue_hub.app import create_app
-from stablequeue_hub.heartbeat import wanted_sync
-from stablequeue_hub.presence import Inventory, Presence, ServerPresence
+from stablequeue_hub.servers.heartbeat import wanted_sync
+from stablequeue_hub.servers.presence import Inventory, Presence, ServerPresence
 
 ON_BOTH_DATABASES = True
 

@@ -128,7 +128,7 @@ def test_the_history_tells_who_did_what_to_servers(hub: Any) -> None:
 
 
 def test_a_used_up_join_code_is_no_key_any_more_in_any_list(hub: Any, database: str | None) -> None:
-    from stablequeue_hub import keys_command
+    from stablequeue_hub.access import keys_command
 
     def shown() -> list[str]:
         api = hub.request("GET", "/api/v1/keys", key=hub.admin).json()["keys"]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.png_text import TEXT_MAX_BYTES
-from stablequeue_client.protocol import (
+from stablequeue_client.shared.generation.png_text import TEXT_MAX_BYTES
+from stablequeue_client.shared.wire.inventory import (
     FileEntry,
     RootEntry,
     WireClaim,
@@ -18,8 +18,8 @@ from stablequeue_client.protocol import (
     entry_dict,
     row_digest,
 )
-from stablequeue_hub.db.tables import models
-from stablequeue_hub.job_requirements import DEPTH_MAX
+from stablequeue_hub.matching.resolve import DEPTH_MAX
+from stablequeue_hub.store.tables import models
 
 ON_BOTH_DATABASES = True
 

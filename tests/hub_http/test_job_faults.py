@@ -13,11 +13,12 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from stablequeue_hub import job_finish, job_rows
-from stablequeue_hub import job_runs as job_runs_module
-from stablequeue_hub.db.prepared import Prepared
-from stablequeue_hub.db.tables import events, job_pictures, job_requirements, job_runs, jobs
-from stablequeue_hub.waiting_line import WaitingJob
+from stablequeue_hub.dispatch import finish
+from stablequeue_hub.dispatch import runs as job_runs_module
+from stablequeue_hub.dispatch.fair_queue import WaitingJob
+from stablequeue_hub.jobs import rows as job_rows
+from stablequeue_hub.store.prepared import Prepared
+from stablequeue_hub.store.tables import events, job_pictures, job_requirements, job_runs, jobs
 
 from ..fake_runner import DiskFile, FakeRunner, sha256_of
 
@@ -402,7 +403,7 @@ def test_the_same_jobs_go_wrong_without(
     hub: Any, hosts: Any, monkeypatch: pytest.MonkeyPatch, without: str
 ) -> None:
     if without == "the check after the run":
-        monkeypatch.setattr(job_finish, "judge_run", lambda *_: [])
+        monkeypatch.setattr(finish, "judge_run", lambda *_: [])
     else:
         monkeypatch.setattr(FakeRunner, "check", lambda *_: None)
         monkeypatch.setattr(FakeRunner, "_evidence", lambda *_: [])

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from stablequeue_client.errors import StoreUnavailableError
+from stablequeue_client.shared.errors import StoreUnavailableError
 from stablequeue_hub.app import create_app
-from stablequeue_hub.db.tables import models
+from stablequeue_hub.store.tables import models
 
 from ..fake_runner import DiskFile, sha256_of
 

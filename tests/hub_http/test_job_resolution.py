@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.protocol import (
+from stablequeue_client.shared.wire.inventory import (
     FileEntry,
     RootEntry,
     WireDigests,
@@ -17,8 +17,8 @@ from stablequeue_client.protocol import (
     entry_dict,
     row_digest,
 )
-from stablequeue_hub.job_resolution import resolve_waiting
-from stablequeue_hub.sync import apply_sync, decode_sync
+from stablequeue_hub.inventory.sync import apply_sync, decode_sync
+from stablequeue_hub.matching.re_resolve import resolve_waiting
 
 ON_BOTH_DATABASES = True
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.errors import DataFolderError
+from stablequeue_client.shared.errors import DataFolderError
 from stablequeue_hub.background import job_retention, tasks
 from stablequeue_hub.background.job_retention import sweep_pictures
 from stablequeue_hub.background.tasks import retain_jobs, sweep_pictures_once

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from stablequeue_client.webui.running.one_job import left_out
+from stablequeue_client.webui.runner.job_run import left_out
 from stablequeue_hub.app import create_app
 
 from ..fake_runner import DiskFile

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from stablequeue_client.ui import job_values as jv
+from stablequeue_client.shared.views import job_values as jv
 
 ON_BOTH_DATABASES = True
 BASE = ("checkpoint", "sd/base.safetensors", "base checkpoint")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from stablequeue_hub.db.tables import hub_facts, job_exclusions, job_requirements, jobs, models, servers
+from stablequeue_hub.store.tables import hub_facts, job_exclusions, job_requirements, jobs, models, servers
 
 from .test_job_check import file, sha, tell
 

@@ -18,8 +18,8 @@ import pytest
 import requests
 import sqlalchemy as sa
 
-from stablequeue_hub.db.engine import open_store
-from stablequeue_hub.db.tables import events, job_pictures, job_runs, jobs
+from stablequeue_hub.store.engine import open_store
+from stablequeue_hub.store.tables import events, job_pictures, job_runs, jobs
 
 from ..fake_runner import DiskFile, FakeRunner, FakeWebUI
 from ..free_ports import free_port

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from stablequeue_hub.db.tables import job_pictures
-from stablequeue_hub.job_rows import change_state, delete_job
-from stablequeue_hub.picture_files import PictureFiles, StagedPicture
+from stablequeue_hub.jobs.picture_files import PictureFiles, StagedPicture
+from stablequeue_hub.jobs.rows import change_state, delete_job
+from stablequeue_hub.store.tables import job_pictures
 
 from ..fake_runner import png
 

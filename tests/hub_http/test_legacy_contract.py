@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from stablequeue_hub.db.tables import job_payloads, jobs
-from stablequeue_hub.job_rows import BRIEF_CHARACTERS, brief_text
-from stablequeue_hub.keys import create_pair
+from stablequeue_hub.access.keys import create_pair
+from stablequeue_hub.jobs.rows import BRIEF_CHARACTERS, brief_text
+from stablequeue_hub.store.tables import job_payloads, jobs
 
 ON_BOTH_DATABASES = True
 

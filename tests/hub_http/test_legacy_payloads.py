@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stablequeue_client.errors import InvalidValueError
-from stablequeue_hub.legacy_payloads import asked_hash, params_of, payload_of
+from stablequeue_client.shared.errors import InvalidValueError
+from stablequeue_hub.legacy.payloads import asked_hash, params_of, payload_of
 
 HASH, OTHER = "31e35c80fc", "0123456789"
 TITLES = [

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from stablequeue_client.ui import job_values as jv
-from stablequeue_hub.db.tables import job_exclusions
+from stablequeue_client.shared.views import job_values as jv
+from stablequeue_hub.store.tables import job_exclusions
 
 from .test_job_check import file, sha, tell
 from .test_job_waiting import ask, can, submit, write

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.protocol import FileEntry
+from stablequeue_client.shared.wire.inventory import FileEntry
 
 from ..fake_runner import sha256_of
 from .test_job_check import file, tell

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from stablequeue_client.ui import job_values as jv
-from stablequeue_client.ui import job_views, views
-from stablequeue_client.ui import values as v
-from stablequeue_client.ui.view_types import VIEW_TYPES
+from stablequeue_client.shared.views import job_values as jv
+from stablequeue_client.shared.views import job_views, views
+from stablequeue_client.shared.views import values as v
+from stablequeue_client.shared.views.view_types import VIEW_TYPES
 
 AS_VALUE = {"Accept": "application/json"}
 RENDERED = {

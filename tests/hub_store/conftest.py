@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from stablequeue_hub.db.engine import SQLITE_NAME, Store, open_store
-from stablequeue_hub.db.migrate import migrate
-from stablequeue_hub.db.tables import servers
+from stablequeue_hub.store.engine import SQLITE_NAME, Store, open_store
+from stablequeue_hub.store.migrate import migrate
+from stablequeue_hub.store.tables import servers
 
 
 def _load(path: Path) -> ModuleType:

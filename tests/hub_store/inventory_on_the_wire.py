@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from stablequeue_client.protocol import digest_hex, digest_sum, row_digest
+from stablequeue_client.shared.wire.inventory import digest_hex, digest_sum, row_digest
 
 
 def sha(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
-from stablequeue_hub.asking_servers import COOLING_S, FAILURES_MAX, AskingServers
+from stablequeue_hub.dispatch.polling_servers import COOLING_S, FAILURES_MAX, AskingServers
 
 
 class Ticks:

@@ -14,18 +14,11 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from stablequeue_client.errors import BackupNeededError, NewerDataError
-from stablequeue_hub.db.engine import Store, open_store
-from stablequeue_hub.db.lock import hold_store_lock
-from stablequeue_hub.db.migrate import current_revision, downgrade, migrate, newest_revision
-from stablequeue_hub.db.tables import (
-    hub_facts,
-    keys,
-    metadata,
-    model_server_availability,
-    models,
-    servers,
-)
+from stablequeue_client.shared.errors import BackupNeededError, NewerDataError
+from stablequeue_hub.store.engine import Store, open_store
+from stablequeue_hub.store.lock import hold_store_lock
+from stablequeue_hub.store.migrate import current_revision, downgrade, migrate, newest_revision
+from stablequeue_hub.store.tables import hub_facts, keys, metadata, model_server_availability, models, servers
 
 
 def _differences(store: Store) -> list[object]:
@@ -197,8 +190,8 @@ def test_a_new_database_is_waited_for_while_another_process_switches_it_to_wal(t
 def test_a_second_process_waits_for_the_hub_that_is_just_making_the_schema(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from stablequeue_hub.db.engine import open_store\n"
-        "from stablequeue_hub.db.migrate import migrate\n"
+        "from stablequeue_hub.store.engine import open_store\n"
+        "from stablequeue_hub.store.migrate import migrate\n"
         "store = open_store(None, Path(sys.argv[1])); print('started', flush=True); migrate(store)\n"
     )
     store = open_store(None, tmp_path)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from stablequeue_client.runner_messages import LEASE_S
-from stablequeue_hub.leases import STALL_S, Leases
+from stablequeue_client.shared.wire.runner import LEASE_S
+from stablequeue_hub.dispatch.leases import STALL_S, Leases
 
 
 class Time:

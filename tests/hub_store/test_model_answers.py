@@ -10,30 +10,30 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from stablequeue_client.errors import (
+from stablequeue_client.shared.errors import (
     ConflictError,
     ForbiddenError,
     InvalidValueError,
     NotFoundError,
     TooLargeError,
 )
-from stablequeue_client.ui import views
-from stablequeue_hub import events
-from stablequeue_hub.availability import AvailabilityAnswer, availability_of, availability_of_many
-from stablequeue_hub.db.engine import Store
-from stablequeue_hub.db.tables import model_server_availability, models, servers
-from stablequeue_hub.identity import NamedModel
-from stablequeue_hub.metadata import store_metadata, want_metadata
-from stablequeue_hub.model_details import ModelDetails, model_details
-from stablequeue_hub.page_models import filters_of, models_page
-from stablequeue_hub.page_queue import Viewer
-from stablequeue_hub.page_servers import first_line
-from stablequeue_hub.presence import Presence
-from stablequeue_hub.registration import Registered, Registration, register_model
-from stablequeue_hub.registry import ModelFilter, ModelPage, filter_choices, list_models
-from stablequeue_hub.servers import forget_server
-from stablequeue_hub.sync import apply_sync, decode_sync
-from stablequeue_hub.unidentified import list_unidentified
+from stablequeue_client.shared.views import views
+from stablequeue_hub.events import events
+from stablequeue_hub.inventory.metadata import store_metadata, want_metadata
+from stablequeue_hub.inventory.sync import apply_sync, decode_sync
+from stablequeue_hub.models.availability import AvailabilityAnswer, availability_of, availability_of_many
+from stablequeue_hub.models.details import ModelDetails, model_details
+from stablequeue_hub.models.matrix import ModelFilter, ModelPage, filter_choices, list_models
+from stablequeue_hub.models.model_query import NamedModel
+from stablequeue_hub.models.registration import Registered, Registration, register_model
+from stablequeue_hub.models.unidentified import list_unidentified
+from stablequeue_hub.page.models import filters_of, models_page
+from stablequeue_hub.page.queue import Viewer
+from stablequeue_hub.page.servers import first_line
+from stablequeue_hub.servers.presence import Presence
+from stablequeue_hub.servers.servers import forget_server
+from stablequeue_hub.store.engine import Store
+from stablequeue_hub.store.tables import model_server_availability, models, servers
 
 NOW = 100_000
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stablequeue_client.model_files import KEY_MAX, HashQuery, search_key, stem_key
-from stablequeue_hub.identity import NameQuery, RowIdQuery, parse_query
+from stablequeue_client.shared.models.model_files import KEY_MAX, HashQuery, search_key, stem_key
+from stablequeue_hub.models.model_query import NameQuery, RowIdQuery, parse_query
 
 SHA256 = "0123456789abcdef" * 4
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from stablequeue_client.errors import (
+from stablequeue_client.shared.errors import (
     AlreadyRunningError,
     BusyError,
     DataFolderError,
@@ -21,9 +21,9 @@ from stablequeue_client.errors import (
     StableQueueError,
     StoreUnavailableError,
 )
-from stablequeue_hub.db.engine import Store, open_store
-from stablequeue_hub.db.lock import hold_store_lock
-from stablequeue_hub.db.tables import hub_facts, servers
+from stablequeue_hub.store.engine import Store, open_store
+from stablequeue_hub.store.lock import hold_store_lock
+from stablequeue_hub.store.tables import hub_facts, servers
 
 COUNT = sa.select(sa.func.count()).select_from(hub_facts)
 
@@ -93,8 +93,8 @@ def test_writers_that_read_first_never_fail_and_lose_nothing(store: Store) -> No
 def test_another_process_writes_in_turn(store: Store) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from stablequeue_hub.db.engine import open_store\n"
-        "from stablequeue_hub.db.tables import hub_facts\n"
+        "from stablequeue_hub.store.engine import open_store\n"
+        "from stablequeue_hub.store.tables import hub_facts\n"
         "store = open_store(sys.argv[1], Path(sys.argv[2]))\n"
         "for i in range(30):\n"
         "    with store.write() as connection:\n"
@@ -180,8 +180,8 @@ def test_one_hub_per_store(store: Store) -> None:
 def test_the_lock_of_a_killed_process_is_free(store: Store) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from stablequeue_hub.db.engine import open_store\n"
-        "from stablequeue_hub.db.lock import hold_store_lock\n"
+        "from stablequeue_hub.store.engine import open_store\n"
+        "from stablequeue_hub.store.lock import hold_store_lock\n"
         "lock = hold_store_lock(open_store(sys.argv[1], Path(sys.argv[2])))\n"
         "print('held', flush=True); sys.stdin.read()\n"
     )

@@ -16,9 +16,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from stablequeue_client.errors import ConflictError
-from stablequeue_hub.db.engine import Store
-from stablequeue_hub.db.tables import (
+from stablequeue_client.shared.errors import ConflictError
+from stablequeue_hub.inventory.sync import apply_sync, decode_sync
+from stablequeue_hub.store.engine import Store
+from stablequeue_hub.store.tables import (
     metadata,
     model_server_availability,
     models,
@@ -26,7 +27,6 @@ from stablequeue_hub.db.tables import (
     server_roots,
     servers,
 )
-from stablequeue_hub.sync import apply_sync, decode_sync
 
 SERVERS = ("a", "b")
 PATHS = tuple(f"{name}.safetensors" for name in "pqrs")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from stablequeue_client.errors import (
+from stablequeue_client.shared.errors import (
     ConflictError,
     DigestMismatchError,
     NotFoundError,
@@ -20,10 +20,11 @@ from stablequeue_client.errors import (
     ServerFrozenError,
     SyncOutOfStepError,
 )
-from stablequeue_client.protocol import SyncAnswer
-from stablequeue_hub import sync as hub_sync
-from stablequeue_hub.db.engine import Store
-from stablequeue_hub.db.tables import (
+from stablequeue_client.shared.wire.inventory import SyncAnswer
+from stablequeue_hub.inventory import sync as hub_sync
+from stablequeue_hub.inventory.sync import UNKNOWN_ROOT, decode_sync
+from stablequeue_hub.store.engine import Store
+from stablequeue_hub.store.tables import (
     events,
     metadata,
     model_server_availability,
@@ -31,7 +32,6 @@ from stablequeue_hub.db.tables import (
     server_files,
     servers,
 )
-from stablequeue_hub.sync import UNKNOWN_ROOT, decode_sync
 
 Apply = Callable[..., SyncAnswer]
 

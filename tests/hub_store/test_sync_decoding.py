@@ -14,14 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stablequeue_client.errors import (
-    InvalidValueError,
-    ProtocolMismatchError,
-    TooLargeError,
+from stablequeue_client.shared.errors import InvalidValueError, ProtocolMismatchError, TooLargeError
+from stablequeue_client.shared.models.model_files import FILE_STATES, KINDS, SHA256_OF_NOTHING
+from stablequeue_client.shared.wire.inventory import SYNC_MAX_BYTES, SYNC_MAX_ROWS, row_digest
+from stablequeue_hub.inventory.sync_decoding import (
+    decode_sync,
+    decompress_limited,
+    judge_file,
+    strongest_claim,
 )
-from stablequeue_client.model_files import FILE_STATES, KINDS, SHA256_OF_NOTHING
-from stablequeue_client.protocol import SYNC_MAX_BYTES, SYNC_MAX_ROWS, row_digest
-from stablequeue_hub.sync_decoding import decode_sync, decompress_limited, judge_file, strongest_claim
 
 HEX = "0123456789abcdef" * 4
 

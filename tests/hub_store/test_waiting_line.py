@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stablequeue_hub.waiting_line import (
+from stablequeue_hub.dispatch.fair_queue import (
     AGEING_MS,
     PASSED_MAX_S,
     PASSES_MAX,

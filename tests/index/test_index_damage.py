@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.checked_tables import DamagedDatabaseError, Table
-from stablequeue_client.database import open_database
-from stablequeue_client.errors import DataFolderError, NewerDataError
-from stablequeue_client.index import INDEX_SCHEMA, Index, open_index
+from stablequeue_client.index.checked_tables import DamagedDatabaseError, Table
+from stablequeue_client.index.database import open_database
+from stablequeue_client.index.index import INDEX_SCHEMA, Index, open_index
+from stablequeue_client.shared.errors import DataFolderError, NewerDataError
 
 MUTATIONS = int(os.environ.get("STABLEQUEUE_TEST_DAMAGES", "300"))
 
@@ -123,7 +123,7 @@ def test_no_damage_ever_shows_a_wrong_row_and_all_of_it_heals_by_itself(crashed,
 
 
 def _activity():
-    from stablequeue_client.protocol import Activity
+    from stablequeue_client.shared.wire.inventory import Activity
 
     return Activity(phase="scanning")
 

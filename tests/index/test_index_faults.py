@@ -16,10 +16,10 @@ from itertools import count
 
 import pytest
 
-from stablequeue_client.checked_tables import DamagedDatabaseError
-from stablequeue_client.errors import DataFolderError, StableQueueError
-from stablequeue_client.index import open_index
-from stablequeue_client.protocol import Activity
+from stablequeue_client.index.checked_tables import DamagedDatabaseError
+from stablequeue_client.index.index import open_index
+from stablequeue_client.shared.errors import DataFolderError, StableQueueError
+from stablequeue_client.shared.wire.inventory import Activity
 
 KILLS = int(os.environ.get("STABLEQUEUE_TEST_KILLS", "120"))
 TRANSACTIONS = int(os.environ.get("STABLEQUEUE_TEST_TRANSACTIONS", "150"))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from stablequeue_client.index_rows import TODO_NOTHING, TODO_RECHECK
-from stablequeue_client.model_files import Claim
-from stablequeue_client.scanning import Root, RootScan, ScanReport, Skipped
+from stablequeue_client.files.scanner import Root, RootScan, ScanReport, Skipped
+from stablequeue_client.index.rows import TODO_NOTHING, TODO_RECHECK
+from stablequeue_client.shared.models.model_files import Claim
 
 YEAR = 365 * 86_400
 

@@ -9,11 +9,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from stablequeue_client import ledger
-from stablequeue_client.errors import TooLargeError
-from stablequeue_client.inventory import SyncContent, claims_to_send, file_entry, sync_request
-from stablequeue_client.model_files import Claim, Digests
-from stablequeue_client.protocol import FileEntry, WireClaim, digest_sum, entry_dict, row_digest
+from stablequeue_client.index import change_log
+from stablequeue_client.index.inventory import SyncContent, claims_to_send, file_entry, sync_request
+from stablequeue_client.shared.errors import TooLargeError
+from stablequeue_client.shared.models.model_files import Claim, Digests
+from stablequeue_client.shared.wire.inventory import FileEntry, WireClaim, digest_sum, entry_dict, row_digest
 
 
 def everything(index) -> dict:
@@ -238,8 +238,8 @@ def test_a_delta_too_large_for_one_request_is_sent_in_full(bench, content):
     bench.scan()
     base = bench.index.acked("hub")
     with bench.index._database.read() as connection:
-        assert ledger.content_since(connection, base, limit=5).mode == "full"
-        assert ledger.content_since(connection, base, limit=6).mode == "delta"
+        assert change_log.content_since(connection, base, limit=5).mode == "full"
+        assert change_log.content_since(connection, base, limit=6).mode == "delta"
 
 
 SHA, OTHER, PAYLOAD = "ab" * 32, "cd" * 32, "ef" * 32

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.index import open_index
-from stablequeue_client.inventory import file_entry
-from stablequeue_client.scanning import ScanReport, make_root, scan_root
+from stablequeue_client.files.scanner import ScanReport, make_root, scan_root
+from stablequeue_client.index.index import open_index
+from stablequeue_client.index.inventory import file_entry
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows that tests do not have")

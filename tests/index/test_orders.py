@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from stablequeue_client.index import open_index
-from stablequeue_client.protocol import Activity
+from stablequeue_client.index.index import open_index
+from stablequeue_client.shared.wire.inventory import Activity
 
 
 def test_an_order_waits_until_it_is_done_also_over_a_restart(bench, tmp_path):

@@ -10,11 +10,11 @@ import time
 
 import pytest
 
-from stablequeue_client.index import Index
-from stablequeue_client.protocol import Removal
-from stablequeue_client.read_io import ScanIO
-from stablequeue_client.reconcile import plan_scan
-from stablequeue_client.scanning import make_root, scan_roots
+from stablequeue_client.files.file_io import ScanIO
+from stablequeue_client.files.scanner import make_root, scan_roots
+from stablequeue_client.index.index import Index
+from stablequeue_client.index.reconcile import plan_scan
+from stablequeue_client.shared.wire.inventory import Removal
 
 FILES = 60
 LATER = 3600.0
@@ -80,7 +80,7 @@ class Library:
 class _RealHash:
     @staticmethod
     def disk_hash(pending):
-        from stablequeue_client.hashing import hash_file
+        from stablequeue_client.files.hashing import hash_file
 
         result = hash_file(pending.native)
         return type(result)(result.digests, result.stat, result.bytes_read, False)

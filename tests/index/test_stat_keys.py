@@ -13,10 +13,10 @@ from dataclasses import replace
 
 import pytest
 
-from stablequeue_client.index import Index
-from stablequeue_client.index_rows import TODO_RECHECK
-from stablequeue_client.reconcile import plan_scan
-from stablequeue_client.scanning import RootScan
+from stablequeue_client.files.scanner import RootScan
+from stablequeue_client.index.index import Index
+from stablequeue_client.index.reconcile import plan_scan
+from stablequeue_client.index.rows import TODO_RECHECK
 
 CASES = int(os.environ.get("STABLEQUEUE_TEST_STAT_CASES", "400"))
 STEPS = 6

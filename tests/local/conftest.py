@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.local_models import LocalModels
+from stablequeue_client.index.snapshot import LocalModels
 
 from .synthetic_index import SyntheticIndex, make_index
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import msgspec
 
-from stablequeue_client.agent.identity import Identity, new_identity, store_identity
-from stablequeue_client.hub_api import HubApi
-from stablequeue_client.index import Index
-from stablequeue_client.inventory import sync_request
-from stablequeue_client.protocol import Heartbeat, JoinRequest, digest_hex
+from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.hub_client.identity import Identity, new_identity, store_identity
+from stablequeue_client.index.index import Index
+from stablequeue_client.index.inventory import sync_request
+from stablequeue_client.shared.wire.inventory import Heartbeat, JoinRequest, digest_hex
 
 from ..agent.real_hub import RealHub
 

@@ -8,24 +8,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stablequeue_client.agent.identity import Identity
-from stablequeue_client.hub_api import HubApi
-from stablequeue_client.hub_connection import Timeouts
-from stablequeue_client.hub_reader import HubReader
-from stablequeue_client.local_models import LocalModels
+from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.hub_client.connection import Timeouts
+from stablequeue_client.hub_client.identity import Identity
+from stablequeue_client.hub_client.view_cache import HubReader
+from stablequeue_client.index.snapshot import LocalModels
 from stablequeue_client.own_hub import OwnHub
-from stablequeue_client.protocol import ServerCapabilities
-from stablequeue_client.webui.agent_keeper import AgentKeeper, AgentState
-from stablequeue_client.webui.compat import Host
-from stablequeue_client.webui.compat_generation import GenerationHost
-from stablequeue_client.webui.compat_queue import QueueHost
-from stablequeue_client.webui.places import Places
-from stablequeue_client.webui.queueing.desk import QueueDesk
-from stablequeue_client.webui.queueing.kept_jobs import KeptJobs
-from stablequeue_client.webui.queueing.sender import Sender
-from stablequeue_client.webui.running.runner import Runner, Surroundings
+from stablequeue_client.shared.wire.inventory import ServerCapabilities
+from stablequeue_client.webui.agent_process.keeper import AgentKeeper, AgentState
+from stablequeue_client.webui.host.capture import QueueHost
+from stablequeue_client.webui.host.compat import Host
+from stablequeue_client.webui.host.generation import GenerationHost
+from stablequeue_client.webui.host.places import Places
+from stablequeue_client.webui.runner.runner import Runner, Surroundings
 from stablequeue_client.webui.runtime import Runtime
-from stablequeue_client.webui.webui_settings import WebuiSettings
+from stablequeue_client.webui.settings.webui_settings import WebuiSettings
+from stablequeue_client.webui.submit.outbox import KeptJobs
+from stablequeue_client.webui.submit.sender import Sender
+from stablequeue_client.webui.submit.submission import QueueDesk
 
 
 @dataclass(frozen=True)

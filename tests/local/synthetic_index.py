@@ -11,11 +11,11 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from stablequeue_client import ledger
-from stablequeue_client.database import Database, open_database
-from stablequeue_client.index import INDEX_SCHEMA, Index
-from stablequeue_client.index_rows import IndexRow, RootRow, claims_json
-from stablequeue_client.model_files import Claim, FileState, Kind
+from stablequeue_client.index import change_log
+from stablequeue_client.index.database import Database, open_database
+from stablequeue_client.index.index import INDEX_SCHEMA, Index
+from stablequeue_client.index.rows import IndexRow, RootRow, claims_json
+from stablequeue_client.shared.models.model_files import Claim, FileState, Kind
 
 START_MS = 1_700_000_000_000
 FOLDERS: dict[Kind, str] = {
@@ -57,17 +57,17 @@ class SyntheticIndex:
         known = {row.root_id: row for row in self.index.roots()}
         with self.database.write() as connection:
             for root in roots:
-                ledger.put_root(connection, known.get(root.root_id), root)
+                change_log.put_root(connection, known.get(root.root_id), root)
 
     def put(self, rows: Sequence[IndexRow]) -> None:
         """New files, or other versions of known ones."""
         known = {row.key: row for row in self.index.rows()} if len(rows) < 1000 else {}
         with self.database.write() as connection:
-            ledger.put_files(connection, [(known.get(row.key), row) for row in rows])
+            change_log.put_files(connection, [(known.get(row.key), row) for row in rows])
 
     def remove(self, rows: Sequence[IndexRow]) -> None:
         with self.database.write() as connection:
-            ledger.remove_files(connection, rows)
+            change_log.remove_files(connection, rows)
 
 
 def root(

@@ -12,12 +12,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from stablequeue_client.agent.clock import SYSTEM_CLOCK
-from stablequeue_client.agent.identity import FILE_NAME, Identity, new_identity, store_identity
-from stablequeue_client.errors import NotFoundError
-from stablequeue_client.hub_connection import Timeouts
-from stablequeue_client.hub_reader import PATIENCE_S, TIMEOUTS, HubReader, HubState
-from stablequeue_client.ui import values as v
+from stablequeue_client.clock import SYSTEM_CLOCK
+from stablequeue_client.hub_client.connection import Timeouts
+from stablequeue_client.hub_client.identity import FILE_NAME, Identity, new_identity, store_identity
+from stablequeue_client.hub_client.view_cache import PATIENCE_S, TIMEOUTS, HubReader, HubState
+from stablequeue_client.shared.errors import NotFoundError
+from stablequeue_client.shared.views import values as v
 
 from ..agent.real_hub import RealHub, until
 from ..agent.scripted_hub import HEALTH, HUB_ID, Asked, Say, ScriptedHub, say_error, say_json

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.checked_tables import set_facts
-from stablequeue_client.errors import DataFolderError, NotFoundError
-from stablequeue_client.local_models import COMPARE_PAUSE_S, PIECE, READ_PAUSE_S, LocalModels, Snapshot
-from stablequeue_client.protocol import Activity
+from stablequeue_client.index.checked_tables import set_facts
+from stablequeue_client.index.snapshot import COMPARE_PAUSE_S, PIECE, READ_PAUSE_S, LocalModels, Snapshot
+from stablequeue_client.shared.errors import DataFolderError, NotFoundError
+from stablequeue_client.shared.wire.inventory import Activity
 
 from ..slowness import slowness
 from .synthetic_index import SyntheticIndex, file, library, make_index, root

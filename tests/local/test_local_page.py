@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client import local_page
-from stablequeue_client.errors import ConflictError, NotFoundError
-from stablequeue_client.hub_api import HubApi
-from stablequeue_client.index_rows import IndexRow
-from stablequeue_client.local_models import LocalModels, Snapshot
-from stablequeue_client.model_files import Claim
-from stablequeue_client.ui import values as v
-from stablequeue_client.ui import views
+from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.index.rows import IndexRow
+from stablequeue_client.index.snapshot import LocalModels, Snapshot
+from stablequeue_client.shared.errors import ConflictError, NotFoundError
+from stablequeue_client.shared.models.model_files import Claim
+from stablequeue_client.shared.views import values as v
+from stablequeue_client.shared.views import views
+from stablequeue_client.webui.tab import local_views
 
 from ..agent.real_hub import RealHub
 from ..slowness import takes_at_most
@@ -90,7 +90,7 @@ def test_the_models_are_those_of_the_hub(told: tuple[HubApi, Snapshot], query: d
     hub, snapshot = told
     theirs = hub.view("models", query=query)
     assert isinstance(theirs, v.ModelsPage)
-    ours = local_page.models_page(snapshot, local_page.filters_of(query), ALIAS)
+    ours = local_views.models_page(snapshot, local_views.filters_of(query), ALIAS)
     by_name = query.get("sort", "") in ("", "servers", "-servers")
     assert as_shown(ours, in_order=by_name) == as_shown(theirs, in_order=by_name)
 
@@ -124,7 +124,7 @@ def test_the_details_are_those_of_the_hub(told: tuple[HubApi, Snapshot]) -> None
         (model,) = [model for model in snapshot.by_name if model.name == name]
         theirs = hub.view("model", model.sha256)
         assert isinstance(theirs, v.ModelDetails)
-        ours = local_page.model_details(snapshot, model.sha256, ALIAS, metadata_of=lambda _: {"a": "b"})
+        ours = local_views.model_details(snapshot, model.sha256, ALIAS, metadata_of=lambda _: {"a": "b"})
         assert ours.metadata == (("a", "b"),)
         assert set(ours.digests) == set(theirs.digests)
         assert {place.path: place.mark for place in ours.places} == {
@@ -143,7 +143,7 @@ def test_the_server_is_as_the_hub_has_it(told: tuple[HubApi, Snapshot]) -> None:
     theirs = hub.view("servers")
     assert isinstance(theirs, v.ServersPage)
     (their_card,) = theirs.servers
-    page = local_page.servers_page(snapshot, None, ALIAS)
+    page = local_views.servers_page(snapshot, None, ALIAS)
     (card,) = page.servers
     assert not page.may_change
     assert (card.alias, card.connected, card.waiting) == (ALIAS, True, their_card.waiting)
@@ -154,7 +154,7 @@ def test_the_server_is_as_the_hub_has_it(told: tuple[HubApi, Snapshot]) -> None:
 
 
 def test_base_models_are_a_filter(snapshot: Snapshot) -> None:
-    page = local_page.models_page(snapshot, v.Filters(base_model="Pony", sort="-size"), ALIAS)
+    page = local_views.models_page(snapshot, v.Filters(base_model="Pony", sort="-size"), ALIAS)
     wanted = sorted((row.size for row in some_library() if row.base_model == "Pony"), reverse=True)
     assert [row.size for row in page.rows] == wanted
     assert {row.base_model for row in page.rows} == {"Pony"}
@@ -174,7 +174,7 @@ def snapshot(index: SyntheticIndex, models: LocalModels) -> Snapshot:
 
 
 def details(snapshot: Snapshot, text: str) -> v.ModelDetails:
-    return local_page.model_details(snapshot, text, ALIAS, metadata_of=lambda _: {})
+    return local_views.model_details(snapshot, text, ALIAS, metadata_of=lambda _: {})
 
 
 def test_a_model_is_found_by_any_of_its_hashes_and_by_name(snapshot: Snapshot) -> None:
@@ -200,9 +200,9 @@ def test_a_folder_that_is_not_connected_marks_its_models(index: SyntheticIndex, 
     index.put([file("lora", "a.safetensors")])
     index.put_roots([root("lora", health="suspect", missing=1, reason="the folder is empty")])
     models.refresh()
-    page = local_page.models_page(models.snapshot, v.Filters(), ALIAS)
+    page = local_views.models_page(models.snapshot, v.Filters(), ALIAS)
     assert page.rows[0].cells[0].mark == "folder"
-    (card,) = local_page.servers_page(models.snapshot, None, ALIAS).servers
+    (card,) = local_views.servers_page(models.snapshot, None, ALIAS).servers
     assert [folder.root_id for folder in card.folders if folder.health == "suspect"] == ["r-lora"]
 
 
@@ -213,9 +213,9 @@ def test_a_filter_over_ten_thousand_models_takes_under_50_ms(tmp_path: Path) -> 
     index = make_index(tmp_path, 10_000, unread=300)
     models = LocalModels(tmp_path, pause=lambda _: None)
     models.refresh()
-    local_page.models_page(models.snapshot, v.Filters(), ALIAS)
+    local_views.models_page(models.snapshot, v.Filters(), ALIAS)
     for query in [*QUERIES, {"search": "abcdef12"}]:
-        filters = local_page.filters_of(query)
-        takes_at_most(0.05, partial(local_page.models_page, models.snapshot, filters, ALIAS))
+        filters = local_views.filters_of(query)
+        takes_at_most(0.05, partial(local_views.models_page, models.snapshot, filters, ALIAS))
     index.close()
     models.close()

@@ -13,20 +13,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from stablequeue_client.agent.identity import new_identity, store_identity
-from stablequeue_client.errors import (
+from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.hub_client.identity import new_identity, store_identity
+from stablequeue_client.hub_client.user_calls import HubAwayError, HubCalls, NoHubError
+from stablequeue_client.shared.errors import (
     ConflictError,
     ForbiddenError,
     InvalidValueError,
     NotFoundError,
     StableQueueError,
 )
-from stablequeue_client.hub_api import HubApi
-from stablequeue_client.hub_calls import HubAwayError, HubCalls, NoHubError
-from stablequeue_client.webui import fragments, pictures
-from stablequeue_client.webui.queue_actions import Done
-from stablequeue_client.webui.queue_page import VIEWS
 from stablequeue_client.webui.runtime import Runtime
+from stablequeue_client.webui.tab import fragments, pictures
+from stablequeue_client.webui.tab.queue_actions import Done
+from stablequeue_client.webui.tab.queue_page import VIEWS
 
 from ..agent.real_hub import RealHub, until
 from ..agent.scripted_hub import HEALTH, HUB_ID, Asked, Say, ScriptedHub, say_error, say_json
@@ -326,7 +326,7 @@ def test_a_connection_is_used_again_and_greeted_again_after_a_while(
     calls, greeted = HubCalls(rt.places.server_dir), []
     said_by_hub["/healthz"] = say_json({**HEALTH, "hub_id": HUB_ID})
     for pause in (0, 0, 60):
-        monkeypatch.setattr("stablequeue_client.hub_calls.GREETED_S", 10.0 - pause)
+        monkeypatch.setattr("stablequeue_client.hub_client.user_calls.GREETED_S", 10.0 - pause)
         calls.run(lambda hub: greeted.append(hub))
     assert greeted[0] is greeted[1]
     assert greeted[1] is not greeted[2]

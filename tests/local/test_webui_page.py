@@ -10,21 +10,21 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from stablequeue_client.agent.identity import new_identity, store_identity
-from stablequeue_client.agent_report import AgentReport, FileNote, HubProblem
-from stablequeue_client.hub_reader import PATIENCE_S, HubReader
-from stablequeue_client.index_rows import RootRow, escaped
-from stablequeue_client.model_files import Claim
-from stablequeue_client.protocol import Activity
-from stablequeue_client.ui.hostile_values import NAMES
-from stablequeue_client.webui.agent_keeper import AgentState
-from stablequeue_client.webui.page import ACTIONS, VIEWS
-from stablequeue_client.webui.running.runner import Working
+from stablequeue_client.hub_client.identity import new_identity, store_identity
+from stablequeue_client.hub_client.view_cache import PATIENCE_S, HubReader
+from stablequeue_client.index.agent_report import AgentReport, FileNote, HubProblem
+from stablequeue_client.index.rows import RootRow, escaped
+from stablequeue_client.shared.models.model_files import Claim
+from stablequeue_client.shared.wire.inventory import Activity
+from stablequeue_client.webui.agent_process.keeper import AgentState
+from stablequeue_client.webui.runner.runner import Working
 from stablequeue_client.webui.runtime import Runtime
-from stablequeue_client.webui.webui_settings import WebuiSettings
+from stablequeue_client.webui.settings.webui_settings import WebuiSettings
+from stablequeue_client.webui.tab.page import ACTIONS, VIEWS
 
 from ..agent.real_hub import RealHub
 from ..agent.scripted_hub import HEALTH, HUB_ID, Asked, Say, ScriptedHub, say_json
+from ..samples.hostile_values import NAMES
 from ..slowness import slowness
 from .joined import join, tell
 from .still_webui import StillAgent, now_ms, still_webui

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.agent.identity import load_identity
-from stablequeue_client.connecting import parse_join_text
-from stablequeue_client.errors import ConflictError, InvalidValueError, NotAHubError, StableQueueError
+from stablequeue_client.hub_client.identity import load_identity
+from stablequeue_client.hub_client.join import parse_join_text
 from stablequeue_client.own_hub import OwnHub
-from stablequeue_client.webui import first_run
-from stablequeue_client.webui.places import Places
+from stablequeue_client.shared.errors import ConflictError, InvalidValueError, NotAHubError, StableQueueError
+from stablequeue_client.webui.host.places import Places
 from stablequeue_client.webui.runtime import Runtime
-from stablequeue_client.webui.webui_settings import WebuiSettings
+from stablequeue_client.webui.settings.webui_settings import WebuiSettings
+from stablequeue_client.webui.tab import setup
 
 from .making import ROOT, Made, settled
 
@@ -71,7 +71,7 @@ class Webui:
         return replace(self.given, **names)
 
     def press(self, name: str, **form: str) -> str:
-        return str(first_run.ACTIONS[name](self.rt, form))
+        return str(setup.ACTIONS[name](self.rt, form))
 
     def identity(self) -> Any:
         return load_identity(self.rt.places.server_dir)
@@ -87,20 +87,20 @@ def words_of(html: str) -> str:
 
 
 def test_one_press_and_this_webui_belongs_to_the_hub_of_this_computer(studio: Webui, hub: OwnHub) -> None:
-    assert "Use the hub of this computer" in str(first_run.setup_view(studio.rt))  # it lies there, stopped
+    assert "Use the hub of this computer" in str(setup.setup_view(studio.rt))  # it lies there, stopped
     assert "is being set up" in studio.press("setup/use-here", works_for_others="idle")
     assert settled(hub).error is None
     assert studio.identity().hub_id == hub.status().hub_id
     assert studio.settings().works_for_others == "idle"
     assert studio.agent.restarts == 1
-    assert "belongs to the hub of this computer" in words_of(str(first_run.setup_view(studio.rt)))
-    assert "The hub of this computer runs" in str(first_run.hub_view(studio.rt))
+    assert "belongs to the hub of this computer" in words_of(str(setup.setup_view(studio.rt)))
+    assert "The hub of this computer runs" in str(setup.hub_view(studio.rt))
 
 
 def test_another_webui_joins_by_the_text_that_this_hub_shows(studio: Webui, hub: OwnHub, made: Made) -> None:
     studio.press("setup/use-here")
     settled(hub)
-    assert "listen on your network" in str(first_run.hub_view(studio.rt))
+    assert "listen on your network" in str(setup.hub_view(studio.rt))
     studio.press("hub/network", reachable="true")
     shown = studio.press("hub/code")
     (text,) = re.findall(r"<code[^>]*>(.*?)</code>", shown)[:1]
@@ -120,7 +120,7 @@ def test_leaving_this_computers_hub_makes_it_forget_this_webui(studio: Webui, hu
     studio.press("setup/leave")
     assert studio.identity() is None
     assert hub.api().servers() == []
-    assert "Connect this WebUI" in str(first_run.setup_view(studio.rt))
+    assert "Connect this WebUI" in str(setup.setup_view(studio.rt))
 
 
 def test_the_page_of_the_hub_is_opened_signed_in_once(studio: Webui, hub: OwnHub) -> None:
@@ -143,12 +143,12 @@ def test_a_hub_is_only_removed_by_the_word(studio: Webui, hub: OwnHub, made: Mad
     assert "removed" in studio.press("hub/remove", word=" Remove ")
     assert studio.identity() is None
     assert not (made.machine_dir / "hub.sqlite").exists()
-    assert "Use on this computer" in str(first_run.hub_view(studio.rt))
+    assert "Use on this computer" in str(setup.hub_view(studio.rt))
 
 
 def test_a_hub_given_by_the_environment_leaves_nothing_to_press(studio: Webui) -> None:
     studio.given = replace(studio.given, hub="http://hub.lan:8383", given_outside=frozenset({"hub"}))
-    assert "data-sq-post" not in str(first_run.setup_view(studio.rt))
+    assert "data-sq-post" not in str(setup.setup_view(studio.rt))
     for name in ("setup/use-here", "setup/join", "setup/leave"):
         with pytest.raises(ConflictError, match="environment"):
             studio.press(name, text=PASTED)
@@ -158,7 +158,7 @@ def test_an_address_among_the_options_waits_in_the_field_and_goes_when_a_hub_is_
     studio: Webui, hub: OwnHub
 ) -> None:
     studio.host.options["stablequeue_hub"] = "http://former.lan:8383"
-    assert 'value="http://former.lan:8383"' in str(first_run.setup_view(studio.rt))
+    assert 'value="http://former.lan:8383"' in str(setup.setup_view(studio.rt))
     studio.press("setup/use-here")
     settled(hub)
     assert studio.settings().hub == ""

@@ -18,12 +18,12 @@ import msgspec
 import psutil
 import pytest
 
-from stablequeue_client.connecting import join
-from stablequeue_client.errors import ConflictError, HubUnreachableError
-from stablequeue_client.hub_api import HubApi
+from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.hub_client.join import join
 from stablequeue_client.own_hub import OwnHub, OwnHubStatus
 from stablequeue_client.own_hub.environments import Environments, read_source
 from stablequeue_client.own_hub.environments import Made as MadeFrom
+from stablequeue_client.shared.errors import ConflictError, HubUnreachableError
 
 from ..free_ports import free_port
 from .making import ROOT, Made, settled

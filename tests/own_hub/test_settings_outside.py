@@ -7,11 +7,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stablequeue_client.errors import StableQueueError
 from stablequeue_client.own_hub import OwnHub
 from stablequeue_client.own_hub.chosen import hub_flags, hub_variables
 from stablequeue_client.settings import Settings
-from stablequeue_client.webui.settings_source import TomlFile, hub_settings
+from stablequeue_client.shared.errors import StableQueueError
+from stablequeue_client.webui.settings.source import TomlFile, hub_settings
 
 from ..free_ports import free_port
 from .making import Made, settled

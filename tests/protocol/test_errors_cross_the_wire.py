@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stablequeue_client import errors
+from stablequeue_client.shared import errors
 
 
 def all_errors(
@@ -13,7 +13,7 @@ def all_errors(
     found = [cls]
     for child in cls.__subclasses__():
         found += all_errors(child)
-    return [error for error in found if error.__module__ == "stablequeue_client.errors"]
+    return [error for error in found if error.__module__ == "stablequeue_client.shared.errors"]
 
 
 @pytest.mark.parametrize("cls", all_errors(), ids=lambda cls: cls.__name__)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stablequeue_client import protocol
+from stablequeue_client.shared.wire import inventory
 
 json_values = st.recursive(
     st.booleans() | st.integers(-(2**63), 2**63) | st.text(max_size=10),
@@ -34,48 +34,48 @@ def slow_canonical(value: Any) -> Any:
 @given(entries)
 def test_the_canonical_form_is_sorted_compact_ascii_without_nulls(entry: dict[str, Any]) -> None:
     expected = json.dumps(slow_canonical(entry), sort_keys=True, separators=(",", ":"))
-    assert protocol.canonical_json(entry) == expected.encode("ascii")
+    assert inventory.canonical_json(entry) == expected.encode("ascii")
 
 
 @given(entries)
 def test_the_digest_survives_a_trip_through_json(entry: dict[str, Any]) -> None:
-    assert protocol.row_digest(entry) == protocol.row_digest(json.loads(json.dumps(entry)))
+    assert inventory.row_digest(entry) == inventory.row_digest(json.loads(json.dumps(entry)))
 
 
 @given(st.lists(st.binary(min_size=32, max_size=32), max_size=20), st.randoms())
 def test_the_sum_knows_no_order_and_can_be_undone(digests: list[bytes], random: Any) -> None:
     shuffled = list(digests)
     random.shuffle(shuffled)
-    total = protocol.digest_sum(digests)
-    assert protocol.digest_sum(shuffled) == total
-    assert protocol.digest_difference(total, digests) == 0
-    assert len(protocol.digest_hex(total)) == 64
+    total = inventory.digest_sum(digests)
+    assert inventory.digest_sum(shuffled) == total
+    assert inventory.digest_difference(total, digests) == 0
+    assert len(inventory.digest_hex(total)) == 64
 
 
 def test_swapped_root_and_path_have_different_digests() -> None:
     one = {"root": "a", "path": "b", "kind": "lora"}
     other = {"root": "b", "path": "a", "kind": "lora"}
-    assert protocol.row_digest(one) != protocol.row_digest(other)
+    assert inventory.row_digest(one) != inventory.row_digest(other)
 
 
 def test_a_number_json_does_not_have_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Out of range|not JSON compliant"):
-        protocol.canonical_json({"size": float("nan")})
+        inventory.canonical_json({"size": float("nan")})
 
 
 def test_the_digest_of_an_entry_never_changes_between_versions() -> None:
     """A recorded value: another result here would make every hub and server disagree after an update."""
-    entry = protocol.FileEntry(
+    entry = inventory.FileEntry(
         root="0a1b2c3d",
         path="sub/é.safetensors",
         kind="lora",
         size=5,
         state="ready",
-        digests=protocol.WireDigests(sha256="a" * 64, autov3="b" * 12),
-        claims=(protocol.WireClaim("sidecar", "sha256", "c" * 64),),
+        digests=inventory.WireDigests(sha256="a" * 64, autov3="b" * 12),
+        claims=(inventory.WireClaim("sidecar", "sha256", "c" * 64),),
     )
-    as_sent = protocol.entry_dict(entry)
-    assert protocol.canonical_json(as_sent) == (
+    as_sent = inventory.entry_dict(entry)
+    assert inventory.canonical_json(as_sent) == (
         b'{"claims":[{"digest":"sha256","source":"sidecar","value":"'
         + b"c" * 64
         + b'"}],"digests":{"autov3":"'

@@ -9,46 +9,46 @@ import random
 import msgspec
 import pytest
 
-from stablequeue_client import protocol
+from stablequeue_client.shared.wire import inventory
 
 DIGEST = "f" * 64
 
 
-def file_entry(number: int, *, path: str | None = None) -> protocol.FileEntry:
+def file_entry(number: int, *, path: str | None = None) -> inventory.FileEntry:
     """A LoRA with all digests; names of the length people's files have."""
     rng = random.Random(number)
     words = ["style", "character", "detail", "xl", "pony", "flux", "v2", "epoch", "slider", "anime", "photo"]
     name = "_".join(rng.choice(words) for _ in range(4)) + f"_{rng.randrange(10**6)}"
     sha = hashlib.sha256(str(number).encode()).hexdigest()
     other = hashlib.sha256(sha.encode()).hexdigest()
-    return protocol.FileEntry(
+    return inventory.FileEntry(
         root="0a1b2c3d",
         path=path or f"{rng.choice(words)}/{name}.safetensors",
         kind="lora",
         size=rng.randrange(10**7, 10**9),
         state="ready",
-        digests=protocol.WireDigests(sha, other, other[:8], sha[-12:]),
+        digests=inventory.WireDigests(sha, other, other[:8], sha[-12:]),
     )
 
 
-def request(mode: str, upserts: list[protocol.FileEntry]) -> bytes:
-    return protocol.encode(
-        protocol.SyncRequest(
+def request(mode: str, upserts: list[inventory.FileEntry]) -> bytes:
+    return inventory.encode(
+        inventory.SyncRequest(
             protocol=1,
             index_id="a" * 32,
             mode=mode,  # type: ignore[arg-type]
             base_sequence=10**9,
             sequence=10**9 + len(upserts),
             digest=DIGEST,
-            upserts=[msgspec.Raw(protocol.encode(entry)) for entry in upserts],
+            upserts=[msgspec.Raw(inventory.encode(entry)) for entry in upserts],
         )
     )
 
 
 def test_the_fullest_heartbeat_fits_in_its_limit() -> None:
-    activity = protocol.Activity("scanning", 10**6, 10**6, 10**14, 10**14, 10**7)
-    beat = protocol.Heartbeat("b" * 32, 10**9, "a" * 32, 10**12, DIGEST, activity, 10**12)
-    assert len(protocol.encode(beat)) <= protocol.HEARTBEAT_MAX_BYTES
+    activity = inventory.Activity("scanning", 10**6, 10**6, 10**14, 10**14, 10**7)
+    beat = inventory.Heartbeat("b" * 32, 10**9, "a" * 32, 10**12, DIGEST, activity, 10**12)
+    assert len(inventory.encode(beat)) <= inventory.HEARTBEAT_MAX_BYTES
 
 
 @pytest.mark.parametrize("changes", [0, 1, 2, 10, 500])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stablequeue_client.protocol import native_path, wire_path, wire_path_problem
+from stablequeue_client.shared.wire.inventory import native_path, wire_path, wire_path_problem
 
 posix_part = st.binary(min_size=1, max_size=40).filter(
     lambda raw: b"/" not in raw and b"\x00" not in raw and raw not in (b".", b"..")

@@ -9,8 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stablequeue_client.capability_needs import CapabilityNeed, capability_needs, missing_capability
-from stablequeue_client.protocol import ServerCapabilities
+from stablequeue_client.shared.generation.capability_needs import (
+    CapabilityNeed,
+    capability_needs,
+    missing_capability,
+)
+from stablequeue_client.shared.wire.inventory import ServerCapabilities
 
 from ..slowness import slowness
 

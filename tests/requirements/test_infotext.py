@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stablequeue_client.infotext import (
+from stablequeue_client.shared.generation.infotext import (
     LISTED_MAX,
     HashMention,
     Infotext,
@@ -23,8 +23,8 @@ from stablequeue_client.infotext import (
     quoted,
     requirements_with_hashes,
 )
-from stablequeue_client.infotext_settings import not_taken_over, option_settings
-from stablequeue_client.requirements import Requirement, generation_requirements
+from stablequeue_client.shared.generation.infotext_settings import not_taken_over, option_settings
+from stablequeue_client.shared.generation.requirements import Requirement, generation_requirements
 
 from ..slowness import slowness
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stablequeue_client.name_translation import Renaming, _Words, translated
-from stablequeue_client.requirements import (
+from stablequeue_client.shared.generation.name_translation import Renaming, _Words, translated
+from stablequeue_client.shared.generation.requirements import (
     KINDS_OF,
     EmbeddingNames,
     can_be_written,

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stablequeue_client.model_files import SHA256_OF_NOTHING
-from stablequeue_client.picture_check import (
+from stablequeue_client.shared.generation.picture_verification import (
     AssignedModel,
     LoadedModel,
     LoadState,
@@ -20,7 +19,8 @@ from stablequeue_client.picture_check import (
     judge_picture,
     overall,
 )
-from stablequeue_client.requirements import KINDS_OF, Role
+from stablequeue_client.shared.generation.requirements import KINDS_OF, Role
+from stablequeue_client.shared.models.model_files import SHA256_OF_NOTHING
 
 from ..slowness import slowness
 

@@ -6,8 +6,7 @@ import hashlib
 
 import pytest
 
-from stablequeue_client.infotext import name_hash, parse_infotext
-from stablequeue_client.picture_explanation import (
+from stablequeue_client.commands.picture_explanation import (
     NO_CHECKPOINT,
     Explained,
     KnownFile,
@@ -16,7 +15,8 @@ from stablequeue_client.picture_explanation import (
     named_in,
     open_questions,
 )
-from stablequeue_client.requirements import EmbeddingNames
+from stablequeue_client.shared.generation.infotext import name_hash, parse_infotext
+from stablequeue_client.shared.generation.requirements import EmbeddingNames
 
 TEXT = (
     "a cat <lora:ink:0.8> <lora:{{a|b}}:1> fuzzy\nNegative prompt: blurry\n"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stablequeue_client.picture_text import generation_text, picture_format
-from stablequeue_client.png_text import TEXT_MAX_BYTES
+from stablequeue_client.shared.generation.image_text import generation_text, picture_format
+from stablequeue_client.shared.generation.png_text import TEXT_MAX_BYTES
 
 from ..fake_runner import png
 

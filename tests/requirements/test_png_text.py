@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stablequeue_client.png_text import TEXT_MAX_BYTES, generation_text_of_png, png_size
+from stablequeue_client.shared.generation.png_text import TEXT_MAX_BYTES, generation_text_of_png, png_size
 
 from ..slowness import slowness
 

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stablequeue_client.index_rows import IndexRow
-from stablequeue_client.model_files import FileState, Kind, stem_key
+from stablequeue_client.index.rows import IndexRow
 from stablequeue_client.prompt_check import CheckResult, Finding, NamesHere, check
-from stablequeue_client.requirements import (
+from stablequeue_client.shared.generation.requirements import (
     EmbeddingNames,
     Requirement,
     generation_requirements,
     prompt_requirements,
 )
+from stablequeue_client.shared.models.model_files import FileState, Kind, stem_key
 
 from ..local.synthetic_index import file
 

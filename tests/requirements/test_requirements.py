@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stablequeue_client.requirements import (
+from stablequeue_client.shared.generation.requirements import (
     EmbeddingNames,
     Requirement,
     can_be_written,

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.ui import assets
-from stablequeue_client.ui.preview import PreviewServer
-from stablequeue_client.ui.samples import SAMPLES
+from stablequeue_client.shared.views import assets
+
+from ..samples.preview import PreviewServer
+from ..samples.samples import SAMPLES
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def preview() -> Iterator[str]:
 
 
 def test_the_command_writes_every_state_as_a_file(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "stablequeue_client.ui.preview", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "tests.samples.preview", "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert {path.stem for path in tmp_path.glob("*.html")} == {*SAMPLES, "index"}

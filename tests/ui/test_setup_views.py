@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.ui import setup_view as sv
-from stablequeue_client.ui.setup_samples import SETUP_SAMPLES
-from stablequeue_client.webui.options import OPTIONS
+from stablequeue_client.webui.settings.options import OPTIONS
+from stablequeue_client.webui.views import setup_view as sv
+
+from ..samples.setup_samples import SETUP_SAMPLES
 
 Elements = Callable[[str], list[Any]]
 ALL = pytest.mark.parametrize("name", SETUP_SAMPLES)

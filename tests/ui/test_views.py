@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.ui import job_views, sample_jobs, views, words
-from stablequeue_client.ui import values as v
-from stablequeue_client.ui.samples import SAMPLES
+from stablequeue_client.shared.views import job_views, labels, views
+from stablequeue_client.shared.views import values as v
+
+from ..samples import sample_jobs
+from ..samples.samples import SAMPLES
 
 Elements = Callable[[str], list[Any]]
 ALL = pytest.mark.parametrize("name", SAMPLES)
@@ -65,7 +67,7 @@ def test_every_field_has_a_label(name: str, elements: Elements) -> None:
 def test_every_shape_is_in_the_sprite(elements: Elements) -> None:
     page = SAMPLES["models-four-servers"].page("")
     symbols = {e.attributes["id"] for e in elements(page) if e.tag == "symbol"}
-    assert {f"sq-m-{mark.shape}" for mark in words.MARKS.values()} <= symbols
+    assert {f"sq-m-{mark.shape}" for mark in labels.MARKS.values()} <= symbols
     used = {
         e.attributes["href"][1:]
         for name in SAMPLES

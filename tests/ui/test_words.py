@@ -2,9 +2,9 @@ from typing import get_args
 
 import pytest
 
-from stablequeue_client.model_files import KINDS
-from stablequeue_client.ui import words
-from stablequeue_client.ui.values import MarkName
+from stablequeue_client.shared.models.model_files import KINDS
+from stablequeue_client.shared.views import labels
+from stablequeue_client.shared.views.values import MarkName
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from stablequeue_client.ui.values import MarkName
     ],
 )
 def test_a_size_has_three_digits_and_a_unit(size: int, text: str) -> None:
-    assert words.size_text(size) == text
+    assert labels.size_text(size) == text
 
 
 @pytest.mark.parametrize(
@@ -38,29 +38,29 @@ def test_a_size_has_three_digits_and_a_unit(size: int, text: str) -> None:
     ],
 )
 def test_a_duration_is_rounded_to_what_a_person_plans_with(seconds: int, text: str) -> None:
-    assert words.duration_text(seconds) == text
+    assert labels.duration_text(seconds) == text
 
 
 def test_every_mark_and_every_kind_has_its_word() -> None:
-    assert set(words.MARKS) == set(get_args(MarkName))
-    assert set(words.KINDS) == set(KINDS)
+    assert set(labels.MARKS) == set(get_args(MarkName))
+    assert set(labels.KINDS) == set(KINDS)
 
 
 def test_no_two_marks_have_the_same_word() -> None:
-    assert len({mark.word for mark in words.MARKS.values()}) == len(words.MARKS)
+    assert len({mark.word for mark in labels.MARKS.values()}) == len(labels.MARKS)
 
 
 def test_invisible_characters_are_written_out_and_joiners_are_left_alone() -> None:
-    assert words.visible("a\u202eb\x1b\u200bc\n") == "a\\u{202E}b\\u{001B}\\u{200B}c\\u{000A}"
-    assert words.visible("क्\u200dष é 👩\u200d🚀") == "क्\u200dष é 👩\u200d🚀"
+    assert labels.visible("a\u202eb\x1b\u200bc\n") == "a\\u{202E}b\\u{001B}\\u{200B}c\\u{000A}"
+    assert labels.visible("क्\u200dष é 👩\u200d🚀") == "क्\u200dष é 👩\u200d🚀"
 
 
 def test_an_ending_is_split_off_only_when_something_stays() -> None:
-    assert words.split_ending("a.SAFETENSORS") == ("a", ".SAFETENSORS")
-    assert words.split_ending(".safetensors") == (".safetensors", "")
-    assert words.split_ending("ink-wash") == ("ink-wash", "")
+    assert labels.split_ending("a.SAFETENSORS") == ("a", ".SAFETENSORS")
+    assert labels.split_ending(".safetensors") == (".safetensors", "")
+    assert labels.split_ending("ink-wash") == ("ink-wash", "")
 
 
 def test_a_time_says_its_zone_until_the_browser_writes_the_local_one() -> None:
-    assert words.time_text(1_772_546_400_000) == "3 March 2026, 14:00 UTC"
-    assert words.time_iso(1_772_546_400_000) == "2026-03-03T14:00:00Z"
+    assert labels.time_text(1_772_546_400_000) == "3 March 2026, 14:00 UTC"
+    assert labels.time_iso(1_772_546_400_000) == "2026-03-03T14:00:00Z"

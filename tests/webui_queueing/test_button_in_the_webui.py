@@ -362,7 +362,7 @@ UNITS = """
 import base64, io, dataclasses, enum
 import numpy
 from PIL import Image
-from stablequeue_client.webui.queueing import wire
+from stablequeue_client.webui.host import payload_json
 
 class InputMode(enum.Enum):
     SIMPLE = "simple"
@@ -388,7 +388,7 @@ def pair(picture, mask):
     return {"image": flat(picture), "mask": flat(mask)}
 
 def seen(unit):
-    found = wire.as_json(unit)
+    found = payload_json.as_json(unit)
     for name in ("image", "mask_image"):
         if name in found:
             array = numpy.array(Image.open(io.BytesIO(base64.b64decode(found[name]))))
@@ -422,7 +422,7 @@ result = [
     ]
     batch = """
 try:
-    wire.as_json(ControlNetUnit(input_mode=InputMode.BATCH))
+    payload_json.as_json(ControlNetUnit(input_mode=InputMode.BATCH))
     result = ""
 except Exception as error:
     result = str(error)

@@ -11,15 +11,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from stablequeue_client.agent.identity import Identity, new_identity, store_identity
-from stablequeue_client.errors import HubUnreachableError, InvalidValueError
-from stablequeue_client.hub_api import HubApi
-from stablequeue_client.hub_connection import Timeouts
-from stablequeue_client.protocol import JoinRequest
-from stablequeue_client.webui.compat_queue import CannotQueueError, Input, Pressed
-from stablequeue_client.webui.queueing.desk import ANNOUNCED_S, Choices, Press, QueueDesk
-from stablequeue_client.webui.queueing.kept_jobs import KeptJobs
-from stablequeue_client.webui.queueing.sender import Sender
+from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.hub_client.connection import Timeouts
+from stablequeue_client.hub_client.identity import Identity, new_identity, store_identity
+from stablequeue_client.shared.errors import HubUnreachableError, InvalidValueError
+from stablequeue_client.shared.wire.inventory import JoinRequest
+from stablequeue_client.webui.host.capture import CannotQueueError, Input, Pressed
+from stablequeue_client.webui.submit.outbox import KeptJobs
+from stablequeue_client.webui.submit.sender import Sender
+from stablequeue_client.webui.submit.submission import ANNOUNCED_S, Choices, Press, QueueDesk
 
 from ..agent.real_hub import RealHub
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.errors import DataFolderError
-from stablequeue_client.webui.queueing.kept_jobs import FOLDER, KeptJobs
+from stablequeue_client.shared.errors import DataFolderError
+from stablequeue_client.webui.submit.outbox import FOLDER, KeptJobs
 
 ONE, TWO = "1" * 32, "2" * 32
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stablequeue_client.index_rows import IndexRow
-from stablequeue_client.model_files import Kind
-from stablequeue_client.name_translation import Renaming
-from stablequeue_client.ui.job_values import JobModel
-from stablequeue_client.webui.names_here import renamings_here
+from stablequeue_client.index.rows import IndexRow
+from stablequeue_client.shared.generation.name_translation import Renaming
+from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.views.job_values import JobModel
+from stablequeue_client.webui.tab.names_here import renamings_here
 
 MADE = JobModel(
     0, "checkpoint", "sub/uno.safetensors [c96cab1bb3]", "there", sha256="c" * 64, file="one.safetensors"

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.errors import HubUnreachableError, NotFoundError
-from stablequeue_client.hub_reader import HubState
+from stablequeue_client.hub_client.view_cache import HubState
 from stablequeue_client.own_hub import OwnHubStatus
-from stablequeue_client.ui import job_values as jv
-from stablequeue_client.webui.queueing import answers
-from stablequeue_client.webui.queueing.desk import Choices, Press
-from stablequeue_client.webui.queueing.kept_jobs import KeptJobs
-from stablequeue_client.webui.queueing.sender import Sent
+from stablequeue_client.shared.errors import HubUnreachableError, NotFoundError
+from stablequeue_client.shared.views import job_values as jv
+from stablequeue_client.webui.submit import status_line
+from stablequeue_client.webui.submit.outbox import KeptJobs
+from stablequeue_client.webui.submit.sender import Sent
+from stablequeue_client.webui.submit.submission import Choices, Press
 
 KEYS = ["a" * 32, "b" * 32, "c" * 32]
 
@@ -38,7 +38,7 @@ class Here:
         self.own_hub = SimpleNamespace(status=lambda: OwnHubStatus(phase))
 
     def line(self, press: str) -> str:
-        html = answers.line(self, "txt2img", press)["html"]  # type: ignore[arg-type]
+        html = status_line.line(self, "txt2img", press)["html"]  # type: ignore[arg-type]
         return " ".join(re.sub(r"<(?!button)[^>]+>", " ", html).split())
 
 
@@ -114,7 +114,7 @@ def test_the_line_follows_the_job_until_it_ends(
         raise NotFoundError("It is gone.")
 
     assert said in here.line(KEYS[0])
-    assert answers.line(here, "txt2img", KEYS[0])["later"] is goes_on  # type: ignore[arg-type]
+    assert status_line.line(here, "txt2img", KEYS[0])["later"] is goes_on  # type: ignore[arg-type]
     here.queueing.sender.sent = lambda key: Sent("job-1", 3, possible=False)
     assert here.line(KEYS[0]).startswith(("! 3 jobs queued.", "✓ 3 jobs queued.", "i 3 jobs queued.", "✗ 3"))
     here.hub.glance = deleted

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from stablequeue_client.errors import HubUnreachableError
-from stablequeue_client.job_messages import Help, JobCheck, Reason, ServerCheck
-from stablequeue_client.requirements import Requirement, generation_requirements
-from stablequeue_client.webui.queueing.where_it_runs import WhereItRuns, names_alone, target_words
+from stablequeue_client.shared.errors import HubUnreachableError
+from stablequeue_client.shared.generation.requirements import Requirement, generation_requirements
+from stablequeue_client.shared.wire.jobs import Help, JobCheck, Reason, ServerCheck
+from stablequeue_client.webui.submit.target_check import WhereItRuns, names_alone, target_words
 
 LACKS = ServerCheck("2" * 32, "forge-b", False, [Reason("model_missing", "ink is not there.", 0)])
 HAS = ServerCheck("1" * 32, "forge-a", True)

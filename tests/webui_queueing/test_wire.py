@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.webui.compat_queue import Input
-from stablequeue_client.webui.queueing import wire
+from stablequeue_client.webui.host import payload_json
+from stablequeue_client.webui.host.capture import Input
 
 
 class Mode(enum.Enum):
@@ -42,7 +42,7 @@ class Picture:
 
 
 def test_a_unit_becomes_its_fields_with_enums_as_values_and_pictures_as_text() -> None:
-    unit = wire.as_json(Unit(image=Picture(), steps=[Level.HIGH, (1, 2)]))
+    unit = payload_json.as_json(Unit(image=Picture(), steps=[Level.HIGH, (1, 2)]))
     assert unit["enabled"] is True
     assert unit["mode"] == "Balanced"
     assert unit["steps"] == [3, [1, 2]]
@@ -51,20 +51,22 @@ def test_a_unit_becomes_its_fields_with_enums_as_values_and_pictures_as_text() -
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), b"bytes"])
 def test_what_json_cannot_say_is_refused(value: Any) -> None:
-    with pytest.raises(wire.UnwritableValueError):
-        wire.as_json([value])
+    with pytest.raises(payload_json.UnwritableValueError):
+        payload_json.as_json([value])
 
 
 @pytest.mark.parametrize("values", [[Picture()], [1, [(Picture(), "caption")]]])
 def test_a_picture_that_a_script_would_not_read_from_base64_is_refused_by_the_scripts_name(
     values: list[Any],
 ) -> None:
-    with pytest.raises(wire.UnwritableValueError, match="“Poor man's outpainting” is given a picture"):
-        wire.arguments(values, "Poor man's outpainting")
+    with pytest.raises(
+        payload_json.UnwritableValueError, match="“Poor man's outpainting” is given a picture"
+    ):
+        payload_json.arguments(values, "Poor man's outpainting")
 
 
 def test_a_number_stays_what_it_is() -> None:
-    assert repr(wire.as_json([7, 7.0, 0.1, True])) == "[7, 7.0, 0.1, True]"
+    assert repr(payload_json.as_json([7, 7.0, 0.1, True])) == "[7, 7.0, 0.1, True]"
 
 
 def test_a_choice_that_comes_as_its_place_is_compared_by_what_it_means() -> None:
@@ -89,4 +91,4 @@ def test_a_choice_that_comes_as_its_place_is_compared_by_what_it_means() -> None
     ],
 )
 def test_only_what_a_person_changed_differs_from_a_default(one: Any, other: Any, expected: bool) -> None:
-    assert wire.same(one, other) is expected
+    assert payload_json.same(one, other) is expected

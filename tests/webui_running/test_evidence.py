@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.model_files import StatKey
-from stablequeue_client.runner_messages import AssignedFile
-from stablequeue_client.webui.running.evidence import HostReport, Step, evidence
-from stablequeue_client.webui.running.file_check import ConfirmedFile
-from stablequeue_client.webui.running.putting_back import put_back
+from stablequeue_client.shared.models.model_files import StatKey
+from stablequeue_client.shared.wire.runner import AssignedFile
+from stablequeue_client.webui.runner.evidence import HostReport, Step, evidence
+from stablequeue_client.webui.runner.file_check import ConfirmedFile
+from stablequeue_client.webui.runner.restore_name import put_back
 
 SHA = "a" * 64
 

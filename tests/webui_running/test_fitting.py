@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.protocol import ServerCapabilities
-from stablequeue_client.webui.running.fitting import Dialect, fitted
-from stablequeue_client.webui.running.refusing import Refusal
+from stablequeue_client.shared.wire.inventory import ServerCapabilities
+from stablequeue_client.webui.runner.payload_adaptation import Dialect, fitted
+from stablequeue_client.webui.runner.refusal import Refusal
 
 FIELDS = {
     "prompt",

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.agent.identity import Identity
-from stablequeue_client.protocol import ServerCapabilities, WorksForOthers
-from stablequeue_client.runner_messages import Assignment, RefuseRequest
-from stablequeue_client.webui.running.runner import Runner, Surroundings
+from stablequeue_client.hub_client.identity import Identity
+from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksForOthers
+from stablequeue_client.shared.wire.runner import Assignment, RefuseRequest
+from stablequeue_client.webui.runner.runner import Runner, Surroundings
 
 ME = Identity("s" * 8, "secret", "attic", "http://127.0.0.1:1", "hub")
 

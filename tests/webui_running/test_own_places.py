@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.webui.compat_scripts import own_places
+from stablequeue_client.webui.host.scripts import own_places
 
 AXES = ["Nothing", "Seed", "CFG Scale", "Sampler"]
 

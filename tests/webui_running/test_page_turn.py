@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.webui import compat, loading, page_turn
-from stablequeue_client.webui.compat_generation import GenerationHost
+from stablequeue_client.webui import loading
+from stablequeue_client.webui.host import compat, page_build_lock
+from stablequeue_client.webui.host.generation import GenerationHost
 
 
 class Runner:
@@ -48,7 +49,7 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setitem(sys.modules, name, module)
     yield scripts
     Api.go_on.set()
-    page_turn.done()
+    page_build_lock.done()
 
 
 def started(call: Any) -> threading.Thread:
@@ -65,12 +66,12 @@ def job(found: list[Any]) -> threading.Thread:
 
 def test_a_job_waits_for_the_page_that_is_being_built_and_takes_its_scripts(scripts: Any) -> None:
     found: list[Any] = []
-    page_turn.begins()
+    page_build_lock.begins()
     Api.go_on.set()
     thread = job(found)
     assert not Api.asked.wait(0.3)
     scripts.scripts_txt2img = new = Runner()
-    page_turn.done()
+    page_build_lock.done()
     thread.join(10)
     assert found == [(new, None, [new])]
 
@@ -79,14 +80,14 @@ def test_the_page_waits_for_the_job_that_asks_the_scripts(scripts: Any) -> None:
     found: list[Any] = []
     asking = job(found)
     assert Api.asked.wait(10)
-    page = started(page_turn.begins)
+    page = started(page_build_lock.begins)
     page.join(0.3)
     assert page.is_alive()
     Api.go_on.set()
     page.join(10)
     asking.join(10)
     assert not page.is_alive()
-    assert page_turn.building()
+    assert page_build_lock.building()
     assert len(found) == 1
 
 
@@ -98,7 +99,7 @@ def test_the_page_is_being_built_from_our_script_until_the_webui_listens(
     for name in ("on_before_ui", "on_model_loaded"):
         monkeypatch.setattr(compat, name, lambda *_: None)
     loading.begin()
-    assert page_turn.building()
+    assert page_build_lock.building()
     [loaded] = loading._loaded.values()
     loading._app_started(loaded, None, None)
-    assert not page_turn.building()
+    assert not page_build_lock.building()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.webui import loads
-from stablequeue_client.webui.running.when import May, Moment, may_ask
+from stablequeue_client.webui.host import loaded_files
+from stablequeue_client.webui.runner.availability import May, Moment, may_ask
 
 
 @pytest.mark.parametrize(
@@ -38,32 +38,32 @@ def old_file(path: Path, content: bytes) -> str:
 
 def test_memory_is_trusted_only_while_the_file_still_looks_as_it_was_read(tmp_path: Path) -> None:
     path = old_file(tmp_path / "a.safetensors", b"one")
-    assert not loads.is_fresh(path)
-    seen = loads.look(path)
+    assert not loaded_files.is_fresh(path)
+    seen = loaded_files.look(path)
     assert seen is not None
-    loads.vouch(path, seen)
-    assert loads.is_fresh(path)
+    loaded_files.vouch(path, seen)
+    assert loaded_files.is_fresh(path)
     stamps = os.stat(path)
     old_file(tmp_path / "b", b"two")
     os.utime(tmp_path / "b", ns=(stamps.st_atime_ns, stamps.st_mtime_ns))
     os.replace(tmp_path / "b", path)
-    assert not loads.is_fresh(path)
+    assert not loaded_files.is_fresh(path)
 
 
 def test_a_file_that_changed_shortly_before_it_was_loaded_is_not_trusted(tmp_path: Path) -> None:
     path = old_file(tmp_path / "a.safetensors", b"one")
-    loads.note(Model(), [path])
-    assert not loads.is_fresh(path)
+    loaded_files.note(Model(), [path])
+    assert not loaded_files.is_fresh(path)
 
 
 def test_a_second_word_about_the_same_model_counts_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = old_file(tmp_path / "a.safetensors", b"one")
-    monkeypatch.setattr(loads, "OLD_S", 0.0)
+    monkeypatch.setattr(loaded_files, "OLD_S", 0.0)
     model = Model()
-    loads.note(model, [path])
-    assert loads.is_fresh(path)
+    loaded_files.note(model, [path])
+    assert loaded_files.is_fresh(path)
     old_file(Path(path), b"another")
-    loads.note(model, [path])  # as after a change of the VAE: the checkpoint was not read again
-    assert not loads.is_fresh(path)
+    loaded_files.note(model, [path])  # as after a change of the VAE: the checkpoint was not read again
+    assert not loaded_files.is_fresh(path)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.webui.old_extension import (
+from stablequeue_client.webui.settings.old_extension import (
     FILE_NAME,
     OldConnection,
     forget_old_connection,

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.webui.compat import Host
-from stablequeue_client.webui.settings_source import SettingsSource, TomlFile
+from stablequeue_client.webui.host.compat import Host
+from stablequeue_client.webui.settings.source import SettingsSource, TomlFile
 
 BROKEN = pytest.mark.parametrize("broken", [b'private = ["secret/*', b"\xff\xfe", b'alias = "x'])
 

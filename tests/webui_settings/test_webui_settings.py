@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from stablequeue_client.settings import OPTIONS as SETTINGS
-from stablequeue_client.webui.options import OPTIONS
-from stablequeue_client.webui.webui_settings import NAMES, WebuiSettings, folder_lines, resolve_webui
+from stablequeue_client.webui.settings.options import OPTIONS
+from stablequeue_client.webui.settings.webui_settings import NAMES, WebuiSettings, folder_lines, resolve_webui
 
 
 def resolved(

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from stablequeue_client.webui.guard import ForeignRequestError, Guard, host_name
+from stablequeue_client.webui.tab.request_guard import ForeignRequestError, Guard, host_name
 
 TOKEN = "t" * 43
 FURTHER = ("sd.example.org", "Attic.Example.org:443")

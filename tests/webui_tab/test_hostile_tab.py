@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.ui.hostile_values import NAMES
-
 from ..hosts.running_host import FakeHost, StartHost
+from ..samples.hostile_values import NAMES
 from .conftest import READ_NOW, RT, OpenHost, serving, wait_for_models
 
 pytestmark = pytest.mark.browser
@@ -24,10 +23,10 @@ window.__marks = () => [
 ];
 """
 FROM_HUB = """
-from stablequeue_client.ui import hostile_values as hostile, sample_jobs as sj, values as v, views
-from stablequeue_client.ui import job_views, queue_here_view
-from stablequeue_client.ui import this_webui_view
-from stablequeue_client.webui import fragments
+from stablequeue_client.shared.views import job_views, views
+from stablequeue_client.webui.tab import fragments
+from stablequeue_client.webui.views import queue_here_view, this_webui_view
+from tests.samples import hostile_values as hostile, sample_jobs as sj
 made = {
     "models": lambda *_: views.models(hostile.named_page(hostile.NAMES)),
     "model": lambda *_: views.model(hostile.details()),

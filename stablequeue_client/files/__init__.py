@@ -1,0 +1,1 @@
+"""Model folders: walking, reading and hashing. The only room that opens a model file."""

@@ -1,0 +1,1 @@
+"""What client and hub share: values, messages and views. It imports nothing else of either side."""

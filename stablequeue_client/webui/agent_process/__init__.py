@@ -1,0 +1,1 @@
+"""Starts the agent and watches it."""

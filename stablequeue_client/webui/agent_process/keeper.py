@@ -1,0 +1,284 @@
+"""The agent of this WebUI: a child process, kept running by one thread of ours.
+
+The thread starts the child, starts it again when it died or when its settings changed, tells it when the
+WebUI generates (so that it reads nothing then), and keeps ``capabilities.json`` up to date. The child
+ends by itself when the WebUI is gone, however that ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from stablequeue_client.agent import busy_marker
+from stablequeue_client.agent.agent_settings import CAPABILITIES_NAME
+from stablequeue_client.child_processes import Child, ChildPlan, end_all, parent_mark
+from stablequeue_client.commands.context import write_private
+from stablequeue_client.hub_client.identity import load_identity
+from stablequeue_client.shared.errors import StableQueueError
+from stablequeue_client.shared.wire.inventory import ServerCapabilities
+from stablequeue_client.webui.agent_process.command_line import agent_environment, agent_words, log_file
+from stablequeue_client.webui.host.known_folders import KnownFolders
+from stablequeue_client.webui.settings.source import TomlFile, settings_file
+
+if TYPE_CHECKING:
+    from stablequeue_client.webui.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 0.5
+"""How often the thread looks whether the WebUI generates and whether the child lives."""
+SETTINGS_S = 5.0
+CAPABILITIES_S = 60.0
+PATIENCE_S = 1.0
+"""For the WebUI's folders, one of which may hang; meanwhile those of the last answer count."""
+START_UP_S = 60.0
+"""A WebUI that says nothing of being up (``--nowebui``) counts as up after so long."""
+TROUBLE_OVER_S = 10.0
+WELL_AGAIN_S = 2.0
+"""So long a reading that ended once is told of, and that it runs again is seen."""
+AGAIN_S = 120.0
+"""Ends closer together than this are one trouble."""
+FULL_DISK_BYTES = 1 << 20
+_NAME = "The reading of the model folders"
+
+
+@dataclass(frozen=True)
+class AgentState:
+    """``since``: Unix seconds of the start of the running agent, or of the end of the last one.
+
+    ``last_words``: the last line it printed (what was wrong, when it is not running). ``problem``: what
+    keeps it from working although it runs or is started again and again; empty when all is well.
+    """
+
+    running: bool
+    since: float
+    last_words: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What makes two starts different. ``connection``: whom the agent is at which hub."""
+
+    words: tuple[str, ...]
+    join: str | None
+    connection: tuple[str, ...]
+
+
+class AgentKeeper:
+    """One per WebUI process. Any thread may call anything; nothing here blocks for long but ``stop``."""
+
+    def __init__(self, rt: Runtime) -> None:
+        self._rt = rt
+        self._folders = KnownFolders(rt.host.model_folders, rt.places.server_dir)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._look_now = threading.Event()
+        self._child: Child | None = None
+        self._plan: _Plan | None = None
+        self._state = AgentState(False, time.time(), "")
+        self._trouble = ""
+        self._trouble_at = float("-inf")
+        self._lasting = False
+        self._touched = float("-inf")
+        self._capabilities: bytes | None = None
+
+    # --- called from other threads ---------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Keep an agent running from now on. Returns at once; does nothing when it is kept already."""
+        with self._lock:
+            if self._thread is not None and self._thread.is_alive():
+                return
+            self._stop.clear()
+            self._thread = threading.Thread(target=self._run, name="stablequeue-keeper", daemon=True)
+            self._thread.start()
+
+    def restart(self) -> None:
+        """Settings or connection changed: look now instead of in some seconds. Returns at once."""
+        self._look_now.set()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End the agent and do not start it again."""
+        self._stop.set()
+        self._look_now.set()
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout_s)
+
+    def state(self) -> AgentState:
+        """How the agent is; costs nothing."""
+        return self._state
+
+    def note_generating(self, generating_now: bool) -> None:
+        """The WebUI generates (or does not any more); to be repeated at least every 2 s while it does."""
+        now = time.monotonic()
+        if generating_now and now - self._touched >= busy_marker.TOUCH_S:
+            self._touched = now
+            busy_marker.touch(self._rt.places.machine_dir)
+
+    # --- the thread ------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        settings_due = capabilities_due = started = time.monotonic()
+        try:
+            while not self._stop.is_set():
+                now, busy = time.monotonic(), self._is_generating()
+                self.note_generating(busy)
+                if now >= settings_due or self._look_now.is_set():
+                    if self._look_now.is_set():
+                        capabilities_due = now
+                    self._look_now.clear()
+                    settings_due = now + SETTINGS_S
+                    self._try(self._follow_settings)
+                if now >= capabilities_due and not busy:
+                    up = self._is_up(now - started)
+                    self._try(partial(self._write_capabilities, up=up))
+                    capabilities_due = now + (CAPABILITIES_S if up else SETTINGS_S)
+                self._try(self._look_after)
+                self._look_now.wait(LOOK_S)
+        finally:
+            self._end()
+
+    def _try(self, step: Callable[[], None]) -> None:
+        """Do it; what goes wrong is told once, and tried again at the next turn."""
+        try:
+            step()
+        except Exception as error:  # of our disk, or whatever the WebUI raises
+            sentence = str(error) or type(error).__name__
+            if sentence != self._trouble:
+                logger.warning("StableQueue: %s", sentence, extra={"action": "keeper_failed"})
+            self._trouble, self._trouble_at, self._lasting = sentence, time.monotonic(), True
+
+    def _is_generating(self) -> bool:
+        try:
+            return self._rt.host.is_generating()
+        except Exception:  # it is still starting
+            return False
+
+    def _is_up(self, seconds: float) -> bool:
+        """Whether the WebUI's page is built: before that it does not know all of itself."""
+        try:
+            return seconds > START_UP_S or bool(self._rt.host.web_addresses())
+        except Exception:  # it is still starting
+            return False
+
+    # --- the child -------------------------------------------------------------------------------------
+
+    def _follow_settings(self) -> None:
+        """Start the child, or another one when what it was started with is not true any more."""
+        plan = self._planned()
+        if plan == self._plan:
+            return
+        if self._plan is not None:
+            logger.info("The settings changed; the reading starts again.", extra={"action": "agent_restart"})
+        self._end()
+        self._plan = None
+        self._rt.places.server_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._child = self._make_child(plan)
+        self._child.start()
+        self._plan = plan
+        self._tell_state()
+
+    def _make_child(self, plan: _Plan) -> Child:
+        places = self._rt.places
+
+        def environment() -> dict[str, str]:
+            return agent_environment(os.environ, places, parent=parent_mark(), join=plan.join)
+
+        return Child(ChildPlan(_NAME, plan.words, environment, log_file(places), places.server_dir))
+
+    def _planned(self) -> _Plan:
+        places, host, settings = self._rt.places, self._rt.host, self._rt.settings()
+        words = agent_words(
+            settings,
+            self._folders.now(PATIENCE_S),
+            places,
+            python=sys.executable,
+            cache_dir=host.hash_cache_dir(),
+        )
+        return _Plan(tuple(words), self._join_key(), self._connection(given=settings.hub is not None))
+
+    def _join_key(self) -> str | None:
+        """As the environment or stablequeue.toml gives it; ``@FILE`` is the agent's to read."""
+        toml = TomlFile(settings_file(os.environ, self._rt.places.machine_dir)).values()
+        given = os.environ.get("STABLEQUEUE_JOIN") or toml.get("join")
+        return str(given) if given else None
+
+    def _connection(self, *, given: bool) -> tuple[str, ...]:
+        """Who this server is, and at which hub; where the settings name that, the agent notes it itself."""
+        try:
+            identity = load_identity(self._rt.places.server_dir)
+        except StableQueueError as error:
+            return (error.message,)
+        if identity is None:
+            return ()
+        return (identity.server_id, identity.secret, "" if given else identity.hub_url)
+
+    def _look_after(self) -> None:
+        """Start the child again when it died and its wait is over."""
+        if self._child is None:
+            return
+        sentence = self._child.look_after()
+        if sentence:
+            now = time.monotonic()
+            # One that runs well again is no trouble; one that ends again and again stays told meanwhile.
+            self._lasting = now - self._trouble_at < AGAIN_S
+            self._trouble, self._trouble_at = sentence, now
+            logger.warning("StableQueue: %s", sentence, extra={"action": "agent_ended"})
+        self._tell_state()
+
+    def _end(self) -> None:
+        if self._child is not None:
+            end_all([self._child])
+            self._child = None
+        self._tell_state()
+
+    def _tell_state(self) -> None:
+        running = self._child is not None and self._child.is_running
+        before = self._state
+        since = before.since if running == before.running else time.time()
+        words = self._child.last_words() if self._child and not running else ""
+        over = TROUBLE_OVER_S if self._lasting else WELL_AGAIN_S
+        if running and time.monotonic() - self._trouble_at > over:
+            self._trouble = ""
+        self._state = AgentState(running, since, words, self._full_disk() or self._trouble)
+
+    def _full_disk(self) -> str:
+        """The child cannot say this itself: its own files lie on that disk."""
+        folder = self._rt.places.server_dir
+        try:
+            if shutil.disk_usage(folder).free >= FULL_DISK_BYTES:
+                return ""
+        except OSError:
+            return ""
+        return f"The disk that holds {folder} is full. Free some space there; the reading goes on by itself."
+
+    # --- what the WebUI can do -------------------------------------------------------------------------
+
+    def _write_capabilities(self, *, up: bool) -> None:
+        """Write the file when it changed; before the WebUI is up only its family, where there is no file."""
+        path = self._rt.places.server_dir / CAPABILITIES_NAME
+        works = self._rt.settings().works_for_others
+        if up:
+            said = self._rt.host.capabilities(works)
+        elif path.exists():
+            return
+        else:
+            said = ServerCapabilities(webui=self._rt.host.family, works_for_others=works)
+        data = msgspec.json.encode(said)
+        if data != self._capabilities:
+            write_private(path, data.decode())
+            self._capabilities = data

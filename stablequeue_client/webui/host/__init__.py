@@ -1,0 +1,1 @@
+"""Everything that differs between WebUIs: the only room that imports the host."""

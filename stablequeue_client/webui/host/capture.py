@@ -1,0 +1,297 @@
+"""The Queue button's share of the host: what Generate would take, as the JSON of the host's own API.
+
+A sibling of ``compat.py``, with the same rule for host imports. The host's own function is what turns the
+inputs of Generate into a generation; it is run here with a class of generations that only notes what it is
+given. So styles, masks, modes and what the host adds some day come out as they do for Generate.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from stablequeue_client.shared.errors import UsageError
+from stablequeue_client.shared.generation.sampler_names import PLAIN, plain_means_another
+from stablequeue_client.webui.host import payload_json
+from stablequeue_client.webui.host.compat import Host
+
+TABS = ("txt2img", "img2img")
+_BATCH_MODE = 5
+_NOT_THEIRS = frozenset({"sd_model", "outpath_samples", "outpath_grids"})
+_SETTINGS = ("CLIP_stop_at_last_layers", "sd_lora")
+"""Besides the checkpoint, its modules, and every option that the host itself writes under a picture."""
+_FORMS = {"txt2img": "StableDiffusionProcessingTxt2Img", "img2img": "StableDiffusionProcessingImg2Img"}
+_MAKERS = {"txt2img": ("txt2img_create_processing",), "img2img": ("img2img_function", "img2img")}
+
+
+class CannotQueueError(UsageError):
+    """This generation cannot be queued."""
+
+    code = "cannot_be_queued"
+    remedy_text = ""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of Generate. ``default``: its value as its script made it; ``choices``: for an input whose
+    value is the place of a choice, what can be chosen."""
+
+    default: Any = None
+    choices: tuple[Any, ...] = ()
+
+    def is_default(self, value: Any) -> bool:
+        if self.choices and isinstance(value, int) and 0 <= value < len(self.choices):
+            value = self.choices[value]
+        return payload_json.same(value, self.default)
+
+
+@dataclass(frozen=True)
+class Pressed:
+    """What stood on the page when somebody pressed Queue, and the settings of that moment."""
+
+    tab: str
+    values: Sequence[Any]
+    inputs: Sequence[Input]
+    settings: Mapping[str, Any]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """What else a picture depends on, and stood at the host's default."""
+
+
+@dataclass(frozen=True)
+class ClickEvent:
+    """What a click on a button does: ``fn`` is None for one that runs in the browser alone."""
+
+    fn: Callable[..., Any] | None
+    inputs: list[Any]
+    outputs: list[Any]
+
+
+def clicks_of(root: Any, button: Any) -> list[ClickEvent]:
+    """The events of ``button``'s click on the page ``root``, in order."""
+    if isinstance(getattr(root, "fns", None), dict):  # gradio 4
+        return [
+            ClickEvent(one.fn, list(one.inputs), list(one.outputs))
+            for one in root.fns.values()
+            if (button._id, "click") in [tuple(target) for target in one.targets]
+        ]
+    found = []
+    for number, one in enumerate(root.dependencies):
+        if button._id in one["targets"] and one["trigger"] == "click":
+            fn = root.fns[number].fn if one["backend_fn"] else None
+            inputs, outputs = ([root.blocks[key] for key in one[side]] for side in ("inputs", "outputs"))
+            found.append(ClickEvent(fn, inputs, outputs))
+    return found
+
+
+def input_of(component: Any, default: Any) -> Input:
+    """``default``: the component's value when it was made, before the person's own defaults."""
+    choices: tuple[Any, ...] = ()
+    if getattr(component, "type", None) == "index":
+        listed = getattr(component, "choices", None) or ()
+        choices = tuple(one[1] if isinstance(one, tuple) else one for one in listed)
+    return Input(default, choices)
+
+
+def mode_by_script(host: Host) -> bool:
+    """Whether the page's script has to say which of img2img's tabs is open: only Forge keeps it itself."""
+    return not host.is_forge
+
+
+@dataclass(frozen=True)
+class QueueHost:
+    """``note`` is for the event of the button; ``payload`` takes its time and is for a thread of ours."""
+
+    host: Host
+
+    def note(self, tab: str, values: Sequence[Any], inputs: Sequence[Input]) -> Pressed:
+        """What was pressed. Returns within a millisecond."""
+        return Pressed(tab, values, inputs, self._settings(), self._defaults())
+
+    def payload(self, pressed: Pressed) -> dict[str, Any]:
+        """The JSON of the host's own API. Raises CannotQueueError."""
+        if pressed.tab == "img2img" and pressed.values[1] == _BATCH_MODE:
+            raise CannotQueueError("A batch of files from a folder cannot be queued.", remedy="Use Generate.")
+        fields, arguments = self._generation(pressed)
+        scripts = self._scripts(pressed, arguments)
+        settings = {**pressed.settings, **(fields.pop("override_settings", None) or {})}
+        # Their words, not their names: another server has others, and LoRAs are named in them too.
+        styles = self.host.styles(fields.pop("styles", None) or ())
+        payload = {
+            **{
+                name: value for name, value in fields.items() if name not in _NOT_THEIRS and value is not None
+            },
+            **scripts,
+            "override_settings": settings,
+            "default_settings": {
+                name: value for name, value in pressed.defaults.items() if name not in settings
+            },
+        }
+        if styles:
+            payload["styles"] = styles
+        if pressed.tab == "img2img" and not _given(payload.get("init_images")):
+            raise CannotQueueError("There is no picture to start from.", remedy="Choose one, then queue it.")
+        if "scheduler" not in payload and plain_means_another(str(payload.get("sampler_name"))):
+            payload["scheduler"] = PLAIN
+        found: dict[str, Any] = payload_json.as_json(payload)
+        return found
+
+    # --- parts -------------------------------------------------------------------------------------------
+
+    def _settings(self) -> dict[str, Any]:
+        """The options that a picture depends on: models, and what differs from the host's defaults."""
+        from modules import shared
+
+        data, labels = shared.opts.data, shared.opts.data_labels
+        found: dict[str, Any] = {}
+        for key, info in labels.items():
+            if (_is_marked(info) or key in _SETTINGS) and key in data and data[key] != info.default:
+                found[key] = data[key]
+        if "CLIP_stop_at_last_layers" in labels:
+            found["CLIP_stop_at_last_layers"] = self.host.option("CLIP_stop_at_last_layers")
+        found["sd_model_checkpoint"] = self.host.current_checkpoint()
+        if self.host.is_forge:
+            found.pop("sd_vae", None)
+            found["forge_additional_modules"] = self.host.current_modules()
+        else:
+            found["sd_vae"] = self.host.option("sd_vae", "Automatic")
+        return found
+
+    def _defaults(self) -> dict[str, Any]:
+        """The marked options that stand at the host's default: elsewhere, or later here, they may not."""
+        from modules import shared
+
+        data = shared.opts.data
+        return {
+            key: info.default
+            for key, info in shared.opts.data_labels.items()
+            if _is_marked(info)
+            and isinstance(info.default, (bool, int, float, str))
+            and data.get(key, info.default) == info.default
+        }
+
+    def _generation(self, pressed: Pressed) -> tuple[dict[str, Any], list[Any]]:
+        """(what the host would make the generation of, the arguments of all scripts)."""
+        module = importlib.import_module(f"modules.{pressed.tab}")
+        makers = (getattr(module, name, None) for name in _MAKERS[pressed.tab])
+        maker = next((one for one in makers if one is not None), None)
+        if maker is None:
+            raise CannotQueueError("This WebUI makes its generations in an unknown way.")
+        maker = inspect.unwrap(maker)
+        names = [
+            one.name
+            for one in inspect.signature(maker).parameters.values()
+            if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+        ]
+        values = list(pressed.values)
+        if "request" in names:
+            values.insert(names.index("request"), types.SimpleNamespace(username=None))
+        return _noted(maker, values, _FORMS[pressed.tab]), values[len(names) :]
+
+    def _scripts(self, pressed: Pressed, arguments: list[Any]) -> dict[str, Any]:
+        """Scripts by their titles; those that only fill in the generation's fields, as these fields."""
+        from modules import scripts
+
+        runner = scripts.scripts_img2img if pressed.tab == "img2img" else scripts.scripts_txt2img
+        inputs = list(pressed.inputs)[len(pressed.inputs) - len(arguments) :]
+        found: dict[str, Any] = {}
+        alwayson: dict[str, Any] = {}
+        words: dict[str, Any] = {}
+        for script in runner.alwayson_scripts:
+            start, end = script.args_from or 0, script.args_to or 0
+            given = arguments[start:end]
+            set_fields = _set_by(script, given) if getattr(script, "setup_for_ui_only", False) else {}
+            found.update(set_fields)
+            untouched = all(
+                one.is_default(value) for one, value in zip(inputs[start:end], given, strict=True)
+            )
+            if given and not set_fields and not untouched:
+                alwayson[script.title()] = {"args": payload_json.arguments(given, script.title())}
+                words[script.title()] = _chosen_words(inputs[start:end], given)
+        if alwayson:
+            found["alwayson_scripts"] = alwayson
+        if arguments and arguments[0]:
+            script = runner.selectable_scripts[arguments[0] - 1]
+            start, end = script.args_from or 0, script.args_to or 0
+            given = arguments[start:end]
+            words[script.title()] = _chosen_words(inputs[start:end], given)
+            found.update(
+                script_name=script.title(), script_args=payload_json.arguments(given, script.title())
+            )
+        if words:
+            found["script_choices"] = words
+        return found
+
+
+def _chosen_words(inputs: Sequence[Input], values: Sequence[Any]) -> dict[str, Any]:
+    """By the number of an argument: what is chosen where the value is a place in a list."""
+    return {
+        str(number): one.choices[value]
+        for number, (one, value) in enumerate(zip(inputs, values, strict=True))
+        if type(value) is int and 0 <= value < len(one.choices)
+    }
+
+
+def _is_marked(option: Any) -> bool:
+    """Whether the host writes it under a picture, and a job may set it."""
+    return getattr(option, "infotext", None) is not None and not getattr(option, "restrict_api", False)
+
+
+class _NotedError(Exception):
+    def __init__(self, fields: dict[str, Any]) -> None:
+        super().__init__()
+        self.fields = fields
+
+
+class _Instead:
+    """A module in which some names mean something else."""
+
+    def __init__(self, module: Any, **names: Any) -> None:
+        self.__dict__.update(names)
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+def _noted(maker: Any, values: Sequence[Any], form: str) -> dict[str, Any]:
+    """What the host's ``maker`` makes a generation of: the fields that it gives to the class ``form``."""
+
+    def note(*_given: Any, **fields: Any) -> None:
+        raise _NotedError(fields)
+
+    names = dict(maker.__globals__)
+    names[form] = note
+    for name, instead in (("processing", {form: note}), ("shared", {"sd_model": None})):
+        if name in names:  # asking Classic for its model would load one
+            names[name] = _Instead(names[name], **instead)
+    copied = types.FunctionType(maker.__code__, names, maker.__name__, maker.__defaults__, maker.__closure__)
+    copied.__kwdefaults__ = maker.__kwdefaults__
+    try:
+        copied(*values)
+    except _NotedError as noted:
+        return noted.fields
+    except Exception as error:
+        # As a rule there is no picture where the chosen tab wants one; Generate fails there as well.
+        raise CannotQueueError(
+            f"The WebUI cannot make a generation of this page ({type(error).__name__}).",
+            remedy="See whether Generate can: in img2img a picture or a mask may be missing.",
+        ) from error
+    raise CannotQueueError("The WebUI made no generation of this page.", remedy="Use Generate.")
+
+
+def _set_by(script: Any, arguments: Sequence[Any]) -> dict[str, Any]:
+    """The fields that a script of the page alone gives to a generation."""
+    noted = types.SimpleNamespace()
+    try:
+        script.setup(noted, *arguments)
+    except AttributeError:  # it wants more of a generation than to fill in fields
+        return {}
+    return dict(vars(noted))
+
+
+def _given(pictures: Any) -> bool:
+    return bool(pictures) and all(one is not None for one in pictures)

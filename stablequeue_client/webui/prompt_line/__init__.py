@@ -1,0 +1,1 @@
+"""The line under Generate, and the marks on the model cards."""

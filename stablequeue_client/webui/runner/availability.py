@@ -1,0 +1,45 @@
+"""Whether the runner may ask for a job now, and for whose. Pure.
+
+Jobs that were handed in at this WebUI always may run here. Nobody else's run without its owner's word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stablequeue_client.shared.wire.inventory import WorksForOthers
+
+IDLE_S = 600.0
+"""So long nobody must have used the WebUI where it works for others only then."""
+NOT_NOW_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Moment:
+    """How it stands now. Seconds; ``unused_s`` since somebody last used this WebUI, ``not_now_s`` that are
+    left of a "Not now"."""
+
+    generating: bool
+    unused_s: float
+    works_for_others: WorksForOthers
+    not_now_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class May:
+    """``ask``: for a job at all. ``others``: also for one that was handed in elsewhere."""
+
+    ask: bool
+    others: bool
+
+
+def may_ask(now: Moment) -> May:
+    """What is allowed at this moment."""
+    return May(ask=not now.generating, others=not now.generating and may_help(now))
+
+
+def may_help(now: Moment) -> bool:
+    """Whether it may work for others, were it free."""
+    if now.not_now_s > 0 or now.works_for_others == "never":
+        return False
+    return now.works_for_others == "always" or now.unused_s >= IDLE_S

@@ -1,0 +1,99 @@
+"""Gate 3 on the host's side: what it really loaded, against the files that were confirmed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from stablequeue_client.shared.wire.runner import LoadedFile
+from stablequeue_client.webui.runner.file_check import ConfirmedFile, same_path
+
+State = Literal["loaded", "other_file", "changed", "not_loaded", "unknown"]
+_CHECKPOINTS = ("checkpoint", "hires_checkpoint", "refiner")
+_MODULES = ("vae", "text_encoder", "module")
+_LOAD_FAILED = "its log says why"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What stood in memory at steps of the sampler. ``hires``: of the second pass of hires fix."""
+
+    checkpoint: str
+    modules: frozenset[str] = frozenset()
+    loras: frozenset[str] = frozenset()
+    hires: bool = False
+
+
+@dataclass(frozen=True)
+class HostReport:
+    """What the host used for the pictures, as its own objects say. Paths; ``steps`` in the order of the first
+    of each kind. ``lora_failures``: how often it left out all LoRAs. ``embeddings``: name -> file."""
+
+    steps: Sequence[Step] = ()
+    lora_failures: int = 0
+    embeddings: Mapping[str, str] = field(default_factory=dict)
+    scripted: bool = False
+    """A selected script may use further checkpoints of its own (X/Y/Z plot)."""
+
+
+def evidence(
+    files: Iterable[ConfirmedFile],
+    report: HostReport,
+    unchanged: Callable[[ConfirmedFile], bool],
+) -> list[LoadedFile]:
+    """One entry for each file that the host loads for the job. ``unchanged``: as before the run."""
+    files = [one for one in files if one.file.used]
+    found = []
+    for one in files:
+        state, detail = _state(one, files, report)
+        if state == "loaded" and not unchanged(one):
+            state, detail = "changed", ""
+        sha256 = one.file.sha256 if state == "loaded" else None
+        found.append(LoadedFile(one.file.requirement, state, sha256, detail))
+    return found
+
+
+def _state(one: ConfirmedFile, files: Sequence[ConfirmedFile], report: HostReport) -> tuple[State, str]:
+    if not report.steps:
+        return "unknown", ""
+    role = one.file.role
+    if role == "checkpoint":
+        return _checkpoint(one, files, report)
+    if role in _CHECKPOINTS:
+        hires = role == "hires_checkpoint"
+        seen = any(same_path(step.checkpoint, one.path) for step in report.steps if step.hires or not hires)
+        # Where the host never came to it, as with a switch at the last step, its text names none either.
+        return ("loaded", "") if seen else ("unknown", "")
+    if role in _MODULES:
+        seen = any(same_path(path, one.path) for step in report.steps for path in step.modules)
+        return ("loaded", "") if seen else ("not_loaded", "")
+    if role == "lora":
+        return _lora(one, report)
+    path = report.embeddings.get(one.file.name)
+    if path is None:
+        return "not_loaded", ""
+    return ("loaded", "") if same_path(path, one.path) else ("other_file", _base(path))
+
+
+def _checkpoint(one: ConfirmedFile, files: Sequence[ConfirmedFile], report: HostReport) -> tuple[State, str]:
+    first = report.steps[0].checkpoint
+    if not same_path(first, one.path):
+        return "other_file", _base(first)
+    allowed = [other.path for other in files if other.file.role in _CHECKPOINTS]
+    for step in () if report.scripted else report.steps:
+        if not any(same_path(step.checkpoint, path) for path in allowed):
+            return "other_file", _base(step.checkpoint)
+    return "loaded", ""
+
+
+def _lora(one: ConfirmedFile, report: HostReport) -> tuple[State, str]:
+    if report.lora_failures:
+        return "not_loaded", _LOAD_FAILED
+    if any(same_path(path, one.path) for step in report.steps for path in step.loras):
+        return "loaded", ""
+    return "not_loaded", ""
+
+
+def _base(path: str) -> str:
+    return path.replace("\\", "/").rsplit("/", 1)[-1]

@@ -1,0 +1,415 @@
+"""The runner: one thread that asks the hub for jobs, does them, and brings the results.
+
+It survives "Reload UI" and ends with the WebUI. While somebody generates it asks for nothing, and while it
+waits it is one request that sleeps. A hub that is away costs nothing either: results wait on the disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from stablequeue_client.clock import SYSTEM_CLOCK
+from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.hub_client.backoff import Backoff
+from stablequeue_client.hub_client.connection import Timeouts
+from stablequeue_client.hub_client.identity import FILE_NAME, Identity, load_identity
+from stablequeue_client.hub_client.joining import OtherHubError
+from stablequeue_client.hub_client.link import HubLink
+from stablequeue_client.index.snapshot import LocalModels, Snapshot
+from stablequeue_client.shared.errors import DataFolderError, StableQueueError, StaleRunError
+from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksForOthers
+from stablequeue_client.shared.wire.runner import (
+    NEXT_WAIT_MAX_S,
+    TEXT_MAX,
+    Assignment,
+    FinishRequest,
+    NextRequest,
+    RefuseRequest,
+)
+from stablequeue_client.webui.host.models import Memory
+from stablequeue_client.webui.runner import job_run
+from stablequeue_client.webui.runner.availability import NOT_NOW_S, Moment, may_ask
+from stablequeue_client.webui.runner.file_check import same_path
+from stablequeue_client.webui.runner.job_run import OneJob, Result
+from stablequeue_client.webui.runner.lease_renewal import Renewing
+from stablequeue_client.webui.runner.refusal import Refusal
+from stablequeue_client.webui.runner.result_outbox import KeptResult, Outbox
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+NO_HUB_S = 5.0
+LONGEST_WAIT_S = 60.0
+AFTER_FAULT_S = 30.0
+LOCK_WAIT_S = 30.0
+"""A job is not kept waiting longer than this for somebody who generates meanwhile."""
+NOT_NOW_NAME = "not_now"
+TOLD_KEPT = 20
+TIMEOUTS = Timeouts(connect=5.0, read=15.0, sync=60.0, total=120.0)
+RENEW_TIMEOUTS = Timeouts(connect=3.0, read=5.0, total=8.0)
+
+
+class Host(job_run.Host, Protocol):
+    """``one_job.Host``, and what is asked between its turns."""
+
+    def interrupt(self) -> None: ...
+    def progress(self) -> float | None: ...
+    def notice(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Working:
+    """The job that this WebUI works on. ``submitter``: whose it is, as people call them."""
+
+    job_id: str
+    name: str
+    submitter: str
+    own: bool
+    since_ms: int
+    progress: float | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """One sentence of what the runner did."""
+
+    at_ms: int
+    text: str
+
+
+@dataclass(frozen=True)
+class RunnerState:
+    """For the tab. ``not_now_until_ms`` None: it helps as its owner chose. ``results``: how many wait for the
+    hub."""
+
+    working: Working | None = None
+    works_for_others: WorksForOthers = "never"
+    not_now_until_ms: int | None = None
+    results: int = 0
+    told: tuple[Told, ...] = ()
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the runner is given. All of it may be called from its threads."""
+
+    host: Host
+    server_dir: Path
+    models: LocalModels
+    works_for_others: Callable[[], WorksForOthers]
+    capabilities: Callable[[], ServerCapabilities]
+    is_generating: Callable[[], bool]
+    """By anybody, us included."""
+    is_up: Callable[[], bool]
+    """The WebUI's page is there."""
+    connect: Callable[[Identity, Timeouts], HubApi]
+
+
+class Runner:
+    """One per process. Any thread may call anything; nothing but the thread itself blocks."""
+
+    def __init__(
+        self, around: Surroundings, *, look_s: float = LOOK_S, lock_wait_s: float = LOCK_WAIT_S
+    ) -> None:
+        self._around = around
+        self._look_s, self._lock_wait_s = look_s, lock_wait_s
+        self._outbox = Outbox(around.server_dir)
+        self._runner_id = secrets.token_hex(16)
+        self._link = HubLink(SYSTEM_CLOCK, Backoff(first_s=2.0, longest_s=LONGEST_WAIT_S))
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._identity: Identity | None = None
+        self._stamp: tuple[int, int] | None = None
+        self._api: HubApi | None = None
+        self._greeted = False
+        self._working: Working | None = None
+        self._stop_job = threading.Event()
+        self._not_now_until = self._stored_not_now()
+        self._used = time.monotonic()
+        self._told: deque[Told] = deque(maxlen=TOLD_KEPT)
+        self._results = 0
+
+    # --- called from other threads ---------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Ask for jobs from now on. Returns at once; does nothing when it runs already."""
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="stablequeue-runner", daemon=True)
+                self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Ask for no more jobs. The one under way is given back."""
+        self._over.set()
+        self._give_back()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def state(self) -> RunnerState:
+        """How it stands; costs nothing."""
+        working = self._working
+        if working is not None:
+            working = replace(working, progress=self._around.host.progress())
+        left = self._not_now_until - time.time()
+        return RunnerState(
+            working=working,
+            works_for_others=self._around.works_for_others(),
+            not_now_until_ms=int(self._not_now_until * 1000) if left > 0 else None,
+            results=self._results,
+            told=tuple(self._told),
+        )
+
+    def note_use(self) -> None:
+        """Somebody uses this WebUI now."""
+        self._used = time.monotonic()
+
+    def note_generating(self, generating: bool) -> None:
+        """As ``note_use``, when it is not our own job that generates."""
+        if generating and self._working is None:
+            self.note_use()
+
+    def not_now(self) -> None:
+        """No jobs of others for an hour; the one of somebody else that is under way goes back."""
+        self._not_now_until = time.time() + NOT_NOW_S
+        self._store_not_now()
+        working = self._working
+        if working is not None and not working.own:
+            self._give_back()
+        self._tell("Not now: no jobs of others for an hour.")
+
+    def help_again(self) -> None:
+        """The hour is over."""
+        self._not_now_until = 0.0
+        self._store_not_now()
+        self._wake.set()
+
+    # --- the thread ------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            try:
+                wait = self._turn()
+            except Exception:
+                logger.exception("StableQueue: the runner failed and tries again.")
+                wait = AFTER_FAULT_S
+            self._wake.wait(wait)
+            self._wake.clear()
+
+    def _turn(self) -> float:
+        """One look; the seconds until the next."""
+        identity = self._joined()
+        if identity is None or not self._around.is_up():
+            return NO_HUB_S if identity is None else self._look_s
+        may = may_ask(self._moment())
+        self._results = self._outbox.waiting()
+        if not may.ask and not self._results:
+            return self._look_s
+        wait = self._link.turn_in()
+        if wait > 0:
+            return min(wait, NO_HUB_S)
+        try:
+            api = self._greeted_api(identity)
+            self._deliver(api, identity)
+            job = None
+            if may.ask:
+                wanted = NextRequest(
+                    self._runner_id, may.others, self._loaded_sha256(), wait_s=NEXT_WAIT_MAX_S
+                )
+                job = api.next_job(identity.server_id, wanted)
+            self._link.succeeded()
+            if job is not None and not self._over.is_set():
+                self._work(api, identity, job)
+                self._results = self._outbox.waiting()
+        except StableQueueError as error:
+            self._greeted = False
+            return min(self._link.failed(error), NO_HUB_S)
+        return 0.0 if may.ask else self._look_s
+
+    def _moment(self) -> Moment:
+        return Moment(
+            generating=self._around.is_generating(),
+            unused_s=time.monotonic() - self._used,
+            works_for_others=self._around.works_for_others(),
+            not_now_s=max(0.0, self._not_now_until - time.time()),
+        )
+
+    # --- the hub ---------------------------------------------------------------------------------------
+
+    def _joined(self) -> Identity | None:
+        """Who we are at the hub; None before this server has joined one. Another one begins anew."""
+        stamp = self._file_stamp()
+        if stamp != self._stamp:
+            self._stamp, self._greeted = stamp, False
+            if self._api is not None:
+                self._api.close()
+                self._api = None
+            with suppress(DataFolderError):
+                self._identity = load_identity(self._around.server_dir)
+            self._link.try_now()
+        identity = self._identity
+        return identity if identity is not None and identity.hub_id is not None else None
+
+    def _file_stamp(self) -> tuple[int, int]:
+        try:
+            found = (self._around.server_dir / FILE_NAME).stat()
+        except OSError:
+            self._identity = None
+            return 0, 0
+        return found.st_mtime_ns, found.st_ino
+
+    def _greeted_api(self, identity: Identity) -> HubApi:
+        """The key goes to the hub that was joined, and to no other."""
+        if self._api is None:
+            self._api = self._around.connect(identity, TIMEOUTS)
+        if not self._greeted:
+            if self._api.health().hub_id != identity.hub_id:
+                raise OtherHubError
+            self._greeted = True
+        return self._api
+
+    def _deliver(self, api: HubApi, identity: Identity) -> None:
+        for one in self._outbox.deliver(api, identity.hub_id or "", identity.server_id):
+            if one.answer is None:
+                self._tell(f"A finished job was not taken by the hub: {one.text}")
+            elif one.answer.state == "completed":
+                self._tell("A job is done, and its pictures are at the hub.")
+            else:
+                self._tell(f"A job ended as {one.answer.state}. {one.text}".strip())
+            self._results = self._outbox.waiting()
+
+    # --- one job ---------------------------------------------------------------------------------------
+
+    def _work(self, api: HubApi, identity: Identity, job: Assignment) -> None:
+        self._stop_job.clear()
+        # Its question may have waited at the hub since before somebody pressed Generate here.
+        if not job.own and not may_ask(self._moment()).others:
+            self._refuse(api, identity, job, Refusal("busy", job_run.BUSY))
+            return
+        self._working = Working(job.job_id, job.name, job.submitter, job.own, int(time.time() * 1000))
+        renewing = self._renewing(identity, job)
+        renewing.start()
+        try:
+            result = self._do(job)
+            if isinstance(result, Result) and not renewing.stopped:
+                self._keep(api, identity, result)
+        finally:
+            renewing.end()
+            self._working = None
+        if renewing.stopped:
+            self._tell("A job was stopped: it was cancelled, or given to another server.")
+        elif isinstance(result, Refusal):
+            self._refuse(api, identity, job, result)
+        self._deliver(api, identity)
+
+    def _do(self, job: Assignment) -> Result | Refusal:
+        try:
+            return self._one_job(job).do()
+        except Exception as error:  # of the host, or ours: the hub must hear of it either way
+            logger.exception("StableQueue: a job failed before or after its generation.")
+            text = f"The WebUI could not do it: {type(error).__name__}. Its log has more."
+            return Result(FinishRequest(job.job_id, job.fence, "failed", text=text))
+
+    def _one_job(self, job: Assignment) -> OneJob:
+        until = time.monotonic() + self._lock_wait_s
+        return OneJob(
+            job,
+            self._around.host,
+            self._around.capabilities,
+            self._fresh_snapshot,
+            may_go_on=lambda: not self._stop_job.is_set(),
+            waits_too_long=lambda: time.monotonic() > until,
+        )
+
+    def _fresh_snapshot(self) -> Snapshot:
+        self._around.models.refresh(max_age_s=0.0)
+        return self._around.models.snapshot
+
+    def _renewing(self, identity: Identity, job: Assignment) -> Renewing:
+        return Renewing(
+            self._around.connect(identity, RENEW_TIMEOUTS),
+            identity.server_id,
+            job.job_id,
+            job.fence,
+            every_s=job.renew_s,
+            progress=self._around.host.progress,
+            look=self._around.host.notice,
+            stop=self._give_back,
+        )
+
+    def _give_back(self) -> None:
+        """Stop the job under way."""
+        self._stop_job.set()
+        if self._working is not None:
+            self._around.host.interrupt()
+
+    def _keep(self, api: HubApi, identity: Identity, result: Result) -> None:
+        """On the disk until the hub has it. Where the disk is full the hub gets it at once, or never."""
+        kept = KeptResult(identity.hub_id or "", identity.server_id, len(result.pictures), result.finish)
+        try:
+            self._outbox.keep(kept, result.pictures)
+        except OSError as error:
+            self._tell(f"A result could not be kept on the disk: {error.strerror}.")
+            job_id, fence = result.finish.job_id, result.finish.fence
+            for number, data in enumerate(result.pictures):
+                api.send_picture(identity.server_id, job_id, fence, number, data)
+            api.finish_job(identity.server_id, result.finish)
+
+    def _refuse(self, api: HubApi, identity: Identity, job: Assignment, why: Refusal) -> None:
+        if why.root:
+            with suppress(StableQueueError):
+                self._around.models.order("rescan", root=why.root)
+        said = RefuseRequest(job.job_id, job.fence, why.code, why.text[:TEXT_MAX], why.requirement)
+        with suppress(StaleRunError):
+            api.refuse_job(identity.server_id, said)
+        self._tell(f"A job went back: {why.text}")
+
+    # --- small things ----------------------------------------------------------------------------------
+
+    def _loaded_sha256(self) -> str | None:
+        """The content of the checkpoint in memory, as far as the index knows it: it saves switches."""
+        path = self._memory().checkpoint
+        if not path:
+            return None
+        snapshot = self._around.models.snapshot
+        base = path.replace("\\", "/").rsplit("/", 1)[-1]
+        for row in self._around.models.find("checkpoint", base):
+            root = next((one for one in snapshot.roots if one.root_id == row.root_id), None)
+            if root is not None and same_path(f"{root.path_on_disk}/{row.path}", path):
+                return row.sha256
+        return None
+
+    def _memory(self) -> Memory:
+        try:
+            return self._around.host.memory()
+        except Exception:  # it loads or unloads one at this moment
+            return Memory()
+
+    def _tell(self, text: str) -> None:
+        logger.info("StableQueue: %s", text, extra={"action": "runner"})
+        self._told.append(Told(int(time.time() * 1000), text))
+
+    def _stored_not_now(self) -> float:
+        try:
+            return float((self._around.server_dir / NOT_NOW_NAME).read_text("ascii"))
+        except (OSError, ValueError):
+            return 0.0
+
+    def _store_not_now(self) -> None:
+        path = self._around.server_dir / NOT_NOW_NAME
+        with suppress(OSError):
+            if self._not_now_until:
+                path.write_text(f"{self._not_now_until:.0f}", "ascii")
+            else:
+                path.unlink(missing_ok=True)

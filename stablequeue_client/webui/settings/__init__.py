@@ -1,0 +1,1 @@
+"""The extension's options and where their values come from."""

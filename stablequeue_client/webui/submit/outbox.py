@@ -1,0 +1,131 @@
+"""Jobs on their way to the hub, kept on the disk until it has them, whatever ends meanwhile.
+
+    queued/<milliseconds>-<key>.json      what is sent: a ``JobSubmission``; <key> is its idempotency key
+    queued/<milliseconds>-<key>.refused   beside it once the hub said no: why
+
+A file gets its name when it is whole, and goes once the hub has answered that it has the job. Readable by
+this user only: there are prompts and pictures in it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from stablequeue_client.shared.errors import DataFolderError
+
+FOLDER = "queued"
+REASON_MAX = 600
+_NAME = re.compile(r"([0-9]{13})-([0-9a-f]{32})\.json\Z")
+
+
+@dataclass(frozen=True)
+class KeptJob:
+    """One job that the hub does not have. ``refused``: why the hub does not take it; "" while it waits."""
+
+    key: str
+    made_ms: int
+    path: Path
+    refused: str = ""
+
+
+class KeptJobs:
+    """The jobs of one WebUI. Any thread may call anything."""
+
+    def __init__(self, server_dir: Path, now: Callable[[], float] = time.time) -> None:
+        self._folder = server_dir / FOLDER
+        self._now = now
+        self._lock = threading.Lock()
+
+    def keep(self, key: str, submission: dict[str, Any]) -> KeptJob:
+        """Store it, whole or not at all. Raises DataFolderError."""
+        made_ms = int(self._now() * 1000)
+        path = self._folder / f"{made_ms:013d}-{key}.json"
+        body = msgspec.json.encode({**submission, "idempotency_key": key})
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _write(path, body)
+        except OSError as error:
+            raise DataFolderError(
+                f"The job could not be kept in {self._folder} ({error.strerror}).",
+                remedy="Make room there, or make the folder writable, and queue it again.",
+            ) from None
+        return KeptJob(key, made_ms, path)
+
+    def all(self) -> list[KeptJob]:
+        """Oldest first. Raises nothing: what cannot be read is not there."""
+        try:
+            names = sorted(os.listdir(self._folder))
+        except OSError:
+            return []
+        found = []
+        for name in names:
+            match = _NAME.match(name)
+            if match:
+                path = self._folder / name
+                found.append(KeptJob(match[2], int(match[1]), path, _text(path.with_suffix(".refused"))))
+        return found
+
+    def read(self, job: KeptJob) -> dict[str, Any] | None:
+        """What is to be sent; None when the file is gone or damaged."""
+        try:
+            return msgspec.json.decode(job.path.read_bytes(), type=dict[str, Any])
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def refuse(self, job: KeptJob, reason: str) -> None:
+        """Note why the hub does not take it. Where that cannot be written it is sent, and refused, again."""
+        with self._lock:
+            if job.path.exists():  # else somebody threw it away meanwhile
+                try:
+                    _write(job.path.with_suffix(".refused"), reason[:REASON_MAX].encode("utf-8", "replace"))
+                except OSError:
+                    return
+
+    def send_again(self, key: str) -> bool:
+        """Forget why it was refused; False when there is no such job."""
+        job = self._of(key)
+        if job is not None:
+            job.path.with_suffix(".refused").unlink(missing_ok=True)
+        return job is not None
+
+    def drop(self, key: str) -> bool:
+        """Remove it: the hub has it, or its owner threw it away. False when there is no such job."""
+        with self._lock:
+            job = self._of(key)
+            if job is not None:
+                job.path.unlink(missing_ok=True)
+                job.path.with_suffix(".refused").unlink(missing_ok=True)
+            return job is not None
+
+    def _of(self, key: str) -> KeptJob | None:
+        return next((job for job in self.all() if job.key == key), None)
+
+
+def _write(path: Path, data: bytes) -> None:
+    making = path.with_name(f".{path.name}.part")
+    handle = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(making, path)
+    except OSError:
+        making.unlink(missing_ok=True)
+        raise
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace") or "The hub did not say why."
+    except OSError:
+        return ""

@@ -1,0 +1,144 @@
+"""Where a generation would run if it was queued: the hub's check, asked in a thread of its own.
+
+The hub is sent the names of models and no prompt. So typing ordinary words asks nothing, and an answer is
+remembered for a while.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from stablequeue_client.shared.errors import StableQueueError
+from stablequeue_client.shared.generation.requirements import Requirement
+from stablequeue_client.shared.wire.jobs import JobCheck, Reason, ServerCheck
+from stablequeue_client.webui.views.prompt_check_view import GateTarget, who_has
+
+FRESH_S = 10.0
+FAILED_FOR_S = 5.0
+REMEMBERED = 16
+Check = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""``JobCheckRequest`` -> ``JobCheck`` as JSON values; raises StableQueueError."""
+
+
+class WhereItRuns:
+    """What the hub says of the last generations. Any thread may call ``known``; it returns at once."""
+
+    def __init__(self, check: Check, now: Callable[[], float] = time.monotonic) -> None:
+        self._check, self._now = check, now
+        self._lock = threading.Lock()
+        self._answers: dict[str, tuple[float, JobCheck | None]] = {}
+        self._wanted: tuple[str, dict[str, Any]] | None = None
+        self._asked = ""
+        self._busy = False
+        self._asker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stablequeue-where")
+
+    def known(self, requirements: Sequence[Requirement], target: str) -> tuple[JobCheck | None, bool]:
+        """(what the hub said of it, whether it is being asked). ``target``: a server's id, "" for any."""
+        request: dict[str, Any] = {"payload": names_alone(requirements)}
+        if target:
+            request["targets"] = [target]
+        key = msgspec.json.encode(request).decode()
+        with self._lock:
+            kept = self._answers.get(key)
+            age = self._now() - kept[0] if kept else 0.0
+            if kept is not None and age < (FRESH_S if kept[1] is not None else FAILED_FOR_S):
+                return kept[1], False
+            # Of what was typed meanwhile only the last counts, and what is being asked is not asked again.
+            self._wanted = (key, request) if key != self._asked else None
+            if not self._busy:
+                self._busy = True
+                self._asker.submit(self._ask)
+            return (kept[1] if kept else None), True
+
+    def _ask(self) -> None:
+        while True:
+            with self._lock:
+                if self._wanted is None:
+                    self._asked, self._busy = "", False
+                    return
+                (key, request), self._wanted = self._wanted, None
+                self._asked = key
+            answer: JobCheck | None = None
+            try:
+                answer = msgspec.convert(self._check(request), JobCheck)
+            except (StableQueueError, msgspec.ValidationError):
+                answer = None  # the line says what is known here, and asks again
+            finally:
+                with self._lock:
+                    self._answers.pop(key, None)
+                    self._answers[key] = (self._now(), answer)
+                    while len(self._answers) > REMEMBERED:
+                        del self._answers[next(iter(self._answers))]
+
+
+def names_alone(requirements: Iterable[Requirement]) -> dict[str, Any]:
+    """A payload that names the same models in the same places, and says nothing else."""
+    words: list[str] = []
+    settings: dict[str, Any] = {}
+    payload: dict[str, Any] = {}
+    modules: list[str] = []
+    for one in requirements:
+        if one.role == "lora":
+            words.append(f"<{one.tag or 'lora'}:{one.name}:1>")
+        elif one.role == "embedding":
+            words.append(one.name)
+        elif one.role == "checkpoint":
+            settings["sd_model_checkpoint"] = one.name
+        elif one.role == "refiner":
+            payload.update(refiner_checkpoint=one.name, refiner_switch_at=0.8)
+        elif one.role == "hires_checkpoint":
+            payload.update(enable_hr=True, hr_checkpoint_name=one.name)
+        elif one.role == "vae":
+            settings["sd_vae"] = one.name
+        else:
+            modules.append(one.name)
+    if modules:
+        settings["forge_additional_modules"] = list(dict.fromkeys(modules))
+    return {"prompt": ", ".join(dict.fromkeys(words)), **payload, "override_settings": settings}
+
+
+def target_words(check: JobCheck, target: str) -> GateTarget | None:
+    """What is to be said beside the line; None where there is only one server to run it."""
+    if target:
+        return _of_one(check, next((one for one in check.servers if one.server_id == target), None))
+    servers = [one for one in check.servers if not _is_no_webui(one)]
+    able = [one for one in servers if one.ok]
+    if len(servers) < 2:
+        return None
+    text = f"Queued, it runs on {len(able)} of {len(servers)} servers."
+    if not able:
+        text = "Queued, it waits: no server can make it now."
+    reasons = tuple(_why(check, one) for one in servers if not one.ok)
+    return GateTarget("good" if able else "warn", text, reasons)
+
+
+def _of_one(check: JobCheck, server: ServerCheck | None) -> GateTarget:
+    if server is None:
+        return GateTarget("warn", "The chosen server is not known to the hub any more.")
+    if server.ok:
+        return GateTarget("good", f"Queued, it runs on {server.alias}.")
+    return GateTarget("warn", "Queued, it waits.", (_why(check, server),))
+
+
+def _why(check: JobCheck, server: ServerCheck) -> str:
+    """ "forge-b: ink is missing there. forge-a has it." """
+    said = [_with_who(check, reason) for reason in server.reasons[:2]]
+    more = len(server.reasons) - len(said)
+    return f"{server.alias}: {' '.join(said)}" + (f" And {more} more." if more else "")
+
+
+def _with_who(check: JobCheck, reason: Reason) -> str:
+    helps = [one for one in check.helps if one.requirement == reason.requirement and one.servers]
+    if reason.code != "model_missing" or not helps:
+        return reason.text
+    return f"{reason.text} {who_has(helps[0].servers)}"
+
+
+def _is_no_webui(server: ServerCheck) -> bool:
+    return any(reason.code == "no_agent" for reason in server.reasons)

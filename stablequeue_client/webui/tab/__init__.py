@@ -1,0 +1,1 @@
+"""The StableQueue tab and its routes."""

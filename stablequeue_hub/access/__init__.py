@@ -1,0 +1,1 @@
+"""Keys, sessions, and who may sign in."""

@@ -1,0 +1,1 @@
+"""Who gets which job next; runs and leases."""

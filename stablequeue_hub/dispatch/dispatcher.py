@@ -1,0 +1,529 @@
+"""Hands waiting jobs to the runners that ask. One per hub, on the event loop; nothing here is stored.
+
+It knows the waiting line and what the asking servers have, rebuilt from the database at the first use, and
+only chooses: ``job_runs`` decides in the database, so that a wrong idea here costs a second look and nothing
+else. A runner that waits is one parked coroutine: no thread, no database session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
+
+from stablequeue_client.shared.errors import ServerFrozenError, StableQueueError
+from stablequeue_client.shared.wire.runner import (
+    NEXT_WAIT_MAX_S,
+    Assignment,
+    FinishAnswer,
+    FinishRequest,
+    NextRequest,
+    RefuseRequest,
+    RenewAnswer,
+    RenewRequest,
+)
+from stablequeue_hub.dispatch import runs
+from stablequeue_hub.dispatch.fair_queue import Choice, WaitingLine
+from stablequeue_hub.dispatch.finish import finish_run
+from stablequeue_hub.dispatch.leases import Lease, Leases
+from stablequeue_hub.dispatch.polling_servers import COOLING_S, AskingServer, AskingServers
+from stablequeue_hub.dispatch.runs import RunningJob, running_jobs
+from stablequeue_hub.errors import StaleRunError
+from stablequeue_hub.jobs.picture_files import StagedPicture
+from stablequeue_hub.matching.needs import Kinds, Pending, pending_jobs
+from stablequeue_hub.matching.re_resolve import changed_names, resolve_waiting
+from stablequeue_hub.matching.server_stock import ServerStock, add_contents, load_stock
+from stablequeue_hub.servers.capabilities import works_for_others
+from stablequeue_hub.store.hub_settings_table import get_fact
+
+if TYPE_CHECKING:
+    from stablequeue_hub.hub import Hub
+
+QUEUE_PAUSED = "jobs_paused"
+"""The fact that pauses the whole queue."""
+TRIES = 8
+AGE_EVERY_S = 60.0
+BUSY_S = 60.0
+LOST_KEPT = 1_000
+RECONCILE_S = 300.0
+"""Everything is read anew so often, whatever was missed."""
+_log = logging.getLogger("stablequeue_hub")
+
+
+class Dispatcher:
+    """See the module. Every method belongs to the event loop."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self.leases = Leases(hub.clock)
+        self._line = WaitingLine()
+        self._kinds = Kinds()
+        self._asking = AskingServers(hub.clock)
+        self._lost: dict[str, set[tuple[str, str]]] = {}
+        self._paused = False
+        self._loaded = False
+        self._aged = self._read = 0.0
+        self._look_up_due = self._looking_up = False
+        self._lock = asyncio.Lock()
+        """A hand-over and a reading of jobs are never under way at once, or a new lease could be taken for an
+        old one."""
+
+    # --- what others may know ---------------------------------------------------------------------------
+
+    @property
+    def paused(self) -> bool:
+        """The whole queue, by its owner."""
+        return self._paused
+
+    def asks(self, server_id: str) -> bool:
+        """A runner of that server asked for a job a short while ago, or works on one."""
+        return self.leases.of_server(server_id) is not None or self._asking.asked_lately(server_id)
+
+    def cools(self, server_id: str) -> bool:
+        """It gets no jobs for a while: it failed several times in a row, or gave way."""
+        return self._asking.cools(server_id)
+
+    def gave_way(self, server_id: str) -> bool:
+        """It gets no jobs for a while only because somebody used it when it got one."""
+        return self._asking.gave_way(server_id)
+
+    def is_in_use(self, server_id: str) -> bool:
+        """Its runner asked last for its own jobs only."""
+        return self._asking.is_in_use(server_id)
+
+    def before(self, server_id: str, job_id: str) -> int | None:
+        """How many jobs come first on that server; None when the job is not in its line."""
+        return self._line.before(server_id, job_id)
+
+    def close(self) -> None:
+        """The hub ends: runners that wait get their answer."""
+        self._asking.wake(None)
+
+    # --- changes ----------------------------------------------------------------------------------------
+
+    async def changed(self, job_ids: Sequence[str]) -> None:
+        """These jobs are new or other ones; [] for everything, settings too.
+
+        Never fails: what is told here is committed already. What could not be read is read anew at the next
+        question or look.
+        """
+        try:
+            async with self._lock:
+                if not job_ids or not self._loaded:
+                    await self._read_all()
+                    checkpoints = None
+                else:
+                    checkpoints = await self._read_some(job_ids)
+        except StableQueueError as error:
+            self._loaded = False
+            _log.warning("Changed jobs could not be read and are read again soon: %s", error.message)
+            return
+        except BaseException:
+            self._loaded = False
+            raise
+        self._asking.wake(checkpoints)
+
+    async def inventory_changed(self, server_id: str, sequence: int) -> None:
+        """A server has other files: what it refused it may get again, and its waiting runner looks anew."""
+        ids = await self._readmit(server_id, sequence)
+        asking = self._asking.find(server_id)
+        if asking is not None:
+            asking.stale = True
+            ids = [*ids, *asking.misfits]
+            asking.misfits.clear()
+        if ids:
+            await self.changed(ids)
+        else:
+            self._asking.wake(None, only=server_id)
+        await self.look_up_again()
+
+    async def _readmit(self, server_id: str, sequence: int) -> list[str]:
+        """Jobs that it refused and may get again. A sync that changed nothing for any job writes nothing."""
+        if not await self._hub.reading(lambda c: runs.may_readmit(c, server_id, sequence)):
+            return []
+        return await self._hub.writing(lambda c: runs.readmit(c, server_id, sequence))
+
+    def forget(self, server_id: str) -> None:
+        """A server that the hub does not know any more."""
+        self._line.forget_server(server_id)
+        self._asking.forget(server_id)
+
+    def end_rest(self, server_id: str) -> None:
+        """A person wants it to work, though it failed several times in a row."""
+        self._asking.end_rest(server_id)
+
+    async def look_up_again(self) -> None:
+        """What waiting jobs name and nobody had may be there now. Many syncs at once ask for it once more."""
+        self._look_up_due = True
+        if self._looking_up:
+            return
+        self._looking_up = True
+        try:
+            while self._look_up_due:
+                self._look_up_due = False
+                await self._look_up()
+        except StableQueueError as error:
+            _log.warning("What waiting jobs name could not be looked up again: %s", error.message)
+        finally:
+            self._looking_up = False
+
+    async def _look_up(self) -> None:
+        """Looks without holding up any writer, and writes what changed."""
+        now_ms, presence = self._hub.clock.now_ms(), self._hub.presence
+        names = await self._hub.reading(lambda connection: changed_names(connection, presence, now_ms))
+        if names:
+            ids = await self._hub.writing(
+                lambda connection: resolve_waiting(connection, presence, now_ms, names)
+            )
+            if ids:
+                await self._hub.jobs_changed(ids)
+
+    def server_changed(self, server_id: str) -> None:
+        """What it can do, or for whom it may work, is another thing now."""
+        asking = self._asking.find(server_id)
+        if asking is not None:
+            asking.stale = True
+            self._asking.wake(None, only=server_id)
+
+    async def _read_all(self) -> None:
+        def read(connection: Connection) -> tuple[list[Pending], list[RunningJob], bool]:
+            paused = get_fact(connection, QUEUE_PAUSED) == "1"
+            return pending_jobs(connection), running_jobs(connection), paused
+
+        pending, running, self._paused = await self._hub.reading(read)
+        before, self._line, self._kinds = self._line, WaitingLine(self._line), Kinds()
+        for asking in self._asking:
+            asking.stale, asking.stock = True, None
+            asking.answers.clear()
+        for job in pending:
+            self._put(job, before)
+        self._take_over(running)
+        self._loaded, self._read = True, self._hub.clock.monotonic()
+
+    def _take_over(self, running: Sequence[RunningJob]) -> None:
+        """The leases are those of the jobs under way; one that was not known gets a whole term."""
+        fences = {job.job_id: job.fence for job in running}
+        for lease in self.leases.all():
+            if fences.get(lease.job_id) != lease.fence:
+                self.leases.end(lease.job_id)
+        for job in running:
+            if self.leases.find(job.job_id) is None:
+                self.leases.grant(job.job_id, job.server_id, job.fence, job.runner_id)
+
+    async def _read_some(self, job_ids: Sequence[str]) -> set[str | None]:
+        """The checkpoints of those that wait."""
+        wanted = list(dict.fromkeys(job_ids))
+
+        def read(connection: Connection) -> tuple[list[Pending], list[RunningJob]]:
+            return pending_jobs(connection, wanted), running_jobs(connection, wanted)
+
+        pending, running = await self._hub.reading(read)
+        waiting = {job.job_id for job in pending}
+        fences = {job.job_id: job.fence for job in running}
+        for job_id in wanted:
+            lease = self.leases.find(job_id)
+            if lease is not None and fences.get(job_id) != lease.fence:
+                self.leases.end(job_id)
+            if job_id not in waiting:
+                self._line.remove(job_id)
+        for job in pending:
+            self._put(job)
+        return {job.needs.checkpoint for job in pending}
+
+    def _put(self, job: Pending, before: WaitingLine | None = None) -> None:
+        made = job.in_line(self._kinds.number(job.needs), self._hub.clock.now_ms())
+        known = before.find(job.job_id) if before is not None else None
+        if known is not None:
+            made.passed, made.passed_since = known.passed, known.passed_since
+        self._line.put(made)
+
+    # --- a runner asks ----------------------------------------------------------------------------------
+
+    async def next_job(
+        self, server_id: str, wanted: NextRequest, gone: Callable[[], Awaitable[bool]]
+    ) -> Assignment | None:
+        """The job that this server should do now; waits for one up to ``wait_s``.
+
+        ``gone``: whether the runner hung up meanwhile. Raises ServerFrozenError, NotFoundError.
+        """
+        await self._begin(server_id, wanted)
+        asking = self._asking.of(server_id)
+        asking.turn += 1
+        turn, clock = asking.turn, self._hub.clock
+        other_process = asking.runner_id not in ("", wanted.runner_id)
+        asking.runner_id = wanted.runner_id
+        self._asking.asked_for(asking, others=wanted.others)
+        asking.loaded = wanted.loaded
+        loop = asyncio.get_running_loop()
+        until = loop.time() + max(0.0, min(wanted.wait_s, NEXT_WAIT_MAX_S))
+        if asking.parked is not None and not other_process:
+            asking.parked.set()  # an earlier question of this runner: its connection is dead
+        while True:
+            asking.asked = clock.monotonic()
+            event = asyncio.Event()
+            asking.parked, asking.parked_since = event, loop.time()
+            async with self._lock:
+                found = None if asking.turn != turn else await self._claim(asking, wanted)
+            if found is not None or asking.turn != turn:
+                break
+            try:
+                await asyncio.wait_for(event.wait(), max(0.0, until - loop.time()))
+            except asyncio.TimeoutError:
+                break
+            if asking.turn != turn or self._hub.bell.closed or await gone():
+                break
+        if asking.turn == turn:
+            asking.parked = None
+        elif found is None and asking.runner_id != wanted.runner_id:
+            await self._sit_out(until)
+        return found
+
+    async def _sit_out(self, until: float) -> None:
+        """Another process of the server asked meanwhile: two that are answered at once drive each other."""
+        bell, loop = self._hub.bell, asyncio.get_running_loop()
+        while await bell.wait(bell.next_ring(), until - loop.time()):
+            pass
+
+    async def _begin(self, server_id: str, wanted: NextRequest) -> None:
+        """What a new question of a runner says about its former jobs."""
+        self._check_frozen(server_id)
+        if not self._loaded:
+            await self.changed([])
+        lease = self.leases.of_server(server_id)
+        if lease is not None and lease.runner_id != wanted.runner_id and self.leases.is_silent(lease):
+            text = "The WebUI ended while it worked on this job."
+            await self._lose(lease, "webui_ended", text)
+        alive = self._lost.pop(wanted.runner_id, None)
+        if alive:
+
+            def readmit(connection: Connection) -> None:
+                for job_id, of_server in alive:
+                    runs.readmit_lost(connection, job_id, of_server)
+
+            await self._hub.writing(readmit)
+            await self._hub.jobs_changed([job_id for job_id, _ in alive])
+
+    def _check_frozen(self, server_id: str) -> None:
+        frozen = self._hub.presence.known(server_id).frozen
+        if frozen is not None:
+            raise ServerFrozenError(frozen)
+
+    async def _claim(self, asking: AskingServer, wanted: NextRequest) -> Assignment | None:
+        lease = self.leases.of_server(asking.server_id)
+        if lease is not None and lease.runner_id != wanted.runner_id:
+            return None  # the process before it was heard of a moment ago: perhaps both run
+        if lease is not None:  # the answer to the question before was lost
+            job_id, fence = lease.job_id, lease.fence
+            return await self._hub.reading(
+                lambda connection: runs.assignment_again(connection, job_id, fence)
+            )
+        for _ in range(TRIES):
+            choice = await self._choose(asking)
+            if choice is None:
+                return None
+            taken = await self._take(asking, choice, wanted.runner_id)
+            if taken is not None:
+                return taken
+        return None
+
+    async def _choose(self, asking: AskingServer) -> Choice | None:
+        now = self._hub.clock.monotonic()
+        if self._paused or now < asking.cools_until or not len(self._line):
+            return None
+        stock = await self._stock(asking)
+        if stock.paused:
+            return None
+        others = asking.others and works_for_others(stock.capabilities) != "never"
+        only = None if others else f"server:{asking.server_id}"
+        return self._line.choose(asking.server_id, asking.loaded, now, only)
+
+    async def _take(self, asking: AskingServer, choice: Choice, runner_id: str) -> Assignment | None:
+        assert asking.stock is not None
+        stock, job, now_ms = asking.stock, choice.job, self._hub.clock.now_ms()
+        sequence = self._sequence(asking.server_id)
+        taken = await self._hub.writing(
+            lambda connection: runs.take(connection, job.job_id, stock, runner_id=runner_id, now_ms=now_ms)
+        )
+        if isinstance(taken, Assignment):
+            self._line.served(asking.server_id, choice, self._hub.clock.monotonic())
+            self.leases.grant(taken.job_id, asking.server_id, taken.fence, runner_id, sequence)
+            self._hub.bell.ring([taken.job_id])
+            return taken
+        if taken == "not_waiting":
+            await self._read_some([job.job_id])
+            return None
+        # The files changed between two looks: not here until the next look.
+        asking.stale = True
+        asking.misfits.add(job.job_id)
+        self._line.put(replace(job, excluded=job.excluded | {asking.server_id}, waiting=True))
+        return None
+
+    async def _stock(self, asking: AskingServer) -> ServerStock:
+        """What the server has of all that is wanted, as of now."""
+        server_id, stock = asking.server_id, asking.stock
+        if stock is None or asking.stale:
+            contents = {sha256 for number in range(len(self._kinds)) for sha256 in self._contents(number)}
+            asking.stale = False
+            asking.stock = stock = await self._hub.reading(
+                lambda connection: load_stock(connection, server_id, contents)
+            )
+            self._judge_anew(asking)
+        elif asking.unknown:
+            missing = {sha256 for number in asking.unknown for sha256 in self._contents(number)}
+            known = stock
+            await self._hub.reading(lambda connection: add_contents(connection, known, missing))
+            self._judge_anew(asking)
+        return stock
+
+    def _contents(self, kind: int) -> Iterable[str]:
+        return self._kinds[kind].contents() if kind < len(self._kinds) else ()
+
+    def _judge_anew(self, asking: AskingServer) -> None:
+        asking.answers.clear()
+        asking.unknown.clear()
+        self._line.set_server(asking.server_id, lambda kind: self._can_run(asking, kind))
+
+    def _can_run(self, asking: AskingServer, kind: int) -> bool:
+        answer = asking.answers.get(kind)
+        if answer is None:
+            stock, needs = asking.stock, self._kinds[kind]
+            if stock is None or not stock.asked.issuperset(needs.contents()):
+                asking.unknown.add(kind)
+                return False
+            answer = needs.hold_on(asking.server_id, stock.has, stock.capabilities)
+            asking.answers[kind] = answer
+        return answer
+
+    # --- a runner tells ---------------------------------------------------------------------------------
+
+    async def renew(self, server_id: str, said: RenewRequest) -> RenewAnswer:
+        """A sign of life. Memory only, as soon as the hub knows its jobs."""
+        if not self._loaded:
+            await self.changed([])
+        lease = self.leases.find(said.job_id)
+        mine = lease is not None and lease.server_id == server_id
+        return RenewAnswer(stop=not (mine and self.leases.renew(said.job_id, said.fence, said.progress)))
+
+    async def refuse(self, server_id: str, said: RefuseRequest) -> None:
+        """The check just before the run found something. Raises StaleRunError."""
+        lease, now_ms = self.leases.find(said.job_id), self._hub.clock.now_ms()
+        known = lease.sequence if lease is not None and lease.fence == said.fence else None
+        # What it had when the job was handed over: it may have told meanwhile what it found just now.
+        sequence = self._sequence(server_id) if known is None else known
+
+        def work(connection: Connection) -> None:
+            run = runs.current_run(connection, said.job_id, said.fence, server_id)
+            runs.give_back(connection, run, code=said.code, text=said.text, sequence=sequence, now_ms=now_ms)
+
+        await self._hub.writing(work)
+        self.leases.end(said.job_id, said.fence)
+        if said.code == "busy":
+            self._asking.give_way(server_id, BUSY_S)
+        await self._readmit(server_id, self._sequence(server_id))
+        await self._hub.jobs_changed([said.job_id])
+
+    def _sequence(self, server_id: str) -> int:
+        """Of the inventory that the server told last."""
+        return self._hub.presence.known(server_id).inventory.sequence
+
+    async def finish(
+        self, server_id: str, said: FinishRequest, pictures: Sequence[StagedPicture]
+    ) -> FinishAnswer:
+        """A run ended; what its pictures prove decides. Raises StaleRunError."""
+        now_ms = self._hub.clock.now_ms()
+        keep_away = said.outcome != "done" and await self._could_run_elsewhere(said.job_id, server_id)
+
+        def work(connection: Connection) -> FinishAnswer:
+            run = runs.current_run(connection, said.job_id, said.fence, server_id)
+            return finish_run(connection, run, said, pictures, keep_away=keep_away, now_ms=now_ms)
+
+        answer = await self._hub.writing(work)
+        self.leases.end(said.job_id, said.fence)
+        self._asking.count(server_id, failed=said.outcome == "failed" or answer.outcome == "wrong")
+        await self._hub.jobs_changed([said.job_id])
+        return answer
+
+    async def _could_run_elsewhere(self, job_id: str, server_id: str) -> bool:
+        """Whether another server that asks for jobs could do this one now."""
+        found = await self._hub.reading(lambda c: pending_jobs(c, [job_id], "processing"))
+        return bool(found) and any(
+            [
+                await self._could_run(asking, found[0])
+                for asking in self._asking
+                if asking.server_id not in {server_id, *found[0].excluded}
+            ]
+        )
+
+    async def _could_run(self, asking: AskingServer, job: Pending) -> bool:
+        if not self.asks(asking.server_id) or self.cools(asking.server_id):
+            return False
+        async with self._lock:
+            stock = await self._stock(asking)
+            contents = set(job.needs.contents())
+            if not stock.asked.issuperset(contents):
+                await self._hub.reading(lambda c: add_contents(c, stock, contents))
+        theirs = works_for_others(stock.capabilities) != "never" and asking.others
+        if stock.paused or not (theirs or job.submitter == f"server:{asking.server_id}"):
+            return False
+        return job.needs.hold_on(asking.server_id, stock.has, stock.capabilities)
+
+    # --- time goes by -----------------------------------------------------------------------------------
+
+    async def sweep(self) -> None:
+        """Every few seconds: jobs whose runner fell silent wait again; long waits count."""
+        if not self._loaded:
+            await self.changed([])
+        for lease in self.leases.expired():
+            text = "The server gave no sign of life while it worked on this job."
+            await self._lose(lease, "no_sign_of_life", text)
+        now = self._hub.clock.monotonic()
+        if now - self._aged >= AGE_EVERY_S:
+            self._aged = now
+            self._line.age(self._hub.clock.now_ms())
+            async with self._lock:
+                self._take_over(await self._hub.reading(running_jobs))
+            await self._readmit_failed()
+            if now - self._read >= RECONCILE_S:
+                await self.changed([])
+
+    async def _readmit_failed(self) -> None:
+        """After an error a job may come back to that server when nobody else took it for a while."""
+        before_ms = self._hub.clock.now_ms() - int(COOLING_S * 1000)
+        if await self._hub.reading(lambda c: runs.may_readmit_failed(c, before_ms)):
+            ids = await self._hub.writing(lambda c: runs.readmit_failed(c, before_ms))
+            await self._hub.jobs_changed(ids)
+
+    async def _lose(self, lease: Lease, code: str, text: str) -> None:
+        now_ms = self._hub.clock.now_ms()
+
+        def work(connection: Connection) -> None:
+            run = runs.current_run(connection, lease.job_id, lease.fence, lease.server_id)
+            runs.fail_attempt(
+                connection,
+                run,
+                "lost",
+                code=code,
+                text=text,
+                keep_away=True,
+                now_ms=now_ms,
+                actor="hub",
+            )
+
+        try:
+            await self._hub.writing(work)
+        except StaleRunError:
+            pass
+        except StableQueueError as error:
+            _log.warning("A lost job could not be given back and is tried again: %s", error.message)
+            return
+        self.leases.end(lease.job_id, lease.fence)
+        if code == "no_sign_of_life" and lease.runner_id:
+            self._lost.setdefault(lease.runner_id, set()).add((lease.job_id, lease.server_id))
+            while len(self._lost) > LOST_KEPT:
+                del self._lost[next(iter(self._lost))]
+        self._asking.count(lease.server_id, failed=True)
+        await self._hub.jobs_changed([lease.job_id])

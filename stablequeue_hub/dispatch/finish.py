@@ -1,0 +1,201 @@
+"""Gate 3: a run ended. Were its pictures made with the files that were confirmed before?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from stablequeue_client.shared.generation.infotext import parse_infotext
+from stablequeue_client.shared.generation.picture_verification import (
+    AssignedModel,
+    LoadedModel,
+    Outcome,
+    Verdict,
+    judge_picture,
+    overall,
+)
+from stablequeue_client.shared.wire.runner import AssignedFile, FinishAnswer, FinishRequest, PictureVerdict
+from stablequeue_hub.dispatch.runs import TEXT_KEPT, Run, end_run, fail_attempt
+from stablequeue_hub.jobs.picture_files import StagedPicture
+from stablequeue_hub.jobs.rows import change_state
+from stablequeue_hub.servers.capabilities import stored_capabilities
+from stablequeue_hub.store.bulk import insert_rows
+from stablequeue_hub.store.prepared import Prepared, in_list
+from stablequeue_hub.store.tables import job_pictures, job_requirements, jobs, models, servers
+
+_RANK: dict[str, int] = {"confirmed": 0, "not_provable": 1, "wrong": 2}
+_PICTURE_COLUMNS = (
+    "job_id", "number", "file", "bytes", "width", "height", "sha256", "infotext", "created_ms",
+)  # fmt: skip
+_DIGESTS = Prepared(
+    sa.select(models.c.hash_sha256, models.c.hash_autov1, models.c.hash_autov3, models.c.metadata_json).where(
+        in_list(models.c.hash_sha256, "contents")
+    )
+)
+
+
+def finish_run(
+    connection: Connection,
+    run: Run,
+    said: FinishRequest,
+    pictures: Sequence[StagedPicture],
+    *,
+    keep_away: bool,
+    now_ms: int,
+) -> FinishAnswer:
+    """The job is completed, failed, or waits again. ``keep_away``: after an error not on this server."""
+    if said.outcome != "done" or not pictures:
+        code = "webui_error" if said.outcome != "interrupted" else "interrupted"
+        text = said.text or ("The WebUI made no picture." if said.outcome == "done" else "The WebUI failed.")
+        waits = fail_attempt(
+            connection,
+            run,
+            "failed",
+            code=code,
+            text=text,
+            keep_away=keep_away,
+            now_ms=now_ms,
+            actor=f"server:{run.server_id}",
+        )
+        return FinishAnswer("pending" if waits else "failed")
+    verdicts = judge_run(connection, run, said, pictures)
+    outcome = _overall(verdicts)
+    _keep(connection, run, pictures, now_ms)
+    _end(connection, run, outcome, verdicts, said.text, now_ms)
+    ended = "failed" if outcome == "wrong" else "completed"
+    end_run(connection, run, ended, text=said.text, loaded=said.loaded, verdicts=verdicts, now_ms=now_ms)
+    return FinishAnswer(ended, outcome, verdicts)
+
+
+def judge_run(
+    connection: Connection, run: Run, said: FinishRequest, pictures: Sequence[StagedPicture]
+) -> list[PictureVerdict]:
+    """For each model of the job the worst that any of the pictures says."""
+    assigned = _assigned_models(connection, run.files)
+    loaded = [LoadedModel(one.requirement, one.state, one.sha256, one.detail) for one in said.loaded]
+    family = _family(connection, run.server_id)
+    worst: dict[int, Verdict] = {}
+    for picture in pictures:
+        settings = parse_infotext(picture.infotext).settings
+        for verdict in judge_picture(assigned, loaded, settings, family=family):
+            before = worst.get(verdict.requirement)
+            if before is None or _RANK[verdict.outcome] > _RANK[before.outcome]:
+                worst[verdict.requirement] = verdict
+    found = [PictureVerdict(one.requirement, one.outcome, one.reason, one.text) for one in worst.values()]
+    unread = [
+        PictureVerdict(
+            file.requirement, "not_provable", "unread", f"“{file.name}” was not read when the job ran."
+        )
+        for file in run.files
+        if file.sha256 is None and file.used
+    ]
+    told = {one.requirement for one in said.loaded if one.state != "unknown"}
+    found = [one if one.requirement in told else _without_evidence(one) for one in found]
+    unproved = [*unread, *_not_looked_for(connection, run)]
+    return sorted([*found, *unproved], key=lambda one: one.requirement)
+
+
+def _without_evidence(verdict: PictureVerdict) -> PictureVerdict:
+    """A text's hash alone proves little: hosts print it from a cache that may be older than the file."""
+    if verdict.outcome != "confirmed":
+        return verdict
+    text = "The picture's text agrees, but the runner did not say what was loaded."
+    return PictureVerdict(verdict.requirement, "not_provable", "no_evidence", text)
+
+
+def _not_looked_for(connection: Connection, run: Run) -> list[PictureVerdict]:
+    """What the job names and nobody could confirm a file for: it ran all the same."""
+    confirmed = {file.requirement for file in run.files}
+    rows = connection.execute(
+        sa.select(job_requirements.c.place, job_requirements.c.name, job_requirements.c.decision)
+        .join_from(jobs, job_requirements, job_requirements.c.payload_id == jobs.c.payload_id)
+        .where(jobs.c.job_id == run.job_id)
+        .order_by(job_requirements.c.place)
+    )
+    return [
+        PictureVerdict(place, "not_provable", "not_looked_for", f"No file was confirmed for “{name}”.")
+        for place, name, decision in rows
+        if place not in confirmed and decision != "not_a_model"
+    ]
+
+
+def _overall(verdicts: Sequence[PictureVerdict]) -> Outcome:
+    return overall(Verdict(one.requirement, one.outcome, one.reason, one.text) for one in verdicts)
+
+
+def _assigned_models(connection: Connection, files: Sequence[AssignedFile]) -> list[AssignedModel]:
+    wanted = sorted({file.sha256 for file in files if file.sha256 is not None})
+    rows = _DIGESTS.all(connection, {"contents": wanted}) if wanted else []
+    digests = {row[0]: row[1:] for row in rows}
+    found = []
+    for file in files:
+        if file.sha256 is None or not file.used:
+            continue
+        autov1, autov3, metadata = digests.get(file.sha256, (None, None, None))
+        embedded = _metadata(metadata).get("sshs_model_hash")
+        found.append(
+            AssignedModel(
+                file.requirement, file.role, file.name, file.sha256, autov1, autov3, embedded or None
+            )
+        )
+    return found
+
+
+def _metadata(text: str | None) -> Mapping[str, Any]:
+    found = msgspec.json.decode(text) if text else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _family(connection: Connection, server_id: str) -> str:
+    stored = connection.scalar(sa.select(servers.c.capabilities_json).where(servers.c.server_id == server_id))
+    capabilities = stored_capabilities(stored)
+    return capabilities.webui if capabilities else ""
+
+
+def _keep(connection: Connection, run: Run, pictures: Sequence[StagedPicture], now_ms: int) -> None:
+    connection.execute(job_pictures.delete().where(job_pictures.c.job_id == run.job_id))
+    rows = [
+        (
+            run.job_id,
+            one.number,
+            one.file,
+            one.size,
+            one.width,
+            one.height,
+            one.sha256,
+            one.infotext,
+            now_ms,
+        )
+        for one in pictures
+    ]
+    insert_rows(connection, job_pictures, _PICTURE_COLUMNS, rows)
+
+
+def _end(
+    connection: Connection,
+    run: Run,
+    outcome: Outcome,
+    verdicts: Sequence[PictureVerdict],
+    said: str,
+    now_ms: int,
+) -> None:
+    values: dict[str, Any] = {"outcome": outcome}
+    more = {"text": said[:TEXT_KEPT]} if said else {}
+    if outcome == "wrong":
+        text = next(verdict.text for verdict in verdicts if verdict.outcome == "wrong")
+        values |= {"failure": "wrong_picture", "failure_text": text}
+    change_state(
+        connection,
+        run.job_id,
+        "failed" if outcome == "wrong" else "completed",
+        action="job_failed" if outcome == "wrong" else "job_completed",
+        actor=f"server:{run.server_id}",
+        now_ms=now_ms,
+        server_id=run.server_id,
+        details={"outcome": outcome, **more, **({"code": "wrong_picture"} if outcome == "wrong" else {})},
+        values=values,
+    )

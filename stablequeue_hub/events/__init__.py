@@ -1,0 +1,1 @@
+"""The history, and who is woken by it."""

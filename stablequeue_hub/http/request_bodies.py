@@ -1,0 +1,57 @@
+"""Request bodies: read up to a size and a time, after the key was checked; decoded by msgspec only."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from stablequeue_client.shared.errors import InvalidValueError, TooLargeError
+from stablequeue_hub.errors import SlowRequestError
+from stablequeue_hub.hub import hub_of
+
+BODY_MAX_BYTES = 256 * 1024
+
+T = TypeVar("T")
+
+
+async def read_body(request: Request, limit: int = BODY_MAX_BYTES) -> bytes:
+    """The whole body as sent. Raises TooLargeError, SlowRequestError."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced[:20]) > limit:
+        raise _too_large(limit)
+    try:
+        return await asyncio.wait_for(_receive(request, limit), hub_of(request).settings.body_timeout_s)
+    except asyncio.TimeoutError:
+        raise SlowRequestError from None
+
+
+async def _receive(request: Request, limit: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _too_large(limit: int) -> TooLargeError:
+    return TooLargeError(f"The request's body is larger than {limit} bytes.")
+
+
+async def read_json(request: Request, form: type[T], limit: int = BODY_MAX_BYTES) -> T:
+    """The body as ``form`` (a msgspec Struct or dataclass); unknown fields are ignored.
+
+    Raises InvalidValueError, which names the field but repeats no value.
+    """
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise InvalidValueError("Only a sync may be compressed.", remedy="Send this body as plain JSON.")
+    body = await read_body(request, limit)
+    try:
+        return msgspec.json.decode(body, type=form)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise InvalidValueError(f"The request's body is not what is expected here: {exc}.") from None

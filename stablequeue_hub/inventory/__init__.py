@@ -1,0 +1,1 @@
+"""A sync becomes rows: the one writer of files and of availability."""

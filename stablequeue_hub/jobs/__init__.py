@@ -1,0 +1,1 @@
+"""Jobs as rows, and what can be done with them."""

@@ -1,0 +1,351 @@
+"""Jobs of the old contract: submitted in its form, and shown in it, whoever submitted them.
+
+An old client names one server by its alias. Its names count as written there, and its job runs there only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from stablequeue_client.shared.errors import InvalidValueError
+from stablequeue_client.shared.generation.infotext import parse_infotext, payload_from_infotext
+from stablequeue_client.shared.wire.jobs import JobSubmission
+from stablequeue_hub.jobs import rows as job_rows
+from stablequeue_hub.jobs.rows import BRIEF_CHARACTERS, PICTURES
+from stablequeue_hub.jobs.states import JOB_STATES
+from stablequeue_hub.jobs.submission import submit
+from stablequeue_hub.legacy import payloads
+from stablequeue_hub.legacy.answers import (
+    OldFieldError,
+    OldGenerate,
+    OldJob,
+    OldJobError,
+    OldJobStateError,
+    OldMissingFieldError,
+    OldServerError,
+    iso_text,
+)
+from stablequeue_hub.legacy.availability import AvailabilityOf
+from stablequeue_hub.legacy.gallery import old_file_name
+from stablequeue_hub.legacy.servers import server_named
+from stablequeue_hub.matching.eligibility import check_generation_text
+from stablequeue_hub.matching.pending_jobs import PendingJob, jobs_before, read_around, waiting_of
+from stablequeue_hub.store.bulk import slices
+from stablequeue_hub.store.tables import job_payloads, job_pictures, jobs, legacy_jobs, servers
+
+if TYPE_CHECKING:
+    from stablequeue_hub.matching.server_facts import Line
+    from stablequeue_hub.servers.presence import Live
+
+LIST_MAX = 1_000
+APP_TYPE, SOURCE_INFO = "forge", "extension"
+TEXT_MAX = 200
+
+_NO_ALIAS = "target_server_alias is required"
+_NO_PARAMS = "Invalid or empty generation_params object provided"
+
+
+# --- submission -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OldSubmission:
+    """What an old client wants, judged. ``hash_source``: where the checkpoint's hash stood."""
+
+    alias: str
+    payload: dict[str, Any] | None
+    infotext: str | None
+    app_type: str
+    source_info: str
+    hash_source: str
+
+
+def read_submission(body: OldGenerate, *, version: int) -> OldSubmission:
+    """Raises OldMissingFieldError, OldFieldError, TooLargeError; they repeat no value."""
+    alias = body.target_server_alias
+    if not isinstance(alias, str) or not alias.strip():
+        raise OldMissingFieldError(_NO_ALIAS, remedy="", details={"field": "target_server_alias"})
+    params, raw = body.generation_params, body.generation_info_raw
+    if isinstance(params, dict) and params:
+        try:
+            payload = payloads.payload_of(params)
+        except InvalidValueError as error:
+            raise OldFieldError(error.message, remedy="", details={"field": "generation_params"}) from None
+        app_type = body.app_type if version == 2 else params.get("app_type")
+        found = payloads.hash_of(params)
+        return OldSubmission(
+            alias,
+            payload,
+            None,
+            _text(app_type, APP_TYPE),
+            _text(body.source_info, SOURCE_INFO),
+            found.source,
+        )
+    if version == 2 and isinstance(raw, str) and raw.strip():
+        raw = _storable(raw)
+        check_generation_text(raw)
+        found = payloads.raw_hash_of(raw)
+        return OldSubmission(
+            alias,
+            None,
+            raw,
+            _text(body.app_type, APP_TYPE),
+            _text(body.source_info, SOURCE_INFO),
+            found.source,
+        )
+    raise OldFieldError(_NO_PARAMS, remedy="", details={"field": "generation_params"})
+
+
+def _text(value: Any, default: str) -> str:
+    """A short text that a client said of itself."""
+    usable = isinstance(value, str) and value and value.isprintable()
+    return value[:TEXT_MAX] if usable else default
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL stores every character but one."""
+    return text.replace("\x00", "")
+
+
+def submit_old(
+    connection: Connection,
+    wanted: OldSubmission,
+    live: Live,
+    *,
+    actor: str,
+    own_server: str | None,
+    now_ms: int,
+) -> str:
+    """Queue it; the job's id. Raises OldServerError, OldFieldError, TooLargeError."""
+    server_id = server_named(connection, wanted.alias.strip())
+    if server_id is None:
+        raise OldServerError(
+            f"Server with alias '{wanted.alias[:TEXT_MAX]}' not found.",
+            remedy="",
+            details={"alias": wanted.alias[:TEXT_MAX]},
+        )
+    submission = JobSubmission(wanted.payload, wanted.infotext, server_id, [server_id])
+    try:
+        made = submit(connection, submission, live, actor=actor, own_server=own_server, now_ms=now_ms)
+    except InvalidValueError as error:
+        field = "generation_params" if wanted.payload is not None else "generation_info_raw"
+        raise OldFieldError(error.message, remedy="", details={"field": field}) from None
+    connection.execute(
+        legacy_jobs.insert().values(
+            job_id=made.job_id,
+            app_type=wanted.app_type,
+            source_info=wanted.source_info,
+            hash_source=wanted.hash_source,
+            infotext=wanted.infotext,
+        )
+    )
+    return made.job_id
+
+
+# --- reading ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OldFilter:
+    """``order``: by submission. ``offset`` counts only with a ``limit``, as it always did."""
+
+    status: str | None = None
+    app_type: str | None = None
+    limit: int | None = None
+    offset: int | None = None
+    ascending: bool = False
+
+
+_JOBS = sa.outerjoin(
+    sa.join(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id),
+    legacy_jobs,
+    legacy_jobs.c.job_id == jobs.c.job_id,
+)
+_COLUMNS = (jobs, legacy_jobs.c.app_type, legacy_jobs.c.source_info, legacy_jobs.c.hash_source)
+_IN_FULL = sa.select(*_COLUMNS, job_payloads.c.payload_json, legacy_jobs.c.infotext).select_from(_JOBS)
+_IN_LIST = sa.select(
+    *_COLUMNS,
+    sa.func.coalesce(job_payloads.c.brief_json, job_payloads.c.payload_json).label("payload_json"),
+    sa.case((sa.func.length(legacy_jobs.c.infotext) <= BRIEF_CHARACTERS, legacy_jobs.c.infotext)).label(
+        "infotext"
+    ),
+).select_from(_JOBS)
+"""Without long values, such as a picture to start from."""
+
+
+def list_old(
+    connection: Connection, wanted: OldFilter, live: Live, line: Line, *, now_ms: int
+) -> tuple[list[OldJob], int]:
+    """Jobs of every submitter, at most ``LIST_MAX``, and how many the filter lets through. An unknown status
+    lets none through."""
+    conditions: list[sa.ColumnElement[bool]] = []
+    if wanted.status is not None:
+        conditions.append(jobs.c.state == wanted.status if wanted.status in JOB_STATES else sa.false())
+    if wanted.app_type is not None:
+        conditions.append(sa.func.coalesce(legacy_jobs.c.app_type, APP_TYPE) == _storable(wanted.app_type))
+    count = sa.select(sa.func.count()).select_from(_JOBS).where(*conditions)
+    order = jobs.c.seq if wanted.ascending else jobs.c.seq.desc()
+    query = _IN_LIST.where(*conditions).order_by(order).limit(min(wanted.limit or LIST_MAX, LIST_MAX))
+    if wanted.limit is not None:
+        query = query.offset(wanted.offset or 0)
+    rows = connection.execute(query).all()
+    found = _shown(connection, rows, live, line, now_ms=now_ms)
+    return found, connection.scalar(count) or 0
+
+
+def find_old(connection: Connection, job_id: str, live: Live, line: Line, *, now_ms: int) -> OldJob:
+    """One job, with its place in the queue while it waits. Raises OldJobError."""
+    row = connection.execute(_IN_FULL.where(jobs.c.job_id == _storable(job_id))).first()
+    if row is None:
+        raise unknown_job(job_id)
+    (found,) = _shown(connection, [row], live, line, now_ms=now_ms)
+    if row.state != "pending":
+        return found
+    place = jobs_before(connection, _pending(row)) + 1
+    return msgspec.structs.replace(found, queue_position=place)
+
+
+def unknown_job(job_id: str) -> OldJobError:
+    shown = job_id[:64]
+    return OldJobError(f"Job with ID '{shown}' not found.", remedy="", details={"job_id": shown})
+
+
+def cancel_old(
+    connection: Connection, job_id: str, live: Live, line: Line, *, actor: str, now_ms: int
+) -> OldJob:
+    """Raises OldJobError, OldJobStateError with the job as it is."""
+    before = find_old(connection, job_id, live, line, now_ms=now_ms)
+    if before.status not in ("pending", "processing"):
+        raise OldJobStateError(
+            f"Cannot cancel job with status '{before.status}'. "
+            "Only 'pending' or 'processing' jobs can be cancelled.",
+            remedy="",
+            details={"current_status": before.status, "job": before},
+        )
+    job_rows.change_state(
+        connection, job_id, "cancelled", action="job_cancelled", actor=actor, now_ms=now_ms
+    )
+    return find_old(connection, job_id, live, line, now_ms=now_ms)
+
+
+def submitter_of(connection: Connection, job_id: str) -> str:
+    """Raises OldJobError."""
+    found = connection.scalar(sa.select(jobs.c.submitted_by).where(jobs.c.job_id == _storable(job_id)))
+    if found is None:
+        raise unknown_job(job_id)
+    return str(found)
+
+
+# --- in the old form --------------------------------------------------------------------------------------
+
+
+def _shown(
+    connection: Connection, rows: Sequence[Any], live: Live, line: Line, *, now_ms: int
+) -> list[OldJob]:
+    aliases = {row.server_id: row.alias for row in connection.execute(sa.select(servers))}
+    pictures = _pictures(connection, [row.job_id for row in rows if row.state in ("completed", "failed")])
+    waiting = [_pending(row) for row in rows if row.state == "pending"]
+    around = read_around(connection, waiting, live, line)
+    waits_for = {job.job_id: waiting_of(around, job, None).text for job in waiting}
+    availability = AvailabilityOf(connection, rows, live, now_ms=now_ms)
+    return [
+        _old_job(
+            row,
+            _target(row, aliases),
+            pictures.get(row.job_id, []),
+            availability.of(row),
+            waits_for.get(row.job_id),
+        )
+        for row in rows
+    ]
+
+
+def _pending(row: Any) -> PendingJob:
+    return PendingJob(*(getattr(row, name) for name in PendingJob._fields))
+
+
+def _target(row: Any, aliases: dict[str, str]) -> str | None:
+    """The server that has it or had it last, else the one it is for; None for any."""
+    targets = [] if row.targets_json is None else msgspec.json.decode(row.targets_json, type=list[str])
+    ids = ([row.server_id] if row.server_id else []) + targets
+    return next((aliases[server_id] for server_id in ids if server_id in aliases), None)
+
+
+def _pictures(connection: Connection, ids: Sequence[str]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for part in slices(ids):
+        query = sa.select(job_pictures).where(job_pictures.c.job_id.in_(part))
+        for row in connection.execute(query.order_by(job_pictures.c.job_id, job_pictures.c.number)):
+            found.setdefault(row.job_id, []).append(row)
+    return found
+
+
+def _old_job(
+    row: Any,
+    alias: str | None,
+    pictures: Sequence[Any],
+    availability: Any,
+    waiting_for: str | None,
+) -> OldJob:
+    payload = {**msgspec.json.decode(row.payload_json), "seed": row.seed}
+    params = payloads.params_of(payload, row.infotext)
+    details = _result(row, params, pictures)
+    if params.get(PICTURES) == []:  # left out of a list; a client must not start from none
+        del params[PICTURES]
+    return OldJob(
+        mobilesd_job_id=row.job_id,
+        stablequeue_job_id=row.job_id,
+        status=row.state,
+        creation_timestamp=iso_text(row.created_ms),
+        last_updated_timestamp=iso_text(row.changed_ms),
+        completion_timestamp=None if row.ended_ms is None else iso_text(row.ended_ms),
+        target_server_alias=alias,
+        forge_session_hash=None,
+        forge_internal_task_id=None,
+        generation_params=params,
+        generation_params_json=msgspec.json.encode(params).decode(),
+        result_details=details,
+        result_details_json=None if details is None else msgspec.json.encode(details).decode(),
+        retry_count=row.attempts,
+        app_type=row.app_type or APP_TYPE,
+        source_info=row.source_info or SOURCE_INFO,
+        api_key_id=row.submitted_by.removeprefix("key:") if row.submitted_by.startswith("key:") else None,
+        model_availability=availability,
+        waiting_for=waiting_for,
+        outcome=row.outcome,
+    )
+
+
+def _result(row: Any, params: dict[str, Any], pictures: Sequence[Any]) -> dict[str, Any] | None:
+    """What came of it, in the old words; None until it ended."""
+    if row.state == "cancelled":
+        return {"cancelled": True, "message": "Job cancelled by user"}
+    names = [old_file_name(picture.job_id, picture.created_ms, picture.number) for picture in pictures]
+    if row.state == "failed":
+        text = row.failure_text or "The job failed."
+        return {"error": text, "details": row.failure, "saved_filenames": names, "images": names}
+    if row.state != "completed":
+        return None
+    return {
+        "message": "Job completed successfully.",
+        "submission_type": "sdapi_img2img" if PICTURES in params else "sdapi_txt2img",
+        "generation_info": _generation_info(pictures),
+        "saved_filenames": names,
+        "images": names,
+        "positive_prompt": params.get("prompt", ""),
+        "negative_prompt": params.get("negative_prompt", ""),
+    }
+
+
+def _generation_info(pictures: Sequence[Any]) -> dict[str, Any]:
+    """What the first picture's text says, as the WebUI's own ``info`` would."""
+    texts = [picture.infotext for picture in pictures]
+    if not texts:
+        return {"infotexts": []}
+    return {**payload_from_infotext(parse_infotext(texts[0])), "infotexts": texts}

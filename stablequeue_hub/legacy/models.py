@@ -1,0 +1,85 @@
+"""Models as the old StableQueue showed them to anybody: its columns, and which servers have one.
+
+For callers without a key, where the owner opened the old paths. What the hub knows besides (folders, every
+path, who can be reached) is for callers with one.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from stablequeue_hub.matching.resolve import HERE
+from stablequeue_hub.models.availability import AvailabilityAnswer
+from stablequeue_hub.models.matrix import ModelPage, ModelRow
+
+
+class OldModel(msgspec.Struct, frozen=True):
+    """A model in the old columns; see ``ModelRow``."""
+
+    id: int
+    name: str
+    type: str
+    hash_autov2: str | None
+    hash_sha256: str | None
+    hash_blake3: str | None
+    hash_autov1: str | None
+    hash_autov3: str | None
+    size: int | None
+    base_model: str | None
+    civitai_id: str | None
+    civitai_version_id: str | None
+    source: str
+    created_at: str
+    filename: str
+    local_path: str
+    has_preview: bool
+
+
+class OldModelList(msgspec.Struct, frozen=True):
+    """Every model."""
+
+    count: int
+    models: list[OldModel]
+    success: bool = True
+
+
+class OldModelAnswer(msgspec.Struct, frozen=True):
+    """One model."""
+
+    model: OldModel
+    success: bool = True
+
+
+class OldModelServer(msgspec.Struct, frozen=True):
+    """A server that has it. ``last_seen``: UTC text."""
+
+    server_id: str
+    last_seen: str | None
+
+
+class OldModelServers(msgspec.Struct, frozen=True):
+    """Who has a model; nobody where it is not known."""
+
+    servers: list[OldModelServer]
+    success: bool = True
+
+
+def old_models(page: ModelPage) -> OldModelList:
+    """What the old list shows of a page."""
+    return OldModelList(page.count, [_old_model(row) for row in page.models])
+
+
+def old_model(row: ModelRow) -> OldModelAnswer:
+    """What the old answer shows of one."""
+    return OldModelAnswer(_old_model(row))
+
+
+def old_model_servers(answer: AvailabilityAnswer) -> OldModelServers:
+    """Those that have it, read or not and whether they can be reached or not."""
+    return OldModelServers(
+        [OldModelServer(one.server_id, one.last_seen) for one in answer.servers if one.availability in HERE]
+    )
+
+
+def _old_model(row: ModelRow) -> OldModel:
+    return msgspec.convert(row, OldModel, from_attributes=True)

@@ -1,0 +1,116 @@
+"""Servers as the old StableQueue knew them: an alias and the address of a WebUI, and nothing installed there.
+
+Such a server stands among the others without an agent: it can be the target of jobs, has no models that are
+known, and gets none of them. When a server joins under its alias, it takes the place and the jobs over.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from stablequeue_client.shared.errors import AliasTakenError, ConflictError, InvalidValueError
+from stablequeue_hub.events import events
+from stablequeue_hub.jobs import rows
+from stablequeue_hub.servers.servers import ALIAS_MAX, alias_key, clean_alias
+from stablequeue_hub.store.tables import servers
+
+NO_AGENT = (
+    "StableQueue is not installed there: install the extension in its WebUI, and join it to this hub under "
+    "that name. It gets its jobs by itself then."
+)
+NO_AGENT_MAX = 100
+"""Anybody with a key for jobs may add one, so their number has an end."""
+_ADDRESS_MAX = 500
+
+
+def add_no_agent(connection: Connection, alias: str, address: str, *, actor: str, now_ms: int) -> str:
+    """Keep a server by its address; its new id. Raises InvalidValueError, AliasTakenError, ConflictError."""
+    alias, address = clean_alias(alias), clean_address(address)
+    key = alias_key(alias)
+    if connection.scalar(sa.select(servers.c.alias).where(servers.c.alias_key == key)) is not None:
+        raise AliasTakenError(f"Server with alias '{alias}' already exists.")
+    count = sa.select(sa.func.count()).where(servers.c.api_url.is_not(None))
+    if (connection.scalar(count) or 0) >= NO_AGENT_MAX:
+        raise ConflictError(
+            f"There are {NO_AGENT_MAX} servers without StableQueue already.",
+            remedy="Forget some of them on the page of servers.",
+        )
+    server_id = secrets.token_hex(16)
+    connection.execute(
+        servers.insert().values(
+            server_id=server_id, alias=alias, alias_key=key, joined_ms=now_ms, api_url=address
+        )
+    )
+    events.append(
+        connection, "server_named", actor, now_ms=now_ms, server_id=server_id, details={"alias": alias}
+    )
+    return server_id
+
+
+def clean_address(text: str) -> str:
+    """An http(s) address without user, password and query. Raises InvalidValueError."""
+    try:
+        parts = urlsplit(text.strip())
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or len(text) > _ADDRESS_MAX or not text.isprintable():
+        raise InvalidValueError("`apiUrl` is no http(s) address.", remedy="Give it as http://HOST:PORT.")
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+
+
+class OldServer(msgspec.Struct, frozen=True):
+    """A server in the old form. ``apiUrl`` null: it joined, and the hub calls no server. ``auth`` is always
+    null: a password is not kept."""
+
+    alias: str
+    apiUrl: str | None  # noqa: N815 - the old name
+    auth: None = None
+
+
+def old_servers(connection: Connection) -> list[OldServer]:
+    """All of them, by alias."""
+    query = sa.select(servers.c.alias, servers.c.api_url).order_by(servers.c.alias_key)
+    return [OldServer(alias, address) for alias, address in connection.execute(query)]
+
+
+@dataclass(frozen=True)
+class TakenOver:
+    """The id that is gone now, and the jobs that are for the server in its place."""
+
+    server_id: str
+    job_ids: list[str]
+
+
+def take_over(connection: Connection, server_id: str, wished: str) -> TakenOver | None:
+    """A server about to join as ``wished`` takes the place of one without an agent, and its jobs.
+
+    None when there is no such server, or the one that joins is known already.
+    """
+    former = sa.select(servers.c.server_id).where(
+        servers.c.alias_key == alias_key(wished.strip()), servers.c.api_url.is_not(None)
+    )
+    before: str | None = connection.scalar(former)
+    if before is not None and server_named(connection, server_id) is None:
+        connection.execute(servers.delete().where(servers.c.server_id == before))
+        return TakenOver(before, rows.change_server(connection, before, server_id))
+    return None
+
+
+def server_named(connection: Connection, name: str) -> str | None:
+    """The id of the server with this id or alias; None when there is none."""
+    if not name.isprintable():
+        return None
+    by_id: str | None = connection.scalar(sa.select(servers.c.server_id).where(servers.c.server_id == name))
+    if by_id is not None or len(name) > ALIAS_MAX:
+        return by_id
+    by_alias = sa.select(servers.c.server_id).where(servers.c.alias_key == alias_key(name))
+    found: str | None = connection.scalar(by_alias)
+    return found

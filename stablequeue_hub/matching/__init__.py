@@ -1,0 +1,1 @@
+"""Where a job can run, and why not elsewhere: the one judge."""

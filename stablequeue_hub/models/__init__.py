@@ -1,0 +1,1 @@
+"""Questions to the registry: look-up, availability, matrix, details."""

@@ -1,0 +1,186 @@
+"""Which rows of ``models`` a text means: many texts in a few statements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, Connection
+
+from stablequeue_client.shared.models.model_files import HashQuery
+from stablequeue_hub.models.model_query import (
+    ModelQuery,
+    NamedModel,
+    NameQuery,
+    RowIdQuery,
+    is_hash_of_nothing,
+    name_query,
+    parse_query,
+)
+from stablequeue_hub.store.bulk import slices
+from stablequeue_hub.store.prepared import Prepared, in_list
+from stablequeue_hub.store.tables import model_aliases, model_server_availability, models
+
+Asked: TypeAlias = str | NamedModel
+"""A text that may be a row id, a hash or a name, or a name of a kind."""
+AskedT = TypeVar("AskedT", str, NamedModel, Asked)
+
+
+class FoundModel(NamedTuple):
+    """A row of ``models``, as far as an answer shows it."""
+
+    id: int
+    name: str
+    type: str
+    hash_sha256: str | None
+    hash_autov2: str | None
+    size: int | None
+    base_model: str | None
+
+
+_COLUMNS = [models.c[name] for name in FoundModel._fields]
+
+
+def _by(column: ColumnElement[Any]) -> Prepared:
+    return Prepared(sa.select(column, *_COLUMNS).where(in_list(column, "values")))
+
+
+def _by_alias(column: ColumnElement[Any]) -> Prepared:
+    joined = sa.join(model_aliases, models, models.c.id == model_aliases.c.model_id)
+    statement = sa.select(column, *_COLUMNS).distinct().select_from(joined)
+    return Prepared(statement.where(in_list(column, "values")))
+
+
+_BY_ID = _by(models.c.id)
+_BY_SHA256 = _by(models.c.hash_sha256)
+_BY_BLAKE3 = _by(models.c.hash_blake3)
+_BY_AUTOV1 = _by(models.c.hash_autov1)
+_BY_AUTOV2 = _by(models.c.hash_autov2)
+_BY_AUTOV3 = _by(models.c.hash_autov3)
+_BY_NAME = _by(models.c.search_key)
+_BY_PATH = _by_alias(model_aliases.c.alias_key)
+_BY_STEM = _by_alias(model_aliases.c.stem_key)
+
+
+_COPIED_TO = sa.exists().where(
+    model_server_availability.c.model_id == models.c.id,
+    model_server_availability.c.server_id == sa.bindparam("server_id"),
+    model_server_availability.c.availability != "unavailable",
+)
+_OUTPUT_NAMES = sa.select(models.c.output_key, *_COLUMNS).where(
+    models.c.type == "lora", models.c.hash_sha256.is_not(None), in_list(models.c.output_key, "values")
+)
+_BY_OUTPUT_NAME = Prepared(_OUTPUT_NAMES)
+_BY_OUTPUT_NAME_THERE = Prepared(_OUTPUT_NAMES.where(_COPIED_TO))
+
+
+def _query_of(asked: Asked) -> ModelQuery:
+    return name_query(asked.name) if isinstance(asked, NamedModel) else parse_query(asked)
+
+
+class _Search:
+    """What still looks for its models, and what was found."""
+
+    def __init__(self, connection: Connection, wanted: Iterable[Asked]) -> None:
+        self.connection = connection
+        self.queries = {asked: _query_of(asked) for asked in wanted}
+        self.found: dict[Asked, dict[int, FoundModel]] = {asked: {} for asked in self.queries}
+
+    def take(
+        self,
+        statement: Prepared,
+        wanted: Mapping[Asked, Any],
+        accept: Callable[[Asked, FoundModel], bool] = lambda _asked, _model: True,
+    ) -> None:
+        """Run ``statement`` for the values of ``wanted`` (asked -> value); what it finds is the asked's."""
+        if not wanted:
+            return
+        asked_of: dict[Any, list[Asked]] = {}
+        for asked, value in wanted.items():
+            asked_of.setdefault(value, []).append(asked)
+        for part in slices(asked_of):
+            for value, *columns in statement.all(self.connection, {"values": part}):
+                model = FoundModel(*columns)
+                for asked in asked_of[value]:
+                    if accept(asked, model):
+                        self.found[asked][model.id] = model
+
+    def hashes(self, length: int) -> dict[Asked, str]:
+        """What is a hash of this length, with its value. One over no bytes finds nothing: too much has it."""
+        return {
+            asked: query.value
+            for asked, query in self.queries.items()
+            if isinstance(query, HashQuery)
+            and len(query.value) == length
+            and not is_hash_of_nothing(query.value)
+        }
+
+    def names(self) -> dict[Asked, NameQuery]:
+        """The names, and the hashes that nobody has: perhaps one is a name."""
+        wanted = {}
+        for asked, query in self.queries.items():
+            if isinstance(query, NameQuery):
+                wanted[asked] = query
+            elif isinstance(query, HashQuery) and not self.found[asked]:
+                wanted[asked] = name_query(str(asked))
+        return wanted
+
+
+def find_models(connection: Connection, wanted: Sequence[AskedT]) -> dict[AskedT, list[FoundModel]]:
+    """The models that each of ``wanted`` means, by id; several where a short hash or a name is not unique.
+
+    A hash of 64 digits is a SHA256, else a BLAKE3; of 12 an AutoV3 or the start of a SHA256 (as LoRAs carry
+    either); of 10 an AutoV2; of 8 an AutoV1. A name is looked for as a whole path or name first, then
+    without folder and extension.
+    """
+    search = _Search(connection, wanted)
+    ids = {asked: query.row_id for asked, query in search.queries.items() if isinstance(query, RowIdQuery)}
+    search.take(_BY_ID, ids)
+    _find_hashes(search)
+    _find_names(search)
+    return {asked: sorted(search.found[asked].values()) for asked in wanted}
+
+
+def loras_by_output_name(
+    connection: Connection, keys: Iterable[str], *, server_id: str | None
+) -> dict[str, list[FoundModel]]:
+    """The LoRAs whose header carries a name (``ss_output_name``), by the name's search key: those on one
+    server, or all of them. A WebUI takes this name for the LoRA where no file is called so."""
+    found: dict[str, list[FoundModel]] = {}
+    for part in slices(sorted(set(keys))):
+        values = {"values": part, "server_id": server_id}
+        statement = _BY_OUTPUT_NAME if server_id is None else _BY_OUTPUT_NAME_THERE
+        for key, *columns in statement.all(connection, values):
+            found.setdefault(key, []).append(FoundModel(*columns))
+    return found
+
+
+def _find_hashes(search: _Search) -> None:
+    full = search.hashes(64)
+    search.take(_BY_SHA256, full)
+    search.take(_BY_BLAKE3, {text: value for text, value in full.items() if not search.found[text]})
+    twelve = search.hashes(12)
+    search.take(_BY_AUTOV3, twelve)
+    starts = {text: value[:10] for text, value in twelve.items()}
+    search.take(_BY_AUTOV2, starts, lambda text, model: (model.hash_sha256 or "").startswith(twelve[text]))
+    search.take(_BY_AUTOV2, search.hashes(10))
+    search.take(_BY_AUTOV1, search.hashes(8))
+
+
+def _find_names(search: _Search) -> None:
+    names = search.names()
+    if not names:
+        return
+    keys = {asked: name.key for asked, name in names.items()}
+    search.take(_BY_PATH, keys, _is_of_kind)
+    search.take(_BY_NAME, keys, _is_of_kind)
+    stems = {asked: name.stem for asked, name in names.items() if not search.found[asked]}
+    search.take(_BY_STEM, stems, _is_of_kind)
+    search.take(
+        _BY_NAME, {asked: stem for asked, stem in stems.items() if not search.found[asked]}, _is_of_kind
+    )
+
+
+def _is_of_kind(asked: Asked, model: FoundModel) -> bool:
+    return not isinstance(asked, NamedModel) or asked.kind == model.type

@@ -1,0 +1,284 @@
+"""The queue as the value of its view. Reads only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from stablequeue_client.shared.views import job_values as jv
+from stablequeue_client.shared.views import values as v
+from stablequeue_hub.access.actors import actor_names
+from stablequeue_hub.access.keys import Principal
+from stablequeue_hub.jobs.queue_rows import OPEN, QueueFilter, QueueRow, queue_rows
+from stablequeue_hub.jobs.states import JOB_STATES
+from stablequeue_hub.matching.explanation import Waiting, shown_name
+from stablequeue_hub.matching.pending_jobs import Read, read_among, waiting_of
+from stablequeue_hub.matching.server_facts import Line, ServerFacts, servers_now
+from stablequeue_hub.page.missing_models import model_groups
+from stablequeue_hub.store.prepared import Prepared, in_list
+from stablequeue_hub.store.tables import job_pictures, keys
+
+if TYPE_CHECKING:
+    from stablequeue_hub.servers.presence import Live
+
+PAGE_SIZE = 50
+TITLE_MAX = 90
+TEXT_MAX = 200
+_STATES = ("", "models", "all", *JOB_STATES)
+_NETWORK = re.compile(r"<\w+:[^>]*>")
+_PICTURES = Prepared(
+    sa.select(job_pictures.c.job_id, sa.func.count())
+    .where(in_list(job_pictures.c.job_id, "ids"))
+    .group_by(job_pictures.c.job_id)
+)
+_KEYS = Prepared(
+    sa.select(keys.c.key_id).where(
+        keys.c.revoked_ms.is_(None), sa.or_(keys.c.scope == "admin", keys.c.scope == "jobs")
+    )
+)
+_decode_targets = msgspec.json.Decoder(list[str]).decode
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Who looks: what is theirs, and whether they may change what is not."""
+
+    scope: str
+    actor: str
+
+    @classmethod
+    def of(cls, principal: Principal) -> Viewer:
+        return cls(principal.scope, principal.actor)
+
+    @property
+    def is_admin(self) -> bool:
+        return self.scope == "admin"
+
+    @property
+    def may_submit(self) -> bool:
+        return self.scope in ("admin", "jobs", "server")
+
+    def may_pause(self, server_id: str) -> bool:
+        return self.is_admin or self.actor == f"server:{server_id}"
+
+    def may_change(self, submitted_by: str) -> bool:
+        return self.is_admin or (self.may_submit and submitted_by == self.actor)
+
+
+def filters_of(query: Mapping[str, str]) -> jv.QueueFilters:
+    """The filters in an address; what cannot be is left out."""
+    page, state = query.get("page", "1"), query.get("state", "")
+    return jv.QueueFilters(
+        state=state if state in _STATES else "",
+        text=query.get("text", "").strip()[:TEXT_MAX].replace("\x00", ""),
+        server=query.get("server", "")[:64].replace("\x00", ""),
+        submitter=query.get("submitter", "")[:100].replace("\x00", ""),
+        starred="1" if query.get("starred") else "",
+        page=max(1, int(page)) if page.isdecimal() and len(page) <= 6 else 1,
+    )
+
+
+def queue_page(
+    connection: Connection,
+    filters: jv.QueueFilters,
+    live: Live,
+    line: Line,
+    viewer: Viewer,
+    *,
+    now_ms: int,
+) -> jv.QueuePage:
+    """One page of jobs; or what they wait for, by model."""
+    wanted = QueueFilter(
+        _states(filters.state), filters.text, filters.server, filters.submitter, bool(filters.starred)
+    )
+    grouped = filters.state == "models"
+    listed = queue_rows(connection, wanted, 1 if grouped else filters.page, 1 if grouped else PAGE_SIZE)
+    pending = [row.as_pending() for row in listed.rows if row.state == "pending"]
+    servers = servers_now(connection, live, line)
+    groups, groups_total = model_groups(connection, live, line, now_ms=now_ms) if grouped else ((), 0)
+    read = read_among(connection, pending, servers, [row.payload_id for row in listed.rows])
+    rows = (
+        () if grouped else shown_rows(connection, listed.rows, Waits(read, listed.from_front), line, viewer)
+    )
+    return jv.QueuePage(
+        rows=rows,
+        total=listed.total,
+        counts=tuple(listed.counts.items()),
+        filters=filters,
+        page_size=PAGE_SIZE,
+        servers=_servers(servers, viewer),
+        submitters=_submitters(connection, servers, filters.submitter),
+        groups=groups,
+        groups_total=groups_total,
+        paused=read.surroundings.queue_paused,
+        may_pause=viewer.is_admin,
+        may_submit=viewer.may_submit,
+    )
+
+
+def _states(state: str) -> tuple[str, ...]:
+    if state in JOB_STATES:
+        return (state,)
+    return JOB_STATES if state == "all" else OPEN
+
+
+def shown_rows(
+    connection: Connection,
+    rows: Sequence[QueueRow],
+    waits: Waits,
+    line: Line,
+    viewer: Viewer,
+) -> tuple[jv.JobRow, ...]:
+    """As the lists show them."""
+    read = waits.read
+    ids = [row.job_id for row in rows]
+    pictures = dict(_PICTURES.all(connection, {"ids": ids})) if ids else {}
+    aliases = {server_id: server.alias for server_id, server in read.surroundings.servers.items()}
+    names = actor_names(connection, {row.submitted_by for row in rows}, aliases)
+    found = []
+    for row in rows:
+        waiting = waits.of(row)
+        targets = _decode_targets(row.targets_json) if row.targets_json else []
+        found.append(
+            jv.JobRow(
+                job_id=row.job_id,
+                title=title_of(row.name, row.prompt),
+                state=row.state,  # type: ignore[arg-type]
+                created_ms=row.created_ms,
+                submitted_by=names[row.submitted_by],
+                needs=waits.needs(row),
+                waiting=waiting.text,
+                in_line=row.state == "pending" and waiting.code is None,
+                progress=line.progress.get(row.job_id) if row.state == "processing" else None,
+                server=_alias(read, row.server_id),
+                targets=tuple(_alias(read, target) for target in targets),
+                priority=row.priority,
+                starred=bool(row.starred),
+                picture=row.job_id in pictures,
+                pictures=pictures.get(row.job_id, 0),
+                outcome=row.outcome or "",
+                failure=row.failure_text or "" if row.state == "failed" else "",
+                ended_ms=row.ended_ms,
+                may_change=viewer.may_change(row.submitted_by),
+                may_retry=row.state == "pending" and (row.refusals > 0 or row.job_id in read.exclusions),
+            )
+        )
+    return tuple(found)
+
+
+class Waits:
+    """What jobs wait for, asked in their order. Those of a batch lie together and mostly wait for the same,
+    which is found once.
+
+    ``from_front``: the jobs are those at the front of the queue, so that it can be counted how many come
+    before each; ``before``: that is known of a single one.
+    """
+
+    def __init__(self, read: Read, from_front: bool = False, before: int | None = None) -> None:
+        self.read = read
+        self._from_front = from_front
+        self._before = before
+        self._line: list[frozenset[str]] = []
+        self._needs: dict[tuple[int, str | None, bool], tuple[jv.NeedChip, ...]] = {}
+        self._alike: dict[tuple[int, str | None, str], Waiting] = {}
+
+    def of(self, row: QueueRow) -> Waiting:
+        """Nothing, unless it is pending."""
+        if row.state != "pending":
+            return Waiting("")
+        waiting = self._found(row)
+        if waiting.code is not None:
+            return waiting
+        before = self._before
+        if self._from_front:
+            before = sum(1 for servers in self._line if servers & waiting.servers)
+            self._line.append(waiting.servers)
+        return replace(waiting, text=self.read.surroundings.in_line(waiting.servers, before))
+
+    def _found(self, row: QueueRow) -> Waiting:
+        job = row.as_pending()
+        if job.refusals or job.job_id in self.read.exclusions:
+            return waiting_of(self.read, job, None)
+        alike = (job.payload_id, job.targets_json, job.submitted_by)
+        known = self._alike.get(alike)
+        if known is None:
+            known = self._alike[alike] = waiting_of(self.read, job, None)
+        return known
+
+    def needs(self, row: QueueRow) -> tuple[jv.NeedChip, ...]:
+        """The models of a job, looked up while it waits."""
+        alike = (row.payload_id, row.targets_json, row.state == "pending")
+        known = self._needs.get(alike)
+        if known is None:
+            known = self._needs[alike] = self._look(row)
+        return known
+
+    def _look(self, row: QueueRow) -> tuple[jv.NeedChip, ...]:
+        payload = self.read.payloads.get(row.payload_id)
+        if payload is None:
+            return ()
+        marks: Sequence[jv.NeedMark] = ["plain"] * len(payload.requirements)
+        if row.state == "pending":
+            marks = self.read.surroundings.marks(payload, row.as_pending().targets)
+        return tuple(
+            jv.NeedChip(mark, one.role, shown_name(one), one.sha256 or "")
+            for one, mark in zip(payload.requirements, marks, strict=True)
+        )
+
+
+def title_of(name: str, prompt: str) -> str:
+    """The name of a job, or how its prompt begins, without the networks in it."""
+    words = name or " ".join(_NETWORK.sub(" ", prompt).split()) or " ".join(prompt.split())
+    words = words.strip(" ,")
+    if len(words) > TITLE_MAX:
+        return f"{words[: TITLE_MAX - 1].rstrip()}…"
+    return words or "Without a prompt"
+
+
+def _alias(read: Read, server_id: str | None) -> str:
+    if server_id is None:
+        return ""
+    server = read.surroundings.servers.get(server_id)
+    return server.alias if server else "a server that is gone"
+
+
+def _servers(servers: Mapping[str, ServerFacts], viewer: Viewer) -> tuple[jv.QueueServer, ...]:
+    found = []
+    for server_id, server in servers.items():
+        job_id, name, prompt = server.works_on or ("", "", "")
+        found.append(
+            jv.QueueServer(
+                server_id,
+                server.alias,
+                server.reachable,
+                server.paused,
+                server.asks,
+                title_of(name, prompt) if job_id else "",
+                job_id,
+                viewer.may_pause(server_id),
+                server.resting,
+            )
+        )
+    return tuple(found)
+
+
+def _submitters(
+    connection: Connection, servers: Mapping[str, ServerFacts], chosen: str
+) -> tuple[v.Choice, ...]:
+    """Who could have submitted; asking the jobs would read all of them."""
+    actors = {
+        "page",
+        *(f"key:{key_id}" for (key_id,) in _KEYS.all(connection, {})),
+        *([chosen] if chosen else []),
+    }
+    actors.update(f"server:{server_id}" for server_id in servers)
+    names = actor_names(connection, actors, {key: server.alias for key, server in servers.items()})
+    return tuple(
+        v.Choice(actor, names[actor]) for actor in sorted(actors, key=lambda one: names[one].lower())
+    )

@@ -1,0 +1,28 @@
+"""``GET /healthz``: who answers here, before anything else."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stablequeue_client import __version__
+from stablequeue_client.shared.wire.inventory import (
+    PROTOCOL_MAX,
+    PROTOCOL_MIN,
+    SERVICE_NAME,
+    Health,
+    ProtocolRange,
+)
+from stablequeue_hub.http.openapi import described
+from stablequeue_hub.http.responses import json_answer
+from stablequeue_hub.hub import hub_of
+
+router = APIRouter(tags=["hub"])
+
+
+@router.get("/healthz", **described("public", answer=Health))
+async def health(request: Request) -> Response:
+    """Which service, which hub, which protocol."""
+    hub_id = hub_of(request).hub_id
+    return json_answer(Health(SERVICE_NAME, hub_id, ProtocolRange(PROTOCOL_MIN, PROTOCOL_MAX), __version__))

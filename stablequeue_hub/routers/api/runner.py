@@ -1,0 +1,167 @@
+"""Runners: a server asks for jobs, tells how they go, and brings the pictures."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Path, Query
+from sqlalchemy import Connection
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stablequeue_client.shared.errors import (
+    DataFolderError,
+    InvalidValueError,
+    NotFoundError,
+    ServerFrozenError,
+    TooLargeError,
+)
+from stablequeue_client.shared.wire.runner import (
+    PICTURE_MAX_BYTES,
+    PICTURES_MAX,
+    TEXT_MAX,
+    Assignment,
+    FinishAnswer,
+    FinishRequest,
+    NextRequest,
+    RefuseRequest,
+    RenewAnswer,
+    RenewRequest,
+)
+from stablequeue_hub.dispatch.runs import current_run
+from stablequeue_hub.errors import StaleRunError
+from stablequeue_hub.http.openapi import described
+from stablequeue_hub.http.request_bodies import read_body, read_json
+from stablequeue_hub.http.responses import json_answer
+from stablequeue_hub.hub import hub_of
+from stablequeue_hub.jobs.list import picture_is_named
+
+router = APIRouter(prefix="/api/v1/servers/{server_id}/runner", tags=["runners"])
+ID_MAX = 64
+
+
+class StoredPicture(msgspec.Struct, frozen=True):
+    """What the hub received: SHA256 of the bytes, width and height in pixels."""
+
+    sha256: str
+    width: int
+    height: int
+
+
+@router.post(
+    "/next",
+    **described(
+        "server",
+        request=NextRequest,
+        answer=Assignment | None,
+        errors=(InvalidValueError, NotFoundError, ServerFrozenError),
+    ),
+)
+async def next_job(request: Request, server_id: str) -> Response:
+    """A job for this server, as soon as there is one; `null` when none came in time."""
+    wanted = await read_json(request, NextRequest)
+    _check_id(wanted.runner_id, "runner_id")
+    return json_answer(await hub_of(request).dispatcher.next_job(server_id, wanted, request.is_disconnected))
+
+
+@router.post(
+    "/renew", **described("server", request=RenewRequest, answer=RenewAnswer, errors=(InvalidValueError,))
+)
+async def renew(request: Request, server_id: str) -> Response:
+    """The runner still works on it."""
+    said = await read_json(request, RenewRequest)
+    return json_answer(await hub_of(request).dispatcher.renew(server_id, said))
+
+
+@router.post(
+    "/refuse",
+    **described(
+        "server",
+        request=RefuseRequest,
+        status=204,
+        errors=(InvalidValueError, NotFoundError, StaleRunError),
+    ),
+)
+async def refuse(request: Request, server_id: str) -> Response:
+    """The job goes back unstarted."""
+    said = await read_json(request, RefuseRequest)
+    said = msgspec.structs.replace(said, text=_checked(said.text))
+    await hub_of(request).dispatcher.refuse(server_id, said)
+    return Response(status_code=204)
+
+
+@router.put(
+    "/jobs/{job_id}/pictures/{number}",
+    **described(
+        "server",
+        answer=StoredPicture,
+        errors=(InvalidValueError, StaleRunError, TooLargeError, DataFolderError),
+    ),
+)
+async def picture(
+    request: Request,
+    server_id: str,
+    job_id: str,
+    number: Annotated[int, Path(ge=0, lt=PICTURES_MAX)],
+    fence: Annotated[int, Query(ge=1, le=2**53)],
+) -> Response:
+    """One picture of the job as PNG bytes, before `finish`. Sending it again replaces it."""
+    hub = hub_of(request)
+
+    def check(connection: Connection) -> None:
+        current_run(connection, job_id, fence, server_id)
+
+    await hub.reading(check)
+    data = await read_body(request, PICTURE_MAX_BYTES)
+    # It may have taken minutes. A run that ended meanwhile keeps the pictures it ended with.
+    await hub.reading(check)
+    hub.leases.renew(job_id, fence)
+    stored = await run_in_threadpool(hub.pictures.stage, job_id, fence, number, data)
+    try:
+        await hub.reading(check)
+    except StaleRunError:
+        # Its job was cancelled, perhaps deleted, while this was written: the picture goes as well.
+        if not await hub.reading(lambda connection: picture_is_named(connection, job_id, stored.file)):
+            await run_in_threadpool(hub.pictures.remove, stored.file)
+        raise
+    return json_answer(StoredPicture(stored.sha256, stored.width, stored.height))
+
+
+@router.post(
+    "/finish",
+    **described(
+        "server",
+        request=FinishRequest,
+        answer=FinishAnswer,
+        errors=(InvalidValueError, StaleRunError, TooLargeError),
+    ),
+)
+async def finish(request: Request, server_id: str) -> Response:
+    """The run ended. The hub judges the pictures, and answers what became of the job."""
+    hub = hub_of(request)
+    said = await read_json(request, FinishRequest)
+    loaded = [msgspec.structs.replace(one, detail=_storable(one.detail)) for one in said.loaded]
+    said = msgspec.structs.replace(said, text=_checked(said.text), loaded=loaded)
+    if len(said.pictures) > PICTURES_MAX:
+        raise TooLargeError(f"A job brings at most {PICTURES_MAX} pictures.")
+    await hub.reading(lambda connection: current_run(connection, said.job_id, said.fence, server_id))
+    staged = await run_in_threadpool(hub.pictures.staged, said.job_id, said.fence, said.pictures)
+    return json_answer(await hub.dispatcher.finish(server_id, said, staged))
+
+
+def _check_id(value: str, name: str) -> None:
+    if not 1 <= len(value) <= ID_MAX or not value.isprintable():
+        raise InvalidValueError(f"`{name}` has 1 to {ID_MAX} printable characters.")
+
+
+def _checked(text: str) -> str:
+    if len(text) > TEXT_MAX:
+        raise InvalidValueError(f"`text` has at most {TEXT_MAX} characters.")
+    return _storable(text)
+
+
+def _storable(text: str) -> str:
+    """An error of a WebUI may hold anything; PostgreSQL stores no NUL."""
+    return text.replace("\x00", "")

@@ -1,0 +1,114 @@
+"""Signing in to the page: one-time codes, the login form, the cookie."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs
+
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from stablequeue_client.shared.errors import StableQueueError
+from stablequeue_hub.access.keys import Principal, parse_key
+from stablequeue_hub.access.sessions import CODE_TTL_S, IDLE_MS, close_session, cookie_name, open_session
+from stablequeue_hub.errors import CodeError
+from stablequeue_hub.http.authorisation import check_attempts, check_key, client_address, session_of
+from stablequeue_hub.http.login_form import login_form
+from stablequeue_hub.http.openapi import described
+from stablequeue_hub.http.request_bodies import read_body
+from stablequeue_hub.http.responses import json_answer
+from stablequeue_hub.hub import Hub, hub_of
+from stablequeue_hub.page.sample import is_sample
+
+router = APIRouter(tags=["page"])
+FORM_MAX_BYTES = 4096
+
+
+class SessionCode(msgspec.Struct, frozen=True):
+    """Open ``/login?code=...`` within ``expires_in_s`` seconds; it works once."""
+
+    code: str
+    expires_in_s: int = int(CODE_TTL_S)
+
+
+@router.post("/api/v1/session-codes", **described("admin", answer=SessionCode, status=201))
+async def session_code(request: Request) -> Response:
+    """A one-time code that signs a browser in."""
+    return json_answer(SessionCode(hub_of(request).codes.create()), 201)
+
+
+@router.get("/login", **described("public", media_type="text/html"))
+async def login_page(request: Request, code: str | None = None) -> Response:
+    """The form, or the page for who is signed in already; with ``code``, the exchange of a one-time code
+    for the page's session."""
+    hub = hub_of(request)
+    if code is None:
+        signed_in = await session_of(request) is not None
+        return RedirectResponse("/", 303) if signed_in else _form(hub)
+    try:
+        _use_code(hub, request, code)
+        return await _signed_in(hub, None)
+    except StableQueueError as error:
+        return _form(hub, error)
+
+
+@router.post("/login", **described("public", status=303, media_type="text/html"))
+async def login(request: Request) -> Response:
+    """Sign in with a key (or a one-time code) from the form's field ``key``."""
+    hub = hub_of(request)
+    body = await read_body(request, FORM_MAX_BYTES)
+    given = parse_qs(body.decode("utf-8", "replace")).get("key", [""])[0].strip()
+    try:
+        credentials = parse_key(given)
+        opener: Principal | None = None
+        if credentials is None:
+            _use_code(hub, request, given)
+        else:
+            opener = await check_key(hub, request, credentials)
+        return await _signed_in(hub, opener)
+    except StableQueueError as error:
+        return _form(hub, error)
+
+
+@router.post("/logout", **described("public", status=303, media_type="text/html"))
+async def logout(request: Request) -> Response:
+    """End the page's session."""
+    hub = hub_of(request)
+    name = cookie_name(hub.settings.port)
+    token = request.cookies.get(name)
+    if token:
+        await hub.writing(lambda connection: close_session(connection, token))
+        hub.sessions.drop(token)
+    answer = RedirectResponse("/login", 303)
+    answer.delete_cookie(name, path="/", httponly=True, samesite="strict")
+    return answer
+
+
+def _form(hub: Hub, error: StableQueueError | None = None) -> Response:
+    html = login_form(error, sample=is_sample(hub.settings.data_dir))
+    return HTMLResponse(html, error.http_status if error else 200)
+
+
+def _use_code(hub: Hub, request: Request, code: str) -> None:
+    try:
+        hub.codes.use(code)
+    except CodeError:
+        check_attempts(hub, request)
+        hub.attempts.failed(client_address(request))
+        raise
+
+
+async def _signed_in(hub: Hub, opener: Principal | None) -> Response:
+    now_ms = hub.clock.now_ms()
+    token = await hub.writing(lambda connection: open_session(connection, opener, now_ms=now_ms))
+    answer = RedirectResponse("/", 303)
+    answer.set_cookie(
+        cookie_name(hub.settings.port),
+        token,
+        max_age=IDLE_MS // 1000,
+        path="/",
+        httponly=True,
+        samesite="strict",
+    )
+    return answer

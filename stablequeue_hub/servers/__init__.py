@@ -1,0 +1,1 @@
+"""Servers, their presence, heartbeat and orders."""

@@ -1,0 +1,68 @@
+"""What the WebUI of a server can do, as the server itself says; its owner reads it, jobs will need it."""
+
+from __future__ import annotations
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from stablequeue_client.shared.errors import InvalidValueError, NotFoundError
+from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksForOthers
+from stablequeue_hub.events import events
+from stablequeue_hub.store.tables import servers
+
+WORDS_MAX = 128
+GPU_MEMORY_MAX_MB = 2**31
+
+
+def store_capabilities(
+    connection: Connection, server_id: str, capabilities: ServerCapabilities, *, now_ms: int
+) -> None:
+    """Keep them in place of those before, with an event when another word says for whom the server works.
+
+    Storing the same ones again writes nothing. Raises InvalidValueError, NotFoundError.
+    """
+    _check(capabilities)
+    text = msgspec.json.encode(capabilities).decode()
+    stored = sa.select(servers.c.capabilities_json).where(servers.c.server_id == server_id)
+    row = connection.execute(stored).first()
+    if row is None:
+        raise NotFoundError(f"No server {server_id!r} is known here.")
+    if row.capabilities_json == text:
+        return
+    connection.execute(
+        servers.update().where(servers.c.server_id == server_id).values(capabilities_json=text)
+    )
+    before, now = works_for_others(stored_capabilities(row.capabilities_json)), capabilities.works_for_others
+    if before != now:
+        events.append(
+            connection,
+            "works_for_others_changed",
+            f"server:{server_id}",
+            now_ms=now_ms,
+            server_id=server_id,
+            details={"from": before, "to": now},
+        )
+
+
+def stored_capabilities(text: str | None) -> ServerCapabilities | None:
+    """From the column; None when the server never said anything."""
+    return None if text is None else msgspec.json.decode(text, type=ServerCapabilities)
+
+
+def works_for_others(capabilities: ServerCapabilities | None) -> WorksForOthers:
+    """Nobody's machine works for others without consent."""
+    return capabilities.works_for_others if capabilities else "never"
+
+
+def _check(capabilities: ServerCapabilities) -> None:
+    """Names in lists may be anything that the whole message has room for; views escape them."""
+    for name in ("webui", "webui_version", "extension_version", "gpu"):
+        words: str = getattr(capabilities, name)
+        if len(words) > WORDS_MAX or not words.isprintable():
+            raise InvalidValueError(f"{name} has at most {WORDS_MAX} printable characters.")
+    if not capabilities.webui:
+        raise InvalidValueError("webui is empty.", remedy="Name the WebUI's family.")
+    memory = capabilities.gpu_memory_mb
+    if memory is not None and not 0 < memory <= GPU_MEMORY_MAX_MB:
+        raise InvalidValueError("gpu_memory_mb is a number of MiB above 0, or left out.")
