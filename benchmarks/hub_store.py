@@ -45,7 +45,7 @@ from stablequeue_client.shared.wire.inventory import (
 from stablequeue_client.shared.wire.jobs import JobCheckRequest, JobSubmission
 from stablequeue_hub.inventory.sync import apply_sync, decode_sync, decompress_limited
 from stablequeue_hub.jobs.submission import submit
-from stablequeue_hub.matching.eligibility import check_job
+from stablequeue_hub.matching.check import check_job
 from stablequeue_hub.matching.server_facts import Line
 from stablequeue_hub.models.availability import availability_of
 from stablequeue_hub.models.matrix import ModelFilter, list_models

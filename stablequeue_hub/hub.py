@@ -54,6 +54,7 @@ class Hub:
 
     def __post_init__(self) -> None:
         self.dispatcher = Dispatcher(self)
+        self.presence.ask_about_runners(self.dispatcher.runner_state)
         self.clock_jumps = ClockJumps(self.clock)
 
     async def reading(self, use_case: Callable[[Connection], T]) -> T:
@@ -84,7 +85,7 @@ class Hub:
         """To be told after jobs were queued. ``server_id``: that whose WebUI they come from, if any: somebody
         is there and wants it to work, so it rests no longer."""
         if server_id is not None:
-            self.dispatcher.end_rest(server_id)
+            self.dispatcher.clear_cooldown(server_id)
         await self.jobs_changed(job_ids)
 
     async def jobs_deleted(self, job_ids: Sequence[str]) -> None:

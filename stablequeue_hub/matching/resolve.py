@@ -29,8 +29,8 @@ from stablequeue_client.shared.generation.requirements import (
 from stablequeue_client.shared.models.model_files import normalize_hash, parse_hash, search_key, stem_key
 from stablequeue_client.shared.wire.jobs import REQUIREMENTS_MAX, RequirementCheck, RequirementStatus
 from stablequeue_hub.matching.embedding_words import embedding_names, may_be_a_word
-from stablequeue_hub.matching.server_stock import names_of
-from stablequeue_hub.matching.stock_of_many import WantedModel
+from stablequeue_hub.matching.job_requirements import JobRequirement
+from stablequeue_hub.matching.stock import names_of
 from stablequeue_hub.models.availability import (
     ModelMatch,
     ServerAvailability,
@@ -55,7 +55,7 @@ HERE = ("available", "unhashed", "unreachable")
 
 
 @dataclass(frozen=True)
-class JobRequirement:
+class Resolution:
     """A requirement and the content it means. ``match`` is None unless one is meant (``found``), or files of
     this name that are not read yet (``unhashed``). ``not_told``: it is missing because nobody knows yet what
     its name means where it was written."""
@@ -71,13 +71,18 @@ class JobRequirement:
         having = self.match.servers if self.match else ()
         return next((entry for entry in having if entry.server_id == server_id), None)
 
-    @property
-    def wanted(self) -> WantedModel | None:
-        """What is looked for on a server; None for what nobody knows."""
-        if self.status not in ("found", "unhashed"):
-            return None
-        found = self.match.hash_sha256 if self.match and self.status == "found" else None
-        return WantedModel(self.written.role, self.written.name, found)
+    def as_stored(self) -> JobRequirement:
+        """As it is kept with the job."""
+        match = self.match if self.status == "found" else None
+        written = self.written
+        return JobRequirement(
+            written.role,
+            written.name,
+            written.hash,
+            self.status,
+            match.hash_sha256 if match else None,
+            base_model=match.base_model if match else None,
+        )
 
     def as_check(self) -> RequirementCheck:
         match = self.match if self.status == "found" else None
@@ -141,7 +146,7 @@ def resolve(
     live: Live,
     *,
     now_ms: int,
-) -> list[JobRequirement]:
+) -> list[Resolution]:
     """Each of ``wanted`` with the content it means; ``source_id``: the server on which it was written."""
     not_told = _names_not_told(connection, wanted, source_id)
     idle = frozenset(one for one in wanted if one.is_filled_in or _may_be_a_word(one, source_id))
@@ -170,8 +175,8 @@ def resolve(
                 not_called_so.append(requirement)
     _take_output_names(connection, meant, not_called_so, source_id, live, now_ms)
     resolved = {requirement: _resolved(requirement, matches) for requirement, matches in meant.items()}
-    resolved.update((one, JobRequirement(one, "missing", not_told=True)) for one in not_told)
-    resolved.update((one, JobRequirement(one, "not_checked")) for one in idle)
+    resolved.update((one, Resolution(one, "missing", not_told=True)) for one in not_told)
+    resolved.update((one, Resolution(one, "not_checked")) for one in idle)
     return [resolved[requirement] for requirement in dict.fromkeys(wanted)]
 
 
@@ -243,12 +248,12 @@ def _decides_by_hash(requirement: Requirement) -> bool:
     return not of_the_name.startswith(found.value)
 
 
-def _resolved(requirement: Requirement, matches: Sequence[ModelMatch]) -> JobRequirement:
+def _resolved(requirement: Requirement, matches: Sequence[ModelMatch]) -> Resolution:
     if len(matches) > 1:
-        return JobRequirement(requirement, "ambiguous", candidates=tuple(matches))
+        return Resolution(requirement, "ambiguous", candidates=tuple(matches))
     if not matches:
-        return JobRequirement(requirement, "missing")
-    return JobRequirement(requirement, "found" if matches[0].hash_sha256 else "unhashed", matches[0])
+        return Resolution(requirement, "missing")
+    return Resolution(requirement, "found" if matches[0].hash_sha256 else "unhashed", matches[0])
 
 
 def _called_now(matches: Sequence[ModelMatch], requirement: Requirement) -> list[ModelMatch]:
