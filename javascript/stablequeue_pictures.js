@@ -144,5 +144,5 @@
     if (button && !button.disabled) send(button);
   });
 
-  window.stablequeue.onShown(watch);
+  onUiLoaded(() => window.stablequeue.onShown(watch));
 })();
