@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 SCRIPT = re.compile(r"<script [^>]*></script>\n")
 
 
-@pytest.mark.parametrize("order", ["backwards", "mixed"])
+@pytest.mark.parametrize("order", ["forwards", "backwards", "mixed"])
 def test_the_page_works_in_whatever_order_its_scripts_are_read(open_page, preview: str, order: str) -> None:
     watched = open_page()
     asked: list[str] = []
@@ -24,7 +24,7 @@ def test_the_page_works_in_whatever_order_its_scripts_are_read(open_page, previe
         answer = route.fetch()
         scripts = SCRIPT.findall(answer.text())
         assert len(scripts) == len(assets.SCRIPTS)
-        others = sorted(scripts, reverse=True)
+        others = sorted(scripts, reverse=order == "backwards")
         if order == "mixed":
             random.Random(1).shuffle(others)
         route.fulfill(response=answer, body=SCRIPT.sub(lambda _: others.pop(0), answer.text()))
