@@ -395,7 +395,7 @@ class Dispatcher:
         # The files changed between two looks: not here until the next look.
         asking.stale = True
         asking.misfits.add(job.job_id)
-        self._line.put(replace(job, excluded=job.excluded | {asking.server_id}))
+        self._line.put(replace(job, excluded=job.excluded | {asking.server_id}, queues=[]))
         return None
 
     async def _stock(self, asking: PollingServer) -> ServerStock:

@@ -42,6 +42,8 @@ class WaitingJob:
     priority: int = PRIORITY_MIN
     passed: int = 0
     passed_since: float | None = None
+    queues: list[_Queue] = field(default_factory=list, repr=False)
+    """Those of the servers that can run it."""
 
     def __post_init__(self) -> None:
         self.priority = max(self.priority, self.given)
@@ -68,7 +70,7 @@ _Turns = dict[_Turn, list[WaitingJob]]
 """Jobs by their turn, each list in the order in which they came; none is empty."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Queue:
     """The jobs that one server can run."""
 
@@ -76,6 +78,7 @@ class _Queue:
     by_checkpoint: dict[str, _Turns] = field(default_factory=dict)
 
     def push(self, job: WaitingJob) -> None:
+        job.queues.append(self)
         insort(self.by_turn.setdefault(job.turn, []), job)
         if job.checkpoint is not None:
             insort(self.by_checkpoint.setdefault(job.checkpoint, {}).setdefault(job.turn, []), job)
@@ -145,15 +148,16 @@ class WaitingLine:
         with self._lock:
             job = self._jobs.pop(job_id, None)
             if job is not None:
-                for queue in self._queues.values():
+                for queue in job.queues:
                     queue.drop(job)
+                job.queues.clear()
 
     def age(self, now_ms: int) -> None:
         """Raise the jobs that have waited another hour."""
         for job in list(self._jobs.values()):
             priority = aged_priority(job.given, now_ms - job.created_ms)
             if priority != job.priority:
-                self.put(replace(job, priority=priority))
+                self.put(replace(job, priority=priority, queues=[]))
 
     # --- servers ----------------------------------------------------------------------------------------
 
@@ -161,8 +165,11 @@ class WaitingLine:
         """From now on that server can run the kinds for which ``can_run`` is true."""
         with self._lock:
             self._can_run[server_id] = can_run
-            queue = self._queues[server_id] = _Queue()
+            before, queue = self._queues.get(server_id), _Queue()
+            self._queues[server_id] = queue
             for job in sorted(self._jobs.values()):
+                if before in job.queues:
+                    job.queues.remove(before)
                 if self._fits(server_id, job):
                     queue.push(job)
 
@@ -224,10 +231,10 @@ class WaitingLine:
         """The same, as if one server could run all jobs; None for one that does not wait."""
         with self._lock:
             job = self._jobs.get(job_id)
-            everything = _Queue()
-            for other in self._jobs.values():
-                everything.push(other)
-            return None if job is None else _count_before(job, everything.by_turn, None, {})
+            everything: _Turns = {}
+            for other in sorted(self._jobs.values()):
+                everything.setdefault(other.turn, []).append(other)
+            return None if job is None else _count_before(job, everything, None, {})
 
 
 def aged_priority(priority: int, waited_ms: int) -> int:

@@ -124,7 +124,7 @@ def _assigned(
 ) -> list[AssignedFile] | None:
     """The server's file for each model; None when one is not there any more."""
     wanted = {lookup for one in requirements if (lookup := one.lookup) is not None}
-    now = files_again(connection, stock, wanted)
+    now = files_again(connection, stock, wanted, is_source=is_source)
     idle = _not_loaded(payload)
     found = []
     for place, one in enumerate(requirements):

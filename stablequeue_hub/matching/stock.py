@@ -224,20 +224,29 @@ def stock_of_server(connection: Connection, server_id: str, wanted: Collection[L
     return stock
 
 
-def files_again(connection: Connection, before: ServerStock, wanted: Collection[Lookup]) -> ServerStock:
-    """Return the files of a few models as they are now, with the names as they were read ``before``."""
-    found = _files_of(connection, wanted, before.server_id).get(before.server_id)
+def files_again(
+    connection: Connection, before: ServerStock, wanted: Collection[Lookup], *, is_source: bool
+) -> ServerStock:
+    """Return the files of a few models as they are now, with the names as they were read ``before``; those
+    not read yet only where the names were written, where they will do."""
+    found = _files_of(connection, wanted, before.server_id, unread_too=is_source).get(before.server_id)
     return replace(found or ServerStock(before.server_id), shared=before.shared, unread=before.unread)
 
 
 def _files_of(
-    connection: Connection, wanted: Collection[Lookup], server_id: str | None
+    connection: Connection,
+    wanted: Collection[Lookup],
+    server_id: str | None,
+    *,
+    unread_too: bool = True,
 ) -> dict[str, ServerStock]:
     stocks: dict[str, ServerStock] = {}
     states = list(MAY_BECOME_READY)
     for part in slices(sorted({one.sha256 for one in wanted if one.sha256 is not None})):
         ready = _READY.rows(connection, server_id, {"contents": part})
-        claimed = _CLAIMED.rows(connection, server_id, {"contents": part, "states": states})
+        claimed: Sequence[Sequence[Any]] = ()
+        if unread_too:
+            claimed = _CLAIMED.rows(connection, server_id, {"contents": part, "states": states})
         for rows, read in ((ready, True), (claimed, False)):
             for sha256, health, _, its_server, *file in sorted(
                 rows, key=lambda row: (row[2], row[4], row[5])
