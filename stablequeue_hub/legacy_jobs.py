@@ -36,7 +36,7 @@ from stablequeue_hub.legacy_answers import (
 )
 from stablequeue_hub.legacy_availability import AvailabilityOf
 from stablequeue_hub.legacy_gallery import old_file_name
-from stablequeue_hub.legacy_servers import server_named
+from stablequeue_hub.servers import server_named
 
 if TYPE_CHECKING:
     from stablequeue_hub.presence import Live

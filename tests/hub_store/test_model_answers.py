@@ -31,7 +31,7 @@ from stablequeue_hub.page_servers import first_line
 from stablequeue_hub.presence import Presence
 from stablequeue_hub.registration import Registered, Registration, register_model
 from stablequeue_hub.registry import ModelFilter, ModelPage, filter_choices, list_models
-from stablequeue_hub.servers import forget_server
+from stablequeue_hub.servers import delete_server
 from stablequeue_hub.sync import apply_sync, decode_sync
 from stablequeue_hub.unidentified import list_unidentified
 
@@ -508,7 +508,7 @@ def test_what_no_server_has_any_more_is_in_the_list_only_when_asked_for(
     assert _names(store, live(), state="gone") == []
     with store.write() as connection:
         for server in ("b", "a"):
-            forget_server(connection, server, actor="page", now_ms=6_000)
+            delete_server(connection, server, actor="page", now_ms=6_000)
     assert _names(store, live(), state="present") == ["nobody had it yet"]
     assert _names(store, live(), state="gone") == [big, anger]
 
