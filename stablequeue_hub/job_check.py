@@ -296,8 +296,9 @@ def _reason(
     word = there.availability if there else ""
     if word == "unreachable" and not server.reachable:
         return None  # the server's own reason says it
-    if word == "available" or (word == "unhashed" and is_source):
-        return None  # where a job was written it never waits for a file to be read
+    copied = there is not None and all(file.state == "partial" for file in there.files)
+    if word == "available" or (word == "unhashed" and is_source and not copied):
+        return None  # where a job was written it never waits for a whole file to be read
     code, text = _WORDS.get(word, _MISSING)
     return Reason(code, text.format(name=name), place)
 

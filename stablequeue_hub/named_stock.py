@@ -7,16 +7,16 @@ server and what it gets never differ; but of all its names only those that the w
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.model_files import MODEL_EXTENSIONS, stem_key
+from stablequeue_client.model_files import names_in_webui, stem_key
 from stablequeue_client.requirements import KINDS_OF, Role, checkpoint_parts
 from stablequeue_hub.availability_rows import MAY_BECOME_READY
+from stablequeue_hub.called_files import AT_ITS_ROOT, FILE, files_called, unread_called
 from stablequeue_hub.db.bulk import slices
 from stablequeue_hub.db.prepared import Prepared, in_list
 from stablequeue_hub.db.tables import model_aliases, models, server_files, server_roots
@@ -27,7 +27,6 @@ from stablequeue_hub.server_stock import (
     StockFile,
     can_be_named_anywhere,
     name_for_webui,
-    names_of,
 )
 
 
@@ -46,17 +45,10 @@ class WantedModel:
         return stem_key(checkpoint_parts(self.name)[0].replace("\\", "/"))
 
 
-_AT_ITS_ROOT = sa.and_(
-    server_roots.c.server_id == server_files.c.server_id,
-    server_roots.c.root_id == server_files.c.root_id,
-)
-_FILE = [server_files.c[name] for name in ("server_id", "root_id", "path", "kind", "size")]
-
-
 def _holding(model_column: sa.Column[int], *conditions: sa.ColumnElement[bool]) -> Prepared:
-    files = sa.join(models, server_files, model_column == models.c.id).join(server_roots, _AT_ITS_ROOT)
+    files = sa.join(models, server_files, model_column == models.c.id).join(server_roots, AT_ITS_ROOT)
     return Prepared(
-        sa.select(models.c.hash_sha256, *_FILE)
+        sa.select(models.c.hash_sha256, *FILE)
         .select_from(files)
         .where(
             in_list(models.c.hash_sha256, "contents"),
@@ -70,30 +62,6 @@ def _holding(model_column: sa.Column[int], *conditions: sa.ColumnElement[bool]) 
 
 _READY = _holding(server_files.c.model_id, server_files.c.state == "ready")
 _CLAIMED = _holding(server_files.c.claimed_model_id, in_list(server_files.c.state, "states"))
-_NAME = [*_FILE, server_files.c.sha256, server_files.c.state, server_roots.c.health]
-_READ = sa.join(model_aliases, server_files, server_files.c.model_id == model_aliases.c.model_id)
-_CALLED = Prepared(
-    sa.select(*_NAME)
-    .select_from(_READ.join(server_roots, _AT_ITS_ROOT))
-    .where(in_list(model_aliases.c.stem_key, "stems"))
-)
-# As an expression, or SQLite would begin with the folders and go through all files of each.
-_AT_ITS_ROOT_LAST = sa.and_(
-    server_roots.c.server_id == server_files.c.server_id.concat(""),
-    server_roots.c.root_id == server_files.c.root_id.concat(""),
-)
-_UNREAD = (
-    sa.select(*_NAME)
-    .select_from(sa.join(server_files, server_roots, _AT_ITS_ROOT_LAST))
-    .where(server_files.c.model_id.is_(None))
-)
-_UNREAD_CALLED = Prepared(_UNREAD.where(in_list(server_files.c.name_key, "keys")))
-# A checkpoint's name has its folder in front, which no index leaves out: the part behind the last "/" of each
-# file that is not read. Choosing here keeps thousands of rows out of Python.
-_FOLDER = sa.func.rtrim(server_files.c.name_key, sa.func.replace(server_files.c.name_key, "/", ""))
-_BASE = sa.func.substr(server_files.c.name_key, sa.func.length(_FOLDER) + 1)
-_UNREAD_IN_FOLDERS = Prepared(_UNREAD.where(in_list(_BASE, "keys")))
-
 
 _ALIASES = Prepared(
     sa.select(models.c.hash_sha256, model_aliases.c.alias_path)
@@ -127,7 +95,7 @@ def _doubtful(connection: Connection, contents: Collection[str], checkpoints: bo
     shared: set[str] = set()
     for part in slices(sorted(of_stem)):
         shared.update(stem for (stem,) in _SHARED_STEMS.all(connection, {"stems": part}))
-    shared.update(stem_key(row[2]) for row in _unread_called(connection, set(of_stem), checkpoints))
+    shared.update(stem_key(row[2]) for row in unread_called(connection, set(of_stem), checkpoints))
     return sorted(found.union(*(of_stem.get(stem, set()) for stem in shared)))
 
 
@@ -157,9 +125,11 @@ def _take_names(
 ) -> None:
     """Which of the names with these stems several contents share, and which files are only known by them."""
     names: dict[tuple[str, str, str], set[str | None]] = defaultdict(set)
-    for server_id, root, path, kind, size, sha256, state, health in _called(connection, stems, checkpoints):
+    for server_id, root, path, kind, size, sha256, state, health in files_called(
+        connection, stems, checkpoints
+    ):
         if sha256 is not None or state not in NOT_LOADABLE:
-            for name in names_of(kind, path):
+            for name in names_in_webui(kind, path):
                 names[server_id, kind, name].add(sha256)
         if state in MAY_BECOME_READY and health == "healthy":
             stock = stocks.setdefault(server_id, ServerStock(server_id))
@@ -167,21 +137,6 @@ def _take_names(
     for (server_id, kind, name), found in names.items():
         if len(found) > 1 and server_id in stocks:
             stocks[server_id].shared.add((kind, name))
-
-
-def _called(connection: Connection, stems: set[str], checkpoints: bool) -> Iterator[Sequence[Any]]:
-    """Every file whose name has one of these stems; some of them more than once."""
-    for part in slices(sorted(stems)):
-        yield from (row for row in _CALLED.all(connection, {"stems": part}) if stem_key(row[2]) in stems)
-    yield from _unread_called(connection, stems, checkpoints)
-
-
-def _unread_called(connection: Connection, stems: set[str], checkpoints: bool) -> Iterator[Sequence[Any]]:
-    """Those of them that are no known model."""
-    unread = _UNREAD_IN_FOLDERS if checkpoints else _UNREAD_CALLED
-    keys = sorted({stem + ending for stem in stems for ending in ("", *MODEL_EXTENSIONS)})
-    for part in slices(keys):
-        yield from unread.all(connection, {"keys": part})
 
 
 def _file(root: str, path: str, kind: str, size: int) -> StockFile:

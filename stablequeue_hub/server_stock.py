@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.model_files import stem_key
+from stablequeue_client.model_files import names_in_webui, stem_key
 from stablequeue_client.protocol import ServerCapabilities
 from stablequeue_client.requirements import can_be_written, checkpoint_parts
 from stablequeue_hub.availability_rows import MAY_BECOME_READY
@@ -72,7 +72,7 @@ class ServerStock:
         path = _as_path(need.name)
         found = [file for kind in need.kinds for file in self.unread.get((kind, stem_key(path)), ())]
         # Names differ in case on some disks: the one that is called exactly so comes first.
-        return iter(sorted(found, key=lambda file: path not in names_of(file.kind, file.path)))
+        return iter(sorted(found, key=lambda file: path not in names_in_webui(file.kind, file.path)))
 
     def _usable(self, files: Iterable[StockFile], need: Need, is_source: bool) -> StockFile | None:
         for file in files:
@@ -177,7 +177,7 @@ def load_stock(connection: Connection, server_id: str, contents: Collection[str]
     for root, path, kind, size, sha256, state, health in _NAMES.all(connection, {"server_id": server_id}):
         if sha256 is None and state in NOT_LOADABLE:
             continue
-        for name in names_of(kind, path):
+        for name in names_in_webui(kind, path):
             names[kind, name].add(sha256)
         if state in MAY_BECOME_READY and health == "healthy":
             file = StockFile(root, path, kind, size, name_for_webui(kind, path))
@@ -220,17 +220,7 @@ def _sort_in(into: dict[str, list[StockFile]], rows: Sequence[tuple[Any, ...]]) 
         into.setdefault(sha256, []).append(StockFile(root, path, kind, size, name_for_webui(kind, path)))
 
 
-def names_of(kind: str, path: str) -> tuple[str, ...]:
-    """All names under which a WebUI finds a file in a job, in its own case."""
-    base = path.rsplit("/", 1)[-1]
-    if kind in ("vae", "text_encoder"):
-        return (base,)
-    stem, dot, _ = base.rpartition(".")
-    stem = stem if dot and stem else base
-    return (path, stem) if kind == "checkpoint" else (stem,)
-
-
 def name_for_webui(kind: str, path: str) -> str:
     """The one of them to write. A checkpoint's folder is joined differently on Windows, so it is left out."""
-    names = names_of(kind, path)
+    names = names_in_webui(kind, path)
     return names[-1] if "/" in path else names[0]

@@ -16,7 +16,7 @@ from stablequeue_client.architectures import architecture_of, architecture_text,
 from stablequeue_client.capability_needs import CapabilityNeed, missing_capability
 from stablequeue_client.job_messages import WhyCode
 from stablequeue_client.model_files import MODEL_EXTENSIONS
-from stablequeue_client.requirements import checkpoint_parts
+from stablequeue_client.requirements import KINDS_OF, checkpoint_parts
 from stablequeue_hub.job_check import CHECKPOINTS, need_words
 from stablequeue_hub.job_stored import StoredPayload, StoredRequirement
 from stablequeue_hub.legacy_servers import NO_AGENT
@@ -79,6 +79,7 @@ class Surroundings:
     ) -> None:
         self.servers = servers
         self.named = named or {}
+        self._names_are_known = named is not None
         self.queue_paused = queue_paused
         self._stock = stock
         self._all = frozenset(servers)
@@ -297,7 +298,8 @@ class Surroundings:
         return left - self._without_agent
 
     def _holders(self, one: StoredRequirement, source_id: str | None) -> _Held:
-        key = (one.status, one.sha256, one.decision, one.decision_server_id, source_id)
+        named = (one.role, one.name) if one.status == "unhashed" else ()
+        key = (one.status, one.sha256, one.decision, one.decision_server_id, source_id, *named)
         found = self._held.get(key)
         if found is None:
             found = self._held[key] = self._look(one, source_id)
@@ -313,6 +315,8 @@ class Surroundings:
         )
         if one.status == "unhashed":
             there = self._all & {source_id} if source_id else frozenset()
+            if self._is_being_copied(one, source_id):
+                return _Held(there | waived, waived, there)
             return _Held(there | waived, None)
         stock = self._stock.get(one.sha256 or "") if one.status == "found" else None
         if stock is None:
@@ -321,6 +325,13 @@ class Surroundings:
         if source_id in stock.unread:  # where a job was written it never waits for a file to be read
             ready |= {source_id}
         return _Held(ready | stock.unread | stock.away, ready, frozenset(stock.unread))
+
+    def _is_being_copied(self, one: StoredRequirement, source_id: str | None) -> bool:
+        """No whole file of its name lies where it was written, in a folder that is connected."""
+        stock = self.named.get(source_id or "")
+        unread = stock.unread if stock is not None else {}
+        stem = one.wanted.stem if one.wanted else ""
+        return self._names_are_known and not any((kind, stem) in unread for kind in KINDS_OF[one.role])
 
     # --- what WebUIs can do -------------------------------------------------------------------------------
 

@@ -1,0 +1,129 @@
+"""Which files on all servers have a name, whatever their models were called first: for many names at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from stablequeue_client.model_files import MODEL_EXTENSIONS, search_key, stem_key
+from stablequeue_client.requirements import Requirement
+from stablequeue_hub.db.bulk import slices
+from stablequeue_hub.db.prepared import Prepared, in_list
+from stablequeue_hub.db.tables import model_aliases, models, server_files, server_roots
+from stablequeue_hub.host_lookup import NOT_READ, CalledFile, stems_of, written_name
+from stablequeue_hub.metadata import OUTPUT_NAME
+
+AT_ITS_ROOT = sa.and_(
+    server_roots.c.server_id == server_files.c.server_id,
+    server_roots.c.root_id == server_files.c.root_id,
+)
+FILE = [server_files.c[name] for name in ("server_id", "root_id", "path", "kind", "size")]
+_NAME = [*FILE, server_files.c.sha256, server_files.c.state, server_roots.c.health]
+_READ = sa.join(model_aliases, server_files, server_files.c.model_id == model_aliases.c.model_id)
+_CALLED = Prepared(
+    sa.select(*_NAME)
+    .select_from(_READ.join(server_roots, AT_ITS_ROOT))
+    .where(in_list(model_aliases.c.stem_key, "stems"))
+)
+# As an expression, or SQLite would begin with the folders and go through all files of each.
+_AT_ITS_ROOT_LAST = sa.and_(
+    server_roots.c.server_id == server_files.c.server_id.concat(""),
+    server_roots.c.root_id == server_files.c.root_id.concat(""),
+)
+_UNREAD = (
+    sa.select(*_NAME)
+    .select_from(sa.join(server_files, server_roots, _AT_ITS_ROOT_LAST))
+    .where(server_files.c.model_id.is_(None))
+)
+_UNREAD_CALLED = Prepared(_UNREAD.where(in_list(server_files.c.name_key, "keys")))
+# A checkpoint's name has its folder in front, which no index leaves out: the part behind the last "/" of each
+# file that is not read. Choosing here keeps thousands of rows out of Python.
+_FOLDER = sa.func.rtrim(server_files.c.name_key, sa.func.replace(server_files.c.name_key, "/", ""))
+_BASE = sa.func.substr(server_files.c.name_key, sa.func.length(_FOLDER) + 1)
+_UNREAD_IN_FOLDERS = Prepared(_UNREAD.where(in_list(_BASE, "keys")))
+_BY_HEADER = Prepared(
+    sa.select(models.c.output_key, models.c.metadata_json, *_NAME)
+    .select_from(
+        sa.join(models, server_files, server_files.c.model_id == models.c.id).join(server_roots, AT_ITS_ROOT)
+    )
+    .where(in_list(models.c.output_key, "keys"), server_files.c.kind == "lora")
+)
+_CHECKPOINTS_ON = Prepared(
+    sa.select(*_NAME)
+    .select_from(sa.join(server_files, server_roots, AT_ITS_ROOT))
+    .where(server_files.c.server_id == sa.bindparam("server_id"), server_files.c.kind == "checkpoint")
+)
+
+
+class FilesByName:
+    """The files that may be meant by the names of ``wanted``."""
+
+    def __init__(self, connection: Connection, wanted: Sequence[Requirement]) -> None:
+        self._connection = connection
+        self._files: dict[tuple[str, str, str], CalledFile] = {}
+        self._by_stem: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
+        self._by_header: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
+        self._checkpoints: dict[str, list[CalledFile]] = {}
+        checkpoints = any("checkpoint" in one.kinds for one in wanted)
+        stems = {stem for one in wanted for stem in stems_of(one)}
+        for row in files_called(connection, stems, checkpoints) if stems else ():
+            self._take(row, self._by_stem[stem_key(row[2])])
+        headers = {search_key(written_name(one)) for one in wanted if one.role == "lora"}
+        for part in slices(sorted(headers)):
+            for key, metadata, *row in _BY_HEADER.all(connection, {"keys": part}):
+                name = msgspec.json.decode(metadata or "{}").get(OUTPUT_NAME, "")
+                self._take(row, self._by_header[key], str(name))
+
+    def _take(self, row: Sequence[Any], into: set[tuple[str, str, str]], output_name: str = "") -> None:
+        file = _called_file(row, output_name)
+        if file is not None:
+            key = (row[0], row[1], row[2])
+            if output_name or key not in self._files:
+                self._files[key] = file
+            into.add(key)
+
+    def of(self, requirement: Requirement) -> list[CalledFile]:
+        """Those with the stem of its name, and LoRAs whose header calls them so."""
+        keys = {key for stem in stems_of(requirement) for key in self._by_stem.get(stem, ())}
+        if requirement.role == "lora":
+            keys |= self._by_header.get(search_key(written_name(requirement)), set())
+        return [self._files[key] for key in sorted(keys)]
+
+    def checkpoints_on(self, server_id: str) -> list[CalledFile]:
+        """All checkpoints of a server."""
+        found = self._checkpoints.get(server_id)
+        if found is None:
+            rows = _CHECKPOINTS_ON.all(self._connection, {"server_id": server_id})
+            found = [file for row in sorted(rows) if (file := _called_file(row)) is not None]
+            self._checkpoints[server_id] = found
+        return found
+
+
+def _called_file(row: Sequence[Any], output_name: str = "") -> CalledFile | None:
+    """None for what no WebUI can use, such as a damaged file."""
+    server_id, root, path, kind, _size, sha256, state, health = row
+    if state != "ready" and state not in NOT_READ:
+        return None
+    content = sha256 if state == "ready" else None
+    return CalledFile(server_id, root, path, kind, content, health == "healthy", output_name)
+
+
+def files_called(connection: Connection, stems: set[str], checkpoints: bool) -> Iterator[Sequence[Any]]:
+    """Every file whose name has one of these stems; some of them more than once. ``checkpoints``: files that
+    nobody has read are looked for in folders too. Server, folder, path, kind, size, SHA256, state, health."""
+    for part in slices(sorted(stems)):
+        yield from (row for row in _CALLED.all(connection, {"stems": part}) if stem_key(row[2]) in stems)
+    yield from unread_called(connection, stems, checkpoints)
+
+
+def unread_called(connection: Connection, stems: set[str], checkpoints: bool) -> Iterator[Sequence[Any]]:
+    """Those of them that are no known model."""
+    unread = _UNREAD_IN_FOLDERS if checkpoints else _UNREAD_CALLED
+    keys = sorted({stem + ending for stem in stems for ending in ("", *MODEL_EXTENSIONS)})
+    for part in slices(keys):
+        yield from unread.all(connection, {"keys": part})
