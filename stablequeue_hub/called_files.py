@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -15,7 +16,15 @@ from stablequeue_client.requirements import Requirement
 from stablequeue_hub.db.bulk import slices
 from stablequeue_hub.db.prepared import Prepared, in_list
 from stablequeue_hub.db.tables import model_aliases, models, server_files, server_roots
-from stablequeue_hub.host_lookup import NOT_READ, CalledFile, stems_of, written_name
+from stablequeue_hub.host_lookup import (
+    MATCHED_LOOSELY,
+    NOT_READ,
+    CalledFile,
+    closest_checkpoints,
+    stems_of,
+    taken_by_host,
+    written_name,
+)
 from stablequeue_hub.metadata import OUTPUT_NAME
 
 AT_ITS_ROOT = sa.and_(
@@ -53,6 +62,11 @@ _BY_HEADER = Prepared(
     )
     .where(in_list(models.c.output_key, "keys"), server_files.c.kind == "lora")
 )
+_HEADERS = Prepared(
+    sa.select(models.c.hash_sha256, models.c.metadata_json).where(
+        in_list(models.c.hash_sha256, "contents"), models.c.output_key.is_not(None)
+    )
+)
 _CHECKPOINTS_ON = Prepared(
     sa.select(*_NAME)
     .select_from(sa.join(server_files, server_roots, AT_ITS_ROOT))
@@ -76,8 +90,21 @@ class FilesByName:
         headers = {search_key(written_name(one)) for one in wanted if one.role == "lora"}
         for part in slices(sorted(headers)):
             for key, metadata, *row in _BY_HEADER.all(connection, {"keys": part}):
-                name = msgspec.json.decode(metadata or "{}").get(OUTPUT_NAME, "")
-                self._take(row, self._by_header[key], str(name))
+                self._take(row, self._by_header[key], _output_name(metadata))
+        self._read_headers(key for key in headers if key in self._by_header)
+
+    def _read_headers(self, keys: Iterable[str]) -> None:
+        """What the headers of LoRAs say that are called as those of others: that a name is forbidden."""
+        alike = {key for stem in keys for key in self._by_stem.get(stem, ())}
+        contents = {sha256 for key in alike if (sha256 := self._files[key].sha256)}
+        said = {}
+        for part in slices(sorted(contents)):
+            for sha256, metadata in _HEADERS.all(self._connection, {"contents": part}):
+                said[sha256] = _output_name(metadata)
+        for key in alike:
+            file = self._files[key]
+            if file.kind == "lora" and not file.output_name and file.sha256 in said:
+                self._files[key] = replace(file, output_name=said[file.sha256])
 
     def _take(self, row: Sequence[Any], into: set[tuple[str, str, str]], output_name: str = "") -> None:
         file = _called_file(row, output_name)
@@ -94,7 +121,17 @@ class FilesByName:
             keys |= self._by_header.get(search_key(written_name(requirement)), set())
         return [self._files[key] for key in sorted(keys)]
 
-    def checkpoints_on(self, server_id: str) -> list[CalledFile]:
+    def taken_on(self, requirement: Requirement, server_id: str | None) -> list[CalledFile]:
+        """Those of which a WebUI on that server takes one; none where it knows nothing of the name."""
+        if server_id is None:
+            return []
+        here = [file for file in self.of(requirement) if file.server_id == server_id]
+        taken = taken_by_host(requirement, here)
+        if not taken and requirement.role in MATCHED_LOOSELY:
+            taken = closest_checkpoints(requirement, self._checkpoints_on(server_id))
+        return taken
+
+    def _checkpoints_on(self, server_id: str) -> list[CalledFile]:
         """All checkpoints of a server."""
         found = self._checkpoints.get(server_id)
         if found is None:
@@ -102,6 +139,10 @@ class FilesByName:
             found = [file for row in sorted(rows) if (file := _called_file(row)) is not None]
             self._checkpoints[server_id] = found
         return found
+
+
+def _output_name(metadata: str | None) -> str:
+    return str(msgspec.json.decode(metadata or "{}").get(OUTPUT_NAME, ""))
 
 
 def _called_file(row: Sequence[Any], output_name: str = "") -> CalledFile | None:

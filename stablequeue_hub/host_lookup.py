@@ -18,6 +18,8 @@ from stablequeue_hub.availability_rows import MAY_BECOME_READY
 
 NOT_READ = (*MAY_BECOME_READY, "partial")
 """States of a file that a WebUI may take, and of which nobody knows the content."""
+MATCHED_LOOSELY = ("hires_checkpoint", "refiner")
+"""Roles whose checkpoint a host also finds by a part of its title."""
 _TITLE_HASH = len(" [0123456789]")
 """So much longer is the title of a checkpoint that the host has hashed."""
 
@@ -60,11 +62,15 @@ def taken_by_host(requirement: Requirement, files: Iterable[CalledFile]) -> list
 
 
 def _taken_by_header(name: str, files: Sequence[CalledFile]) -> list[CalledFile]:
-    """A name that two headers carry, in whatever case, is forbidden in the hosts."""
-    key = search_key(name)
-    carrying = [file for file in files if file.output_name and search_key(file.output_name) == key]
-    alone = len({(file.root, file.path) for file in carrying}) == 1 and key != "none"
-    return [file for file in carrying if alone and file.output_name == name]
+    """The LoRA whose header says ``name``. A name that two LoRAs have is forbidden in the hosts, in every
+    case; whether that of a header and of another file is one depends on their order."""
+    named = [(file, names_in_webui("lora", file.path)[0]) for file in files if file.kind == "lora"]
+    aliases = [file.output_name or stem for file, stem in named]
+    alike = [alias for alias in aliases if alias.lower() == name.lower()]
+    others = {stem for file, stem in named if file.output_name not in ("", stem)}
+    if name.lower() == "none" or len(set(alike)) < len(alike) or others.intersection(alike):
+        return []
+    return [file for file, _ in named if file.output_name == name]
 
 
 def closest_checkpoints(requirement: Requirement, files: Iterable[CalledFile]) -> list[CalledFile]:

@@ -44,9 +44,7 @@ from stablequeue_hub.embedding_words import embedding_names, may_be_a_word
 from stablequeue_hub.host_lookup import (
     NOT_READ,
     CalledFile,
-    closest_checkpoints,
     may_mean,
-    taken_by_host,
 )
 from stablequeue_hub.identity import NamedModel
 from stablequeue_hub.model_lookup import loras_by_output_name
@@ -61,7 +59,6 @@ DEPTH_MAX = 32
 """So deep may lists and objects lie in one another; extensions nest less than ten."""
 HERE = ("available", "unhashed", "unreachable")
 """Words for a server that has the model, whether it can be reached now or not."""
-_MATCHED_LOOSELY = ("hires_checkpoint", "refiner")
 _KINDS: dict[str, Kind] = {kind: kind for kinds in KINDS_OF.values() for kind in kinds}
 
 
@@ -157,7 +154,7 @@ def resolve(
     not_told = _names_not_told(connection, wanted, source_id)
     idle = frozenset(one for one in wanted if one.is_filled_in or _may_be_a_word(one, source_id))
     looked_up = [one for one in dict.fromkeys(wanted) if one not in not_told and one not in idle]
-    hashes = {one: normalize_hash(one.hash or "") or "" for one in looked_up if _decides_by_hash(one)}
+    hashes = {one: normalize_hash(one.hash or "") or "" for one in looked_up if decides_by_hash(one)}
     names = [one for one in looked_up if one not in hashes]
     meant = _Meant(connection, source_id, live, now_ms)
     resolved = {one: _resolved(one, matches) for one, matches in meant.by_hash(hashes).items()}
@@ -209,12 +206,7 @@ class _Meant:
         files = FilesByName(self._connection, names)
         found: dict[Requirement, list[CalledFile]] = {}
         for one in names:
-            all_files = files.of(one)
-            here = [file for file in all_files if file.server_id == self._source_id]
-            taken = taken_by_host(one, here)
-            if not taken and one.role in _MATCHED_LOOSELY and self._source_id is not None:
-                taken = closest_checkpoints(one, files.checkpoints_on(self._source_id))
-            several = taken or may_mean(one, all_files, self._source_id)
+            several = files.taken_on(one, self._source_id) or may_mean(one, files.of(one), self._source_id)
             # What nobody has read may be anything, and says something only where the name was written.
             found[one] = [file for file in several if file.sha256 or file.server_id == self._source_id]
         return found
@@ -271,7 +263,7 @@ def _names_not_told(
     """Those of which only the source's files say what they mean, and it never told which it has."""
     if source_id is None or _TOLD.all(connection, {"server_id": source_id}) != [(None,)]:
         return frozenset()
-    return frozenset(one for one in wanted if not one.is_filled_in and not _decides_by_hash(one))
+    return frozenset(one for one in wanted if not one.is_filled_in and not decides_by_hash(one))
 
 
 def _as_hash(requirement: Requirement) -> str | None:
@@ -290,7 +282,7 @@ def _bare(requirement: Requirement) -> str:
     return checkpoint_parts(requirement.name)[0]
 
 
-def _decides_by_hash(requirement: Requirement) -> bool:
+def decides_by_hash(requirement: Requirement) -> bool:
     """It carries a hash of the content. Forge of 2024-08 to 2025-02 put that of the file's *name* there."""
     found = parse_hash(requirement.hash or "")
     if found is None:

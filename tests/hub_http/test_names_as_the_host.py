@@ -89,6 +89,30 @@ def test_the_picture_is_made_with_the_file_that_generate_takes_there(hub: Any, h
     assert report.status_code == 200
 
 
+def test_a_name_that_leads_to_another_file_when_the_picture_is_made_is_not_called_confirmed(
+    hub: Any, hosts: Any
+) -> None:
+    """The files changed their names after the job was queued, or before and nobody had told yet."""
+    runner = hosts.add("b", BASE, ("lora", "ink.safetensors", "X"), ("lora", "oil.safetensors", "Y"))
+    bodies = [
+        {"payload": {"prompt": "<lora:ink:1>"}, "server": "b"},
+        {"payload": {"prompt": "<lora:ink:1>"}},
+        {"infotext": f"<lora:ink:1>\nSteps: 1, Sampler: Euler, Seed: 1, Size: 64x64, "
+         f'Lora hashes: "ink: {sha256_of("X")[:12]}"', "server": "b"},
+    ]  # fmt: skip
+    ids = [submitted(hub, **body)[0] for body in bodies]
+    for one, path in zip(runner.webui.files[1:], ("oil.safetensors", "ink.safetensors"), strict=True):
+        one.path = path
+    hosts.tell(runner)
+    ended = {}
+    while (job := runner.next()) is not None:
+        assert job["payload"]["prompt"].startswith("<lora:oil:1>")
+        ended[job["job_id"]] = runner.work(job).json()
+    assert [ended[job_id]["outcome"] for job_id in ids] == ["not_provable", "confirmed", "confirmed"]
+    (verdict,) = ended[ids[0]]["verdicts"]
+    assert (verdict["reason"], "“ink” is another file there now" in verdict["text"]) == ("name_moved", True)
+
+
 def test_files_that_change_places_mean_each_other_s_names(hub: Any) -> None:
     a = hub.join("a")
     tell(hub, a, file("one.safetensors", "X"), file("two.safetensors", "Y"))
@@ -147,13 +171,24 @@ def test_a_file_in_a_folder_that_is_away_does_not_hide_the_one_that_is_there(hub
 
 def test_a_lora_s_header_counts_on_its_server_in_its_own_case_and_while_no_other_carries_it(hub: Any) -> None:
     a, b = hub.join("a"), hub.join("b")
-    tell(hub, a, file("ink_v2.safetensors", "one"), file("ink_v3.safetensors", "two"))
+    tell(
+        hub,
+        a,
+        *(
+            file(f"ink_v{number}.safetensors", content)
+            for number, content in enumerate(("one", "two", "six"))
+        ),
+    )
     tell(hub, b, file("Ink.safetensors", "three"))
     header_says(hub, a, "one", "ink")
     assert meaning(hub, naming("lora", "ink"), "a") == ("found", sha256_of("one"))
     assert meaning(hub, naming("lora", "Ink"), "a") == ("ambiguous", None)
     header_says(hub, a, "two", "INK")
-    assert meaning(hub, naming("lora", "ink"), "a") == ("ambiguous", None)
+    assert meaning(hub, naming("lora", "ink"), "a") == ("found", sha256_of("one"))
+    assert meaning(hub, naming("lora", "INK"), "a") == ("found", sha256_of("two"))
+    header_says(hub, a, "six", "INK")
+    for name in ("ink", "INK"):
+        assert meaning(hub, naming("lora", name), "a") == ("ambiguous", None)
     assert meaning(hub, naming("lora", "Ink"), "b") == ("found", sha256_of("three"))
 
 
