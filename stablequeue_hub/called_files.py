@@ -75,9 +75,10 @@ _CHECKPOINTS_ON = Prepared(
 
 
 class FilesByName:
-    """The files that may be meant by the names of ``wanted``."""
+    """The files that may be meant by the names of ``wanted``. ``unread``: also those that nobody has read,
+    which say something on the server only where a name was written."""
 
-    def __init__(self, connection: Connection, wanted: Sequence[Requirement]) -> None:
+    def __init__(self, connection: Connection, wanted: Sequence[Requirement], *, unread: bool = True) -> None:
         self._connection = connection
         self._files: dict[tuple[str, str, str], CalledFile] = {}
         self._by_stem: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
@@ -85,7 +86,8 @@ class FilesByName:
         self._checkpoints: dict[str, list[CalledFile]] = {}
         checkpoints = any("checkpoint" in one.kinds for one in wanted)
         stems = {stem for one in wanted for stem in stems_of(one)}
-        for row in files_called(connection, stems, checkpoints) if stems else ():
+        found = files_called(connection, stems, checkpoints) if unread else _read_called(connection, stems)
+        for row in found:
             self._take(row, self._by_stem[stem_key(row[2])])
         headers = {search_key(written_name(one)) for one in wanted if one.role == "lora"}
         for part in slices(sorted(headers)):
@@ -157,9 +159,13 @@ def _called_file(row: Sequence[Any], output_name: str = "") -> CalledFile | None
 def files_called(connection: Connection, stems: set[str], checkpoints: bool) -> Iterator[Sequence[Any]]:
     """Every file whose name has one of these stems; some of them more than once. ``checkpoints``: files that
     nobody has read are looked for in folders too. Server, folder, path, kind, size, SHA256, state, health."""
+    yield from _read_called(connection, stems)
+    yield from unread_called(connection, stems, checkpoints)
+
+
+def _read_called(connection: Connection, stems: set[str]) -> Iterator[Sequence[Any]]:
     for part in slices(sorted(stems)):
         yield from (row for row in _CALLED.all(connection, {"stems": part}) if stem_key(row[2]) in stems)
-    yield from unread_called(connection, stems, checkpoints)
 
 
 def unread_called(connection: Connection, stems: set[str], checkpoints: bool) -> Iterator[Sequence[Any]]:

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from stablequeue_hub.presence import Live
 
 CANDIDATES_MAX = 20
-"""Of many LoRAs with one name in their headers (trainers write "last"), as many are named."""
+"""Of many models with one name (trainers write "last" into headers), as many are named."""
 DEPTH_MAX = 32
 """So deep may lists and objects lie in one another; extensions nest less than ten."""
 HERE = ("available", "unhashed", "unreachable")
@@ -185,13 +185,17 @@ class _Meant:
         counts only where nothing is called so now."""
         called = self._called(names)
         hashes = {one: found for one in names if (found := _as_hash(one))}
-        contents = {file.sha256 for files in called.values() for file in files if file.sha256}
-        matches = self._matches([*contents, *hashes.values()])
+        contents = {
+            one: list(dict.fromkeys(file.sha256 for file in files if file.sha256))[:CANDIDATES_MAX]
+            for one, files in called.items()
+        }
+        matches = self._matches(
+            [*(sha256 for some in contents.values() for sha256 in some), *hashes.values()]
+        )
         unread = self._unread({file for files in called.values() for file in files if not file.sha256})
         meant: dict[Requirement, list[ModelMatch]] = {}
         for one, files in called.items():
-            sha256s = dict.fromkeys(file.sha256 for file in files if file.sha256)
-            meant[one] = [match for sha256 in sha256s for match in matches[sha256]]
+            meant[one] = [match for sha256 in contents[one] for match in matches[sha256]]
             meant[one] += dict.fromkeys(unread[file] for file in files if file in unread)
         for one, value in hashes.items():
             hashed = [match for match in matches[value] if _is_of_kind(match, one)]
@@ -203,7 +207,7 @@ class _Meant:
 
     def _called(self, names: Sequence[Requirement]) -> dict[Requirement, list[CalledFile]]:
         """The files that each name means: one content, or several that nobody can choose between."""
-        files = FilesByName(self._connection, names)
+        files = FilesByName(self._connection, names, unread=self._source_id is not None)
         found: dict[Requirement, list[CalledFile]] = {}
         for one in names:
             several = files.taken_on(one, self._source_id) or may_mean(one, files.of(one), self._source_id)
