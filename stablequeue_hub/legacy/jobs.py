@@ -33,9 +33,9 @@ from stablequeue_hub.legacy.answers import (
 )
 from stablequeue_hub.legacy.availability import AvailabilityOf
 from stablequeue_hub.legacy.gallery import old_file_name
-from stablequeue_hub.legacy.servers import server_named
 from stablequeue_hub.matching.check import check_generation_text
 from stablequeue_hub.matching.why import PendingJob, read_around
+from stablequeue_hub.servers.servers import server_named
 from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.tables import job_payloads, job_pictures, jobs, legacy_jobs, servers
 

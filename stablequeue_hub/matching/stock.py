@@ -6,7 +6,7 @@ The check, the reasons, the sentence and the hand-over all go by these files and
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.generation.requirements import can_be_written, checkpoint_parts
-from stablequeue_client.shared.models.model_files import MODEL_EXTENSIONS, stem_key
+from stablequeue_client.shared.models.model_files import names_in_webui, stem_key
 from stablequeue_hub.inventory.availability_rows import MAY_BECOME_READY
+from stablequeue_hub.matching.called_files import AT_ITS_ROOT, FILE, OfFiles, read_called, unread_called
 from stablequeue_hub.matching.job_requirements import JobRequirement, Lookup
 from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.prepared import Prepared, in_list
@@ -47,8 +48,8 @@ class ServerStock:
 
     ``ready`` and ``claimed``: files by content; claimed ones are not read yet, and probably hold it.
     ``away``: contents in folders that are not connected, with their kinds. ``unread``: files that nobody has
-    read, by (kind, stem). ``shared``: (kind, name) under which several contents lie, so that a WebUI may take
-    the wrong one.
+    read, by (kind, stem); ``being_copied``: the same of files that are not whole yet. ``shared``: (kind, name)
+    under which several contents lie, so that a WebUI may take the wrong one.
     """
 
     server_id: str
@@ -57,6 +58,7 @@ class ServerStock:
     claimed: dict[str, list[StockFile]] = field(default_factory=dict)
     away: dict[str, set[str]] = field(default_factory=dict)
     unread: dict[tuple[str, str], list[StockFile]] = field(default_factory=dict)
+    being_copied: set[tuple[str, str]] = field(default_factory=set)
     shared: set[tuple[str, str]] = field(default_factory=set)
 
     def answer(self, one: JobRequirement, *, is_source: bool) -> StockAnswer:
@@ -66,7 +68,10 @@ class ServerStock:
             return "usable"
         if any(True for _ in self._files(one, is_source=is_source)):
             return "name_shared"
-        content = one.content or ""
+        lookup, content = one.lookup, one.content or ""
+        if lookup is not None and lookup.sha256 is None and is_source:
+            copied = any((kind, lookup.stem) in self.being_copied for kind in one.kinds)
+            return "unread" if copied else "missing"
         if any(file.kind in one.kinds for file in self.claimed.get(content, ())):
             return "unread"
         return "away" if self.away.get(content, set()) & set(one.kinds) else "missing"
@@ -96,12 +101,13 @@ class ServerStock:
         path = _as_path(one.name)
         found = [file for kind in one.kinds for file in self.unread.get((kind, stem), ())]
         # Names differ in case on some disks: the one that is called exactly so comes first.
-        return sorted(found, key=lambda file: path not in names_of(file.kind, file.path))
+        return sorted(found, key=lambda file: path not in names_in_webui(file.kind, file.path))
 
     def take_over(self, further: ServerStock) -> None:
         """Add what was read later, of other models."""
         self.asked |= further.asked
         self.shared |= further.shared
+        self.being_copied |= further.being_copied
         self.ready.update(further.ready)
         self.claimed.update(further.claimed)
         self.away.update(further.away)
@@ -129,34 +135,12 @@ def _can_be_named(file: StockFile) -> bool:
 
 # --- reading ----------------------------------------------------------------------------------------------
 
-# As expressions, or SQLite would begin with the folders, or with a server, and go through all files of each.
-_AT_ITS_ROOT = sa.and_(
-    server_roots.c.server_id == server_files.c.server_id.concat(""),
-    server_roots.c.root_id == server_files.c.root_id.concat(""),
-)
-_ON_SERVER = server_files.c.server_id.concat("") == sa.bindparam("server_id")
-_FILE = [server_files.c[name] for name in ("server_id", "root_id", "path", "kind", "size")]
 
-
-class _Both:
-    """One statement for all servers, and for a single one."""
-
-    def __init__(self, statement: sa.Select[Any]) -> None:
-        self._all, self._one = Prepared(statement), Prepared(statement.where(_ON_SERVER))
-
-    def rows(
-        self, connection: Connection, server_id: str | None, values: Mapping[str, Any]
-    ) -> Sequence[Sequence[Any]]:
-        if server_id is None:
-            return self._all.all(connection, values)
-        return self._one.all(connection, {**values, "server_id": server_id})
-
-
-def _holding(model_column: sa.Column[int], *conditions: sa.ColumnElement[bool]) -> _Both:
-    files = sa.join(models, server_files, model_column == models.c.id).join(server_roots, _AT_ITS_ROOT)
-    return _Both(
+def _holding(model_column: sa.Column[int], *conditions: sa.ColumnElement[bool]) -> OfFiles:
+    files = sa.join(models, server_files, model_column == models.c.id).join(server_roots, AT_ITS_ROOT)
+    return OfFiles(
         # Real files before links, then by name, so that it is always the same one.
-        sa.select(models.c.hash_sha256, server_roots.c.health, server_files.c.link, *_FILE)
+        sa.select(models.c.hash_sha256, server_roots.c.health, server_files.c.link, *FILE)
         .select_from(files)
         .where(
             in_list(models.c.hash_sha256, "contents"),
@@ -169,27 +153,6 @@ def _holding(model_column: sa.Column[int], *conditions: sa.ColumnElement[bool]) 
 
 _READY = _holding(server_files.c.model_id, server_files.c.state == "ready")
 _CLAIMED = _holding(server_files.c.claimed_model_id, in_list(server_files.c.state, "states"))
-_NAME = [*_FILE, server_files.c.sha256, server_files.c.state, server_roots.c.health]
-_CALLED = _Both(
-    sa.select(*_NAME)
-    .select_from(
-        sa.join(model_aliases, server_files, server_files.c.model_id == model_aliases.c.model_id).join(
-            server_roots, _AT_ITS_ROOT
-        )
-    )
-    .where(in_list(model_aliases.c.stem_key, "stems"))
-)
-_UNREAD = (
-    sa.select(*_NAME)
-    .select_from(sa.join(server_files, server_roots, _AT_ITS_ROOT))
-    .where(server_files.c.model_id.is_(None))
-)
-_UNREAD_CALLED = _Both(_UNREAD.where(in_list(server_files.c.name_key, "keys")))
-# A checkpoint's name has its folder in front, which no index leaves out: the part behind the last "/" of each
-# file that is not read. Choosing here keeps thousands of rows out of Python.
-_FOLDER = sa.func.rtrim(server_files.c.name_key, sa.func.replace(server_files.c.name_key, "/", ""))
-_BASE = sa.func.substr(server_files.c.name_key, sa.func.length(_FOLDER) + 1)
-_UNREAD_IN_FOLDERS = _Both(_UNREAD.where(in_list(_BASE, "keys")))
 _SHARED_STEMS = Prepared(
     sa.select(model_aliases.c.stem_key)
     .where(in_list(model_aliases.c.stem_key, "stems"))
@@ -211,9 +174,9 @@ def stocks_of(
                 stems[stem] = stems.get(stem, False) or file.kind == "checkpoint"
     checkpoints = any(stems.values()) or any(one.sha256 is None for one in wanted)
     doubtful = {one.stem for one in wanted if one.sha256 is None} | _shared_stems(connection, stems)
-    unread = _unread_called(connection, stems, server_id, in_folders=checkpoints)
+    unread = list(unread_called(connection, stems, server_id, in_folders=checkpoints))
     doubtful |= {stem_key(row[2]) for row in unread}
-    _take_names(stocks, _called(connection, doubtful, server_id), unread)
+    _take_names(stocks, read_called(connection, doubtful, server_id), unread)
     return stocks
 
 
@@ -270,22 +233,6 @@ def _shared_stems(connection: Connection, stems: Iterable[str]) -> set[str]:
     return shared
 
 
-def _called(connection: Connection, stems: Collection[str], server_id: str | None) -> Iterator[Sequence[Any]]:
-    """Every file of a known model whose name has one of these stems; some of them more than once."""
-    for part in slices(sorted(stems)):
-        rows = _CALLED.rows(connection, server_id, {"stems": part})
-        yield from (row for row in rows if stem_key(row[2]) in stems)
-
-
-def _unread_called(
-    connection: Connection, stems: Iterable[str], server_id: str | None, *, in_folders: bool
-) -> list[Sequence[Any]]:
-    """Files that are no known model, and whose name has one of these stems."""
-    unread = _UNREAD_IN_FOLDERS if in_folders else _UNREAD_CALLED
-    keys = sorted({stem + ending for stem in stems for ending in ("", *MODEL_EXTENSIONS)})
-    return [row for part in slices(keys) for row in unread.rows(connection, server_id, {"keys": part})]
-
-
 def _take_names(
     stocks: dict[str, ServerStock],
     called: Iterable[Sequence[Any]],
@@ -300,8 +247,10 @@ def _take_names(
                 continue
             seen.add((server_id, root, path))
             if sha256 is not None or state not in NOT_LOADABLE:
-                for name in names_of(kind, path):
+                for name in names_in_webui(kind, path):
                     names[server_id, kind, name].add(sha256)
+            if state == "partial" and health == "healthy":
+                stocks.setdefault(server_id, ServerStock(server_id)).being_copied.add((kind, stem_key(path)))
             if state in MAY_BECOME_READY and health == "healthy":
                 stock = stocks.setdefault(server_id, ServerStock(server_id))
                 stock.unread.setdefault((kind, stem_key(path)), []).append(_file(root, path, kind, size))
@@ -317,18 +266,8 @@ def _file(root: str, path: str, kind: str, size: int) -> StockFile:
 # --- names ------------------------------------------------------------------------------------------------
 
 
-def names_of(kind: str, path: str) -> tuple[str, ...]:
-    """Return all names under which a WebUI finds a file in a job, in its own case."""
-    base = path.rsplit("/", 1)[-1]
-    if kind in ("vae", "text_encoder"):
-        return (base,)
-    stem, dot, _ = base.rpartition(".")
-    stem = stem if dot and stem else base
-    return (path, stem) if kind == "checkpoint" else (stem,)
-
-
 def name_for_webui(kind: str, path: str) -> str:
     """Return the one of them to write. A checkpoint's folder is joined differently on Windows, so it is left
     out."""
-    names = names_of(kind, path)
+    names = names_in_webui(kind, path)
     return names[-1] if "/" in path else names[0]

@@ -40,7 +40,7 @@ from stablequeue_hub.page import job, keys, model, models, new_job, queue, serve
 from stablequeue_hub.page.sample import is_sample
 from stablequeue_hub.routers.api.network import set_reachable
 from stablequeue_hub.servers.orders import OrderRequest, add_order
-from stablequeue_hub.servers.servers import forget_server, rename_server
+from stablequeue_hub.servers.servers import rename_server
 
 router = APIRouter(include_in_schema=False)
 FORM_MAX_BYTES = 16 * 1024
@@ -244,10 +244,7 @@ async def rename(request: Request, server_id: str) -> Response:
 async def forget(request: Request, server_id: str) -> Response:
     """Forget a server and what is known of its files."""
     hub, actor = hub_of(request), principal_of(request).actor
-    now_ms = hub.clock.now_ms()
-    await hub.writing(lambda connection: forget_server(connection, server_id, actor=actor, now_ms=now_ms))
-    hub.presence.forget(server_id)
-    hub.keys.drop(server_id)
+    await hub.forget_server(server_id, actor=actor)
     return _said("Forgotten.")
 
 
