@@ -48,8 +48,8 @@ class ServerStock:
 
     ``ready`` and ``claimed``: files by content; claimed ones are not read yet, and probably hold it.
     ``away``: contents in folders that are not connected, with their kinds. ``unread``: files that nobody has
-    read, by (kind, stem); ``being_copied``: the same of files that are not whole yet. ``shared``: (kind, name)
-    under which several contents lie, so that a WebUI may take the wrong one.
+    read, by (kind, stem); ``being_copied``: the same of files that are not whole yet. ``shared``: names, by
+    kind, under which several contents lie, so that a WebUI may take the wrong one.
     """
 
     server_id: str
