@@ -48,7 +48,8 @@ from stablequeue_hub.jobs.submission import submit
 from stablequeue_hub.matching.eligibility import check_job
 from stablequeue_hub.matching.server_facts import Line
 from stablequeue_hub.models.availability import availability_of
-from stablequeue_hub.models.matrix import ModelFilter, list_models
+from stablequeue_hub.models.filters import ModelFilter
+from stablequeue_hub.models.matrix import list_models
 from stablequeue_hub.page.queue import Viewer, queue_page
 from stablequeue_hub.store.engine import SQLITE_NAME, Store, open_store
 from stablequeue_hub.store.migrate import migrate

@@ -26,7 +26,8 @@ from stablequeue_hub.matching.eligibility import check_generation_text, judge_jo
 from stablequeue_hub.matching.explanation import short_name
 from stablequeue_hub.matching.server_facts import Line, servers_now
 from stablequeue_hub.matching.stored_payload import stored_payloads
-from stablequeue_hub.models.matrix import ModelFilter, list_models
+from stablequeue_hub.models.filters import ModelFilter
+from stablequeue_hub.models.matrix import list_models
 from stablequeue_hub.page.job import form_choices
 from stablequeue_hub.page.job_forms import form_payload, form_submission
 from stablequeue_hub.page.queue import title_of
