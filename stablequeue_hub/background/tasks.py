@@ -119,7 +119,7 @@ async def fail_overdue_jobs(hub: Hub) -> None:
         )
         if not ids:
             return
-        await hub.jobs_changed(ids)
+        await hub.dispatcher.jobs_changed(ids)
 
 
 async def retain(hub: Hub) -> None:

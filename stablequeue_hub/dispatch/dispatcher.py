@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
@@ -26,6 +25,7 @@ from stablequeue_client.shared.wire.runner import (
     RenewAnswer,
     RenewRequest,
 )
+from stablequeue_hub.clock import Clock
 from stablequeue_hub.dispatch import runs
 from stablequeue_hub.dispatch.fair_queue import Choice, WaitingLine
 from stablequeue_hub.dispatch.finish import finish_run
@@ -33,15 +33,15 @@ from stablequeue_hub.dispatch.leases import Lease, Leases
 from stablequeue_hub.dispatch.polling_servers import COOLING_S, AskingServer, AskingServers
 from stablequeue_hub.dispatch.runs import RunningJob, running_jobs
 from stablequeue_hub.errors import StaleRunError
+from stablequeue_hub.events.wakeup import Bell
 from stablequeue_hub.jobs.picture_files import StagedPicture
 from stablequeue_hub.matching.needs import Kinds, Pending, pending_jobs
 from stablequeue_hub.matching.re_resolve import changed_names, resolve_waiting
 from stablequeue_hub.matching.server_stock import ServerStock, add_contents, load_stock
 from stablequeue_hub.servers.capabilities import works_for_others
+from stablequeue_hub.servers.presence import Presence
+from stablequeue_hub.store.engine import Store
 from stablequeue_hub.store.hub_settings_table import get_fact
-
-if TYPE_CHECKING:
-    from stablequeue_hub.hub import Hub
 
 QUEUE_PAUSED = "jobs_paused"
 """The fact that pauses the whole queue."""
@@ -57,12 +57,15 @@ _log = logging.getLogger("stablequeue_hub")
 class Dispatcher:
     """See the module. Every method belongs to the event loop."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self.leases = Leases(hub.clock)
+    def __init__(self, store: Store, clock: Clock, presence: Presence, bell: Bell) -> None:
+        self._store = store
+        self._clock = clock
+        self._presence = presence
+        self._bell = bell
+        self.leases = Leases(clock)
         self._line = WaitingLine()
         self._kinds = Kinds()
-        self._asking = AskingServers(hub.clock)
+        self._asking = AskingServers(clock)
         self._lost: dict[str, set[tuple[str, str]]] = {}
         self._paused = False
         self._loaded = False
@@ -127,6 +130,12 @@ class Dispatcher:
             raise
         self._asking.wake(checkpoints)
 
+    async def jobs_changed(self, job_ids: Sequence[str]) -> None:
+        """To be told after every committed change of jobs (new, edited, ended, deleted), and with [] after
+        one of the queue's settings: runners look again, and who waits for a job or for events is woken."""
+        await self.changed(job_ids)
+        self._bell.ring(job_ids)
+
     async def inventory_changed(self, server_id: str, sequence: int) -> None:
         """A server has other files: what it refused it may get again, and its waiting runner looks anew."""
         ids = await self._readmit(server_id, sequence)
@@ -143,9 +152,9 @@ class Dispatcher:
 
     async def _readmit(self, server_id: str, sequence: int) -> list[str]:
         """Jobs that it refused and may get again. A sync that changed nothing for any job writes nothing."""
-        if not await self._hub.reading(lambda c: runs.may_readmit(c, server_id, sequence)):
+        if not await self._store.reading(lambda c: runs.may_readmit(c, server_id, sequence)):
             return []
-        return await self._hub.writing(lambda c: runs.readmit(c, server_id, sequence))
+        return await self._store.writing(lambda c: runs.readmit(c, server_id, sequence))
 
     def forget(self, server_id: str) -> None:
         """A server that the hub does not know any more."""
@@ -173,14 +182,14 @@ class Dispatcher:
 
     async def _look_up(self) -> None:
         """Looks without holding up any writer, and writes what changed."""
-        now_ms, presence = self._hub.clock.now_ms(), self._hub.presence
-        names = await self._hub.reading(lambda connection: changed_names(connection, presence, now_ms))
+        now_ms, presence = self._clock.now_ms(), self._presence
+        names = await self._store.reading(lambda connection: changed_names(connection, presence, now_ms))
         if names:
-            ids = await self._hub.writing(
+            ids = await self._store.writing(
                 lambda connection: resolve_waiting(connection, presence, now_ms, names)
             )
             if ids:
-                await self._hub.jobs_changed(ids)
+                await self.jobs_changed(ids)
 
     def server_changed(self, server_id: str) -> None:
         """What it can do, or for whom it may work, is another thing now."""
@@ -194,7 +203,7 @@ class Dispatcher:
             paused = get_fact(connection, QUEUE_PAUSED) == "1"
             return pending_jobs(connection), running_jobs(connection), paused
 
-        pending, running, self._paused = await self._hub.reading(read)
+        pending, running, self._paused = await self._store.reading(read)
         before, self._line, self._kinds = self._line, WaitingLine(self._line), Kinds()
         for asking in self._asking:
             asking.stale, asking.stock = True, None
@@ -202,7 +211,7 @@ class Dispatcher:
         for job in pending:
             self._put(job, before)
         self._take_over(running)
-        self._loaded, self._read = True, self._hub.clock.monotonic()
+        self._loaded, self._read = True, self._clock.monotonic()
 
     def _take_over(self, running: Sequence[RunningJob]) -> None:
         """The leases are those of the jobs under way; one that was not known gets a whole term."""
@@ -221,7 +230,7 @@ class Dispatcher:
         def read(connection: Connection) -> tuple[list[Pending], list[RunningJob]]:
             return pending_jobs(connection, wanted), running_jobs(connection, wanted)
 
-        pending, running = await self._hub.reading(read)
+        pending, running = await self._store.reading(read)
         waiting = {job.job_id for job in pending}
         fences = {job.job_id: job.fence for job in running}
         for job_id in wanted:
@@ -235,7 +244,7 @@ class Dispatcher:
         return {job.needs.checkpoint for job in pending}
 
     def _put(self, job: Pending, before: WaitingLine | None = None) -> None:
-        made = job.in_line(self._kinds.number(job.needs), self._hub.clock.now_ms())
+        made = job.in_line(self._kinds.number(job.needs), self._clock.now_ms())
         known = before.find(job.job_id) if before is not None else None
         if known is not None:
             made.passed, made.passed_since = known.passed, known.passed_since
@@ -253,7 +262,7 @@ class Dispatcher:
         await self._begin(server_id, wanted)
         asking = self._asking.of(server_id)
         asking.turn += 1
-        turn, clock = asking.turn, self._hub.clock
+        turn = asking.turn
         other_process = asking.runner_id not in ("", wanted.runner_id)
         asking.runner_id = wanted.runner_id
         self._asking.asked_for(asking, others=wanted.others)
@@ -263,7 +272,7 @@ class Dispatcher:
         if asking.parked is not None and not other_process:
             asking.parked.set()  # an earlier question of this runner: its connection is dead
         while True:
-            asking.asked = clock.monotonic()
+            asking.asked = self._clock.monotonic()
             event = asyncio.Event()
             asking.parked, asking.parked_since = event, loop.time()
             async with self._lock:
@@ -274,7 +283,7 @@ class Dispatcher:
                 await asyncio.wait_for(event.wait(), max(0.0, until - loop.time()))
             except asyncio.TimeoutError:
                 break
-            if asking.turn != turn or self._hub.bell.closed or await gone():
+            if asking.turn != turn or self._bell.closed or await gone():
                 break
         if asking.turn == turn:
             asking.parked = None
@@ -284,7 +293,7 @@ class Dispatcher:
 
     async def _sit_out(self, until: float) -> None:
         """Another process of the server asked meanwhile: two that are answered at once drive each other."""
-        bell, loop = self._hub.bell, asyncio.get_running_loop()
+        bell, loop = self._bell, asyncio.get_running_loop()
         while await bell.wait(bell.next_ring(), until - loop.time()):
             pass
 
@@ -304,11 +313,11 @@ class Dispatcher:
                 for job_id, of_server in alive:
                     runs.readmit_lost(connection, job_id, of_server)
 
-            await self._hub.writing(readmit)
-            await self._hub.jobs_changed([job_id for job_id, _ in alive])
+            await self._store.writing(readmit)
+            await self.jobs_changed([job_id for job_id, _ in alive])
 
     def _check_frozen(self, server_id: str) -> None:
-        frozen = self._hub.presence.known(server_id).frozen
+        frozen = self._presence.known(server_id).frozen
         if frozen is not None:
             raise ServerFrozenError(frozen)
 
@@ -318,7 +327,7 @@ class Dispatcher:
             return None  # the process before it was heard of a moment ago: perhaps both run
         if lease is not None:  # the answer to the question before was lost
             job_id, fence = lease.job_id, lease.fence
-            return await self._hub.reading(
+            return await self._store.reading(
                 lambda connection: runs.assignment_again(connection, job_id, fence)
             )
         for _ in range(TRIES):
@@ -331,7 +340,7 @@ class Dispatcher:
         return None
 
     async def _choose(self, asking: AskingServer) -> Choice | None:
-        now = self._hub.clock.monotonic()
+        now = self._clock.monotonic()
         if self._paused or now < asking.cools_until or not len(self._line):
             return None
         stock = await self._stock(asking)
@@ -343,15 +352,15 @@ class Dispatcher:
 
     async def _take(self, asking: AskingServer, choice: Choice, runner_id: str) -> Assignment | None:
         assert asking.stock is not None
-        stock, job, now_ms = asking.stock, choice.job, self._hub.clock.now_ms()
+        stock, job, now_ms = asking.stock, choice.job, self._clock.now_ms()
         sequence = self._sequence(asking.server_id)
-        taken = await self._hub.writing(
+        taken = await self._store.writing(
             lambda connection: runs.take(connection, job.job_id, stock, runner_id=runner_id, now_ms=now_ms)
         )
         if isinstance(taken, Assignment):
-            self._line.served(asking.server_id, choice, self._hub.clock.monotonic())
+            self._line.served(asking.server_id, choice, self._clock.monotonic())
             self.leases.grant(taken.job_id, asking.server_id, taken.fence, runner_id, sequence)
-            self._hub.bell.ring([taken.job_id])
+            self._bell.ring([taken.job_id])
             return taken
         if taken == "not_waiting":
             await self._read_some([job.job_id])
@@ -368,14 +377,14 @@ class Dispatcher:
         if stock is None or asking.stale:
             contents = {sha256 for number in range(len(self._kinds)) for sha256 in self._contents(number)}
             asking.stale = False
-            asking.stock = stock = await self._hub.reading(
+            asking.stock = stock = await self._store.reading(
                 lambda connection: load_stock(connection, server_id, contents)
             )
             self._judge_anew(asking)
         elif asking.unknown:
             missing = {sha256 for number in asking.unknown for sha256 in self._contents(number)}
             known = stock
-            await self._hub.reading(lambda connection: add_contents(connection, known, missing))
+            await self._store.reading(lambda connection: add_contents(connection, known, missing))
             self._judge_anew(asking)
         return stock
 
@@ -410,7 +419,7 @@ class Dispatcher:
 
     async def refuse(self, server_id: str, said: RefuseRequest) -> None:
         """The check just before the run found something. Raises StaleRunError."""
-        lease, now_ms = self.leases.find(said.job_id), self._hub.clock.now_ms()
+        lease, now_ms = self.leases.find(said.job_id), self._clock.now_ms()
         known = lease.sequence if lease is not None and lease.fence == said.fence else None
         # What it had when the job was handed over: it may have told meanwhile what it found just now.
         sequence = self._sequence(server_id) if known is None else known
@@ -419,37 +428,37 @@ class Dispatcher:
             run = runs.current_run(connection, said.job_id, said.fence, server_id)
             runs.give_back(connection, run, code=said.code, text=said.text, sequence=sequence, now_ms=now_ms)
 
-        await self._hub.writing(work)
+        await self._store.writing(work)
         self.leases.end(said.job_id, said.fence)
         if said.code == "busy":
             self._asking.give_way(server_id, BUSY_S)
         await self._readmit(server_id, self._sequence(server_id))
-        await self._hub.jobs_changed([said.job_id])
+        await self.jobs_changed([said.job_id])
 
     def _sequence(self, server_id: str) -> int:
         """Of the inventory that the server told last."""
-        return self._hub.presence.known(server_id).inventory.sequence
+        return self._presence.known(server_id).inventory.sequence
 
     async def finish(
         self, server_id: str, said: FinishRequest, pictures: Sequence[StagedPicture]
     ) -> FinishAnswer:
         """A run ended; what its pictures prove decides. Raises StaleRunError."""
-        now_ms = self._hub.clock.now_ms()
+        now_ms = self._clock.now_ms()
         keep_away = said.outcome != "done" and await self._could_run_elsewhere(said.job_id, server_id)
 
         def work(connection: Connection) -> FinishAnswer:
             run = runs.current_run(connection, said.job_id, said.fence, server_id)
             return finish_run(connection, run, said, pictures, keep_away=keep_away, now_ms=now_ms)
 
-        answer = await self._hub.writing(work)
+        answer = await self._store.writing(work)
         self.leases.end(said.job_id, said.fence)
         self._asking.count(server_id, failed=said.outcome == "failed" or answer.outcome == "wrong")
-        await self._hub.jobs_changed([said.job_id])
+        await self.jobs_changed([said.job_id])
         return answer
 
     async def _could_run_elsewhere(self, job_id: str, server_id: str) -> bool:
         """Whether another server that asks for jobs could do this one now."""
-        found = await self._hub.reading(lambda c: pending_jobs(c, [job_id], "processing"))
+        found = await self._store.reading(lambda c: pending_jobs(c, [job_id], "processing"))
         return bool(found) and any(
             [
                 await self._could_run(asking, found[0])
@@ -465,7 +474,7 @@ class Dispatcher:
             stock = await self._stock(asking)
             contents = set(job.needs.contents())
             if not stock.asked.issuperset(contents):
-                await self._hub.reading(lambda c: add_contents(c, stock, contents))
+                await self._store.reading(lambda c: add_contents(c, stock, contents))
         theirs = works_for_others(stock.capabilities) != "never" and asking.others
         if stock.paused or not (theirs or job.submitter == f"server:{asking.server_id}"):
             return False
@@ -480,25 +489,25 @@ class Dispatcher:
         for lease in self.leases.expired():
             text = "The server gave no sign of life while it worked on this job."
             await self._lose(lease, "no_sign_of_life", text)
-        now = self._hub.clock.monotonic()
+        now = self._clock.monotonic()
         if now - self._aged >= AGE_EVERY_S:
             self._aged = now
-            self._line.age(self._hub.clock.now_ms())
+            self._line.age(self._clock.now_ms())
             async with self._lock:
-                self._take_over(await self._hub.reading(running_jobs))
+                self._take_over(await self._store.reading(running_jobs))
             await self._readmit_failed()
             if now - self._read >= RECONCILE_S:
                 await self.changed([])
 
     async def _readmit_failed(self) -> None:
         """After an error a job may come back to that server when nobody else took it for a while."""
-        before_ms = self._hub.clock.now_ms() - int(COOLING_S * 1000)
-        if await self._hub.reading(lambda c: runs.may_readmit_failed(c, before_ms)):
-            ids = await self._hub.writing(lambda c: runs.readmit_failed(c, before_ms))
-            await self._hub.jobs_changed(ids)
+        before_ms = self._clock.now_ms() - int(COOLING_S * 1000)
+        if await self._store.reading(lambda c: runs.may_readmit_failed(c, before_ms)):
+            ids = await self._store.writing(lambda c: runs.readmit_failed(c, before_ms))
+            await self.jobs_changed(ids)
 
     async def _lose(self, lease: Lease, code: str, text: str) -> None:
-        now_ms = self._hub.clock.now_ms()
+        now_ms = self._clock.now_ms()
 
         def work(connection: Connection) -> None:
             run = runs.current_run(connection, lease.job_id, lease.fence, lease.server_id)
@@ -514,7 +523,7 @@ class Dispatcher:
             )
 
         try:
-            await self._hub.writing(work)
+            await self._store.writing(work)
         except StaleRunError:
             pass
         except StableQueueError as error:
@@ -526,4 +535,4 @@ class Dispatcher:
             while len(self._lost) > LOST_KEPT:
                 del self._lost[next(iter(self._lost))]
         self._asking.count(lease.server_id, failed=True)
-        await self._hub.jobs_changed([lease.job_id])
+        await self.jobs_changed([lease.job_id])

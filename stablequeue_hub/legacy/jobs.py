@@ -228,9 +228,7 @@ def cancel_old(
             remedy="",
             details={"current_status": before.status, "job": before},
         )
-    job_rows.change_state(
-        connection, job_id, "cancelled", action="job_cancelled", actor=actor, now_ms=now_ms
-    )
+    job_rows.change_state(connection, job_id, "cancelled", action="job_cancelled", actor=actor, now_ms=now_ms)
     return find_old(connection, job_id, live, line, now_ms=now_ms)
 
 

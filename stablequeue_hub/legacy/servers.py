@@ -20,10 +20,6 @@ from stablequeue_hub.jobs import rows
 from stablequeue_hub.servers.servers import ALIAS_MAX, alias_key, clean_alias
 from stablequeue_hub.store.tables import servers
 
-NO_AGENT = (
-    "StableQueue is not installed there: install the extension in its WebUI, and join it to this hub under "
-    "that name. It gets its jobs by itself then."
-)
 NO_AGENT_MAX = 100
 """Anybody with a key for jobs may add one, so their number has an end."""
 _ADDRESS_MAX = 500

@@ -8,9 +8,9 @@ from starlette.requests import Request
 from stablequeue_client.shared.errors import ForbiddenError
 from stablequeue_client.shared.wire.jobs import JOB_MAX_BYTES
 from stablequeue_hub.access.keys import Principal
-from stablequeue_hub.http.authorisation import principal_of
 from stablequeue_hub.http.request_bodies import read_json
-from stablequeue_hub.hub import Hub, hub_of
+from stablequeue_hub.http.request_context import hub_of, principal_of
+from stablequeue_hub.hub import Hub
 from stablequeue_hub.jobs.rows import delete_job
 from stablequeue_hub.legacy import jobs
 from stablequeue_hub.legacy.answers import OldGenerate, OldJob
@@ -35,7 +35,7 @@ async def submit(request: Request, *, version: int) -> OldJob:
         return jobs.find_old(connection, job_id, hub.presence, line_of(hub), now_ms=now_ms)
 
     job = await hub.writing(work)
-    await hub.jobs_changed([job.mobilesd_job_id])
+    await hub.dispatcher.jobs_changed([job.mobilesd_job_id])
     return job
 
 
@@ -67,7 +67,7 @@ async def cancel(request: Request, job_id: str) -> OldJob:
         )
 
     job = await hub.writing(work)
-    await hub.jobs_changed([job_id])
+    await hub.dispatcher.jobs_changed([job_id])
     return job
 
 

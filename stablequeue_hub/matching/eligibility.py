@@ -39,13 +39,12 @@ from stablequeue_client.shared.wire.jobs import (
     ReasonCode,
     ServerCheck,
 )
-from stablequeue_hub.legacy.servers import NO_AGENT
 from stablequeue_hub.matching.resolve import HERE, JobRequirement, payload_requirements, resolve
 from stablequeue_hub.matching.server_stock import ServerStock
 from stablequeue_hub.matching.stock_of_many import cannot_be_named, stock_of_servers
 from stablequeue_hub.servers.capabilities import stored_capabilities
 from stablequeue_hub.servers.known_servers import KnownServer, known_servers
-from stablequeue_hub.servers.servers import alias_key
+from stablequeue_hub.servers.servers import NO_AGENT, alias_key
 from stablequeue_hub.store.tables import servers
 
 if TYPE_CHECKING:

@@ -21,12 +21,12 @@ from stablequeue_client.shared.models.architectures import (
 )
 from stablequeue_client.shared.models.model_files import MODEL_EXTENSIONS
 from stablequeue_client.shared.wire.jobs import WhyCode
-from stablequeue_hub.legacy.servers import NO_AGENT
 from stablequeue_hub.matching.eligibility import CHECKPOINTS, need_words
 from stablequeue_hub.matching.server_facts import Exclusion, ServerFacts, Stock
 from stablequeue_hub.matching.server_stock import ServerStock
 from stablequeue_hub.matching.stock_of_many import WantedModel, cannot_be_named
 from stablequeue_hub.matching.stored_payload import StoredPayload, StoredRequirement
+from stablequeue_hub.servers.servers import NO_AGENT
 
 REFUSALS_MAX = 5
 """After so many refusals a job waits until somebody says where to try again."""

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from stablequeue_client.shared.errors import InvalidValueError
 from stablequeue_client.shared.views import values as v
 from stablequeue_hub.access.keys import KeyInfo, NewKey, list_keys
-from stablequeue_hub.http.network import NetworkInfo
+from stablequeue_hub.access.network import NetworkInfo
 
 WORTHLESS_SHOWN_MS = 7 * 24 * 3_600_000
 """Revoked and expired keys leave the list after a week."""

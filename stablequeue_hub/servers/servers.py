@@ -29,6 +29,10 @@ from stablequeue_hub.store.tables import model_server_availability as summary
 
 ALIAS_MAX = 64
 VERSION_MAX = 64
+NO_AGENT = (
+    "StableQueue is not installed there: install the extension in its WebUI, and join it to this hub under "
+    "that name. It gets its jobs by itself then."
+)
 _SERVER_ID = re.compile(r"[A-Za-z0-9-]{8,64}\Z")
 _SECRET = re.compile(r"[0-9a-f]{64}\Z")
 

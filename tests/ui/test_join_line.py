@@ -10,7 +10,7 @@ from stablequeue_client.settings import OPTIONS
 from stablequeue_client.shared.errors import InvalidValueError
 from stablequeue_client.shared.views import views
 from stablequeue_hub.access.keys import NewKey
-from stablequeue_hub.http.network import NetworkInfo
+from stablequeue_hub.access.network import NetworkInfo
 from stablequeue_hub.page.keys import LINUX_INSTALL, join_line, join_page, powershell_quote
 
 CODE = NewKey("id", "sq_id_" + "0" * 64, "join", "", 0, 3_600_000)

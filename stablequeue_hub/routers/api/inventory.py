@@ -32,11 +32,11 @@ from stablequeue_client.shared.wire.inventory import (
     SyncAnswer,
     SyncRequest,
 )
-from stablequeue_hub.http.authorisation import principal_of
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_body, read_json
+from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import Hub, hub_of
+from stablequeue_hub.hub import Hub
 from stablequeue_hub.inventory.metadata import OUTPUT_NAME, store_metadata
 from stablequeue_hub.inventory.sync import apply_sync, decode_sync, decompress_limited
 from stablequeue_hub.servers.capabilities import store_capabilities

@@ -21,11 +21,10 @@ from stablequeue_client.shared.wire.queue import (
     RunAgain,
 )
 from stablequeue_hub.errors import JobStateError, RepeatedKeyError
-from stablequeue_hub.http.authorisation import principal_of
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_json
+from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import hub_of
 from stablequeue_hub.jobs.bulk_actions import do_actions
 from stablequeue_hub.jobs.decisions import decide, retry_job
 from stablequeue_hub.jobs.edit import edit_job
@@ -52,7 +51,7 @@ async def actions(request: Request) -> Response:
     if done and wanted.action == "delete":
         await hub.jobs_deleted(done)
     elif done:
-        await hub.jobs_changed(done)
+        await hub.dispatcher.jobs_changed(done)
     return json_answer(answer)
 
 
@@ -73,7 +72,7 @@ async def edit(request: Request, job_id: str) -> Response:
         return edit_job(connection, job_id, wanted, hub.presence, actor=principal.actor, now_ms=now_ms)
 
     answer = await hub.writing(work)
-    await hub.jobs_changed([job_id])
+    await hub.dispatcher.jobs_changed([job_id])
     return json_answer(answer)
 
 
@@ -118,7 +117,7 @@ async def decisions(request: Request, job_id: str) -> Response:
         return Decided(job_in_full(connection, job_id), ids)
 
     answer = await hub.writing(work)
-    await hub.jobs_changed(answer.job_ids)
+    await hub.dispatcher.jobs_changed(answer.job_ids)
     return json_answer(answer)
 
 
@@ -165,5 +164,5 @@ async def _change(request: Request, job_id: str, step: Callable[[Connection, str
         return job_in_full(connection, job_id)
 
     answer = await hub.writing(work)
-    await hub.jobs_changed([job_id])
+    await hub.dispatcher.jobs_changed([job_id])
     return json_answer(answer)

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.shared.wire.runner import PICTURES_MAX
 from stablequeue_hub.http.openapi import described
-from stablequeue_hub.hub import hub_of
+from stablequeue_hub.http.request_context import hub_of
 from stablequeue_hub.store.tables import job_pictures
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])

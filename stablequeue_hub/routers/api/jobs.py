@@ -21,11 +21,10 @@ from stablequeue_client.shared.wire.jobs import (
     Submitted,
 )
 from stablequeue_hub.errors import JobStateError, RepeatedKeyError
-from stablequeue_hub.http.authorisation import principal_of
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_json
+from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import hub_of
 from stablequeue_hub.jobs.list import LIST_MAX, job_in_full, list_jobs, with_progress
 from stablequeue_hub.jobs.permissions import check_may_change
 from stablequeue_hub.jobs.queue_rows import QueueFilter
@@ -132,7 +131,7 @@ async def job(
 ) -> Response:
     """One job, with what it generates and the models it names; ``wait``: seconds to wait for its end."""
     hub = hub_of(request)
-    found = await job_when_ended(hub, job_id, wait)
+    found = await job_when_ended(hub.store, hub.bell, job_id, wait)
     return json_answer(with_progress(found, line_of(hub).progress))
 
 
@@ -152,7 +151,7 @@ async def cancel(request: Request, job_id: str) -> Response:
         return job_in_full(connection, job_id)
 
     answer = await hub.writing(work)
-    await hub.jobs_changed([job_id])
+    await hub.dispatcher.jobs_changed([job_id])
     return json_answer(answer)
 
 

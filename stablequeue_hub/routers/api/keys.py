@@ -11,11 +11,10 @@ from starlette.responses import Response
 
 from stablequeue_client.shared.errors import InvalidValueError, NotFoundError
 from stablequeue_hub.access.keys import KeyInfo, NewKey, create_join_code, create_key, list_keys, revoke_key
-from stablequeue_hub.http.authorisation import principal_of
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_json
+from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import hub_of
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
 

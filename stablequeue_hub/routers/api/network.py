@@ -8,13 +8,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stablequeue_client.shared.errors import InvalidValueError
+from stablequeue_hub.access.network import EVERYWHERE, NetworkInfo, network_info
 from stablequeue_hub.events import events
-from stablequeue_hub.http.authorisation import principal_of
-from stablequeue_hub.http.network import EVERYWHERE, NetworkInfo, network_info
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_json
+from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import Hub, hub_of
+from stablequeue_hub.hub import Hub
 from stablequeue_hub.settings import LOOPBACK
 from stablequeue_hub.store.hub_settings_table import LISTEN_HOST, set_fact
 

@@ -11,10 +11,9 @@ from starlette.responses import Response
 
 from stablequeue_client.shared.errors import InvalidValueError, NotFoundError
 from stablequeue_client.shared.wire.queue import QueueInfo, WaitingGroups
-from stablequeue_hub.http.authorisation import principal_of
 from stablequeue_hub.http.openapi import described
+from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import hub_of
 from stablequeue_hub.jobs.queue_state import pause_queue, pause_server, queue_info
 from stablequeue_hub.matching.missing_models import GROUPS_MAX, waiting_groups
 from stablequeue_hub.matching.server_facts import line_of
@@ -78,5 +77,5 @@ async def _pause(request: Request, server_id: str | None, paused: bool) -> Respo
     answer = await hub.writing(work)
     if server_id is not None and not paused:
         hub.dispatcher.end_rest(server_id)
-    await hub.jobs_changed([])
+    await hub.dispatcher.jobs_changed([])
     return json_answer(answer)

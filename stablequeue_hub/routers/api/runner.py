@@ -34,8 +34,8 @@ from stablequeue_hub.dispatch.runs import current_run
 from stablequeue_hub.errors import StaleRunError
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_body, read_json
+from stablequeue_hub.http.request_context import hub_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import hub_of
 from stablequeue_hub.jobs.list import picture_is_named
 
 router = APIRouter(prefix="/api/v1/servers/{server_id}/runner", tags=["runners"])

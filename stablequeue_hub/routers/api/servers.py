@@ -10,11 +10,11 @@ from starlette.responses import Response
 
 from stablequeue_client.shared.errors import AliasTakenError, ConflictError, InvalidValueError, NotFoundError
 from stablequeue_client.shared.wire.inventory import JoinAnswer, JoinRequest, Order
-from stablequeue_hub.http.authorisation import principal_of
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_json
+from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import Hub, hub_of
+from stablequeue_hub.hub import Hub
 from stablequeue_hub.legacy.answers import AlsoOldRoute
 from stablequeue_hub.legacy.servers import TakenOver, old_servers, server_named, take_over
 from stablequeue_hub.servers.orders import OrderRequest, add_order
@@ -67,7 +67,7 @@ async def join(request: Request) -> Response:
     hub.presence.add(ServerPresence(answer.server_id))
     if former is not None:
         hub.presence.forget(former.server_id)
-        await hub.jobs_changed(former.job_ids)
+        await hub.dispatcher.jobs_changed(former.job_ids)
     return json_answer(answer)
 
 

@@ -14,11 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stablequeue_client.shared.errors import AliasTakenError, ConflictError, InvalidValueError, NotFoundError
-from stablequeue_hub.http.authorisation import principal_of
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_json
+from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import hub_of
 from stablequeue_hub.jobs.picture_files import PictureFiles
 from stablequeue_hub.legacy import steps
 from stablequeue_hub.legacy.answers import (
@@ -45,9 +44,9 @@ from stablequeue_hub.legacy.answers import (
 )
 from stablequeue_hub.legacy.gallery import find_picture, gallery, picture_info
 from stablequeue_hub.legacy.jobs import OldFilter
-from stablequeue_hub.legacy.servers import NO_AGENT, OldServer, add_no_agent, clean_address
+from stablequeue_hub.legacy.servers import OldServer, add_no_agent, clean_address
 from stablequeue_hub.servers.presence import ServerPresence
-from stablequeue_hub.servers.servers import clean_alias
+from stablequeue_hub.servers.servers import NO_AGENT, clean_alias
 
 router = APIRouter(tags=["old contract"], route_class=OldRoute)
 
@@ -146,7 +145,7 @@ async def add_server(request: Request) -> Response:
         lambda connection: add_no_agent(connection, wanted.alias, wanted.apiUrl, actor=actor, now_ms=now_ms)
     )
     hub.presence.add(ServerPresence(server_id))
-    await hub.jobs_changed([])
+    await hub.dispatcher.jobs_changed([])
     kept = OldServer(clean_alias(wanted.alias), clean_address(wanted.apiUrl))
     return json_answer(OldServerDone("Server configuration added successfully.", kept, NO_AGENT), 201)
 

@@ -15,10 +15,9 @@ from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views.job_form import ACTIONS_DONE, actions_told, changes
 from stablequeue_client.shared.views.labels import counted
 from stablequeue_client.shared.wire.queue import JobActions, RunAgain
-from stablequeue_hub.http.authorisation import principal_of
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_body
-from stablequeue_hub.hub import hub_of
+from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.jobs.bulk_actions import IDS_MAX, do_actions
 from stablequeue_hub.jobs.decisions import decide
 from stablequeue_hub.jobs.edit import edit_job
@@ -61,7 +60,7 @@ async def actions(request: Request) -> Response:
     if done and action == "delete":
         await hub.jobs_deleted(done)
     elif done:
-        await hub.jobs_changed(done)
+        await hub.dispatcher.jobs_changed(done)
     answer: Response = HTMLResponse(views.notice(actions_told(action, results)))
     if done and dict(fields).get("go") == "queue":
         answer.headers[GO] = "?view=queue"
@@ -84,7 +83,7 @@ async def edit(request: Request, job_id: str) -> Response:
 
     if not await hub.writing(work):
         return said("Nothing was changed.")
-    await hub.jobs_changed([job_id])
+    await hub.dispatcher.jobs_changed([job_id])
     return said("Saved.")
 
 
@@ -116,7 +115,7 @@ async def decision(request: Request, job_id: str) -> Response:
         return decide(connection, job_id, wanted, hub.presence, actor=principal.actor, now_ms=now_ms)
 
     ids = await hub.writing(work)
-    await hub.jobs_changed(ids)
+    await hub.dispatcher.jobs_changed(ids)
     return said(f"Decided for {counted(len(ids), 'job')}.")
 
 
@@ -131,7 +130,7 @@ async def accept(request: Request, job_id: str) -> Response:
         accept_job(connection, job_id, actor=principal.actor, now_ms=now_ms)
 
     await hub.writing(work)
-    await hub.jobs_changed([job_id])
+    await hub.dispatcher.jobs_changed([job_id])
     return said("Accepted.")
 
 
@@ -172,5 +171,5 @@ async def _pause(request: Request, server_id: str | None, paused: bool) -> Respo
     await hub.writing(work)
     if server_id is not None and not paused:
         hub.dispatcher.end_rest(server_id)
-    await hub.jobs_changed([])
+    await hub.dispatcher.jobs_changed([])
     return said("Paused." if paused else "It goes on.")

@@ -14,11 +14,10 @@ from stablequeue_client.shared.views import job_views
 from stablequeue_client.shared.views.labels import counted
 from stablequeue_client.shared.wire.jobs import Submitted
 from stablequeue_client.shared.wire.runner import PICTURE_MAX_BYTES
-from stablequeue_hub.http.authorisation import principal_of
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_body
+from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer, view_answer, wants_value
-from stablequeue_hub.hub import hub_of
 from stablequeue_hub.jobs.submission import submit
 from stablequeue_hub.matching.server_facts import line_of
 from stablequeue_hub.page.new_job import checked_form, checked_text, new_job, submission_of, text_of_picture

@@ -30,12 +30,12 @@ from stablequeue_client.shared.views import job_views, views
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views.view_types import VIEW_TYPES
 from stablequeue_hub.access.keys import create_join_code, create_key, revoke_key
-from stablequeue_hub.http.authorisation import authorise, principal_of
-from stablequeue_hub.http.network import network_info
+from stablequeue_hub.access.network import network_info
+from stablequeue_hub.http.authorisation import authorise
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_body
+from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import wants_value
-from stablequeue_hub.hub import hub_of
 from stablequeue_hub.matching.server_facts import line_of
 from stablequeue_hub.page import job, keys, model, models, new_job, queue, servers
 from stablequeue_hub.page.sample import is_sample

@@ -17,8 +17,9 @@ from stablequeue_hub.http.authorisation import check_attempts, check_key, client
 from stablequeue_hub.http.login_form import login_form
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_body
+from stablequeue_hub.http.request_context import hub_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import Hub, hub_of
+from stablequeue_hub.hub import Hub
 from stablequeue_hub.page.sample import is_sample
 
 router = APIRouter(tags=["page"])
