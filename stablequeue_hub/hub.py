@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sqlalchemy import Connection
-from starlette.concurrency import run_in_threadpool
 
 from stablequeue_hub.access.keys import KeyRing, flush_used
 from stablequeue_hub.access.login_throttle import Attempts
@@ -61,19 +60,6 @@ class Hub:
     async def writing(self, use_case: Callable[[Connection], T]) -> T:
         """What writes, in one transaction and a worker thread."""
         return await self.store.writing(use_case)
-
-    async def jobs_made(self, job_ids: Sequence[str], server_id: str | None) -> None:
-        """To be told after jobs were queued. ``server_id``: that whose WebUI they come from, if any: somebody
-        is there and wants it to work, so it rests no longer."""
-        if server_id is not None:
-            self.dispatcher.end_rest(server_id)
-        await self.dispatcher.jobs_changed(job_ids)
-
-    async def jobs_deleted(self, job_ids: Sequence[str]) -> None:
-        """To be told after jobs were deleted: their pictures go too."""
-        self.deleted_on_disk = True
-        await run_in_threadpool(self.pictures.remove_jobs, job_ids)
-        await self.dispatcher.jobs_changed(job_ids)
 
     @property
     def leases(self) -> Leases:

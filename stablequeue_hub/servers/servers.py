@@ -273,3 +273,15 @@ def _alias_of(connection: Connection, server_id: str) -> str:
 
 def _unknown(server_id: str) -> NotFoundError:
     return NotFoundError(f"No server {server_id!r} is known here.", remedy="Look at the list of servers.")
+
+
+def server_named(connection: Connection, name: str) -> str | None:
+    """The id of the server with this id or alias; None when there is none."""
+    if not name.isprintable():
+        return None
+    by_id: str | None = connection.scalar(sa.select(servers.c.server_id).where(servers.c.server_id == name))
+    if by_id is not None or len(name) > ALIAS_MAX:
+        return by_id
+    by_alias = sa.select(servers.c.server_id).where(servers.c.alias_key == alias_key(name))
+    found: str | None = connection.scalar(by_alias)
+    return found

@@ -11,7 +11,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from stablequeue_client.shared.errors import StableQueueError
 from stablequeue_hub.access.keys import Principal, parse_key
-from stablequeue_hub.access.sessions import CODE_TTL_S, IDLE_MS, close_session, cookie_name, open_session
+from stablequeue_hub.access.sessions import CODE_TTL_S, IDLE_MS, cookie_name
+from stablequeue_hub.actions.access import close_session, open_session
 from stablequeue_hub.errors import CodeError
 from stablequeue_hub.http.authorisation import check_attempts, check_key, client_address, session_of
 from stablequeue_hub.http.login_form import login_form
@@ -79,8 +80,7 @@ async def logout(request: Request) -> Response:
     name = cookie_name(hub.settings.port)
     token = request.cookies.get(name)
     if token:
-        await hub.writing(lambda connection: close_session(connection, token))
-        hub.sessions.drop(token)
+        await close_session(hub, token)
     answer = RedirectResponse("/login", 303)
     answer.delete_cookie(name, path="/", httponly=True, samesite="strict")
     return answer
@@ -101,8 +101,7 @@ def _use_code(hub: Hub, request: Request, code: str) -> None:
 
 
 async def _signed_in(hub: Hub, opener: Principal | None) -> Response:
-    now_ms = hub.clock.now_ms()
-    token = await hub.writing(lambda connection: open_session(connection, opener, now_ms=now_ms))
+    token = await open_session(hub, opener)
     answer = RedirectResponse("/", 303)
     answer.set_cookie(
         cookie_name(hub.settings.port),
