@@ -41,10 +41,8 @@ from stablequeue_hub.matching.server_stock import ServerStock, add_contents, loa
 from stablequeue_hub.servers.capabilities import works_for_others
 from stablequeue_hub.servers.presence import Presence
 from stablequeue_hub.store.engine import Store
-from stablequeue_hub.store.hub_settings_table import get_fact
+from stablequeue_hub.store.hub_settings_table import queue_is_paused
 
-QUEUE_PAUSED = "jobs_paused"
-"""The fact that pauses the whole queue."""
 TRIES = 8
 AGE_EVERY_S = 60.0
 BUSY_S = 60.0
@@ -200,8 +198,7 @@ class Dispatcher:
 
     async def _read_all(self) -> None:
         def read(connection: Connection) -> tuple[list[Pending], list[RunningJob], bool]:
-            paused = get_fact(connection, QUEUE_PAUSED) == "1"
-            return pending_jobs(connection), running_jobs(connection), paused
+            return pending_jobs(connection), running_jobs(connection), queue_is_paused(connection)
 
         pending, running, self._paused = await self._store.reading(read)
         before, self._line, self._kinds = self._line, WaitingLine(self._line), Kinds()

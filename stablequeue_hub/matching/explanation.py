@@ -22,21 +22,21 @@ from stablequeue_client.shared.models.architectures import (
 from stablequeue_client.shared.models.model_files import MODEL_EXTENSIONS
 from stablequeue_client.shared.wire.jobs import WhyCode
 from stablequeue_hub.matching.eligibility import CHECKPOINTS, need_words
+from stablequeue_hub.matching.needs import REFUSALS_MAX
 from stablequeue_hub.matching.server_facts import Exclusion, ServerFacts, Stock
 from stablequeue_hub.matching.server_stock import ServerStock
 from stablequeue_hub.matching.stock_of_many import WantedModel, cannot_be_named
 from stablequeue_hub.matching.stored_payload import StoredPayload, StoredRequirement
 from stablequeue_hub.servers.servers import NO_AGENT
 
-REFUSALS_MAX = 5
-"""After so many refusals a job waits until somebody says where to try again."""
 NAME_MAX = 80
 ALIASES_MAX = 3
-_EXCLUDED: dict[str, tuple[WhyCode, str]] = {
-    "refused": ("excluded_refused", "sent it back"),
-    "failed": ("excluded_failed", "failed with it"),
-    "lost": ("excluded_lost", "did not come back from it"),
+EXCLUDED: dict[str, tuple[WhyCode, str, str]] = {
+    "refused": ("excluded_refused", "sent it back", "It sent the job back."),
+    "failed": ("excluded_failed", "failed with it", "It failed with the job."),
+    "lost": ("excluded_lost", "did not come back from it", "It was lost while it worked on the job."),
 }
+"""By the reason of an exclusion: its code, and words for a sentence and for one server."""
 
 ModelMark = Literal["have", "missing", "ambiguous", "unread", "away", "decided", "unchecked"]
 _UNCLEAR: dict[str, ModelMark] = {"ambiguous": "ambiguous", "unhashed": "unread", "missing": "missing"}
@@ -166,7 +166,7 @@ class Surroundings:
         for need in job.payload.needs:
             lacks, word = need_words(need.kind)
             yield lacks, self._without(need), f"{word} {need.name}"
-        for reason, (code, words) in _EXCLUDED.items():
+        for reason, (code, words, _) in EXCLUDED.items():
             yield code, frozenset(one.server_id for one in job.exclusions if one.reason == reason), words
         others = frozenset(one for one in self._for_nobody if job.submitted_by != f"server:{one}")
         yield "not_for_others", others, "work for nobody else"

@@ -10,21 +10,22 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import NotFoundError
-from stablequeue_client.shared.wire.jobs import JobWhy, ServerWhy, WhyCode, WhyReason
+from stablequeue_client.shared.wire.jobs import JobWhy, ServerWhy, WhyReason
 from stablequeue_hub.matching.eligibility import Told, judge_server
-from stablequeue_hub.matching.explanation import REFUSALS_MAX, Surroundings, Waiting, WaitingJob
+from stablequeue_hub.matching.explanation import EXCLUDED, Surroundings, Waiting, WaitingJob
+from stablequeue_hub.matching.needs import REFUSALS_MAX
 from stablequeue_hub.matching.server_facts import (
     Exclusion,
     Line,
     ServerFacts,
     exclusions_of,
-    queue_is_paused,
     servers_now,
     stock_of,
 )
 from stablequeue_hub.matching.stock_of_many import stock_of_servers
 from stablequeue_hub.matching.stored_payload import StoredPayload, judged_requirements, stored_payloads
 from stablequeue_hub.servers.known_servers import known_servers
+from stablequeue_hub.store.hub_settings_table import queue_is_paused
 from stablequeue_hub.store.tables import jobs
 
 if TYPE_CHECKING:
@@ -124,13 +125,6 @@ def why(connection: Connection, job_id: str, live: Live, line: Line, *, now_ms: 
     return JobWhy(job_id, job.state, waiting.text, waiting.code, servers)
 
 
-_EXCLUDED: dict[str, tuple[WhyCode, str]] = {
-    "refused": ("excluded_refused", "It sent the job back."),
-    "failed": ("excluded_failed", "It failed with the job."),
-    "lost": ("excluded_lost", "It was lost while it worked on the job."),
-}
-
-
 class _Judging:
     """One pending job, judged for each server."""
 
@@ -202,7 +196,7 @@ class _Judging:
             )
             found.append(WhyReason("server_in_use", f"{text}."))
         found += [
-            WhyReason(_EXCLUDED[one.reason][0], f"{_EXCLUDED[one.reason][1]} {one.text}".strip())
+            WhyReason(EXCLUDED[one.reason][0], f"{EXCLUDED[one.reason][2]} {one.text}".strip())
             for one in self._read.exclusions.get(self._job.job_id, ())
             if one.server_id == server.server_id
         ]

@@ -15,7 +15,6 @@ from stablequeue_hub.servers.capabilities import stored_capabilities, works_for_
 from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.prepared import Prepared, in_list
 from stablequeue_hub.store.tables import (
-    hub_facts,
     job_exclusions,
     job_payloads,
     jobs,
@@ -141,7 +140,6 @@ _WORKING = Prepared(
     .select_from(sa.join(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id))
     .where(jobs.c.state == "processing")
 )
-_PAUSED = Prepared(sa.select(hub_facts.c.value).where(hub_facts.c.name == "jobs_paused"))
 _EXCLUSIONS = Prepared(
     sa.select(
         job_exclusions.c.job_id,
@@ -212,10 +210,6 @@ def servers_now(connection: Connection, live: Live, line: Line) -> dict[str, Ser
             connection, {}
         )
     }
-
-
-def queue_is_paused(connection: Connection) -> bool:
-    return [value for (value,) in _PAUSED.all(connection, {})] == ["1"]
 
 
 def exclusions_of(

@@ -13,7 +13,6 @@ from stablequeue_client.shared.errors import ServerFrozenError
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views.labels import TROUBLED_STATES, counted
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
-from stablequeue_hub.matching.server_facts import queue_is_paused
 from stablequeue_hub.models.filters import ModelFilter
 from stablequeue_hub.models.matrix import count_models
 from stablequeue_hub.models.unidentified import list_unidentified
@@ -23,6 +22,7 @@ from stablequeue_hub.page.queue import Viewer
 from stablequeue_hub.servers.known_servers import KnownServer, known_servers
 from stablequeue_hub.servers.presence import Presence
 from stablequeue_hub.servers.servers import NO_AGENT, RootInfo, ServerInfo, list_servers
+from stablequeue_hub.store.hub_settings_table import queue_is_paused
 from stablequeue_hub.store.prepared import Prepared
 from stablequeue_hub.store.tables import job_requirements, jobs, server_files, server_roots
 from stablequeue_hub.store.tables import servers as servers_table
