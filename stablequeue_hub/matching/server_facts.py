@@ -71,7 +71,6 @@ class ServerFacts:
     reachable: bool
     frozen: bool
     paused: bool
-    sequence: int
     capabilities: ServerCapabilities | None
     asks: bool | None = None
     works_on: tuple[str, str, str] | None = None
@@ -124,7 +123,6 @@ _SERVERS = Prepared(
         servers.c.index_id,
         servers.c.frozen,
         servers.c.jobs_paused,
-        servers.c.sequence,
         servers.c.capabilities_json,
         servers.c.api_url,
     ).order_by(servers.c.alias_key)
@@ -146,7 +144,6 @@ _EXCLUSIONS = Prepared(
         job_exclusions.c.server_id,
         job_exclusions.c.reason,
         job_exclusions.c.text,
-        job_exclusions.c.sequence,
     ).where(in_list(job_exclusions.c.job_id, "ids"))
 )
 _STOCK = Prepared(
@@ -197,7 +194,6 @@ def servers_now(connection: Connection, live: Live, line: Line) -> dict[str, Ser
             live.is_reachable(server_id),
             frozen is not None,
             bool(paused),
-            sequence,
             _capabilities(capabilities),
             line.asking.get(server_id),
             working.get(server_id),
@@ -206,21 +202,18 @@ def servers_now(connection: Connection, live: Live, line: Line) -> dict[str, Ser
             server_id in line.in_use,
             server_id in line.gave_way,
         )
-        for server_id, alias, index_id, frozen, paused, sequence, capabilities, address in _SERVERS.all(
-            connection, {}
-        )
+        for server_id, alias, index_id, frozen, paused, capabilities, address in _SERVERS.all(connection, {})
     }
 
 
 def exclusions_of(
     connection: Connection, job_ids: Iterable[str], known: Mapping[str, ServerFacts]
 ) -> dict[str, list[Exclusion]]:
-    """Those that still count: one that waits for a newer inventory ends when the server sent it."""
+    """Of servers that are known. One that ends (``dispatch.runs.readmit``) has no row any more."""
     found: dict[str, list[Exclusion]] = {}
     for part in slices(job_ids):
-        for job_id, server_id, reason, text, sequence in _EXCLUSIONS.all(connection, {"ids": part}):
-            server = known.get(server_id)
-            if server is not None and (sequence is None or server.sequence <= sequence):
+        for job_id, server_id, reason, text in _EXCLUSIONS.all(connection, {"ids": part}):
+            if server_id in known:
                 found.setdefault(job_id, []).append(Exclusion(server_id, reason, text))
     return found
 
