@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.shared.wire.queue import QueueInfo, QueueServer
+from stablequeue_hub.errors import unknown_server
 from stablequeue_hub.events import events
 from stablequeue_hub.jobs.states import JOB_STATES
 from stablequeue_hub.store.hub_settings_table import QUEUE_PAUSED, queue_is_paused, set_fact
@@ -39,7 +39,7 @@ def pause_server(connection: Connection, server_id: str, paused: bool, *, actor:
     """Give this server no jobs, or jobs again. Raises NotFoundError."""
     row = connection.execute(sa.select(servers.c.jobs_paused).where(servers.c.server_id == server_id)).first()
     if row is None:
-        raise NotFoundError("No such server is known here.", remedy="Look at the list of servers.")
+        raise unknown_server(server_id)
     if bool(row.jobs_paused) != paused:
         connection.execute(
             servers.update().where(servers.c.server_id == server_id).values(jobs_paused=int(paused))

@@ -10,9 +10,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.shared.generation.capability_needs import CapabilityNeed
-from stablequeue_hub.errors import JobStateError
+from stablequeue_hub.errors import JobStateError, unknown_job
 from stablequeue_hub.events import events
 from stablequeue_hub.jobs.states import ENDED, JobState, check_step
 from stablequeue_hub.matching.resolve import JobRequirement
@@ -209,12 +208,6 @@ def state_of(connection: Connection, job_id: str) -> JobState:
     if state is None:
         raise unknown_job()
     return state
-
-
-def unknown_job() -> NotFoundError:
-    return NotFoundError(
-        "There is no such job.", remedy="It may have been deleted; look at the list of jobs."
-    )
 
 
 def change_pending(

@@ -9,8 +9,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.shared.wire.jobs import JobWhy, ServerWhy, WhyReason
+from stablequeue_hub.errors import unknown_job
 from stablequeue_hub.matching.eligibility import Told, judge_server
 from stablequeue_hub.matching.explanation import EXCLUDED, Surroundings, Waiting, WaitingJob
 from stablequeue_hub.matching.needs import REFUSALS_MAX
@@ -111,9 +111,7 @@ def why(connection: Connection, job_id: str, live: Live, line: Line, *, now_ms: 
     """For each server why not, or its place. Raises NotFoundError."""
     row = connection.execute(_ONE, {"job_id": job_id}).first()
     if row is None:
-        raise NotFoundError(
-            "There is no such job.", remedy="It may have been deleted; look at the list of jobs."
-        )
+        raise unknown_job()
     job = PendingJob(*row)
     if job.state != "pending":
         return JobWhy(job_id, job.state, "", None, [])

@@ -47,8 +47,8 @@ class Cell(msgspec.Struct, frozen=True):
     stored: str
 
 
-class ModelRow(msgspec.Struct, frozen=True):
-    """One model with the mission's columns, and its cells (``available_on`` counts the stored ``available``).
+class ModelColumns(msgspec.Struct, frozen=True):
+    """One model in the old columns.
 
     ``filename`` and ``local_path`` come from one of its paths; ``has_preview`` is always False: previews are
     not recorded. ``created_at`` is UTC text.
@@ -71,6 +71,11 @@ class ModelRow(msgspec.Struct, frozen=True):
     filename: str
     local_path: str
     has_preview: bool
+
+
+class ModelRow(ModelColumns, frozen=True):
+    """One model with its cells (``available_on`` counts the stored ``available``)."""
+
     available_on: int
     cells: tuple[Cell, ...] = ()
 
