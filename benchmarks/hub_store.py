@@ -47,7 +47,8 @@ from stablequeue_hub.inventory.sync import apply_sync, decode_sync, decompress_l
 from stablequeue_hub.jobs.submission import submit
 from stablequeue_hub.matching.check import check_job
 from stablequeue_hub.models.availability import availability_of
-from stablequeue_hub.models.matrix import ModelFilter, list_models
+from stablequeue_hub.models.filters import ModelFilter
+from stablequeue_hub.models.matrix import list_models
 from stablequeue_hub.page.queue import Viewer, queue_page
 from stablequeue_hub.servers.presence import RunnerState
 from stablequeue_hub.store.engine import SQLITE_NAME, Store, open_store

@@ -10,12 +10,12 @@ from fastapi import FastAPI
 from stablequeue_client import __version__
 from stablequeue_hub.access.keys import KeyRing
 from stablequeue_hub.access.login_throttle import Attempts
+from stablequeue_hub.access.network import Listener
+from stablequeue_hub.access.rate_limit import RequestRate
 from stablequeue_hub.access.sessions import SessionCodes, SessionRing
 from stablequeue_hub.background.tasks import run_background
 from stablequeue_hub.clock import SYSTEM_CLOCK, Clock
 from stablequeue_hub.http.middleware import AllowedHosts, Guard
-from stablequeue_hub.http.network import Listener
-from stablequeue_hub.http.rate_limit import RequestRate
 from stablequeue_hub.http.responses import install_error_answers
 from stablequeue_hub.hub import Hub
 from stablequeue_hub.inventory.sync_slots import SyncLanes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stablequeue_client.shared.errors import BusyError, StableQueueError, UsageError
+from stablequeue_client.shared.errors import BusyError, NotFoundError, StableQueueError, UsageError
 from stablequeue_client.shared.errors import JobStateError as JobStateError
 from stablequeue_client.shared.errors import RepeatedKeyError as RepeatedKeyError
 from stablequeue_client.shared.errors import StaleRunError as StaleRunError
@@ -71,3 +71,15 @@ class InternalError(StableQueueError):
 
     code = "internal"
     remedy_text = "The hub's log says more under this id; please report it."
+
+
+def unknown_job() -> NotFoundError:
+    return NotFoundError(
+        "There is no such job.", remedy="It may have been deleted; look at the list of jobs."
+    )
+
+
+def unknown_server(server_id: str) -> NotFoundError:
+    return NotFoundError(
+        f"No server {server_id!r} is known here.", remedy="Join it again, or look at the list of servers."
+    )

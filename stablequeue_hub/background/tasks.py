@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from stablequeue_hub.access import sessions
+from stablequeue_hub.actions.jobs import jobs_deleted
 from stablequeue_hub.background.job_retention import GB, retire_large, retire_old, sweep_pictures
 from stablequeue_hub.background.retention import DAY_MS, drop_old_codes, drop_old_events
 from stablequeue_hub.hub import Hub
@@ -116,7 +117,7 @@ async def fail_overdue_jobs(hub: Hub) -> None:
         ids = await hub.writing(lambda connection: fail_overdue(connection, hub.presence, now_ms=now_ms))
         if not ids:
             return
-        await hub.jobs_changed(ids)
+        await hub.dispatcher.jobs_changed(ids)
 
 
 async def retain(hub: Hub) -> None:
@@ -143,7 +144,7 @@ async def retain_jobs(hub: Hub) -> None:
 
 async def _retire(hub: Hub, step: Callable[[Connection], list[str]]) -> None:
     while ids := await hub.writing(step):
-        await hub.jobs_deleted(ids)
+        await jobs_deleted(hub, ids)
 
 
 async def sweep_pictures_once(hub: Hub) -> None:

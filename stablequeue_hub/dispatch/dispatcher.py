@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
@@ -26,6 +25,7 @@ from stablequeue_client.shared.wire.runner import (
     RenewAnswer,
     RenewRequest,
 )
+from stablequeue_hub.clock import Clock
 from stablequeue_hub.dispatch import runs
 from stablequeue_hub.dispatch.fair_queue import Choice, WaitingLine
 from stablequeue_hub.dispatch.finish import finish_run
@@ -34,6 +34,7 @@ from stablequeue_hub.dispatch.pending_jobs import Pending, RequirementClass, Req
 from stablequeue_hub.dispatch.polling_servers import COOLDOWN_S, PollingServer, PollingServers
 from stablequeue_hub.dispatch.runs import RunningJob, running_jobs
 from stablequeue_hub.errors import StaleRunError
+from stablequeue_hub.events.wakeup import Bell
 from stablequeue_hub.jobs.picture_files import StagedPicture
 from stablequeue_hub.matching.job_requirements import Lookup
 from stablequeue_hub.matching.judge import Judge
@@ -41,14 +42,10 @@ from stablequeue_hub.matching.obstacles import Question, server_obstacles, targe
 from stablequeue_hub.matching.re_resolve import changed_names, resolve_waiting
 from stablequeue_hub.matching.server_facts import ServerFacts, server_now
 from stablequeue_hub.matching.stock import ServerStock, stock_of_server
-from stablequeue_hub.servers.presence import RunnerState
-from stablequeue_hub.store.hub_settings_table import get_fact
+from stablequeue_hub.servers.presence import Presence, RunnerState
+from stablequeue_hub.store.engine import Store
+from stablequeue_hub.store.hub_settings_table import queue_is_paused
 
-if TYPE_CHECKING:
-    from stablequeue_hub.hub import Hub
-
-QUEUE_PAUSED = "jobs_paused"
-"""The fact that pauses the whole queue."""
 TRIES = 8
 AGE_EVERY_S = 60.0
 BUSY_S = 60.0
@@ -61,12 +58,15 @@ _log = logging.getLogger("stablequeue_hub")
 class Dispatcher:
     """See the module. Every method belongs to the event loop."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self.leases = Leases(hub.clock)
+    def __init__(self, store: Store, clock: Clock, presence: Presence, bell: Bell) -> None:
+        self._store = store
+        self._clock = clock
+        self._presence = presence
+        self._bell = bell
+        self.leases = Leases(clock)
         self._line = WaitingLine()
         self._classes = RequirementClasses()
-        self._polling = PollingServers(hub.clock)
+        self._polling = PollingServers(clock)
         self._lost: dict[str, set[tuple[str, str]]] = {}
         self._paused = False
         self._loaded = False
@@ -143,6 +143,12 @@ class Dispatcher:
             raise
         self._polling.wake(checkpoints)
 
+    async def jobs_changed(self, job_ids: Sequence[str]) -> None:
+        """To be told after every committed change of jobs (new, edited, ended, deleted), and with [] after
+        one of the queue's settings: runners look again, and who waits for a job or for events is woken."""
+        await self.changed(job_ids)
+        self._bell.ring(job_ids)
+
     async def inventory_changed(self, server_id: str, sequence: int) -> None:
         """A server has other files: what it refused it may get again, and its waiting runner looks anew."""
         ids = await self._readmit(server_id, sequence)
@@ -159,9 +165,9 @@ class Dispatcher:
 
     async def _readmit(self, server_id: str, sequence: int) -> list[str]:
         """Jobs that it refused and may get again. A sync that changed nothing for any job writes nothing."""
-        if not await self._hub.reading(lambda c: runs.may_readmit(c, server_id, sequence)):
+        if not await self._store.reading(lambda c: runs.may_readmit(c, server_id, sequence)):
             return []
-        return await self._hub.writing(lambda c: runs.readmit(c, server_id, sequence))
+        return await self._store.writing(lambda c: runs.readmit(c, server_id, sequence))
 
     def forget(self, server_id: str) -> None:
         """A server that the hub does not know any more."""
@@ -189,14 +195,14 @@ class Dispatcher:
 
     async def _look_up(self) -> None:
         """Looks without holding up any writer, and writes what changed."""
-        now_ms, presence = self._hub.clock.now_ms(), self._hub.presence
-        names = await self._hub.reading(lambda connection: changed_names(connection, presence, now_ms))
+        now_ms, presence = self._clock.now_ms(), self._presence
+        names = await self._store.reading(lambda connection: changed_names(connection, presence, now_ms))
         if names:
-            ids = await self._hub.writing(
+            ids = await self._store.writing(
                 lambda connection: resolve_waiting(connection, presence, now_ms, names)
             )
             if ids:
-                await self._hub.jobs_changed(ids)
+                await self.jobs_changed(ids)
 
     def server_changed(self, server_id: str) -> None:
         """What it can do, or for whom it may work, is another thing now."""
@@ -207,10 +213,9 @@ class Dispatcher:
 
     async def _read_all(self) -> None:
         def read(connection: Connection) -> tuple[list[Pending], list[RunningJob], bool]:
-            paused = get_fact(connection, QUEUE_PAUSED) == "1"
-            return pending_jobs(connection), running_jobs(connection), paused
+            return pending_jobs(connection), running_jobs(connection), queue_is_paused(connection)
 
-        pending, running, self._paused = await self._hub.reading(read)
+        pending, running, self._paused = await self._store.reading(read)
         before, self._line, self._classes = self._line, WaitingLine(self._line), RequirementClasses()
         for asking in self._polling:
             asking.stale, asking.stock, asking.judge = True, None, None
@@ -218,7 +223,7 @@ class Dispatcher:
         for job in pending:
             self._put(job, before)
         self._take_over(running)
-        self._loaded, self._read = True, self._hub.clock.monotonic()
+        self._loaded, self._read = True, self._clock.monotonic()
 
     def _take_over(self, running: Sequence[RunningJob]) -> None:
         """The leases are those of the jobs under way; one that was not known gets a whole term."""
@@ -237,7 +242,7 @@ class Dispatcher:
         def read(connection: Connection) -> tuple[list[Pending], list[RunningJob]]:
             return pending_jobs(connection, wanted), running_jobs(connection, wanted)
 
-        pending, running = await self._hub.reading(read)
+        pending, running = await self._store.reading(read)
         waiting = {job.job_id for job in pending}
         fences = {job.job_id: job.fence for job in running}
         for job_id in wanted:
@@ -252,7 +257,7 @@ class Dispatcher:
 
     def _put(self, job: Pending, before: WaitingLine | None = None) -> None:
         number = self._classes.number(job.requirement_class)
-        made = job.in_line(number, self._hub.clock.now_ms())
+        made = job.in_line(number, self._clock.now_ms())
         known = before.find(job.job_id) if before is not None else None
         if known is not None:
             made.passed, made.passed_since = known.passed, known.passed_since
@@ -268,10 +273,10 @@ class Dispatcher:
         ``gone``: whether the runner hung up meanwhile. Raises ServerFrozenError, NotFoundError.
         """
         await self._begin(server_id, wanted)
-        self._hub.presence.spoke(server_id)  # it lives, though its agent may have been silent for a while
+        self._presence.spoke(server_id)  # it lives, though its agent may have been silent for a while
         asking = self._polling.of(server_id)
         asking.turn += 1
-        turn, clock = asking.turn, self._hub.clock
+        turn = asking.turn
         other_process = asking.runner_id not in ("", wanted.runner_id)
         asking.runner_id = wanted.runner_id
         self._polling.polled_for(asking, others=wanted.others)
@@ -281,7 +286,7 @@ class Dispatcher:
         if asking.parked is not None and not other_process:
             asking.parked.set()  # an earlier question of this runner: its connection is dead
         while True:
-            asking.asked = clock.monotonic()
+            asking.asked = self._clock.monotonic()
             event = asyncio.Event()
             asking.parked, asking.parked_since = event, loop.time()
             async with self._lock:
@@ -292,7 +297,7 @@ class Dispatcher:
                 await asyncio.wait_for(event.wait(), max(0.0, until - loop.time()))
             except asyncio.TimeoutError:
                 break
-            if asking.turn != turn or self._hub.bell.closed or await gone():
+            if asking.turn != turn or self._bell.closed or await gone():
                 break
         if asking.turn == turn:
             asking.parked = None
@@ -302,7 +307,7 @@ class Dispatcher:
 
     async def _sit_out(self, until: float) -> None:
         """Another process of the server asked meanwhile: two that are answered at once drive each other."""
-        bell, loop = self._hub.bell, asyncio.get_running_loop()
+        bell, loop = self._bell, asyncio.get_running_loop()
         while await bell.wait(bell.next_ring(), until - loop.time()):
             pass
 
@@ -322,11 +327,11 @@ class Dispatcher:
                 for job_id, of_server in alive:
                     runs.readmit_lost(connection, job_id, of_server)
 
-            await self._hub.writing(readmit)
-            await self._hub.jobs_changed([job_id for job_id, _ in alive])
+            await self._store.writing(readmit)
+            await self.jobs_changed([job_id for job_id, _ in alive])
 
     def _check_frozen(self, server_id: str) -> None:
-        frozen = self._hub.presence.known(server_id).frozen
+        frozen = self._presence.known(server_id).frozen
         if frozen is not None:
             raise ServerFrozenError(frozen)
 
@@ -336,7 +341,7 @@ class Dispatcher:
             return None  # the process before it was heard of a moment ago: perhaps both run
         if lease is not None:  # the answer to the question before was lost
             job_id, fence = lease.job_id, lease.fence
-            return await self._hub.reading(
+            return await self._store.reading(
                 lambda connection: runs.assignment_again(connection, job_id, fence)
             )
         for _ in range(TRIES):
@@ -355,7 +360,7 @@ class Dispatcher:
         facts = self._facts(asking)
         if facts is None or self._gets_nothing(facts):
             return None
-        now = self._hub.clock.monotonic()
+        now = self._clock.monotonic()
         return self._line.choose(asking.server_id, asking.loaded, now, self._only(facts))
 
     def _gets_nothing(self, facts: ServerFacts) -> bool:
@@ -373,21 +378,21 @@ class Dispatcher:
             return None
         return replace(
             asking.facts,
-            reachable=self._hub.presence.is_reachable(asking.server_id),
+            reachable=self._presence.is_reachable(asking.server_id),
             runner=self.runner_state(asking.server_id),
         )
 
     async def _take(self, asking: PollingServer, choice: Choice, runner_id: str) -> Assignment | None:
         assert asking.stock is not None
-        stock, job, now_ms = asking.stock, choice.job, self._hub.clock.now_ms()
+        stock, job, now_ms = asking.stock, choice.job, self._clock.now_ms()
         sequence = self._sequence(asking.server_id)
-        taken = await self._hub.writing(
+        taken = await self._store.writing(
             lambda connection: runs.take(connection, job.job_id, stock, runner_id=runner_id, now_ms=now_ms)
         )
         if isinstance(taken, Assignment):
-            self._line.served(asking.server_id, choice, self._hub.clock.monotonic())
+            self._line.served(asking.server_id, choice, self._clock.monotonic())
             self.leases.grant(taken.job_id, asking.server_id, taken.fence, runner_id, sequence)
-            self._hub.bell.ring([taken.job_id])
+            self._bell.ring([taken.job_id])
             return taken
         if taken == "not_waiting":
             await self._read_some([job.job_id])
@@ -406,10 +411,10 @@ class Dispatcher:
             asking.stale = False
 
             def read(connection: Connection) -> tuple[ServerFacts | None, ServerStock]:
-                facts = server_now(connection, server_id, self._hub.presence)
+                facts = server_now(connection, server_id, self._presence)
                 return facts, stock_of_server(connection, server_id, wanted)
 
-            asking.facts, asking.stock = anew = await self._hub.reading(read)
+            asking.facts, asking.stock = anew = await self._store.reading(read)
             self._judge_anew(asking)
             return anew[1]
         if asking.unknown:
@@ -419,7 +424,7 @@ class Dispatcher:
     async def _look_for(self, asking: PollingServer, stock: ServerStock, wanted: Iterable[Lookup]) -> None:
         """Look for further models there."""
         missing = set(wanted) - stock.asked
-        further = await self._hub.reading(lambda c: stock_of_server(c, asking.server_id, missing))
+        further = await self._store.reading(lambda c: stock_of_server(c, asking.server_id, missing))
         stock.take_over(further)
         self._judge_anew(asking)
 
@@ -464,7 +469,7 @@ class Dispatcher:
 
     async def refuse(self, server_id: str, said: RefuseRequest) -> None:
         """The check just before the run found something. Raises StaleRunError."""
-        lease, now_ms = self.leases.find(said.job_id), self._hub.clock.now_ms()
+        lease, now_ms = self.leases.find(said.job_id), self._clock.now_ms()
         known = lease.sequence if lease is not None and lease.fence == said.fence else None
         # What it had when the job was handed over: it may have told meanwhile what it found just now.
         sequence = self._sequence(server_id) if known is None else known
@@ -473,37 +478,37 @@ class Dispatcher:
             run = runs.current_run(connection, said.job_id, said.fence, server_id)
             runs.give_back(connection, run, code=said.code, text=said.text, sequence=sequence, now_ms=now_ms)
 
-        await self._hub.writing(work)
+        await self._store.writing(work)
         self.leases.end(said.job_id, said.fence)
         if said.code == "busy":
             self._polling.yield_for(server_id, BUSY_S)
         await self._readmit(server_id, self._sequence(server_id))
-        await self._hub.jobs_changed([said.job_id])
+        await self.jobs_changed([said.job_id])
 
     def _sequence(self, server_id: str) -> int:
         """Of the inventory that the server told last."""
-        return self._hub.presence.known(server_id).inventory.sequence
+        return self._presence.known(server_id).inventory.sequence
 
     async def finish(
         self, server_id: str, said: FinishRequest, pictures: Sequence[StagedPicture]
     ) -> FinishAnswer:
         """A run ended; what its pictures prove decides. Raises StaleRunError."""
-        now_ms = self._hub.clock.now_ms()
+        now_ms = self._clock.now_ms()
         keep_away = said.outcome != "done" and await self._could_run_elsewhere(said.job_id, server_id)
 
         def work(connection: Connection) -> FinishAnswer:
             run = runs.current_run(connection, said.job_id, said.fence, server_id)
             return finish_run(connection, run, said, pictures, keep_away=keep_away, now_ms=now_ms)
 
-        answer = await self._hub.writing(work)
+        answer = await self._store.writing(work)
         self.leases.end(said.job_id, said.fence)
         self._polling.count(server_id, failed=said.outcome == "failed" or answer.outcome == "wrong")
-        await self._hub.jobs_changed([said.job_id])
+        await self.jobs_changed([said.job_id])
         return answer
 
     async def _could_run_elsewhere(self, job_id: str, server_id: str) -> bool:
         """Whether another server that asks for jobs could do this one now."""
-        found = await self._hub.reading(lambda c: pending_jobs(c, [job_id], "processing"))
+        found = await self._store.reading(lambda c: pending_jobs(c, [job_id], "processing"))
         return bool(found) and any(
             [
                 await self._could_run(asking, found[0])
@@ -530,25 +535,25 @@ class Dispatcher:
         for lease in self.leases.expired():
             text = "The server gave no sign of life while it worked on this job."
             await self._lose(lease, "no_sign_of_life", text)
-        now = self._hub.clock.monotonic()
+        now = self._clock.monotonic()
         if now - self._aged >= AGE_EVERY_S:
             self._aged = now
-            self._line.age(self._hub.clock.now_ms())
+            self._line.age(self._clock.now_ms())
             async with self._lock:
-                self._take_over(await self._hub.reading(running_jobs))
+                self._take_over(await self._store.reading(running_jobs))
             await self._readmit_failed()
             if now - self._read >= RECONCILE_S:
                 await self.changed([])
 
     async def _readmit_failed(self) -> None:
         """After an error a job may come back to that server when nobody else took it for a while."""
-        before_ms = self._hub.clock.now_ms() - int(COOLDOWN_S * 1000)
-        if await self._hub.reading(lambda c: runs.may_readmit_failed(c, before_ms)):
-            ids = await self._hub.writing(lambda c: runs.readmit_failed(c, before_ms))
-            await self._hub.jobs_changed(ids)
+        before_ms = self._clock.now_ms() - int(COOLDOWN_S * 1000)
+        if await self._store.reading(lambda c: runs.may_readmit_failed(c, before_ms)):
+            ids = await self._store.writing(lambda c: runs.readmit_failed(c, before_ms))
+            await self.jobs_changed(ids)
 
     async def _lose(self, lease: Lease, code: str, text: str) -> None:
-        now_ms = self._hub.clock.now_ms()
+        now_ms = self._clock.now_ms()
 
         def work(connection: Connection) -> None:
             run = runs.current_run(connection, lease.job_id, lease.fence, lease.server_id)
@@ -564,7 +569,7 @@ class Dispatcher:
             )
 
         try:
-            await self._hub.writing(work)
+            await self._store.writing(work)
         except StaleRunError:
             pass
         except StableQueueError as error:
@@ -576,4 +581,4 @@ class Dispatcher:
             while len(self._lost) > LOST_KEPT:
                 del self._lost[next(iter(self._lost))]
         self._polling.count(lease.server_id, failed=True)
-        await self._hub.jobs_changed([lease.job_id])
+        await self.jobs_changed([lease.job_id])

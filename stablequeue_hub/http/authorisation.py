@@ -17,7 +17,8 @@ from stablequeue_client.shared.errors import AuthenticationError, ForbiddenError
 from stablequeue_hub.access.keys import Credentials, Principal, credentials_of
 from stablequeue_hub.access.sessions import cookie_name, token_hash
 from stablequeue_hub.errors import TooManyAttemptsError
-from stablequeue_hub.hub import Hub, hub_of
+from stablequeue_hub.http.request_context import hub_of
+from stablequeue_hub.hub import Hub
 
 Access = Literal["public", "read", "jobs", "admin", "join", "server", "owner", "old_read", "old_jobs"]
 
@@ -47,13 +48,6 @@ class Require:
     async def __call__(self, request: Request) -> None:
         if self.access != "public":
             request.state.principal = await authorise(request, self.access)
-
-
-def principal_of(request: Request) -> Principal:
-    """Who asks; only in routes that are not public."""
-    principal = request.state.principal
-    assert isinstance(principal, Principal)
-    return principal
 
 
 async def authorise(request: Request, access: Access) -> Principal:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from stablequeue_hub.access.network import is_loopback
 from stablequeue_hub.errors import ForeignRequestError
-from stablequeue_hub.http.network import is_loopback
 from stablequeue_hub.http.responses import error_answer, unexpected_answer
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

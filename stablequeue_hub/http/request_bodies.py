@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from stablequeue_client.shared.errors import InvalidValueError, TooLargeError
 from stablequeue_hub.errors import SlowRequestError
-from stablequeue_hub.hub import hub_of
+from stablequeue_hub.http.request_context import hub_of
 
 BODY_MAX_BYTES = 256 * 1024
 

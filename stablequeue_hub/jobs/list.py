@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.shared.wire.jobs import JobInfo, JobPage, JobPictureInfo, JobRequirementInfo
+from stablequeue_hub.errors import unknown_job
 from stablequeue_hub.jobs.queue_rows import QueueFilter, conditions_of
 from stablequeue_hub.jobs.states import PRIORITY_MAX, PRIORITY_MIN
 from stablequeue_hub.matching.job_requirements import requirements_of
@@ -97,9 +98,7 @@ def job_in_full(connection: Connection, job_id: str) -> JobInfo:
     query = sa.select(jobs, job_payloads.c.payload_json).select_from(joined).where(jobs.c.job_id == job_id)
     row = connection.execute(query).first()
     if row is None:
-        raise NotFoundError(
-            "There is no such job.", remedy="It may have been deleted; look at the list of jobs."
-        )
+        raise unknown_job()
     requirements = [
         JobRequirementInfo(one.role, one.name, one.hash, one.status, one.sha256)
         for one in requirements_of(connection, row.payload_id)
@@ -123,6 +122,15 @@ def pictures_of(connection: Connection, job_id: str) -> list[JobPictureInfo]:
         JobPictureInfo(one.number, one.bytes, one.width, one.height, one.sha256, one.infotext)
         for one in connection.execute(query)
     ]
+
+
+def find_picture(connection: Connection, job_id: str, number: int) -> tuple[str, str]:
+    """File and SHA256 of a finished picture. Raises NotFoundError."""
+    its = (job_pictures.c.job_id == job_id, job_pictures.c.number == number)
+    row = connection.execute(sa.select(job_pictures.c.file, job_pictures.c.sha256).where(*its)).first()
+    if row is None:
+        raise NotFoundError("This job has no such picture.", remedy="Look at the job.")
+    return row.file, row.sha256
 
 
 def picture_is_named(connection: Connection, job_id: str, file: str) -> bool:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import ForbiddenError
 from stablequeue_hub.access.keys import Principal
-from stablequeue_hub.jobs.rows import unknown_job
+from stablequeue_hub.errors import unknown_job
 from stablequeue_hub.store.tables import jobs
 
 

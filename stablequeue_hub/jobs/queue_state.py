@@ -5,14 +5,12 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.shared.wire.queue import QueueInfo, QueueServer
+from stablequeue_hub.errors import unknown_server
 from stablequeue_hub.events import events
 from stablequeue_hub.jobs.states import JOB_STATES
-from stablequeue_hub.store.hub_settings_table import get_fact, set_fact
+from stablequeue_hub.store.hub_settings_table import QUEUE_PAUSED, queue_is_paused, set_fact
 from stablequeue_hub.store.tables import jobs, servers
-
-JOBS_PAUSED = "jobs_paused"
 
 
 def queue_info(connection: Connection) -> QueueInfo:
@@ -22,7 +20,7 @@ def queue_info(connection: Connection) -> QueueInfo:
     known = sa.select(servers.c.server_id, servers.c.alias, servers.c.jobs_paused)
     return QueueInfo(
         {state: found.get(state, 0) for state in JOB_STATES},
-        is_paused(connection),
+        queue_is_paused(connection),
         [
             QueueServer(server_id, alias, bool(paused))
             for server_id, alias, paused in connection.execute(known.order_by(servers.c.alias_key))
@@ -30,15 +28,10 @@ def queue_info(connection: Connection) -> QueueInfo:
     )
 
 
-def is_paused(connection: Connection) -> bool:
-    """No server gets a job."""
-    return get_fact(connection, JOBS_PAUSED) == "1"
-
-
 def pause_queue(connection: Connection, paused: bool, *, actor: str, now_ms: int) -> None:
     """Hold back every waiting job, or let them go on; an event when that changes something."""
-    if is_paused(connection) != paused:
-        set_fact(connection, JOBS_PAUSED, "1" if paused else "0")
+    if queue_is_paused(connection) != paused:
+        set_fact(connection, QUEUE_PAUSED, "1" if paused else "0")
         events.append(connection, _action(paused), actor, now_ms=now_ms)
 
 
@@ -46,7 +39,7 @@ def pause_server(connection: Connection, server_id: str, paused: bool, *, actor:
     """Give this server no jobs, or jobs again. Raises NotFoundError."""
     row = connection.execute(sa.select(servers.c.jobs_paused).where(servers.c.server_id == server_id)).first()
     if row is None:
-        raise NotFoundError("No such server is known here.", remedy="Look at the list of servers.")
+        raise unknown_server(server_id)
     if bool(row.jobs_paused) != paused:
         connection.execute(
             servers.update().where(servers.c.server_id == server_id).values(jobs_paused=int(paused))

@@ -15,7 +15,8 @@ from stablequeue_client.shared.generation.infotext import HashMention
 from stablequeue_client.shared.generation.requirements import Requirement, Role
 from stablequeue_client.shared.wire.jobs import Submitted
 from stablequeue_client.shared.wire.queue import RunAgain
-from stablequeue_hub.jobs.rows import add_jobs, add_payload, ids_of_batch, unknown_job
+from stablequeue_hub.errors import unknown_job
+from stablequeue_hub.jobs.rows import add_jobs, add_payload, ids_of_batch
 from stablequeue_hub.jobs.states import chosen_seed
 from stablequeue_hub.jobs.submission import WAITING_MS, batch_of_key, check_key, checked_seed, note_key
 from stablequeue_hub.matching.check import Judged, judge_payload

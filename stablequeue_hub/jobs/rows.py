@@ -10,8 +10,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.errors import NotFoundError
-from stablequeue_hub.errors import JobStateError
+from stablequeue_hub.errors import JobStateError, unknown_job
 from stablequeue_hub.events import events
 from stablequeue_hub.jobs.states import ENDED, JobState, check_step
 from stablequeue_hub.matching.job_requirements import JobNeeds
@@ -206,12 +205,6 @@ def state_of(connection: Connection, job_id: str) -> JobState:
     if state is None:
         raise unknown_job()
     return state
-
-
-def unknown_job() -> NotFoundError:
-    return NotFoundError(
-        "There is no such job.", remedy="It may have been deleted; look at the list of jobs."
-    )
 
 
 def change_pending(

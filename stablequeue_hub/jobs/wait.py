@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from stablequeue_client.shared.wire.jobs import JobInfo
+from stablequeue_hub.events.wakeup import Bell
 from stablequeue_hub.jobs.list import job_in_full
 from stablequeue_hub.jobs.rows import state_of
 from stablequeue_hub.jobs.states import ENDED
-
-if TYPE_CHECKING:
-    from stablequeue_hub.hub import Hub
+from stablequeue_hub.store.engine import Store
 
 WAIT_MAX_S = 60
 
 
-async def job_when_ended(hub: Hub, job_id: str, wait_s: float) -> JobInfo:
+async def job_when_ended(store: Store, bell: Bell, job_id: str, wait_s: float) -> JobInfo:
     """The job once it ended, or as it is after ``wait_s`` seconds, or when the hub ends.
 
     Raises NotFoundError, also when the job is deleted meanwhile.
@@ -24,8 +22,8 @@ async def job_when_ended(hub: Hub, job_id: str, wait_s: float) -> JobInfo:
     loop = asyncio.get_running_loop()
     until = loop.time() + wait_s
     while wait_s > 0:
-        ring = hub.bell.next_ring_of(job_id)
-        state = await hub.reading(lambda connection: state_of(connection, job_id))
-        if state in ENDED or not await hub.bell.wait(ring, until - loop.time()):
+        ring = bell.next_ring_of(job_id)
+        state = await store.reading(lambda connection: state_of(connection, job_id))
+        if state in ENDED or not await bell.wait(ring, until - loop.time()):
             break
-    return await hub.reading(lambda connection: job_in_full(connection, job_id))
+    return await store.reading(lambda connection: job_in_full(connection, job_id))

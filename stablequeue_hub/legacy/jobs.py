@@ -16,10 +16,8 @@ from sqlalchemy import Connection
 from stablequeue_client.shared.errors import InvalidValueError
 from stablequeue_client.shared.generation.infotext import parse_infotext, payload_from_infotext
 from stablequeue_client.shared.wire.jobs import JobSubmission
-from stablequeue_hub.jobs import rows as job_rows
 from stablequeue_hub.jobs.rows import BRIEF_CHARACTERS, PICTURES
 from stablequeue_hub.jobs.states import JOB_STATES
-from stablequeue_hub.jobs.submission import submit
 from stablequeue_hub.legacy import payloads
 from stablequeue_hub.legacy.answers import (
     OldFieldError,
@@ -88,7 +86,7 @@ def read_submission(body: OldGenerate, *, version: int) -> OldSubmission:
             found.source,
         )
     if version == 2 and isinstance(raw, str) and raw.strip():
-        raw = _storable(raw)
+        raw = storable(raw)
         check_generation_text(raw)
         found = payloads.raw_hash_of(raw)
         return OldSubmission(
@@ -108,21 +106,13 @@ def _text(value: Any, default: str) -> str:
     return value[:TEXT_MAX] if usable else default
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """PostgreSQL stores every character but one."""
     return text.replace("\x00", "")
 
 
-def submit_old(
-    connection: Connection,
-    wanted: OldSubmission,
-    live: Live,
-    *,
-    actor: str,
-    own_server: str | None,
-    now_ms: int,
-) -> str:
-    """Queue it; the job's id. Raises OldServerError, OldFieldError, TooLargeError."""
+def submission_of(connection: Connection, wanted: OldSubmission) -> JobSubmission:
+    """The same for the new contract. Raises OldServerError."""
     server_id = server_named(connection, wanted.alias.strip())
     if server_id is None:
         raise OldServerError(
@@ -130,22 +120,25 @@ def submit_old(
             remedy="",
             details={"alias": wanted.alias[:TEXT_MAX]},
         )
-    submission = JobSubmission(wanted.payload, wanted.infotext, server_id, [server_id])
-    try:
-        made = submit(connection, submission, live, actor=actor, own_server=own_server, now_ms=now_ms)
-    except InvalidValueError as error:
-        field = "generation_params" if wanted.payload is not None else "generation_info_raw"
-        raise OldFieldError(error.message, remedy="", details={"field": field}) from None
+    return JobSubmission(wanted.payload, wanted.infotext, server_id, [server_id])
+
+
+def note_submission(connection: Connection, job_id: str, wanted: OldSubmission) -> None:
+    """What only the old contract tells of a job."""
     connection.execute(
         legacy_jobs.insert().values(
-            job_id=made.job_id,
+            job_id=job_id,
             app_type=wanted.app_type,
             source_info=wanted.source_info,
             hash_source=wanted.hash_source,
             infotext=wanted.infotext,
         )
     )
-    return made.job_id
+
+
+def refused(wanted: OldSubmission, error: InvalidValueError) -> OldFieldError:
+    field = "generation_params" if wanted.payload is not None else "generation_info_raw"
+    return OldFieldError(error.message, remedy="", details={"field": field})
 
 
 # --- reading ----------------------------------------------------------------------------------------------
@@ -188,7 +181,7 @@ def list_old(
     if wanted.status is not None:
         conditions.append(jobs.c.state == wanted.status if wanted.status in JOB_STATES else sa.false())
     if wanted.app_type is not None:
-        conditions.append(sa.func.coalesce(legacy_jobs.c.app_type, APP_TYPE) == _storable(wanted.app_type))
+        conditions.append(sa.func.coalesce(legacy_jobs.c.app_type, APP_TYPE) == storable(wanted.app_type))
     count = sa.select(sa.func.count()).select_from(_JOBS).where(*conditions)
     order = jobs.c.seq if wanted.ascending else jobs.c.seq.desc()
     query = _IN_LIST.where(*conditions).order_by(order).limit(min(wanted.limit or LIST_MAX, LIST_MAX))
@@ -201,7 +194,7 @@ def list_old(
 
 def find_old(connection: Connection, job_id: str, live: Live, line: Line, *, now_ms: int) -> OldJob:
     """One job, with its place in the queue while it waits. Raises OldJobError."""
-    row = connection.execute(_IN_FULL.where(jobs.c.job_id == _storable(job_id))).first()
+    row = connection.execute(_IN_FULL.where(jobs.c.job_id == storable(job_id))).first()
     if row is None:
         raise unknown_job(job_id)
     (found,) = _shown(connection, [row], live, now_ms=now_ms)
@@ -216,28 +209,13 @@ def unknown_job(job_id: str) -> OldJobError:
     return OldJobError(f"Job with ID '{shown}' not found.", remedy="", details={"job_id": shown})
 
 
-def cancel_old(
-    connection: Connection, job_id: str, live: Live, line: Line, *, actor: str, now_ms: int
-) -> OldJob:
-    """Raises OldJobError, OldJobStateError with the job as it is."""
-    before = find_old(connection, job_id, live, line, now_ms=now_ms)
-    if before.status not in ("pending", "processing"):
-        raise OldJobStateError(
-            f"Cannot cancel job with status '{before.status}'. "
-            "Only 'pending' or 'processing' jobs can be cancelled.",
-            remedy="",
-            details={"current_status": before.status, "job": before},
-        )
-    job_rows.change_state(connection, job_id, "cancelled", action="job_cancelled", actor=actor, now_ms=now_ms)
-    return find_old(connection, job_id, live, line, now_ms=now_ms)
-
-
-def submitter_of(connection: Connection, job_id: str) -> str:
-    """Raises OldJobError."""
-    found = connection.scalar(sa.select(jobs.c.submitted_by).where(jobs.c.job_id == _storable(job_id)))
-    if found is None:
-        raise unknown_job(job_id)
-    return str(found)
+def not_to_cancel(job: OldJob) -> OldJobStateError:
+    return OldJobStateError(
+        f"Cannot cancel job with status '{job.status}'. "
+        "Only 'pending' or 'processing' jobs can be cancelled.",
+        remedy="",
+        details={"current_status": job.status, "job": job},
+    )
 
 
 # --- in the old form --------------------------------------------------------------------------------------

@@ -10,43 +10,21 @@ import msgspec
 
 from stablequeue_hub.matching.resolve import HERE
 from stablequeue_hub.models.availability import AvailabilityAnswer
-from stablequeue_hub.models.matrix import ModelPage, ModelRow
-
-
-class OldModel(msgspec.Struct, frozen=True):
-    """A model in the old columns; see ``ModelRow``."""
-
-    id: int
-    name: str
-    type: str
-    hash_autov2: str | None
-    hash_sha256: str | None
-    hash_blake3: str | None
-    hash_autov1: str | None
-    hash_autov3: str | None
-    size: int | None
-    base_model: str | None
-    civitai_id: str | None
-    civitai_version_id: str | None
-    source: str
-    created_at: str
-    filename: str
-    local_path: str
-    has_preview: bool
+from stablequeue_hub.models.matrix import ModelColumns, ModelPage, ModelRow
 
 
 class OldModelList(msgspec.Struct, frozen=True):
     """Every model."""
 
     count: int
-    models: list[OldModel]
+    models: list[ModelColumns]
     success: bool = True
 
 
 class OldModelAnswer(msgspec.Struct, frozen=True):
     """One model."""
 
-    model: OldModel
+    model: ModelColumns
     success: bool = True
 
 
@@ -81,5 +59,5 @@ def old_model_servers(answer: AvailabilityAnswer) -> OldModelServers:
     )
 
 
-def _old_model(row: ModelRow) -> OldModel:
-    return msgspec.convert(row, OldModel, from_attributes=True)
+def _old_model(row: ModelRow) -> ModelColumns:
+    return msgspec.convert(row, ModelColumns, from_attributes=True)

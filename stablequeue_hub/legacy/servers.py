@@ -7,7 +7,6 @@ known, and gets none of them. When a server joins under its alias, it takes the 
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,14 +15,11 @@ from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import AliasTakenError, ConflictError, InvalidValueError
 from stablequeue_hub.events import events
-from stablequeue_hub.jobs import rows
-from stablequeue_hub.servers.servers import alias_key, clean_alias, server_named
+from stablequeue_hub.hub import Hub
+from stablequeue_hub.servers.presence import ServerPresence
+from stablequeue_hub.servers.servers import alias_key, clean_alias
 from stablequeue_hub.store.tables import servers
 
-NO_AGENT = (
-    "StableQueue is not installed there: install the extension in its WebUI, and join it to this hub under "
-    "that name. It gets its jobs by itself then."
-)
 NO_AGENT_MAX = 100
 """Anybody with a key for jobs may add one, so their number has an end."""
 _ADDRESS_MAX = 500
@@ -53,6 +49,15 @@ def add_no_agent(connection: Connection, alias: str, address: str, *, actor: str
     return server_id
 
 
+async def keep_server(hub: Hub, actor: str, alias: str, address: str) -> OldServer:
+    """Keep a server by its address, as a target for jobs. Raises what ``add_no_agent`` does."""
+    now_ms = hub.clock.now_ms()
+    server_id = await hub.writing(lambda c: add_no_agent(c, alias, address, actor=actor, now_ms=now_ms))
+    hub.presence.add(ServerPresence(server_id))
+    await hub.dispatcher.jobs_changed([])
+    return OldServer(clean_alias(alias), clean_address(address))
+
+
 def clean_address(text: str) -> str:
     """An http(s) address without user, password and query. Raises InvalidValueError."""
     try:
@@ -79,26 +84,3 @@ def old_servers(connection: Connection) -> list[OldServer]:
     """All of them, by alias."""
     query = sa.select(servers.c.alias, servers.c.api_url).order_by(servers.c.alias_key)
     return [OldServer(alias, address) for alias, address in connection.execute(query)]
-
-
-@dataclass(frozen=True)
-class TakenOver:
-    """The id that is gone now, and the jobs that are for the server in its place."""
-
-    server_id: str
-    job_ids: list[str]
-
-
-def take_over(connection: Connection, server_id: str, wished: str) -> TakenOver | None:
-    """A server about to join as ``wished`` takes the place of one without an agent, and its jobs.
-
-    None when there is no such server, or the one that joins is known already.
-    """
-    former = sa.select(servers.c.server_id).where(
-        servers.c.alias_key == alias_key(wished.strip()), servers.c.api_url.is_not(None)
-    )
-    before: str | None = connection.scalar(former)
-    if before is not None and server_named(connection, server_id) is None:
-        connection.execute(servers.delete().where(servers.c.server_id == before))
-        return TakenOver(before, rows.change_server(connection, before, server_id))
-    return None

@@ -1,41 +1,38 @@
-"""What both versions of the old contract do, for their routes: each one use case, and who may."""
+"""What both versions of the old contract do, for their routes, in its form and with its failures."""
 
 from __future__ import annotations
 
 from sqlalchemy import Connection
 from starlette.requests import Request
 
-from stablequeue_client.shared.errors import ForbiddenError
-from stablequeue_client.shared.wire.jobs import JOB_MAX_BYTES
-from stablequeue_hub.access.keys import Principal
-from stablequeue_hub.http.authorisation import principal_of
+from stablequeue_client.shared.errors import InvalidValueError, NotFoundError
+from stablequeue_client.shared.wire.jobs import JOB_MAX_BYTES, Submitted
+from stablequeue_hub.actions.jobs import act_on_job, delete_job, submit_job
+from stablequeue_hub.errors import JobStateError
 from stablequeue_hub.http.request_bodies import read_json
-from stablequeue_hub.hub import Hub, hub_of
-from stablequeue_hub.jobs.rows import delete_job
+from stablequeue_hub.http.request_context import hub_of, principal_of
+from stablequeue_hub.hub import Hub
 from stablequeue_hub.legacy import jobs
 from stablequeue_hub.legacy.answers import OldGenerate, OldJob
 
 
 async def submit(request: Request, *, version: int) -> OldJob:
-    """Queue what the body wants. Raises what ``legacy_jobs`` does, TooLargeError."""
-    hub, principal = hub_of(request), principal_of(request)
+    """Queue what the body wants; the job as it is before anybody takes it. Raises OldServerError,
+    OldFieldError, OldMissingFieldError, TooLargeError."""
+    hub = hub_of(request)
     wanted = jobs.read_submission(await read_json(request, OldGenerate, JOB_MAX_BYTES), version=version)
-    now_ms = hub.clock.now_ms()
+    submission = await hub.reading(lambda connection: jobs.submission_of(connection, wanted))
+    now_ms, queued = hub.clock.now_ms(), []
 
-    def work(connection: Connection) -> OldJob:
-        job_id = jobs.submit_old(
-            connection,
-            wanted,
-            hub.presence,
-            actor=principal.actor,
-            own_server=principal.server_id,
-            now_ms=now_ms,
-        )
-        return jobs.find_old(connection, job_id, hub.presence, hub.dispatcher, now_ms=now_ms)
+    def also(connection: Connection, made: Submitted) -> None:
+        jobs.note_submission(connection, made.job_id, wanted)
+        queued.append(jobs.find_old(connection, made.job_id, hub.presence, hub.dispatcher, now_ms=now_ms))
 
-    job = await hub.writing(work)
-    await hub.jobs_changed([job.mobilesd_job_id])
-    return job
+    try:
+        await submit_job(hub, principal_of(request), submission, also=also)
+    except InvalidValueError as error:
+        raise jobs.refused(wanted, error) from None
+    return queued[0]
 
 
 async def listed(hub: Hub, wanted: jobs.OldFilter) -> tuple[list[OldJob], int]:
@@ -55,36 +52,20 @@ async def found(hub: Hub, job_id: str) -> OldJob:
 
 
 async def cancel(request: Request, job_id: str) -> OldJob:
-    """End it. Raises ForbiddenError, OldJobError, OldJobStateError."""
-    hub, principal = hub_of(request), principal_of(request)
-    now_ms = hub.clock.now_ms()
-
-    def work(connection: Connection) -> OldJob:
-        _check_own(connection, job_id, principal)
-        return jobs.cancel_old(
-            connection, job_id, hub.presence, hub.dispatcher, actor=principal.actor, now_ms=now_ms
-        )
-
-    job = await hub.writing(work)
-    await hub.jobs_changed([job_id])
-    return job
+    """End it. Raises ForbiddenError, OldJobError, and OldJobStateError with the job as it is."""
+    hub = hub_of(request)
+    try:
+        await act_on_job(hub, principal_of(request), "cancel", jobs.storable(job_id))
+    except NotFoundError:
+        raise jobs.unknown_job(job_id) from None
+    except JobStateError:
+        raise jobs.not_to_cancel(await found(hub, job_id)) from None
+    return await found(hub, job_id)
 
 
 async def delete(request: Request, job_id: str) -> None:
     """Remove it. Raises ForbiddenError, OldJobError, JobStateError."""
-    hub, principal = hub_of(request), principal_of(request)
-    now_ms = hub.clock.now_ms()
-
-    def work(connection: Connection) -> None:
-        _check_own(connection, job_id, principal)
-        delete_job(connection, job_id, actor=principal.actor, now_ms=now_ms)
-
-    await hub.writing(work)
-    await hub.jobs_deleted([job_id])
-
-
-def _check_own(connection: Connection, job_id: str, principal: Principal) -> None:
-    """Raises ForbiddenError for somebody else's job, OldJobError."""
-    submitted_by = jobs.submitter_of(connection, job_id)
-    if principal.scope != "admin" and submitted_by != principal.actor:
-        raise ForbiddenError("This job was submitted by somebody else.", remedy="Use an admin key.")
+    try:
+        await delete_job(hub_of(request), principal_of(request), jobs.storable(job_id))
+    except NotFoundError:
+        raise jobs.unknown_job(job_id) from None

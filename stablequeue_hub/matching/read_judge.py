@@ -8,8 +8,9 @@ from sqlalchemy import Connection
 
 from stablequeue_hub.matching.job_requirements import JobNeeds
 from stablequeue_hub.matching.judge import Judge
-from stablequeue_hub.matching.server_facts import ServerFacts, queue_is_paused
+from stablequeue_hub.matching.server_facts import ServerFacts
 from stablequeue_hub.matching.stock import stocks_of
+from stablequeue_hub.store.hub_settings_table import queue_is_paused
 
 
 def read_judge(

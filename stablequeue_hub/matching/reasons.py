@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stablequeue_client.shared.wire.jobs import Reason, ReasonCode
-from stablequeue_hub.legacy.servers import NO_AGENT
 from stablequeue_hub.matching.job_requirements import JobNeeds
 from stablequeue_hub.matching.judge import Judge
 from stablequeue_hub.matching.obstacles import Obstacle
 from stablequeue_hub.matching.sentence import is_not_told
+from stablequeue_hub.servers.servers import NO_AGENT
 
 _MODELS: dict[ReasonCode, str] = {
     "model_missing": "{name} is not there.",

@@ -15,10 +15,10 @@ from typing import Literal
 from stablequeue_client.shared.generation.requirements import checkpoint_parts
 from stablequeue_client.shared.models.model_files import MODEL_EXTENSIONS
 from stablequeue_client.shared.wire.jobs import ReasonCode
-from stablequeue_hub.legacy.servers import NO_AGENT
 from stablequeue_hub.matching.job_requirements import JobNeeds, JobRequirement
 from stablequeue_hub.matching.judge import NOBODY, Judge, NeedsAnswer, Servers
 from stablequeue_hub.matching.obstacles import Obstacle, Question, history_obstacles
+from stablequeue_hub.servers.servers import NO_AGENT
 
 NAME_MAX = 80
 ALIASES_MAX = 3

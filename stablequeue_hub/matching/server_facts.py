@@ -14,7 +14,7 @@ from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksFo
 from stablequeue_hub.servers.capabilities import stored_capabilities, works_for_others
 from stablequeue_hub.servers.presence import Live, RunnerState
 from stablequeue_hub.store.prepared import Prepared
-from stablequeue_hub.store.tables import hub_facts, job_payloads, jobs, servers
+from stablequeue_hub.store.tables import job_payloads, jobs, servers
 
 
 class Line(Protocol):
@@ -90,7 +90,6 @@ _WORKING = Prepared(
     .select_from(sa.join(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id))
     .where(jobs.c.state == "processing")
 )
-_PAUSED = Prepared(sa.select(hub_facts.c.value).where(hub_facts.c.name == "jobs_paused"))
 
 
 @lru_cache(maxsize=256)
@@ -127,7 +126,3 @@ def _facts(row: Sequence[Any], live: Live, works_on: tuple[str, str, str] | None
         works_on,
         address is not None,
     )
-
-
-def queue_is_paused(connection: Connection) -> bool:
-    return [value for (value,) in _PAUSED.all(connection, {})] == ["1"]

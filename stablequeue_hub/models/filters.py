@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement
 
-from stablequeue_client.shared.models.model_files import normalize_hash, search_key
+from stablequeue_client.shared.models.model_files import Kind, normalize_hash, search_key
 from stablequeue_hub.store.tables import model_aliases, models, server_files
 from stablequeue_hub.store.tables import model_server_availability as summary
-
-if TYPE_CHECKING:
-    from stablequeue_hub.models.matrix import ModelFilter
 
 StateFilter = Literal[
     "present", "gone", "everywhere", "missing", "one_only", "unhashed", "problem", "duplicates"
@@ -23,10 +21,29 @@ told what it has; ``missing``: present, and not on every one; ``one_only``; ``un
 is it waits to be read; ``problem``: a broken file claims to be it, or a claim contradicts its content;
 ``duplicates``: more than once on one server."""
 
+SortOrder = Literal["name", "-name", "size", "-size", "newest", "oldest", "servers", "-servers"]
+
 BROKEN_STATES = ("corrupt", "unreadable", "unstable", "partial", "set_aside")
 HASH_START_MIN = 4
 
 _SEPARATORS = re.compile(r"\\(?!x[0-9A-Fa-f]{2})")
+
+
+class ModelFilter(msgspec.Struct, frozen=True):
+    """What to list. ``limit`` None: every row (old contract); else 1 to 200 per ``page`` (from 1).
+
+    ``search``: part of a name or path, or the start of a SHA256 (4 hex digits and more). ``server``: a
+    server_id; only models that are or were there. ``state``: see ``StateFilter``.
+    """
+
+    search: str = ""
+    kind: Kind | None = None
+    base_model: str | None = None
+    server: str | None = None
+    state: StateFilter | None = None
+    sort: SortOrder = "name"
+    page: int = 1
+    limit: int | None = None
 
 
 def conditions_of(wanted: ModelFilter, servers_with_inventory: int) -> list[ColumnElement[bool]]:

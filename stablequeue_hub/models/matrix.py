@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
 
 from stablequeue_client.shared.errors import InvalidValueError
-from stablequeue_client.shared.models.model_files import KINDS, Kind
+from stablequeue_client.shared.models.model_files import KINDS
 from stablequeue_hub.models.availability import utc_text
-from stablequeue_hub.models.filters import StateFilter as StateFilter
-from stablequeue_hub.models.filters import conditions_of
-from stablequeue_hub.models.unidentified import UnidentifiedFile as UnidentifiedFile
-from stablequeue_hub.models.unidentified import UnidentifiedPage as UnidentifiedPage
-from stablequeue_hub.models.unidentified import list_unidentified as list_unidentified
+from stablequeue_hub.models.filters import ModelFilter, conditions_of
 from stablequeue_hub.servers.known_servers import KnownServer, known_servers
 from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.prepared import Prepared, in_list
@@ -27,25 +23,6 @@ if TYPE_CHECKING:
     from stablequeue_hub.servers.presence import Live
 
 PAGE_LIMIT_MAX = 200
-
-SortOrder = Literal["name", "-name", "size", "-size", "newest", "oldest", "servers", "-servers"]
-
-
-class ModelFilter(msgspec.Struct, frozen=True):
-    """What to list. ``limit`` None: every row (old contract); else 1 to 200 per ``page`` (from 1).
-
-    ``search``: part of a name or path, or the start of a SHA256 (4 hex digits and more). ``server``: a
-    server_id; only models that are or were there. ``state``: as in ``model_filters``.
-    """
-
-    search: str = ""
-    kind: Kind | None = None
-    base_model: str | None = None
-    server: str | None = None
-    state: StateFilter | None = None
-    sort: SortOrder = "name"
-    page: int = 1
-    limit: int | None = None
 
 
 class ServerColumn(msgspec.Struct, frozen=True):
@@ -70,8 +47,8 @@ class Cell(msgspec.Struct, frozen=True):
     stored: str
 
 
-class ModelRow(msgspec.Struct, frozen=True):
-    """One model with the mission's columns, and its cells (``available_on`` counts the stored ``available``).
+class ModelColumns(msgspec.Struct, frozen=True):
+    """One model in the old columns.
 
     ``filename`` and ``local_path`` come from one of its paths; ``has_preview`` is always False: previews are
     not recorded. ``created_at`` is UTC text.
@@ -94,6 +71,11 @@ class ModelRow(msgspec.Struct, frozen=True):
     filename: str
     local_path: str
     has_preview: bool
+
+
+class ModelRow(ModelColumns, frozen=True):
+    """One model with its cells (``available_on`` counts the stored ``available``)."""
+
     available_on: int
     cells: tuple[Cell, ...] = ()
 

@@ -12,9 +12,9 @@ from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views.job_form import fields_of_job
 from stablequeue_client.shared.wire.jobs import JobWhy
 from stablequeue_client.shared.wire.reports import JobReport, ReportEvent, ReportModel, ReportRun, ReportUse
+from stablequeue_hub.errors import unknown_job
 from stablequeue_hub.jobs.queue_rows import find_row
 from stablequeue_hub.jobs.report import job_report
-from stablequeue_hub.jobs.rows import unknown_job
 from stablequeue_hub.matching.server_facts import Line, ServerFacts, servers_now
 from stablequeue_hub.matching.why import read_among
 from stablequeue_hub.page.queue import Viewer, Waits, shown_rows

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import InvalidValueError
 from stablequeue_client.shared.views import values as v
 from stablequeue_hub.access.keys import KeyInfo, NewKey, list_keys
-from stablequeue_hub.http.network import NetworkInfo
+from stablequeue_hub.access.network import NetworkInfo
 
 WORTHLESS_SHOWN_MS = 7 * 24 * 3_600_000
 """Revoked and expired keys leave the list after a week."""
@@ -58,8 +59,17 @@ def _bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def join_line(network: NetworkInfo, code: NewKey, *, address: str, alias: str, webui: str) -> v.JoinLine:
-    """What to run or paste on the other computer. ``address``: which of this computer's, "" the first.
+class JoinTarget(NamedTuple):
+    """What stands in the line beside the code. ``hub``: the hub's address."""
+
+    hub: str
+    port: int
+    alias: str
+    webui: str
+
+
+def join_target(network: NetworkInfo, *, address: str, alias: str, webui: str) -> JoinTarget:
+    """``address``: which of this computer's, "" the first.
 
     Raises InvalidValueError for an address that is not ours, and for what cannot stand in one line.
     """
@@ -75,17 +85,21 @@ def join_line(network: NetworkInfo, code: NewKey, *, address: str, alias: str, w
     for text in (alias, webui):
         if not text.isprintable() or len(text) > FIELD_MAX:
             raise InvalidValueError(f"Name and folder have at most {FIELD_MAX} printable characters.")
-    chosen = address or ours[0]
-    words = ["agent", "--hub", chosen, "--join", code.key]
-    words += ["--alias", alias] if alias else []
-    words += ["--webui", webui or "DIR"]
+    return JoinTarget(address or ours[0], network.port, alias, webui)
+
+
+def join_line(wanted: JoinTarget, code: NewKey) -> v.JoinLine:
+    """What to run or paste on the other computer."""
+    words = ["agent", "--hub", wanted.hub, "--join", code.key]
+    words += ["--alias", wanted.alias] if wanted.alias else []
+    words += ["--webui", wanted.webui or "DIR"]
     linux = " ".join(map(shlex.quote, words))
     windows = " ".join(map(powershell_quote, words))
     commands = (
         v.CommandLine("Linux, macOS", LINUX_INSTALL, f".venv/bin/stablequeue {linux}"),
         v.CommandLine("Windows (PowerShell)", WINDOWS_INSTALL, f".venv\\Scripts\\stablequeue {windows}"),
     )
-    return v.JoinLine(commands, code.expires_ms or 0, f"{chosen} {code.key}", network.port)
+    return v.JoinLine(commands, code.expires_ms or 0, f"{wanted.hub} {code.key}", wanted.port)
 
 
 def powershell_quote(word: str) -> str:

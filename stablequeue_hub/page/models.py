@@ -13,13 +13,11 @@ from stablequeue_client.shared.models.model_files import KINDS, search_key
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views.labels import TROUBLED_STATES, UNREAD_STATES
 from stablequeue_client.shared.views.views import FILE_STATES
-from stablequeue_hub.models.filters import StateFilter
+from stablequeue_hub.models.filters import ModelFilter, SortOrder, StateFilter
 from stablequeue_hub.models.matrix import (
     Cell,
-    ModelFilter,
     ModelRow,
     ServerColumn,
-    SortOrder,
     count_models,
     filter_choices,
     list_models,

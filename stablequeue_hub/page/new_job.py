@@ -26,7 +26,8 @@ from stablequeue_hub.matching.check import check_generation_text, judge_job
 from stablequeue_hub.matching.job_requirements import requirements_of
 from stablequeue_hub.matching.sentence import short_name
 from stablequeue_hub.matching.server_facts import servers_now
-from stablequeue_hub.models.matrix import ModelFilter, list_models
+from stablequeue_hub.models.filters import ModelFilter
+from stablequeue_hub.models.matrix import list_models
 from stablequeue_hub.page.job import form_choices
 from stablequeue_hub.page.job_forms import form_payload, form_submission
 from stablequeue_hub.page.queue import title_of

@@ -13,16 +13,16 @@ from stablequeue_client.shared.errors import ServerFrozenError
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views.labels import TROUBLED_STATES, counted
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
-from stablequeue_hub.legacy.servers import NO_AGENT
-from stablequeue_hub.matching.server_facts import queue_is_paused
-from stablequeue_hub.models.matrix import ModelFilter, count_models
+from stablequeue_hub.models.filters import ModelFilter
+from stablequeue_hub.models.matrix import count_models
 from stablequeue_hub.models.unidentified import list_unidentified
 from stablequeue_hub.page import labels as words
 from stablequeue_hub.page.models import file_row
 from stablequeue_hub.page.queue import Viewer
 from stablequeue_hub.servers.known_servers import KnownServer, known_servers
 from stablequeue_hub.servers.presence import Presence
-from stablequeue_hub.servers.servers import RootInfo, ServerInfo, list_servers
+from stablequeue_hub.servers.servers import NO_AGENT, RootInfo, ServerInfo, list_servers
+from stablequeue_hub.store.hub_settings_table import queue_is_paused
 from stablequeue_hub.store.prepared import Prepared
 from stablequeue_hub.store.tables import job_requirements, jobs, server_files, server_roots
 from stablequeue_hub.store.tables import servers as servers_table

@@ -25,10 +25,10 @@ import uvicorn
 
 from stablequeue_client.shared.errors import DataFolderError, UsageError
 from stablequeue_hub.access.keys import create_key, is_valid, parse_key
+from stablequeue_hub.access.network import EVERYWHERE, chosen_host, is_loopback
 from stablequeue_hub.app import create_app
 from stablequeue_hub.clock import SYSTEM_CLOCK
 from stablequeue_hub.errors import PortTakenError
-from stablequeue_hub.http.network import EVERYWHERE, chosen_host, is_loopback
 from stablequeue_hub.hub import Hub
 from stablequeue_hub.process import log
 from stablequeue_hub.settings import LOOPBACK, HubSettings

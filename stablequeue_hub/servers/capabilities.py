@@ -6,8 +6,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.errors import InvalidValueError, NotFoundError
+from stablequeue_client.shared.errors import InvalidValueError
 from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksForOthers
+from stablequeue_hub.errors import unknown_server
 from stablequeue_hub.events import events
 from stablequeue_hub.store.tables import servers
 
@@ -27,7 +28,7 @@ def store_capabilities(
     stored = sa.select(servers.c.capabilities_json).where(servers.c.server_id == server_id)
     row = connection.execute(stored).first()
     if row is None:
-        raise NotFoundError(f"No server {server_id!r} is known here.")
+        raise unknown_server(server_id)
     if row.capabilities_json == text:
         return
     connection.execute(

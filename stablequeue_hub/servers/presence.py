@@ -16,9 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
-from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.shared.wire.inventory import UNREACHABLE_AFTER_S, Activity, Order
 from stablequeue_hub.clock import SYSTEM_CLOCK, Clock
+from stablequeue_hub.errors import unknown_server
 
 FROZEN_REASON = "Two running copies use the identity of this server."
 HEARD_AGAIN_TO_FREEZE = 2
@@ -145,10 +145,7 @@ class Presence:
         """Raises NotFoundError for a server that never joined or was forgotten."""
         server = self._servers.get(server_id)
         if server is None:
-            raise NotFoundError(
-                f"No server {server_id!r} is known here.",
-                remedy="Join it again, or look at the list of servers.",
-            )
+            raise unknown_server(server_id)
         return server
 
     def add(self, server: ServerPresence) -> None:

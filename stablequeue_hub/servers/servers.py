@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.errors import AliasTakenError, ForbiddenError, InvalidValueError, NotFoundError
+from stablequeue_client.shared.errors import AliasTakenError, ForbiddenError, InvalidValueError
 from stablequeue_client.shared.wire.inventory import (
     Activity,
     JoinAnswer,
@@ -20,6 +20,7 @@ from stablequeue_client.shared.wire.inventory import (
     WorksForOthers,
 )
 from stablequeue_hub.access.keys import Principal, hash_secret, store_server_key
+from stablequeue_hub.errors import unknown_server
 from stablequeue_hub.events import events
 from stablequeue_hub.inventory.availability_rows import mark_gone
 from stablequeue_hub.servers.capabilities import stored_capabilities, works_for_others
@@ -29,6 +30,10 @@ from stablequeue_hub.store.tables import model_server_availability as summary
 
 ALIAS_MAX = 64
 VERSION_MAX = 64
+NO_AGENT = (
+    "StableQueue is not installed there: install the extension in its WebUI, and join it to this hub under "
+    "that name. It gets its jobs by itself then."
+)
 _SERVER_ID = re.compile(r"[A-Za-z0-9-]{8,64}\Z")
 _SECRET = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -179,7 +184,7 @@ def find_server(connection: Connection, live: Live, server_id: str) -> ServerInf
     """One server. Raises NotFoundError."""
     row = connection.execute(sa.select(servers).where(servers.c.server_id == server_id)).first()
     if row is None:
-        raise _unknown(server_id)
+        raise unknown_server(server_id)
     return _info(
         row, live, _roots(connection, server_id)[server_id], _file_counts(connection, server_id)[server_id]
     )
@@ -276,9 +281,5 @@ def delete_server(connection: Connection, server_id: str, *, actor: str, now_ms:
 def _alias_of(connection: Connection, server_id: str) -> str:
     alias = connection.scalar(sa.select(servers.c.alias).where(servers.c.server_id == server_id))
     if alias is None:
-        raise _unknown(server_id)
+        raise unknown_server(server_id)
     return str(alias)
-
-
-def _unknown(server_id: str) -> NotFoundError:
-    return NotFoundError(f"No server {server_id!r} is known here.", remedy="Look at the list of servers.")

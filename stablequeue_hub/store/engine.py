@@ -14,15 +14,16 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.concurrency import run_in_threadpool
 
 from stablequeue_client.shared.errors import (
     BusyError,
@@ -39,6 +40,7 @@ _WAL_RETRY_S = 0.02
 _LOG_WAIT_S = 0.2  # nobody else writes meanwhile
 _WRITER_LOCK_ID = 0x53515752  # advisory lock ids are numbers; these spell SQWR and SQHB
 HUB_LOCK_ID = 0x53514842
+T = TypeVar("T")
 
 
 class Store:
@@ -75,6 +77,14 @@ class Store:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK_ID})")
             yield connection
             connection.commit()
+
+    async def reading(self, use_case: Callable[[Connection], T]) -> T:
+        """What only reads, in a worker thread."""
+        return await run_in_threadpool(_within, self.read, use_case)
+
+    async def writing(self, use_case: Callable[[Connection], T]) -> T:
+        """What writes, in one transaction and a worker thread."""
+        return await run_in_threadpool(_within, self.write, use_case)
 
     def dedicated_connection(self) -> Connection:
         """A writer's connection outside the pool, for migrations and locks; the caller closes it."""
@@ -156,6 +166,13 @@ class Store:
     def _without_password(self, text: str) -> str:
         password = str(self.url.password or "")
         return text.replace(password, "***") if password else text
+
+
+def _within(
+    session: Callable[[], AbstractContextManager[Connection]], use_case: Callable[[Connection], T]
+) -> T:
+    with session() as connection:
+        return use_case(connection)
 
 
 def open_store(url: str | None, data_dir: Path) -> Store:

@@ -1,4 +1,4 @@
-"""Single values of the hub in ``hub_facts``: its id, and the address its owner chose to listen on."""
+"""Single values of the hub in ``hub_facts``: its id, where it listens, and whether the queue is paused."""
 
 from __future__ import annotations
 
@@ -7,21 +7,28 @@ import secrets
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from stablequeue_hub.store.prepared import Prepared
 from stablequeue_hub.store.tables import hub_facts
 
 HUB_ID = "hub_id"
 LISTEN_HOST = "listen_host"
+QUEUE_PAUSED = "jobs_paused"
+_VALUE = Prepared(sa.select(hub_facts.c.value).where(hub_facts.c.name == sa.bindparam("name")))
 
 
 def get_fact(connection: Connection, name: str) -> str | None:
-    value = connection.scalar(sa.select(hub_facts.c.value).where(hub_facts.c.name == name))
-    return None if value is None else str(value)
+    return next((str(value) for (value,) in _VALUE.all(connection, {"name": name})), None)
 
 
 def set_fact(connection: Connection, name: str, value: str) -> None:
     updated = connection.execute(hub_facts.update().where(hub_facts.c.name == name).values(value=value))
     if not updated.rowcount:
         connection.execute(hub_facts.insert().values(name=name, value=value))
+
+
+def queue_is_paused(connection: Connection) -> bool:
+    """No server gets a job."""
+    return get_fact(connection, QUEUE_PAUSED) == "1"
 
 
 def ensure_hub_id(connection: Connection) -> str:

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from stablequeue_hub.http.network import machine_addresses
+from stablequeue_hub.access.network import machine_addresses
 
 Start = Callable[..., "RunningHub"]
 

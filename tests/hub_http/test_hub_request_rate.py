@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stablequeue_hub.http.rate_limit import ASKERS_MAX, BURST_S, RequestRate
+from stablequeue_hub.access.rate_limit import ASKERS_MAX, BURST_S, RequestRate
 from stablequeue_hub.settings import HubSettings
 
 PER_S = HubSettings.requests_per_s

@@ -127,7 +127,7 @@ def test_a_server_that_would_not_do_it_is_no_reason_to_keep_another_away(
     if why == "paused":
         with hub.hub.store.write() as connection:
             connection.exec_driver_sql("UPDATE servers SET jobs_paused = 1 WHERE alias = 'other'")
-        hub.run(hub.hub.jobs_changed([]))
+        hub.run(hub.hub.dispatcher.jobs_changed([]))
         assert other.next() is None
     assert runner.finish(taken, [], outcome="failed", text="no memory").json()["state"] == "pending"
     assert runner.next() is not None

@@ -36,7 +36,7 @@ def why(hub: Any, job_id: str) -> tuple[str, dict[str, list[str]]]:
 def write(hub: Any, statement: Any) -> None:
     with hub.hub.store.write() as connection:
         connection.execute(statement)
-    hub.run(hub.hub.jobs_changed([]))
+    hub.run(hub.hub.dispatcher.jobs_changed([]))
 
 
 def can(hub: Any, server: Any, **says: Any) -> None:
@@ -140,7 +140,7 @@ def test_a_server_that_had_the_job_is_left_out_until_its_inventory_grew(
     write(hub, job_exclusions.insert().values(**row, sequence=1))
     text = f"Waits for another server: attic {words}"
     assert why(hub, job_id) == (text, {"attic": [f"excluded_{reason}"]})
-    write(hub, servers.update().values(sequence=2))
+    hub.run(hub.hub.dispatcher.inventory_changed(attic.server_id, 2))
     assert why(hub, job_id) == ("Next in line on attic", {"attic": []})
 
 

@@ -23,7 +23,8 @@ from stablequeue_hub.inventory.metadata import store_metadata, want_metadata
 from stablequeue_hub.inventory.sync import apply_sync, decode_sync
 from stablequeue_hub.models.availability import AvailabilityAnswer, availability_of, availability_of_many
 from stablequeue_hub.models.details import ModelDetails, model_details
-from stablequeue_hub.models.matrix import ModelFilter, ModelPage, filter_choices, list_models
+from stablequeue_hub.models.filters import ModelFilter
+from stablequeue_hub.models.matrix import ModelPage, filter_choices, list_models
 from stablequeue_hub.models.model_query import NamedModel
 from stablequeue_hub.models.registration import Registered, Registration, register_model
 from stablequeue_hub.models.unidentified import list_unidentified

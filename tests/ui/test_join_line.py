@@ -10,8 +10,8 @@ from stablequeue_client.settings import OPTIONS
 from stablequeue_client.shared.errors import InvalidValueError
 from stablequeue_client.shared.views import views
 from stablequeue_hub.access.keys import NewKey
-from stablequeue_hub.http.network import NetworkInfo
-from stablequeue_hub.page.keys import LINUX_INSTALL, join_line, join_page, powershell_quote
+from stablequeue_hub.access.network import NetworkInfo
+from stablequeue_hub.page.keys import LINUX_INSTALL, join_line, join_page, join_target, powershell_quote
 
 CODE = NewKey("id", "sq_id_" + "0" * 64, "join", "", 0, 3_600_000)
 NETWORK = NetworkInfo(True, "0.0.0.0", 8383, ("192.168.1.20", "10.0.0.4"))
@@ -19,7 +19,7 @@ NETWORK = NetworkInfo(True, "0.0.0.0", 8383, ("192.168.1.20", "10.0.0.4"))
 
 def line(**given: str) -> list[str]:
     fields = {"address": "", "alias": "", "webui": "", **given}
-    return [command.text for command in join_line(NETWORK, CODE, **fields).commands]
+    return [command.text for command in join_line(join_target(NETWORK, **fields), CODE).commands]
 
 
 def test_a_shell_reads_back_what_the_person_typed() -> None:
@@ -54,7 +54,7 @@ def test_only_addresses_of_this_computer_are_offered() -> None:
 
 
 def test_the_text_for_a_webui_is_what_its_field_takes_with_the_code_of_the_line() -> None:
-    made = join_line(NETWORK, CODE, address="http://10.0.0.4:8383", alias="attic", webui="")
+    made = join_line(join_target(NETWORK, address="http://10.0.0.4:8383", alias="attic", webui=""), CODE)
     assert made.paste == f"http://10.0.0.4:8383 {CODE.key}"
     assert all(CODE.key in command.text for command in made.commands)
     assert parse_join_text(made.paste) == ("http://10.0.0.4:8383", CODE.key)
@@ -62,7 +62,7 @@ def test_the_text_for_a_webui_is_what_its_field_takes_with_the_code_of_the_line(
 
 
 def test_both_ways_and_the_firewall_are_named_beside_the_code(elements: Callable[[str], list[Any]]) -> None:
-    html = views.join_line(join_line(NETWORK, CODE, address="", alias="", webui=""))
+    html = views.join_line(join_line(join_target(NETWORK, address="", alias="", webui=""), CODE))
     assert "Join my other computers" in html
     assert "allow incoming connections on port 8383" in html
     copies = [e.attributes["aria-label"] for e in elements(html) if "data-sq-copy" in e.attributes]
@@ -80,7 +80,7 @@ def test_the_question_names_address_and_firewall_before_anything_is_opened() -> 
 
 def test_without_a_network_it_says_so() -> None:
     with pytest.raises(InvalidValueError, match="no address"):
-        join_line(NetworkInfo(True, "0.0.0.0", 8383, ()), CODE, address="", alias="", webui="")
+        join_target(NetworkInfo(True, "0.0.0.0", 8383, ()), address="", alias="", webui="")
 
 
 def test_the_agent_knows_every_option_of_the_line() -> None:

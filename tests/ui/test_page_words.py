@@ -6,8 +6,7 @@ from stablequeue_client.shared.views import labels
 from stablequeue_client.shared.views.views import FILE_STATES as CHOOSING_FILES
 from stablequeue_client.shared.views.views import SORTS, STATES
 from stablequeue_client.shared.wire.inventory import Order, OrderKind
-from stablequeue_hub.models.filters import StateFilter
-from stablequeue_hub.models.matrix import SortOrder
+from stablequeue_hub.models.filters import SortOrder, StateFilter
 from stablequeue_hub.page import labels as page_labels
 from stablequeue_hub.page.sample import SAMPLE_MARKER
 

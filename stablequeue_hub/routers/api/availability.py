@@ -8,11 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stablequeue_client.shared.errors import InvalidValueError, TooLargeError
-from stablequeue_hub.http.authorisation import principal_of
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_json
+from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import hub_of
 from stablequeue_hub.legacy.answers import AlsoOldRoute
 from stablequeue_hub.legacy.models import old_model_servers
 from stablequeue_hub.models.availability import AvailabilityAnswer, availability_of, availability_of_many

@@ -10,13 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from stablequeue_client.shared.errors import InvalidValueError, StableQueueError
+from stablequeue_hub.access.network import is_loopback
 from stablequeue_hub.events.events import LIST_MAX, Event, list_events
 from stablequeue_hub.http.authorisation import authorise, client_address
 from stablequeue_hub.http.event_stream import beginning, first_after, stream_events
-from stablequeue_hub.http.network import is_loopback
 from stablequeue_hub.http.openapi import described
+from stablequeue_hub.http.request_context import hub_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import hub_of
 
 OneJob = Annotated[str | None, Query(max_length=64, pattern=r"^[!-~]*$")]
 """What no database can compare is refused before a stream begins: later nobody could be told."""

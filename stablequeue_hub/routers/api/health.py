@@ -15,8 +15,8 @@ from stablequeue_client.shared.wire.inventory import (
     ProtocolRange,
 )
 from stablequeue_hub.http.openapi import described
+from stablequeue_hub.http.request_context import hub_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import hub_of
 
 router = APIRouter(tags=["hub"])
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Path
-from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,8 +12,8 @@ from starlette.responses import Response
 from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.shared.wire.runner import PICTURES_MAX
 from stablequeue_hub.http.openapi import described
-from stablequeue_hub.hub import hub_of
-from stablequeue_hub.store.tables import job_pictures
+from stablequeue_hub.http.request_context import hub_of
+from stablequeue_hub.jobs.list import find_picture
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 
@@ -29,19 +27,7 @@ async def job_picture(
 ) -> Response:
     """One picture, byte for byte as the WebUI made it, with its generation text."""
     hub = hub_of(request)
-
-    def find(connection: Connection) -> tuple[str, str] | None:
-        row = connection.execute(
-            sa.select(job_pictures.c.file, job_pictures.c.sha256).where(
-                job_pictures.c.job_id == job_id, job_pictures.c.number == number
-            )
-        ).first()
-        return (row.file, row.sha256) if row else None
-
-    found = await hub.reading(find)
-    if found is None:
-        raise NotFoundError("This job has no such picture.", remedy="Look at the job.")
-    file, sha256 = found
+    file, sha256 = await hub.reading(lambda connection: find_picture(connection, job_id, number))
     headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache"}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)

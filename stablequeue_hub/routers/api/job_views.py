@@ -10,8 +10,8 @@ from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.shared.wire.jobs import JobWhy
 from stablequeue_client.shared.wire.reports import JobReport
 from stablequeue_hub.http.openapi import described
+from stablequeue_hub.http.request_context import hub_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import hub_of
 from stablequeue_hub.jobs.report import job_report
 from stablequeue_hub.matching.why import why
 

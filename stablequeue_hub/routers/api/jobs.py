@@ -20,18 +20,15 @@ from stablequeue_client.shared.wire.jobs import (
     JobSubmission,
     Submitted,
 )
+from stablequeue_hub.actions.jobs import act_on_job, delete_job, submit_job
 from stablequeue_hub.errors import JobStateError, RepeatedKeyError
-from stablequeue_hub.http.authorisation import principal_of
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_json
+from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import hub_of
-from stablequeue_hub.jobs.list import LIST_MAX, job_in_full, list_jobs, with_progress
-from stablequeue_hub.jobs.permissions import check_may_change
+from stablequeue_hub.jobs.list import LIST_MAX, list_jobs, with_progress
 from stablequeue_hub.jobs.queue_rows import QueueFilter
-from stablequeue_hub.jobs.rows import change_state, delete_job
 from stablequeue_hub.jobs.states import JOB_STATES, JobState
-from stablequeue_hub.jobs.submission import submit
 from stablequeue_hub.jobs.wait import WAIT_MAX_S, job_when_ended
 from stablequeue_hub.matching.check import check_job, server_called
 from stablequeue_hub.matching.missing_models import jobs_that_lack_models
@@ -76,21 +73,8 @@ async def check(request: Request) -> Response:
 )
 async def submission(request: Request) -> Response:
     """Queue a job, or several that differ in their seed. What is missing is a warning in the answer."""
-    hub, principal = hub_of(request), principal_of(request)
     wanted = await read_json(request, JobSubmission, JOB_MAX_BYTES)
-    now_ms = hub.clock.now_ms()
-    answer = await hub.writing(
-        lambda connection: submit(
-            connection,
-            wanted,
-            hub.presence,
-            actor=principal.actor,
-            own_server=principal.server_id,
-            now_ms=now_ms,
-        )
-    )
-    await hub.jobs_made(answer.job_ids, principal.server_id)
-    return json_answer(answer, 202)
+    return json_answer(await submit_job(hub_of(request), principal_of(request), wanted), 202)
 
 
 @router.get("", **described("read", answer=JobPage, errors=(InvalidValueError, NotFoundError)))
@@ -130,7 +114,7 @@ async def job(
 ) -> Response:
     """One job, with what it generates and the models it names; ``wait``: seconds to wait for its end."""
     hub = hub_of(request)
-    found = await job_when_ended(hub, job_id, wait)
+    found = await job_when_ended(hub.store, hub.bell, job_id, wait)
     return json_answer(with_progress(found, hub.dispatcher))
 
 
@@ -140,18 +124,7 @@ async def job(
 )
 async def cancel(request: Request, job_id: str) -> Response:
     """End a job that has not ended. Its submitter may, and an admin."""
-    hub, principal = hub_of(request), principal_of(request)
-    now_ms = hub.clock.now_ms()
-
-    def work(connection: Connection) -> JobInfo:
-        check_may_change(connection, job_id, principal)
-        actor = principal.actor
-        change_state(connection, job_id, "cancelled", action="job_cancelled", actor=actor, now_ms=now_ms)
-        return job_in_full(connection, job_id)
-
-    answer = await hub.writing(work)
-    await hub.jobs_changed([job_id])
-    return json_answer(answer)
+    return json_answer(await act_on_job(hub_of(request), principal_of(request), "cancel", job_id))
 
 
 @router.delete(
@@ -160,13 +133,5 @@ async def cancel(request: Request, job_id: str) -> Response:
 )
 async def delete(request: Request, job_id: str) -> Response:
     """Remove a job with its prompt, its pictures and its events. Its submitter may, and an admin."""
-    hub, principal = hub_of(request), principal_of(request)
-    now_ms = hub.clock.now_ms()
-
-    def work(connection: Connection) -> None:
-        check_may_change(connection, job_id, principal)
-        delete_job(connection, job_id, actor=principal.actor, now_ms=now_ms)
-
-    await hub.writing(work)
-    await hub.jobs_deleted([job_id])
+    await delete_job(hub_of(request), principal_of(request), job_id)
     return Response(status_code=204)

@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stablequeue_client.shared.errors import InvalidValueError, NotFoundError
-from stablequeue_hub.access.keys import KeyInfo, NewKey, create_join_code, create_key, list_keys, revoke_key
-from stablequeue_hub.http.authorisation import principal_of
+from stablequeue_hub.access.keys import KeyInfo, NewKey, list_keys
+from stablequeue_hub.actions.access import create_join_code, create_key, revoke_key
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_json
+from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import hub_of
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
 
@@ -44,30 +44,19 @@ async def keys_list(request: Request) -> Response:
 )
 async def create(request: Request) -> Response:
     """A new key. Its text is in this answer and nowhere else."""
-    hub, actor = hub_of(request), principal_of(request).actor
     wanted = await read_json(request, KeyRequest)
-    now_ms = hub.clock.now_ms()
-    key = await hub.writing(
-        lambda connection: create_key(connection, wanted.scope, name=wanted.name, actor=actor, now_ms=now_ms)
-    )
-    return json_answer(key, 201)
+    actor = principal_of(request).actor
+    return json_answer(await create_key(hub_of(request), actor, wanted.scope, wanted.name), 201)
 
 
 @router.post("/join-code", **described("admin", answer=NewKey, status=201))
 async def join_code(request: Request) -> Response:
     """A key with which one more server joins within an hour."""
-    hub, actor = hub_of(request), principal_of(request).actor
-    now_ms = hub.clock.now_ms()
-    key = await hub.writing(lambda connection: create_join_code(connection, actor=actor, now_ms=now_ms))
-    return json_answer(key, 201)
+    return json_answer(await create_join_code(hub_of(request), principal_of(request).actor), 201)
 
 
 @router.delete("/{key_id}", **described("admin", status=204, errors=(NotFoundError,)))
 async def revoke(request: Request, key_id: str) -> Response:
     """Make a key worthless, at once and for good."""
-    hub, actor = hub_of(request), principal_of(request).actor
-    now_ms = hub.clock.now_ms()
-    await hub.writing(lambda connection: revoke_key(connection, key_id, actor=actor, now_ms=now_ms))
-    hub.keys.drop(key_id)
-    hub.sessions.drop_all()
+    await revoke_key(hub_of(request), principal_of(request).actor, key_id)
     return Response(status_code=204)

@@ -10,23 +10,17 @@ from starlette.responses import Response
 
 from stablequeue_client.shared.errors import ConflictError, InvalidValueError, NotFoundError
 from stablequeue_client.shared.models.model_files import Kind
-from stablequeue_hub.http.authorisation import principal_of
+from stablequeue_hub.actions.models import register_model
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_json
+from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import hub_of
 from stablequeue_hub.legacy.answers import AlsoOldRoute
 from stablequeue_hub.legacy.models import old_model, old_models
 from stablequeue_hub.models.details import ModelDetails, model_details
-from stablequeue_hub.models.matrix import (
-    PAGE_LIMIT_MAX,
-    ModelFilter,
-    ModelPage,
-    SortOrder,
-    StateFilter,
-    list_models,
-)
-from stablequeue_hub.models.registration import Registered, Registration, register_model
+from stablequeue_hub.models.filters import ModelFilter, SortOrder, StateFilter
+from stablequeue_hub.models.matrix import PAGE_LIMIT_MAX, ModelPage, list_models
+from stablequeue_hub.models.registration import Registered, Registration
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"], route_class=AlsoOldRoute)
 
@@ -68,13 +62,8 @@ async def models_list(
 )
 async def register(request: Request) -> Response:
     """State a model by hand. Without its full SHA256 it is a lead: found by name, available nowhere."""
-    hub, actor = hub_of(request), principal_of(request).actor
     wanted = await read_json(request, Registration)
-    now_ms = hub.clock.now_ms()
-    registered = await hub.writing(
-        lambda connection: register_model(connection, wanted, actor=actor, now_ms=now_ms)
-    )
-    return json_answer(registered, 201)
+    return json_answer(await register_model(hub_of(request), principal_of(request).actor, wanted), 201)
 
 
 @router.get("/{model}", **described("old_read", answer=ModelDetails, errors=(NotFoundError, ConflictError)))

@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
 from stablequeue_client.shared.errors import InvalidValueError, NotFoundError
 from stablequeue_client.shared.wire.queue import QueueInfo, WaitingGroups
-from stablequeue_hub.http.authorisation import principal_of
+from stablequeue_hub.actions.queue import pause_jobs
 from stablequeue_hub.http.openapi import described
+from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import hub_of
-from stablequeue_hub.jobs.queue_state import pause_queue, pause_server, queue_info
+from stablequeue_hub.jobs.queue_state import queue_info
 from stablequeue_hub.matching.missing_models import GROUPS_MAX, waiting_groups
 
 router = APIRouter(prefix="/api/v1/queue", tags=["queue"])
@@ -63,18 +62,5 @@ async def resume_one(request: Request, server_id: str) -> Response:
 
 
 async def _pause(request: Request, server_id: str | None, paused: bool) -> Response:
-    hub, actor = hub_of(request), principal_of(request).actor
-    now_ms = hub.clock.now_ms()
-
-    def work(connection: Connection) -> QueueInfo:
-        if server_id is None:
-            pause_queue(connection, paused, actor=actor, now_ms=now_ms)
-        else:
-            pause_server(connection, server_id, paused, actor=actor, now_ms=now_ms)
-        return queue_info(connection)
-
-    answer = await hub.writing(work)
-    if server_id is not None and not paused:
-        hub.dispatcher.clear_cooldown(server_id)
-    await hub.jobs_changed([])
-    return json_answer(answer)
+    actor = principal_of(request).actor
+    return json_answer(await pause_jobs(hub_of(request), actor, server_id, paused=paused))

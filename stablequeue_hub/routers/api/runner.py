@@ -6,8 +6,6 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Path, Query
-from sqlalchemy import Connection
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -30,13 +28,12 @@ from stablequeue_client.shared.wire.runner import (
     RenewAnswer,
     RenewRequest,
 )
-from stablequeue_hub.dispatch.runs import current_run
+from stablequeue_hub.actions.runs import bring_picture, finish_run
 from stablequeue_hub.errors import StaleRunError
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_body, read_json
+from stablequeue_hub.http.request_context import hub_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import hub_of
-from stablequeue_hub.jobs.list import picture_is_named
 
 router = APIRouter(prefix="/api/v1/servers/{server_id}/runner", tags=["runners"])
 ID_MAX = 64
@@ -108,24 +105,9 @@ async def picture(
     fence: Annotated[int, Query(ge=1, le=2**53)],
 ) -> Response:
     """One picture of the job as PNG bytes, before `finish`. Sending it again replaces it."""
-    hub = hub_of(request)
-
-    def check(connection: Connection) -> None:
-        current_run(connection, job_id, fence, server_id)
-
-    await hub.reading(check)
-    data = await read_body(request, PICTURE_MAX_BYTES)
-    # It may have taken minutes. A run that ended meanwhile keeps the pictures it ended with.
-    await hub.reading(check)
-    hub.leases.renew(job_id, fence)
-    stored = await run_in_threadpool(hub.pictures.stage, job_id, fence, number, data)
-    try:
-        await hub.reading(check)
-    except StaleRunError:
-        # Its job was cancelled, perhaps deleted, while this was written: the picture goes as well.
-        if not await hub.reading(lambda connection: picture_is_named(connection, job_id, stored.file)):
-            await run_in_threadpool(hub.pictures.remove, stored.file)
-        raise
+    stored = await bring_picture(
+        hub_of(request), server_id, job_id, fence, number, lambda: read_body(request, PICTURE_MAX_BYTES)
+    )
     return json_answer(StoredPicture(stored.sha256, stored.width, stored.height))
 
 
@@ -140,15 +122,12 @@ async def picture(
 )
 async def finish(request: Request, server_id: str) -> Response:
     """The run ended. The hub judges the pictures, and answers what became of the job."""
-    hub = hub_of(request)
     said = await read_json(request, FinishRequest)
     loaded = [msgspec.structs.replace(one, detail=_storable(one.detail)) for one in said.loaded]
     said = msgspec.structs.replace(said, text=_checked(said.text), loaded=loaded)
     if len(said.pictures) > PICTURES_MAX:
         raise TooLargeError(f"A job brings at most {PICTURES_MAX} pictures.")
-    await hub.reading(lambda connection: current_run(connection, said.job_id, said.fence, server_id))
-    staged = await run_in_threadpool(hub.pictures.staged, said.job_id, said.fence, said.pictures)
-    return json_answer(await hub.dispatcher.finish(server_id, said, staged))
+    return json_answer(await finish_run(hub_of(request), server_id, said))
 
 
 def _check_id(value: str, name: str) -> None:

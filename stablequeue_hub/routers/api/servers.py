@@ -10,23 +10,16 @@ from starlette.responses import Response
 
 from stablequeue_client.shared.errors import AliasTakenError, ConflictError, InvalidValueError, NotFoundError
 from stablequeue_client.shared.wire.inventory import JoinAnswer, JoinRequest, Order
-from stablequeue_hub.http.authorisation import principal_of
+from stablequeue_hub.actions.servers import forget_server, give_order, join_server, rename_server, thaw_server
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_json
+from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import Hub, hub_of
+from stablequeue_hub.hub import Hub
 from stablequeue_hub.legacy.answers import AlsoOldRoute
-from stablequeue_hub.legacy.servers import TakenOver, old_servers, take_over
-from stablequeue_hub.servers.orders import OrderRequest, add_order
-from stablequeue_hub.servers.presence import ServerPresence
-from stablequeue_hub.servers.servers import (
-    ServerInfo,
-    find_server,
-    join_server,
-    list_servers,
-    rename_server,
-    server_named,
-)
+from stablequeue_hub.legacy.servers import old_servers
+from stablequeue_hub.servers.orders import OrderRequest
+from stablequeue_hub.servers.servers import ServerInfo, find_server, list_servers, server_named
 
 router = APIRouter(prefix="/api/v1/servers", tags=["servers"], route_class=AlsoOldRoute)
 
@@ -55,20 +48,8 @@ async def servers_list(request: Request) -> Response:
 )
 async def join(request: Request) -> Response:
     """Make a server known. It made its id and secret itself and may repeat this without harm."""
-    hub, principal = hub_of(request), principal_of(request)
     wanted = await read_json(request, JoinRequest)
-    now_ms = hub.clock.now_ms()
-
-    def work(connection: Connection) -> tuple[TakenOver | None, JoinAnswer]:
-        former = take_over(connection, wanted.server_id, wanted.alias)
-        return former, join_server(connection, wanted, principal, hub_id=hub.hub_id, now_ms=now_ms)
-
-    former, answer = await hub.writing(work)
-    hub.presence.add(ServerPresence(answer.server_id))
-    if former is not None:
-        await hub.server_gone(former.server_id)
-        await hub.jobs_changed(former.job_ids)
-    return json_answer(answer)
+    return json_answer(await join_server(hub_of(request), principal_of(request), wanted))
 
 
 @router.get("/{server_id}", **described("read", answer=ServerInfo, errors=(NotFoundError,)))
@@ -90,32 +71,23 @@ async def server(request: Request, server_id: str) -> Response:
 )
 async def rename(request: Request, server_id: str) -> Response:
     """Give a server another alias."""
-    hub, actor = hub_of(request), principal_of(request).actor
     wanted = await read_json(request, Rename)
-
-    await hub.writing(
-        lambda connection: rename_server(
-            connection, server_id, wanted.alias, actor=actor, now_ms=hub.clock.now_ms()
-        )
-    )
-    return await _one(hub, server_id)
+    await rename_server(hub_of(request), principal_of(request).actor, server_id, wanted.alias)
+    return await _one(hub_of(request), server_id)
 
 
 @router.delete("/{server_id}", **described("admin", status=204, errors=(NotFoundError,)))
 async def forget(request: Request, server_id: str) -> Response:
     """Remove a server (by its id or alias), what is known of its files, and its key. Its models stay."""
-    hub, actor = hub_of(request), principal_of(request).actor
-    await hub.forget_server(server_id, actor=actor)
+    await forget_server(hub_of(request), principal_of(request).actor, server_id)
     return Response(status_code=204)
 
 
 @router.post("/{server_id}/thaw", **described("admin", answer=ServerInfo, errors=(NotFoundError,)))
 async def thaw(request: Request, server_id: str) -> Response:
     """End a freeze: the process heard last speaks for the server again."""
-    hub, actor = hub_of(request), principal_of(request).actor
-    hub.presence.thaw(server_id, actor=actor)
-    await hub.flush()
-    return await _one(hub, server_id)
+    await thaw_server(hub_of(request), principal_of(request).actor, server_id)
+    return await _one(hub_of(request), server_id)
 
 
 @router.post(
@@ -126,14 +98,8 @@ async def thaw(request: Request, server_id: str) -> Response:
 )
 async def order(request: Request, server_id: str) -> Response:
     """Ask a server to do something. It gets the order with its next heartbeats, for ten minutes."""
-    hub, actor = hub_of(request), principal_of(request).actor
     wanted = await read_json(request, OrderRequest)
-    hub.presence.known(server_id)
-    waiting = await hub.writing(
-        lambda connection: add_order(connection, server_id, wanted, actor=actor, now_ms=hub.clock.now_ms())
-    )
-    hub.presence.add_order(server_id, waiting)
-    return json_answer(waiting.order, 202)
+    return json_answer(await give_order(hub_of(request), principal_of(request).actor, server_id, wanted), 202)
 
 
 async def _one(hub: Hub, server_id: str) -> Response:

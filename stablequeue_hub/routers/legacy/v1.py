@@ -14,12 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stablequeue_client.shared.errors import AliasTakenError, ConflictError, InvalidValueError, NotFoundError
-from stablequeue_hub.http.authorisation import principal_of
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_json
+from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import hub_of
-from stablequeue_hub.jobs.picture_files import PictureFiles
 from stablequeue_hub.legacy import steps
 from stablequeue_hub.legacy.answers import (
     REFUSED,
@@ -45,9 +43,8 @@ from stablequeue_hub.legacy.answers import (
 )
 from stablequeue_hub.legacy.gallery import find_picture, gallery, picture_info
 from stablequeue_hub.legacy.jobs import OldFilter
-from stablequeue_hub.legacy.servers import NO_AGENT, OldServer, add_no_agent, clean_address
-from stablequeue_hub.servers.presence import ServerPresence
-from stablequeue_hub.servers.servers import clean_alias
+from stablequeue_hub.legacy.servers import keep_server
+from stablequeue_hub.servers.servers import NO_AGENT
 
 router = APIRouter(tags=["old contract"], route_class=OldRoute)
 
@@ -137,17 +134,10 @@ async def delete_v1(request: Request, job_id: str) -> Response:
 )
 async def add_server(request: Request) -> Response:
     """Keep a server by its address, as a target for jobs. They wait until it joins under this alias."""
-    hub, actor = hub_of(request), principal_of(request).actor
     wanted = await read_json(request, OldServerRequest)
     if not _is_text(wanted.alias) or not _is_text(wanted.apiUrl):
         raise OldMissingFieldError("Missing required fields: alias and apiUrl.", remedy="")
-    now_ms = hub.clock.now_ms()
-    server_id = await hub.writing(
-        lambda connection: add_no_agent(connection, wanted.alias, wanted.apiUrl, actor=actor, now_ms=now_ms)
-    )
-    hub.presence.add(ServerPresence(server_id))
-    await hub.jobs_changed([])
-    kept = OldServer(clean_alias(wanted.alias), clean_address(wanted.apiUrl))
+    kept = await keep_server(hub_of(request), principal_of(request).actor, wanted.alias, wanted.apiUrl)
     return json_answer(OldServerDone("Server configuration added successfully.", kept, NO_AGENT), 201)
 
 
@@ -189,5 +179,5 @@ async def output(request: Request, filename: str) -> Response:
     """The picture itself."""
     hub = hub_of(request)
     row = await hub.reading(lambda connection: find_picture(connection, filename))
-    data = await run_in_threadpool(PictureFiles(hub.settings.data_dir).read, row.file)
+    data = await run_in_threadpool(hub.pictures.read, row.file)
     return Response(data, media_type="image/png")

@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stablequeue_hub.http.openapi import described
+from stablequeue_hub.http.request_context import hub_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import hub_of
 from stablequeue_hub.legacy import steps
 from stablequeue_hub.legacy.answers import (
     REFUSED,

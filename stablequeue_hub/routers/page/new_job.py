@@ -12,16 +12,14 @@ from stablequeue_client.shared.generation.png_text import TEXT_MAX_BYTES
 from stablequeue_client.shared.views import job_values as jv
 from stablequeue_client.shared.views import job_views
 from stablequeue_client.shared.views.labels import counted
-from stablequeue_client.shared.wire.jobs import Submitted
 from stablequeue_client.shared.wire.runner import PICTURE_MAX_BYTES
-from stablequeue_hub.http.authorisation import principal_of
+from stablequeue_hub.actions.jobs import submit_job
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_body
+from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer, view_answer, wants_value
-from stablequeue_hub.hub import hub_of
-from stablequeue_hub.jobs.submission import submit
+from stablequeue_hub.page.forms import fields_of, said
 from stablequeue_hub.page.new_job import checked_form, checked_text, new_job, submission_of, text_of_picture
-from stablequeue_hub.routers.page.jobs import GO, fields_of, said
 
 router = APIRouter(include_in_schema=False)
 FORM_MAX_BYTES = 8 * TEXT_MAX_BYTES
@@ -68,25 +66,10 @@ async def check(request: Request) -> Response:
 @router.post("/views/new/queue", **described("jobs", media_type="text/html"))
 async def queue(request: Request) -> Response:
     """Queue what the form says."""
-    hub, principal = hub_of(request), principal_of(request)
-    fields, now_ms = await fields_of(request, FORM_MAX_BYTES), hub.clock.now_ms()
-
-    def work(connection: Connection) -> Submitted:
-        wanted, start = submission_of(connection, fields)
-        return submit(
-            connection,
-            wanted,
-            hub.presence,
-            actor=principal.actor,
-            own_server=principal.server_id,
-            now_ms=now_ms,
-            mentions=start.mentions,
-        )
-
-    made = await hub.writing(work)
-    await hub.jobs_made(made.job_ids, principal.server_id)
+    hub, fields = hub_of(request), await fields_of(request, FORM_MAX_BYTES)
+    wanted, start = await hub.reading(lambda connection: submission_of(connection, fields))
+    made = await submit_job(hub, principal_of(request), wanted, mentions=start.mentions)
     if wants_value(request):
         return json_answer(made)
-    answer = said(f"{counted(len(made.job_ids), 'job')} queued.")
-    answer.headers[GO] = f"?view=job&id={made.job_id}" if len(made.job_ids) == 1 else "?view=queue"
-    return answer
+    go = f"?view=job&id={made.job_id}" if len(made.job_ids) == 1 else "?view=queue"
+    return said(f"{counted(len(made.job_ids), 'job')} queued.", go=go)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 import msgspec
 from fastapi import APIRouter
@@ -29,21 +29,19 @@ from stablequeue_client.shared.errors import (
 from stablequeue_client.shared.views import job_views, views
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views.view_types import VIEW_TYPES
-from stablequeue_hub.access.keys import create_join_code, create_key, revoke_key
-from stablequeue_hub.http.authorisation import authorise, principal_of
-from stablequeue_hub.http.network import network_info
+from stablequeue_hub.access.network import network_info
+from stablequeue_hub.actions.access import create_join_code, create_key, revoke_key, set_reachable
+from stablequeue_hub.actions.servers import forget_server, give_order, rename_server, thaw_server
+from stablequeue_hub.http.authorisation import authorise
 from stablequeue_hub.http.openapi import described
-from stablequeue_hub.http.request_bodies import read_body
+from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import wants_value
-from stablequeue_hub.hub import hub_of
 from stablequeue_hub.page import job, keys, model, models, new_job, queue, servers
+from stablequeue_hub.page.forms import fields_of, said
 from stablequeue_hub.page.sample import is_sample
-from stablequeue_hub.routers.api.network import set_reachable
-from stablequeue_hub.servers.orders import OrderRequest, add_order
-from stablequeue_hub.servers.servers import rename_server
+from stablequeue_hub.servers.orders import OrderRequest
 
 router = APIRouter(include_in_schema=False)
-FORM_MAX_BYTES = 16 * 1024
 PAUSE_S = 3600
 OWNERS_VIEWS = frozenset({"keys", "join"})
 SUBMITTERS_VIEWS = frozenset({"new", "pick"})
@@ -196,26 +194,12 @@ def _may_change(request: Request) -> bool:
 # --- doing ----------------------------------------------------------------------------------------------
 
 
-async def _form(request: Request) -> dict[str, str]:
-    body = await read_body(request, FORM_MAX_BYTES)
-    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=32))
-
-
-def _said(text: str) -> Response:
-    return HTMLResponse(views.notice(v.Notice(text)))
-
-
 @router.post("/views/servers/{server_id}/orders", **described("admin", media_type="text/html"))
 async def order(request: Request, server_id: str) -> Response:
     """Ask a server to do something."""
-    hub, actor = hub_of(request), principal_of(request).actor
-    wanted = _order(await _form(request))
-    hub.presence.known(server_id)
-    waiting = await hub.writing(
-        lambda connection: add_order(connection, server_id, wanted, actor=actor, now_ms=hub.clock.now_ms())
-    )
-    hub.presence.add_order(server_id, waiting)
-    return _said("Asked. It takes that up within 10 seconds.")
+    wanted = _order(dict(await fields_of(request)))
+    await give_order(hub_of(request), principal_of(request).actor, server_id, wanted)
+    return said("Asked. It takes that up within 10 seconds.")
 
 
 def _order(form: dict[str, str]) -> OrderRequest:
@@ -231,61 +215,46 @@ def _order(form: dict[str, str]) -> OrderRequest:
 @router.post("/views/servers/{server_id}/rename", **described("admin", media_type="text/html"))
 async def rename(request: Request, server_id: str) -> Response:
     """Give a server another name."""
-    hub, actor = hub_of(request), principal_of(request).actor
-    alias = (await _form(request)).get("alias", "")
-    now_ms = hub.clock.now_ms()
-    await hub.writing(
-        lambda connection: rename_server(connection, server_id, alias, actor=actor, now_ms=now_ms)
-    )
-    return _said("Renamed.")
+    alias = dict(await fields_of(request)).get("alias", "")
+    await rename_server(hub_of(request), principal_of(request).actor, server_id, alias)
+    return said("Renamed.")
 
 
 @router.post("/views/servers/{server_id}/forget", **described("admin", media_type="text/html"))
 async def forget(request: Request, server_id: str) -> Response:
     """Forget a server and what is known of its files."""
-    hub, actor = hub_of(request), principal_of(request).actor
-    await hub.forget_server(server_id, actor=actor)
-    return _said("Forgotten.")
+    await forget_server(hub_of(request), principal_of(request).actor, server_id)
+    return said("Forgotten.")
 
 
 @router.post("/views/servers/{server_id}/thaw", **described("admin", media_type="text/html"))
 async def thaw(request: Request, server_id: str) -> Response:
     """End a freeze."""
-    hub = hub_of(request)
-    hub.presence.thaw(server_id, actor=principal_of(request).actor)
-    await hub.flush()
-    return _said("It goes on.")
+    await thaw_server(hub_of(request), principal_of(request).actor, server_id)
+    return said("It goes on.")
 
 
 @router.post("/views/keys", **described("admin", media_type="text/html"))
 async def make_key(request: Request) -> Response:
     """A new key, shown this once."""
-    hub, actor = hub_of(request), principal_of(request).actor
-    form = await _form(request)
-    scope, name, now_ms = form.get("scope", ""), form.get("name", "").strip(), hub.clock.now_ms()
-    key = await hub.writing(
-        lambda connection: create_key(connection, scope, name=name, actor=actor, now_ms=now_ms)
-    )
+    form, actor = dict(await fields_of(request)), principal_of(request).actor
+    key = await create_key(hub_of(request), actor, form.get("scope", ""), form.get("name", "").strip())
     return HTMLResponse(views.new_key(v.NewKey(key.key_id, key.scope, key.name, key.key)))
 
 
 @router.post("/views/keys/{key_id}/revoke", **described("admin", media_type="text/html"))
 async def revoke(request: Request, key_id: str) -> Response:
     """Make a key worthless, for good."""
-    hub, actor = hub_of(request), principal_of(request).actor
-    now_ms = hub.clock.now_ms()
-    await hub.writing(lambda connection: revoke_key(connection, key_id, actor=actor, now_ms=now_ms))
-    hub.keys.drop(key_id)
-    hub.sessions.drop_all()
-    return _said("Revoked.")
+    await revoke_key(hub_of(request), principal_of(request).actor, key_id)
+    return said("Revoked.")
 
 
 @router.post("/views/join/network", **described("admin", media_type="text/html"))
 async def reach(request: Request) -> Response:
     """Open the hub to the network, or close it again."""
-    reachable = (await _form(request)).get("reachable") == "true"
-    await set_reachable(hub_of(request), reachable, principal_of(request).actor)
-    return _said(
+    reachable = dict(await fields_of(request)).get("reachable") == "true"
+    await set_reachable(hub_of(request), principal_of(request).actor, reachable)
+    return said(
         "The hub listens on your network now." if reachable else "Only this computer reaches the hub now."
     )
 
@@ -293,18 +262,12 @@ async def reach(request: Request) -> Response:
 @router.post("/views/join/code", **described("admin", media_type="text/html"))
 async def join_code(request: Request) -> Response:
     """The ways to join one more computer, with a fresh code."""
-    hub, actor = hub_of(request), principal_of(request).actor
-    form, now_ms = await _form(request), hub.clock.now_ms()
-    network = network_info(hub.host, hub.settings.port)
-
-    def made(connection: Connection) -> v.JoinLine:
-        code = create_join_code(connection, actor=actor, now_ms=now_ms)
-        return keys.join_line(
-            network,
-            code,
-            address=form.get("address", ""),
-            alias=form.get("alias", "").strip(),
-            webui=form.get("webui", "").strip(),
-        )
-
-    return HTMLResponse(views.join_line(await hub.writing(made)))
+    hub, form = hub_of(request), dict(await fields_of(request))
+    wanted = keys.join_target(
+        network_info(hub.host, hub.settings.port),
+        address=form.get("address", ""),
+        alias=form.get("alias", "").strip(),
+        webui=form.get("webui", "").strip(),
+    )
+    code = await create_join_code(hub, principal_of(request).actor)
+    return HTMLResponse(views.join_line(keys.join_line(wanted, code)))

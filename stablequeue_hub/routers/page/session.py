@@ -11,14 +11,16 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from stablequeue_client.shared.errors import StableQueueError
 from stablequeue_hub.access.keys import Principal, parse_key
-from stablequeue_hub.access.sessions import CODE_TTL_S, IDLE_MS, close_session, cookie_name, open_session
+from stablequeue_hub.access.sessions import CODE_TTL_S, IDLE_MS, cookie_name
+from stablequeue_hub.actions.access import close_session, open_session
 from stablequeue_hub.errors import CodeError
 from stablequeue_hub.http.authorisation import check_attempts, check_key, client_address, session_of
 from stablequeue_hub.http.login_form import login_form
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_body
+from stablequeue_hub.http.request_context import hub_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.hub import Hub, hub_of
+from stablequeue_hub.hub import Hub
 from stablequeue_hub.page.sample import is_sample
 
 router = APIRouter(tags=["page"])
@@ -78,8 +80,7 @@ async def logout(request: Request) -> Response:
     name = cookie_name(hub.settings.port)
     token = request.cookies.get(name)
     if token:
-        await hub.writing(lambda connection: close_session(connection, token))
-        hub.sessions.drop(token)
+        await close_session(hub, token)
     answer = RedirectResponse("/login", 303)
     answer.delete_cookie(name, path="/", httponly=True, samesite="strict")
     return answer
@@ -100,8 +101,7 @@ def _use_code(hub: Hub, request: Request, code: str) -> None:
 
 
 async def _signed_in(hub: Hub, opener: Principal | None) -> Response:
-    now_ms = hub.clock.now_ms()
-    token = await hub.writing(lambda connection: open_session(connection, opener, now_ms=now_ms))
+    token = await open_session(hub, opener)
     answer = RedirectResponse("/", 303)
     answer.set_cookie(
         cookie_name(hub.settings.port),

@@ -1,0 +1,47 @@
+"""What a runner brings: pictures, and the end of a run. The rest of its talk is the dispatcher's own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from sqlalchemy import Connection
+from starlette.concurrency import run_in_threadpool
+
+from stablequeue_client.shared.wire.runner import FinishAnswer, FinishRequest
+from stablequeue_hub.dispatch.runs import current_run
+from stablequeue_hub.errors import StaleRunError
+from stablequeue_hub.hub import Hub
+from stablequeue_hub.jobs.list import picture_is_named
+from stablequeue_hub.jobs.picture_files import StagedPicture
+
+
+async def bring_picture(
+    hub: Hub, server_id: str, job_id: str, fence: int, number: int, data: Callable[[], Awaitable[bytes]]
+) -> StagedPicture:
+    """Keep one picture until the run ends; ``data`` reads it, once its run is known. Sent again, it replaces
+    the former. Raises StaleRunError, InvalidValueError, DataFolderError."""
+
+    def check(connection: Connection) -> None:
+        current_run(connection, job_id, fence, server_id)
+
+    await hub.reading(check)
+    picture = await data()
+    # It may have taken minutes. A run that ended meanwhile keeps the pictures it ended with.
+    await hub.reading(check)
+    hub.leases.renew(job_id, fence)
+    stored = await run_in_threadpool(hub.pictures.stage, job_id, fence, number, picture)
+    try:
+        await hub.reading(check)
+    except StaleRunError:
+        # Its job was cancelled, perhaps deleted, while this was written: the picture goes as well.
+        if not await hub.reading(lambda connection: picture_is_named(connection, job_id, stored.file)):
+            await run_in_threadpool(hub.pictures.remove, stored.file)
+        raise
+    return stored
+
+
+async def finish_run(hub: Hub, server_id: str, said: FinishRequest) -> FinishAnswer:
+    """The run ended: judge the pictures it brought. Raises StaleRunError, InvalidValueError."""
+    await hub.reading(lambda connection: current_run(connection, said.job_id, said.fence, server_id))
+    staged = await run_in_threadpool(hub.pictures.staged, said.job_id, said.fence, said.pictures)
+    return await hub.dispatcher.finish(server_id, said, staged)
