@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stablequeue_client.index.rows import IndexRow
-from stablequeue_client.shared.generation.requirements import LORA_TAG, Requirement, Role, checkpoint_parts
+from stablequeue_client.shared.generation.requirements import LORA_TAG, Requirement, checkpoint_parts
 from stablequeue_client.shared.models.model_files import Kind, webui_name
+from stablequeue_client.shared.models.roles import Role
 from stablequeue_client.shared.wire.inventory import native_path
 
 Status = Literal[

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.generation.name_translation import Renaming, translated
-from stablequeue_client.shared.generation.requirements import KINDS_OF, Role, generation_requirements
+from stablequeue_client.shared.generation.requirements import generation_requirements
+from stablequeue_client.shared.models.roles import KINDS_OF, Role
 from stablequeue_client.shared.wire.runner import AssignedFile, Assignment, LoadedFile, RenamedModel
 from stablequeue_hub.access.actors import actor_names
 from stablequeue_hub.errors import StaleRunError

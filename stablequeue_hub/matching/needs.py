@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.generation.capability_needs import CapabilityNeed, missing_capability
-from stablequeue_client.shared.generation.requirements import KINDS_OF, Role
 from stablequeue_client.shared.models.architectures import missing_architecture
 from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.models.roles import KINDS_OF, Role
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
 from stablequeue_hub.dispatch.fair_queue import WaitingJob, aged_priority
 from stablequeue_hub.jobs.states import JobState

@@ -14,8 +14,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.generation.requirements import KINDS_OF, Role, checkpoint_parts
+from stablequeue_client.shared.generation.requirements import checkpoint_parts
 from stablequeue_client.shared.models.model_files import MODEL_EXTENSIONS, stem_key
+from stablequeue_client.shared.models.roles import KINDS_OF, Role
 from stablequeue_hub.inventory.availability_rows import MAY_BECOME_READY
 from stablequeue_hub.matching.needs import Need
 from stablequeue_hub.matching.server_stock import (

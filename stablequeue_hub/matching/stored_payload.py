@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.generation.capability_needs import CapabilityNeed
-from stablequeue_client.shared.generation.requirements import KINDS_OF, Requirement, Role
+from stablequeue_client.shared.generation.requirements import Requirement
+from stablequeue_client.shared.models.roles import KINDS_OF, Role
 from stablequeue_hub.matching.resolve import JobRequirement, resolve
 from stablequeue_hub.matching.stock_of_many import WantedModel
 from stablequeue_hub.models.availability import availability_of_many
