@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from stablequeue_client.agent.agent_settings import AgentSettings, HashingMode, ParentProcess
+from stablequeue_client.agent.agent_settings import AgentSettings, HashingMode
 from stablequeue_client.agent.busy_marker import GeneratingMark
 from stablequeue_client.agent.capabilities import CapabilitiesPost
 from stablequeue_client.agent.hash_loop import HashingRound
@@ -42,7 +42,6 @@ from stablequeue_client.hub_client.link import REFUSALS, HubLink
 from stablequeue_client.index.database import DamagedDatabaseError
 from stablequeue_client.index.digest_store import open_digest_store
 from stablequeue_client.index.index import open_index
-from stablequeue_client.parent_process import is_alive
 from stablequeue_client.shared.errors import (
     DataFolderError,
     HubUnreachableError,
@@ -50,6 +49,7 @@ from stablequeue_client.shared.errors import (
     StableQueueError,
     UsageError,
 )
+from stablequeue_client.shared.parent_process import ParentProcess, is_alive
 from stablequeue_client.shared.wire.inventory import Order, digest_hex, native_path
 
 __all__ = ["AgentSettings", "HashingMode", "ParentProcess", "run", "scan_only"]

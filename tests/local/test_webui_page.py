@@ -10,10 +10,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from stablequeue_client.files.file_io import escaped
 from stablequeue_client.hub_client.identity import new_identity, store_identity
 from stablequeue_client.hub_client.view_cache import PATIENCE_S, HubReader
 from stablequeue_client.index.agent_report import AgentReport, FileNote, HubProblem
-from stablequeue_client.index.rows import RootRow, escaped
+from stablequeue_client.index.rows import RootRow
 from stablequeue_client.shared.models.model_files import Claim
 from stablequeue_client.shared.wire.inventory import Activity
 from stablequeue_client.webui.agent_process.keeper import AgentState

@@ -22,10 +22,11 @@ import msgspec
 
 from stablequeue_client.agent import busy_marker
 from stablequeue_client.agent.agent_settings import CAPABILITIES_NAME
-from stablequeue_client.child_processes import Child, ChildPlan, end_all, parent_mark
-from stablequeue_client.commands.context import write_private
+from stablequeue_client.child_processes import Child, ChildPlan, end_all
 from stablequeue_client.hub_client.identity import load_identity
+from stablequeue_client.shared.atomic_file import write_private
 from stablequeue_client.shared.errors import StableQueueError
+from stablequeue_client.shared.parent_process import parent_mark
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
 from stablequeue_client.webui.agent_process.command_line import agent_environment, agent_words, log_file
 from stablequeue_client.webui.host.known_folders import KnownFolders
@@ -280,5 +281,5 @@ class AgentKeeper:
             said = ServerCapabilities(webui=self._rt.host.family, works_for_others=works)
         data = msgspec.json.encode(said)
         if data != self._capabilities:
-            write_private(path, data.decode())
+            write_private(path, data)
             self._capabilities = data
