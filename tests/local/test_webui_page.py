@@ -18,8 +18,8 @@ from stablequeue_client.index.rows import RootRow
 from stablequeue_client.shared.models.model_files import Claim
 from stablequeue_client.shared.wire.inventory import Activity
 from stablequeue_client.webui.agent_process.keeper import AgentState
+from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.runner.runner import Working
-from stablequeue_client.webui.runtime import Runtime
 from stablequeue_client.webui.settings.webui_settings import WebuiSettings
 from stablequeue_client.webui.tab.page import ACTIONS, VIEWS
 

@@ -135,7 +135,7 @@ def test_other_copies_are_found_by_what_is_in_them_not_by_their_name(tmp_path: P
     old = extension(tmp_path, "mobile-queue", 'OptionInfo("", "URL"); opts.stablequeue_api_key')
     twin = extension(tmp_path, "stablequeue-main", "register()")
     (Path(twin) / "stablequeue_client" / "webui").mkdir(parents=True)
-    (Path(twin) / "stablequeue_client" / "webui" / "runtime.py").write_text("")
+    (Path(twin) / "stablequeue_client" / "webui" / "__init__.py").write_text("")
     other = extension(tmp_path, "stablequeue-theme", "print('nothing of ours')")
     link = tmp_path / "link"
     link.symlink_to(own)

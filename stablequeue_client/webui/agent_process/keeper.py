@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -30,10 +29,9 @@ from stablequeue_client.shared.parent_process import parent_mark
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
 from stablequeue_client.webui.agent_process.command_line import agent_environment, agent_words, log_file
 from stablequeue_client.webui.host.known_folders import KnownFolders
+from stablequeue_client.webui.parts.runtime import Runtime
+from stablequeue_client.webui.parts.states import AgentState
 from stablequeue_client.webui.settings.source import TomlFile, settings_file
-
-if TYPE_CHECKING:
-    from stablequeue_client.webui.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -52,20 +50,6 @@ AGAIN_S = 120.0
 """Ends closer together than this are one trouble."""
 FULL_DISK_BYTES = 1 << 20
 _NAME = "The reading of the model folders"
-
-
-@dataclass(frozen=True)
-class AgentState:
-    """``since``: Unix seconds of the start of the running agent, or of the end of the last one.
-
-    ``last_words``: the last line it printed (what was wrong, when it is not running). ``problem``: what
-    keeps it from working although it runs or is started again and again; empty when all is well.
-    """
-
-    running: bool
-    since: float
-    last_words: str
-    problem: str = ""
 
 
 @dataclass(frozen=True)

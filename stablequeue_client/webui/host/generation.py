@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stablequeue_client.webui.host import page_build_lock
+from stablequeue_client.webui.host.capture import CHOICES, DEFAULTS
 from stablequeue_client.webui.host.compat import Host
 from stablequeue_client.webui.host.models import HostModels, distrust_loras, memory_of
 from stablequeue_client.webui.host.scripts import own_places
 from stablequeue_client.webui.host.styles import sent_styles
-from stablequeue_client.webui.runner.payload_adaptation import CHOICES, DEFAULTS
 
 _WATCHED = ("sd_model_checkpoint", "forge_additional_modules", "sd_vae")
 _KEPT = (*_WATCHED, "sd_checkpoint_hash")

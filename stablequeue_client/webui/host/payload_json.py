@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stablequeue_client.shared.errors import InvalidValueError
-from stablequeue_client.webui.submit.controlnet_unit import is_unit, unit_fields
+from stablequeue_client.webui.host.controlnet_unit import is_unit, unit_fields
 
 _NOTHING: tuple[Any, ...] = (None, "", [], (), {})
 

@@ -36,6 +36,7 @@ from stablequeue_client.shared.wire.runner import (
     RefuseRequest,
 )
 from stablequeue_client.webui.host.models import Memory
+from stablequeue_client.webui.parts.states import RunnerState, Told, Working
 from stablequeue_client.webui.runner import job_run
 from stablequeue_client.webui.runner.availability import NOT_NOW_S, Moment, may_ask
 from stablequeue_client.webui.runner.file_check import same_path
@@ -64,38 +65,6 @@ class Host(job_run.Host, Protocol):
     def interrupt(self) -> None: ...
     def progress(self) -> float | None: ...
     def notice(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Working:
-    """The job that this WebUI works on. ``submitter``: whose it is, as people call them."""
-
-    job_id: str
-    name: str
-    submitter: str
-    own: bool
-    since_ms: int
-    progress: float | None = None
-
-
-@dataclass(frozen=True)
-class Told:
-    """One sentence of what the runner did."""
-
-    at_ms: int
-    text: str
-
-
-@dataclass(frozen=True)
-class RunnerState:
-    """For the tab. ``not_now_until_ms`` None: it helps as its owner chose. ``results``: how many wait for the
-    hub."""
-
-    working: Working | None = None
-    works_for_others: WorksForOthers = "never"
-    not_now_until_ms: int | None = None
-    results: int = 0
-    told: tuple[Told, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ FILE_NAME = "old-connection.json"
 URL, KEY, SECRET = OLD_OPTIONS = ("stablequeue_url", "stablequeue_api_key", "stablequeue_api_secret")
 LOOK_BYTES = 512 * 1024
 _OLD_SIGN = re.compile(rb"stablequeue_(?:url|api_key|api_secret)\b")
-_OWN_SIGN = Path("stablequeue_client") / "webui" / "runtime.py"
+_OWN_SIGN = Path("stablequeue_client") / "webui" / "__init__.py"
 
 
 @dataclass(frozen=True)

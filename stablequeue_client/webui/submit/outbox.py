@@ -14,7 +14,6 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +21,11 @@ import msgspec
 
 from stablequeue_client.shared.atomic_file import write_private
 from stablequeue_client.shared.errors import DataFolderError
+from stablequeue_client.webui.parts.states import KeptJob
 
 FOLDER = "queued"
 REASON_MAX = 600
 _NAME = re.compile(r"([0-9]{13})-([0-9a-f]{32})\.json\Z")
-
-
-@dataclass(frozen=True)
-class KeptJob:
-    """One job that the hub does not have. ``refused``: why the hub does not take it; "" while it waits."""
-
-    key: str
-    made_ms: int
-    path: Path
-    refused: str = ""
 
 
 class KeptJobs:

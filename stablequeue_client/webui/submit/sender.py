@@ -28,7 +28,8 @@ from stablequeue_client.shared.errors import (
     StableQueueError,
     UsageError,
 )
-from stablequeue_client.webui.submit.outbox import KeptJob, KeptJobs
+from stablequeue_client.webui.parts.states import KeptJob
+from stablequeue_client.webui.submit.outbox import KeptJobs
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import msgspec
 
 from stablequeue_client import __version__
 from stablequeue_client.index.rows import IndexRow
-from stablequeue_client.webui.runtime import Runtime
+from stablequeue_client.webui.parts.runtime import Runtime
 
 
 def status(rt: Runtime) -> dict[str, Any]:

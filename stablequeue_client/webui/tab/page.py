@@ -16,7 +16,7 @@ from stablequeue_client.shared.errors import StableQueueError
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views import views
 from stablequeue_client.shared.views.labels import TROUBLED_STATES, counted
-from stablequeue_client.webui.runtime import Runtime
+from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.settings.webui_settings import option_key
 from stablequeue_client.webui.tab import local_views
 from stablequeue_client.webui.tab.this_webui import this_webui, work

@@ -6,7 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from stablequeue_client.shared.errors import NotFoundError
-from stablequeue_client.webui.runtime import Runtime
+from stablequeue_client.webui.parts.runtime import Runtime
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MEDIA_TYPE = "image/png"
