@@ -7,9 +7,7 @@ import sys
 import time
 from typing import Any
 
-from stablequeue_client.hub_client.api import HubApi
-from stablequeue_client.hub_client.connection import Timeouts
-from stablequeue_client.hub_client.identity import Identity
+from stablequeue_client.hub_client.joined import Connect, trusting
 from stablequeue_client.hub_client.view_cache import HubReader
 from stablequeue_client.index.snapshot import LocalModels
 from stablequeue_client.own_hub import OwnHub
@@ -53,20 +51,17 @@ def make() -> Runtime:
         ),
     )
     rt.agent = AgentKeeper(rt)
-    rt.runner = Runner(_surroundings(rt))
+    connect = trusting(lambda: settings().ca_file)
+    rt.runner = Runner(_surroundings(rt, connect))
     kept = KeptJobs(places.server_dir)
-    sender = Sender(places.server_dir, kept, lambda identity, timeouts: _connect(rt, identity, timeouts))
+    sender = Sender(places.server_dir, kept, connect)
     desk = QueueDesk(QueueHost(host), kept, sender)
     rt.queueing, rt.queue_line = desk, StatusLine(rt, desk)
     rt.gate, rt.cards = Gate(rt), Cards(rt)
     return rt
 
 
-def _connect(rt: Runtime, identity: Identity, timeouts: Timeouts) -> HubApi:
-    return HubApi(identity.hub_url, identity.key, ca_file=rt.settings().ca_file, timeouts=timeouts)
-
-
-def _surroundings(rt: Runtime) -> Surroundings:
+def _surroundings(rt: Runtime, connect: Connect) -> Surroundings:
     """What the runner may know and do of this WebUI."""
     started = time.monotonic()
 
@@ -83,7 +78,7 @@ def _surroundings(rt: Runtime) -> Surroundings:
         capabilities=lambda: rt.host.capabilities(rt.settings().works_for_others),
         is_generating=rt.host.is_generating,
         is_up=is_up,
-        connect=lambda identity, timeouts: _connect(rt, identity, timeouts),
+        connect=connect,
     )
 
 
