@@ -340,10 +340,6 @@ def _usable(rows: Sequence[IndexRow], here: NamesHere) -> list[IndexRow]:
     return [row for row in rows if row.state != "set_aside" and (roots is None or row.root_id in roots)]
 
 
-def _missing_text(requirement: Requirement) -> str:
-    return ROLE_WORDS[requirement.role] + " {} is missing" + _without(requirement)
-
-
 def _missing(requirement: Requirement, here: NamesHere, text: str) -> Finding:
     asked = checkpoint_parts(requirement.name)[0]
     near = [name for kind in requirement.kinds for name in here.nearest(kind, asked)][:3]

@@ -56,7 +56,7 @@ __all__ = ["AgentSettings", "HashingMode", "ParentProcess", "run", "scan_only"]
 
 logger = logging.getLogger(__name__)
 
-EXIT_DONE, EXIT_PROBLEMS, EXIT_UNREACHABLE, EXIT_REFUSED = 0, 3, 4, 5
+EXIT_DONE, EXIT_PROBLEMS = 0, 3
 
 LOOK_S = 0.25
 PROGRESS_S = 1.0

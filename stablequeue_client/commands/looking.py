@@ -148,8 +148,7 @@ def _local_status(context: Context) -> dict[str, Any]:
     except NotFoundError:
         return {"running": False, "files": [], "roots": [], "activity": None}
     running = agent_runs(context)
-    activity = progress.activity if progress and running else None
-    return {"running": running, **report, "activity": _activity_fields(activity)}
+    return {"running": running, **report, "activity": _activity_fields(progress if running else None)}
 
 
 def _activity_fields(activity: Activity | None) -> dict[str, Any] | None:

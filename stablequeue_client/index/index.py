@@ -36,7 +36,7 @@ from stablequeue_client.index.agent_report import AgentReport
 from stablequeue_client.index.change_log import Position
 from stablequeue_client.index.database import BUSY_TIMEOUT_S, Connect, Database, Schema, open_database
 from stablequeue_client.index.inventory import SyncContent
-from stablequeue_client.index.orders import Progress, StoredOrder
+from stablequeue_client.index.orders import StoredOrder
 from stablequeue_client.index.reconcile import Known, Look, ScanOutcome, ScanPlan, plan_scan
 from stablequeue_client.index.rows import (
     ACKS,
@@ -373,7 +373,7 @@ class Index:
         with self._database.write() as connection:
             orders.put_progress(connection, activity, self._now_ms(now))
 
-    def read_progress(self) -> Progress | None:
+    def read_progress(self) -> Activity | None:
         """What the agent was doing when it last said so."""
         with self._database.read() as connection:
             return orders.get_progress(connection)

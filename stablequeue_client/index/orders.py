@@ -46,14 +46,6 @@ class StoredOrder:
     hub_order_id: int | None = None
 
 
-@dataclass(frozen=True)
-class Progress:
-    """What the agent was doing at ``written_s`` (Unix seconds)."""
-
-    activity: Activity
-    written_s: float
-
-
 def add_order(
     connection: sqlite3.Connection,
     kind: str,
@@ -104,8 +96,8 @@ def put_progress(connection: sqlite3.Connection, activity: Activity, now_ms: int
     PROGRESS.put(connection, [(1, msgspec.json.encode(activity).decode(), now_ms)])
 
 
-def get_progress(connection: sqlite3.Connection) -> Progress | None:
+def get_progress(connection: sqlite3.Connection) -> Activity | None:
     """What was written last, or None."""
-    for _, activity, written_ms in PROGRESS.select(connection):
-        return Progress(msgspec.json.decode(activity, type=Activity), written_ms / 1000)
+    for _, activity, _ in PROGRESS.select(connection):
+        return msgspec.json.decode(activity, type=Activity)
     return None

@@ -13,7 +13,6 @@ import pytest
 from stablequeue_client.webui.settings.old_extension import (
     FILE_NAME,
     OldConnection,
-    forget_old_connection,
     old_connection,
     other_copies,
     take_over,
@@ -50,9 +49,6 @@ def test_a_second_start_finds_nothing_and_keeps_what_was_kept(tmp_path: Path) ->
     take_over(host, tmp_path)
     assert len(host.saved) == 1
     assert old_connection(tmp_path) is not None
-    forget_old_connection(tmp_path)
-    forget_old_connection(tmp_path)
-    assert old_connection(tmp_path) is None
 
 
 def test_without_the_old_extension_nothing_is_written(tmp_path: Path) -> None:

@@ -263,10 +263,6 @@ class Host:
         """``callback(demo, app)`` with each new FastAPI app; ``demo`` is None under ``--nowebui``."""
         _give("app_started", callback, name)
 
-    def on_script_unloaded(self, callback: Callable[[], None], name: str) -> None:
-        """``callback()`` before a "Reload UI" clears all callbacks."""
-        _give("script_unloaded", callback, name)
-
     def _named_folders(self) -> Iterator[tuple[Kind, str | None]]:
         """What the command line and the defaults name, whether it exists or not."""
         from modules import paths_internal, sd_models, shared

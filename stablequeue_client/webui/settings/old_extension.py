@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from stablequeue_client.webui.host.compat import Host
 
 FILE_NAME = "old-connection.json"
-URL, KEY, SECRET = OLD_OPTIONS = ("stablequeue_url", "stablequeue_api_key", "stablequeue_api_secret")
+OLD_OPTIONS = ("stablequeue_url", "stablequeue_api_key", "stablequeue_api_secret")
 LOOK_BYTES = 512 * 1024
 _OLD_SIGN = re.compile(rb"stablequeue_(?:url|api_key|api_secret)\b")
 _OWN_SIGN = Path("stablequeue_client") / "webui" / "__init__.py"
@@ -63,11 +63,6 @@ def old_connection(server_dir: Path) -> OldConnection | None:
         return OldConnection(*(_text(found.get(name)) for name in ("url", "key", "secret")))
     except (OSError, ValueError, AttributeError):
         return None
-
-
-def forget_old_connection(server_dir: Path) -> None:
-    """The suggestion was used, or is not wanted."""
-    (server_dir / FILE_NAME).unlink(missing_ok=True)
 
 
 def other_copies(extension_dirs: Iterable[str], own: Path) -> list[Path]:
