@@ -1,7 +1,7 @@
 """The agent's process: from folders to the hub, until it is stopped. See ``run``.
 
-Threads: walking (``scan_loop``), reading (``hashing_round``, some per device), telling the hub
-(``syncing``), the heartbeat, one per watched folder. They meet in the index and in events; the main thread
+Threads: walking (``scan_loop``), reading (``hash_loop``, some per device), telling the hub
+(``sync_loop``), the heartbeat, one per watched folder. They meet in the index and in events; the main thread
 only looks after them, carries out orders, and writes the progress. Every state on disk is valid at any
 instant, so there is no shutting down that could be missed.
 """

@@ -167,7 +167,7 @@ class HubReader:
         return _state_of(connection)
 
     def view(self, name: str, ident: str = "", query: Mapping[str, str] | None = None) -> HubAnswer | None:
-        """A view's value (of the type ``ui.view_types.VIEW_TYPES[name]``), or None: no hub, or no answer.
+        """A view's value (of the type ``views.view_types.VIEW_TYPES[name]``), or None: no hub, or no answer.
 
         Waits at most about a second. Raises NotFoundError or ConflictError: the hub has no such thing.
         """

@@ -1,7 +1,7 @@
-"""Generations inside the host: the sibling of ``compat.py`` for jobs, with the same rule for host imports.
+"""Generations inside the host.
 
 A job takes the host's own queue lock, so it and what people start wait for each other. Below it are the look
-at what the host's names mean (``compat_models``), the generation as the host's API makes it (without its
+at what the host's names mean (``models``), the generation as the host's API makes it (without its
 network, so ``--api`` is not needed), and putting everything back. Written against Forge and Classic.
 """
 

@@ -1,4 +1,4 @@
-"""What the host's names mean and what it has in memory: the part of ``compat_generation`` about models.
+"""What the host's names mean and what it has in memory: the part of ``generation`` about models.
 
 Written against Forge and Classic; host imports stand in the functions, as in ``compat.py``.
 """

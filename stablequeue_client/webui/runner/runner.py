@@ -60,7 +60,7 @@ RENEW_TIMEOUTS = Timeouts(connect=3.0, read=5.0, total=8.0)
 
 
 class Host(job_run.Host, Protocol):
-    """``one_job.Host``, and what is asked between its turns."""
+    """``job_run.Host``, and what is asked between its turns."""
 
     def interrupt(self) -> None: ...
     def progress(self) -> float | None: ...

@@ -15,7 +15,7 @@ _lane = ThreadPoolExecutor(max_workers=2, thread_name_prefix="stablequeue-pictur
 
 
 async def picture(rt: Runtime, job_id: str, number: int) -> bytes:
-    """One picture as the hub has it, up to ``hub_api.PICTURE_MAX_BYTES``. Raises NotFoundError, NoHubError,
+    """One picture as the hub has it, up to ``PICTURE_MAX_BYTES``. Raises NotFoundError, NoHubError,
     HubAwayError."""
 
     def fetch() -> bytes:
