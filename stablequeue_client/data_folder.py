@@ -10,7 +10,7 @@ import psutil
 UP_STATE = "up.json"
 """``{"port": N}``: the port that ``up`` took last in this data folder."""
 HUB_STATE = "hub.json"
-"""``{"pid", "port", "url"}``: written by a hub for as long as it answers (``stablequeue_hub.process.server``)."""
+"""``{"pid", "port", "url"}``: written by a hub for as long as it answers."""
 OWNER_KEY = "admin.key"
 """The owner's admin key, made by the hub at its first start, mode 0600."""
 

@@ -291,7 +291,7 @@ class HubApi(HubConnection):
         self._call("DELETE", f"/api/v1/servers/{quote(server_id, safe='')}")
 
     def send_order(self, server_id: str, order: Mapping[str, Any]) -> Json:
-        """Ask a server to do something: ``{"kind": ...}`` and the fields of ``wire.inventory.Order`` (admin)."""
+        """Ask a server to do something: ``{"kind": ...}`` and the fields of ``Order`` (admin)."""
         return self._object(
             "POST", f"/api/v1/servers/{quote(server_id, safe='')}/orders", body=_dump(dict(order))
         )

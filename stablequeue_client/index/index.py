@@ -10,10 +10,11 @@
 
 Every row ends in a checksum (``database``). ``sequence`` grows by one per change that a hub must hear of,
 each row keeps the sequence of its last one, and the inventory's digest (the sum of all row digests) is kept
-in the same transaction (``change_log``). Damage is found at opening: the file is moved aside as ``.damaged-<n>``
-and rebuilt from the folders under a new ``index_id``; the machine's digest store makes that cheap.
+in the same transaction (``change_log``). Damage is found at opening: the file is moved aside as
+``.damaged-<n>`` and rebuilt from the folders under a new ``index_id``; the machine's digest store makes
+that cheap.
 
-What a scan means is decided in ``reconcile`` and ``root_guard``, without the disk.
+What a scan means is decided in ``reconcile`` and ``removal_guard``, without the disk.
 """
 
 from __future__ import annotations
