@@ -18,7 +18,7 @@ from collections.abc import Sequence
 # The WebUI runs this file by its path; make sure of our own folder however it was started.
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from stablequeue_client.webui.needed import Needed, missing, too_old
+from stablequeue_client.webui.host.needed import Needed, missing, too_old
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _VERSION = re.compile(r"\d[A-Za-z0-9.!+_-]*")

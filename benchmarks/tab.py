@@ -22,7 +22,11 @@ from playwright.sync_api import Page, sync_playwright
 from tests.hosts.running_host import FAMILIES, HERE, FakeHost, start_fake_host
 from tests.local.synthetic_index import make_index
 
-RT = "from stablequeue_client.webui.runtime import runtime\nrt = runtime()\n"
+RT = """
+import os
+from stablequeue_client.webui.shell import loading
+rt = loading._loaded[os.getpid()].result()
+"""
 WHERE = "result = str(rt.places.server_dir)"
 OPEN = """async () => {
     const frame = () => new Promise(requestAnimationFrame);

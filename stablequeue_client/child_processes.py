@@ -14,13 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from stablequeue_client.commands.terminal import visible
 from stablequeue_client.shared.errors import StableQueueError
+from stablequeue_client.terminal_text import visible
 
-PARENT_VARIABLE = "STABLEQUEUE_PARENT"
-"""``<pid>:<start time>`` of the process whose end ends this one."""
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
 STEADY_AFTER_S = 60.0
@@ -148,11 +144,6 @@ def end_all(children: Sequence[Child], *, clock: Callable[[], float] = time.mono
     deadline = clock() + GRACE_S
     for child in children:
         child.make_sure_it_ended(deadline)
-
-
-def parent_mark() -> str:
-    """This process as ``STABLEQUEUE_PARENT`` names it."""
-    return f"{os.getpid()}:{psutil.Process().create_time()!r}"
 
 
 def _own_group() -> dict[str, Any]:

@@ -19,6 +19,7 @@ import platformdirs
 from stablequeue_client import __version__
 from stablequeue_client.commands import (
     explaining,
+    hub,
     jobs,
     local_orders,
     looking,
@@ -28,8 +29,7 @@ from stablequeue_client.commands import (
     up,
 )
 from stablequeue_client.commands.context import Context
-from stablequeue_client.commands.terminal import say_error, visible, warn
-from stablequeue_client.own_hub import hub_process
+from stablequeue_client.commands.terminal import say_error, warn
 from stablequeue_client.settings import (
     CONFIG_NAME,
     EVERY,
@@ -41,6 +41,7 @@ from stablequeue_client.settings import (
     unknown_environment,
 )
 from stablequeue_client.shared.errors import StableQueueError, UsageError
+from stablequeue_client.terminal_text import visible
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -87,7 +88,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "hub",
         "The hub and its page alone, without folders of this computer",
-        hub_process.run_hub,
+        hub.run_hub,
         (
             "hub --data /srv/stablequeue --port 8383",
             "hub --host 0.0.0.0 --database @/etc/stablequeue/database",
@@ -208,20 +209,18 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "keys create",
         "Make a key; it is shown once",
-        hub_process.run_keys,
+        hub.run_keys,
         (
             "keys create --scope view",
             "keys create --scope join --name 'the attic' --json",
             "keys create --legacy --name 'old extension'",
         ),
     ),
-    Command(
-        "keys list", "The keys there are, without their secrets", hub_process.run_keys, ("keys list --json",)
-    ),
+    Command("keys list", "The keys there are, without their secrets", hub.run_keys, ("keys list --json",)),
     Command(
         "keys revoke",
         "Make a key worthless",
-        hub_process.run_keys,
+        hub.run_keys,
         ("keys revoke 3f9c1a",),
         (Word("key_id", "The key's id, the part behind sq_"),),
     ),

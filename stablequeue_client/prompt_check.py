@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stablequeue_client.index.rows import IndexRow
-from stablequeue_client.shared.generation.requirements import LORA_TAG, Requirement, Role, checkpoint_parts
+from stablequeue_client.shared.generation.requirements import LORA_TAG, Requirement, checkpoint_parts
 from stablequeue_client.shared.models.model_files import Kind, names_in_webui, webui_name
+from stablequeue_client.shared.models.roles import Role
 from stablequeue_client.shared.wire.inventory import native_path
 
 Status = Literal[
@@ -336,10 +337,6 @@ def _set_apart(requirement: Requirement, found: Sequence[IndexRow], here: NamesH
 def _usable(rows: Sequence[IndexRow], here: NamesHere) -> list[IndexRow]:
     roots = here.read_roots
     return [row for row in rows if row.state != "set_aside" and (roots is None or row.root_id in roots)]
-
-
-def _missing_text(requirement: Requirement) -> str:
-    return ROLE_WORDS[requirement.role] + " {} is missing" + _without(requirement)
 
 
 def _missing(requirement: Requirement, here: NamesHere, text: str) -> Finding:

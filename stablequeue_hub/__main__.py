@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TextIO
 
 from stablequeue_client.shared.errors import StableQueueError, UsageError
+from stablequeue_client.shared.parent_process import PARENT_VARIABLE
 from stablequeue_hub.access import keys_command
 from stablequeue_hub.access.keys import CREATED_SCOPES
 from stablequeue_hub.process import server
-from stablequeue_hub.process.parent import PARENT_VARIABLE, end_with_parent
+from stablequeue_hub.process.parent import end_with_parent
 from stablequeue_hub.settings import DEFAULT_PORT, HubSettings
 
 DATABASE_VARIABLE = "STABLEQUEUE_DATABASE"

@@ -5,55 +5,119 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-CLIENT = ROOT / "stablequeue_client"
-HUB = ROOT / "stablequeue_hub"
+PACKAGES = {"client": ROOT / "stablequeue_client", "hub": ROOT / "stablequeue_hub"}
 
-HOST_MODULES = {"gradio", "modules", "modules_forge", "launch"}
-PURE_CLIENT_MODULES = [
-    *("protocol", "errors", "model_files", "inventory", "settings"),
-    *("requirements", "prompt_check", "nearest_names", "job_messages", "queue_messages", "infotext"),
-    *("png_text", "name_translation", "picture_check", "picture_explanation", "capability_needs"),
-    *("runner_messages", "report_messages", "architectures", "job_fields", "picture_text"),
-    "infotext_settings",
-]
-# The one list of what the hub may take from the client (an empty suffix is the package itself).
-HUB_MAY_IMPORT = {
-    *("", "model_files", "errors", "protocol", "safetensors_header", "ui"),
-    *("requirements", "job_messages", "queue_messages", "infotext", "png_text", "capability_needs"),
-    *(
-        "infotext_settings",
-        "name_translation",
-        "picture_check",
-        "runner_messages",
-        "report_messages",
-        "architectures",
-    ),
-    *("job_fields", "picture_text"),
+# A room is a folder, or a module at the top of its package. It may import the rooms named here, and what
+# these may import; imports inside functions and for types count too. Everybody may import the version.
+ROOMS = {
+    "client/__init__": "",
+    # --- what client and hub share: nothing else of ours
+    "client/shared": "client/__init__",
+    "client/shared/models": "client/shared",
+    "client/shared/wire": "client/shared/models",
+    "client/shared/generation": "client/shared/wire",
+    "client/shared/views": "client/shared/wire",
+    # --- the client
+    "client/clock": "",
+    "client/data_folder": "",
+    "client/terminal_text": "",
+    "client/child_processes": "client/shared client/terminal_text",
+    "client/settings": "client/shared/models",
+    "client/files": "client/shared/wire",
+    "client/index": "client/files client/shared/views",
+    "client/hub_client": "client/clock client/shared/views",
+    "client/prompt_check": "client/index client/shared/generation",
+    "client/agent": "client/hub_client client/index",
+    "client/own_hub": "client/hub_client client/data_folder client/settings client/terminal_text",
+    "client/commands": "client/agent client/own_hub client/prompt_check client/child_processes",
+    "client/cli": "client/commands",
+    "client/__main__": "client/cli",
+    # --- the client inside a WebUI
+    "client/webui/views": "client/shared/views",
+    "client/webui/host": "client/settings client/shared/generation",
+    "client/webui/settings": "client/webui/host client/agent",
+    "client/webui/parts": "client/webui/settings client/own_hub",
+    "client/webui/tab": "client/webui/parts client/webui/views",
+    "client/webui/prompt_line": "client/webui/parts client/webui/views client/prompt_check",
+    "client/webui/submit": "client/webui/parts client/webui/views",
+    "client/webui/runner": "client/webui/parts",
+    "client/webui/agent_process": "client/webui/parts client/child_processes",
+    "client/webui/shell": "client/webui/tab client/webui/prompt_line client/webui/submit client/webui/runner"
+    " client/webui/agent_process",
+    "client/webui": "client/webui/shell",
+    # --- the hub
+    "hub/__init__": "",
+    "hub/clock": "",
+    "hub/settings": "",
+    "hub/errors": "client/shared",
+    "hub/store": "hub/errors hub/clock client/shared/views client/shared/generation",
+    "hub/store/migrations/versions": "client/shared/models",
+    "hub/events": "hub/store",
+    "hub/access": "hub/events hub/settings",
+    "hub/inventory": "hub/events",
+    "hub/servers": "hub/inventory hub/access",
+    "hub/models": "hub/servers",
+    "hub/matching": "hub/models",
+    "hub/jobs": "hub/matching",
+    "hub/dispatch": "hub/jobs",
+    "hub/hub": "hub/dispatch hub/settings",
+    "hub/background": "hub/actions",
+    "hub/actions": "hub/hub",
+    "hub/http": "hub/hub",
+    "hub/legacy": "hub/actions hub/http",
+    "hub/page": "hub/actions hub/http",
+    "hub/routers": "",
+    "hub/routers/api": "hub/page hub/legacy",
+    "hub/routers/legacy": "hub/page hub/legacy",
+    "hub/routers/page": "hub/page hub/legacy",
+    "hub/app": "hub/routers/api hub/routers/legacy hub/routers/page hub/background",
+    "hub/process": "hub/app",
+    "hub/__main__": "hub/process",
 }
+HOST_MODULES = {"gradio", "modules", "modules_forge", "launch"}
+PURE_ROOMS = ("client/shared/models", "client/shared/generation", "client/shared/wire")
+"""Besides them every module whose docstring says "Pure."."""
 # Modules that touch disk, network, clock or processes; a pure module has no business with them.
 IMPURE = {
-    "os",
-    "io",
-    "socket",
-    "sqlite3",
-    "subprocess",
-    "threading",
-    "time",
-    "requests",
-    "shutil",
-    "tempfile",
+    *("os", "io", "socket", "sqlite3", "subprocess", "threading", "time", "requests", "shutil", "tempfile")
 }
+NO_IO = {"io.BytesIO", "os.pathsep", "os.devnull"}
+MODULES_MAX = 20
 
 
+@cache
+def sources() -> list[Path]:
+    return sorted(path for package in PACKAGES.values() for path in package.rglob("*.py"))
+
+
+@cache
+def files_by_module() -> dict[str, Path]:
+    return {module_of(path): path for path in sources()}
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(path: Path) -> str:
+    name = next(name for name, package in PACKAGES.items() if path.is_relative_to(package))
+    inner = path.relative_to(PACKAGES[name]).with_suffix("").parts
+    return "/".join([name, *(inner if len(inner) == 1 else inner[:-1])])
+
+
+@cache
 def imports_of(path: Path) -> list[tuple[str, int]]:
     """Absolute names of everything ``path`` imports, with the line."""
-    package = path.relative_to(ROOT).with_suffix("").parts
-    package = package[:-1]
+    package = path.relative_to(ROOT).parts[:-1]
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -65,59 +129,83 @@ def imports_of(path: Path) -> list[tuple[str, int]]:
     return found
 
 
-def sources(package: Path) -> list[Path]:
-    return sorted(path for path in package.rglob("*.py") if "versions" not in path.parts)
+def ours_imported(path: Path) -> list[tuple[Path, int]]:
+    """The files of ours that ``path`` imports, with the line."""
+    files, found = files_by_module(), []
+    for name, line in imports_of(path):
+        name = name if name in files else name.rpartition(".")[0]
+        if name in files:
+            found.append((files[name], line))
+    return found
 
 
-def test_the_client_never_imports_the_hub() -> None:
+@cache
+def may_import(room: str) -> frozenset[str]:
+    below = ROOMS[room].split()
+    return frozenset({room, "client/__init__", *below}.union(*map(may_import, below)))
+
+
+def says_pure(path: Path) -> bool:
+    return "Pure." in (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "")
+
+
+def where(path: Path, line: int, name: object) -> str:
+    return f"{path.relative_to(ROOT)}:{line} imports {name}"
+
+
+def test_the_table_names_every_room_and_has_no_circle() -> None:
+    list(TopologicalSorter({room: below.split() for room, below in ROOMS.items()}).static_order())
+    assert {room_of(path) for path in sources()} == set(ROOMS)
+
+
+def test_rooms_import_only_what_the_table_allows() -> None:
     wrong = [
-        f"{path.relative_to(ROOT)}:{line} {name}"
-        for path in sources(CLIENT)
-        for name, line in imports_of(path)
-        if name.split(".")[0] == "stablequeue_hub"
+        where(path, line, module_of(other))
+        for path in sources()
+        for other, line in ours_imported(path)
+        if room_of(other) not in may_import(room_of(path))
     ]
     assert wrong == []
 
 
-def test_the_hub_imports_only_the_listed_parts_of_the_client() -> None:
-    wrong = []
-    for path in sources(HUB):
-        for name, line in imports_of(path):
-            parts = name.split(".")
-            if parts[0] != "stablequeue_client":
-                continue
-            inner = parts[1] if len(parts) > 1 else ""
-            if inner not in HUB_MAY_IMPORT and inner != "__version__":
-                wrong.append(f"{path.relative_to(ROOT)}:{line} {name}")
+def test_no_router_imports_a_router() -> None:
+    routers = [path for path in sources() if room_of(path).startswith("hub/routers")]
+    wrong = [
+        where(path, line, module_of(other))
+        for path in routers
+        for other, line in ours_imported(path)
+        if other in routers
+    ]
     assert wrong == []
 
 
-def test_only_the_webui_package_imports_a_host() -> None:
+def test_only_the_host_s_room_imports_a_host() -> None:
+    """So differences between hosts can stand nowhere else."""
     wrong = [
-        f"{path.relative_to(ROOT)}:{line} {name}"
-        for path in sources(CLIENT) + sources(HUB)
-        if "webui" not in path.relative_to(ROOT).parts
+        where(path, line, name)
+        for path in sources()
+        if room_of(path) != "client/webui/host"
         for name, line in imports_of(path)
         if name.split(".")[0] in HOST_MODULES
     ]
     assert wrong == []
 
 
-@pytest.mark.parametrize("module", PURE_CLIENT_MODULES)
-def test_a_pure_module_imports_nothing_that_does_io(module: str) -> None:
-    names = {name.split(".")[0] for name, _ in imports_of(CLIENT / f"{module}.py")}
-    assert names & IMPURE == set()
-
-
-def test_views_import_neither_agent_nor_hub() -> None:
-    allowed = {"ui", "model_files", "protocol", "errors", "__version__"}
-    wrong = []
-    for path in sources(CLIENT / "ui"):
-        for name, line in imports_of(path):
-            parts = name.split(".")
-            if parts[0] == "stablequeue_client" and len(parts) > 1 and parts[1] not in allowed:
-                wrong.append(f"{path.relative_to(ROOT)}:{line} {name}")
+def test_a_pure_module_imports_nothing_that_does_io() -> None:
+    pure = [path for path in sources() if room_of(path) in PURE_ROOMS or says_pure(path)]
+    wrong = [
+        where(path, line, name)
+        for path in pure
+        for name, line in imports_of(path)
+        if name.split(".")[0] in IMPURE and name not in NO_IO
+    ]
     assert wrong == []
+    assert len(pure) > 50
+
+
+def test_no_folder_holds_more_modules_than_one_can_overlook() -> None:
+    count = Counter(str(path.parent.relative_to(ROOT)) for path in sources())
+    assert {folder: number for folder, number in count.items() if number > MODULES_MAX} == {}
 
 
 IMPORT_EVERYTHING = """
@@ -142,33 +230,45 @@ assert not opened, opened
 """
 
 
+@cache
+def imported_at_once(path: Path) -> list[str]:
+    """The names that importing ``path`` imports: not those inside functions, nor those for types."""
+    found = []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+def loaded_with(path: Path) -> tuple[set[Path], set[str]]:
+    """(the files of ours that importing ``path`` loads, the other packages)."""
+    ours, others, todo = set(), set(), [path]
+    while todo:
+        file = todo.pop()
+        if file in ours:
+            continue
+        ours.add(file)
+        for name in imported_at_once(file):
+            names = [".".join(name.split(".")[:end]) for end in range(1, name.count(".") + 2)]
+            todo += [files_by_module()[one] for one in names if one in files_by_module()]
+            others |= {names[0]} - {"stablequeue_client", "stablequeue_hub"}
+    return ours, others
+
+
 def needs_a_host(path: Path) -> bool:
-    """Whether importing the file imports a host module: only where a tab or its callbacks are made."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in tree.body:
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:
-            if name.split(".")[0] in HOST_MODULES:
-                return True
-            inner = ROOT.joinpath(*name.split(".")).with_suffix(".py")
-            if name.startswith("stablequeue_client.webui.") and inner.is_file() and needs_a_host(inner):
-                return True
-    return False
+    """Whether importing the file imports a host module: only where a tab is made."""
+    return bool(loaded_with(path)[1] & HOST_MODULES)
 
 
 def importable_modules() -> list[str]:
-    names = []
-    for package in (CLIENT, HUB):
-        for path in sources(package):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            if parts[-1] == "__main__" or "migrations" in parts or parts[-1] == "env":
-                continue
-            if "webui" in parts and needs_a_host(path):
-                continue
-            names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
-    return names
+    left_out = {"__main__", "env"}
+    return [
+        module_of(path)
+        for path in sources()
+        if path.stem not in left_out and "migrations" not in path.parts and not needs_a_host(path)
+    ]
 
 
 def test_importing_every_module_starts_no_thread_and_touches_nothing() -> None:
@@ -183,44 +283,17 @@ def test_importing_every_module_starts_no_thread_and_touches_nothing() -> None:
     assert done.stdout == ""
 
 
-def test_only_a_few_files_of_the_extension_need_a_host_to_be_imported() -> None:
+def test_only_the_frame_of_the_tab_needs_a_host_to_be_imported() -> None:
     """The rest is tested without one."""
-    found = {path.stem for path in sources(CLIENT / "webui") if needs_a_host(path)}
-    assert found <= {"tab", "register"}
+    assert [path.stem for path in sources() if needs_a_host(path)] == ["tab_frame"]
 
 
-def test_only_compat_asks_what_a_host_has() -> None:
-    """Host modules are imported there and in its siblings alone, so differences between hosts can
-    stand nowhere else."""
-    hosts = HOST_MODULES - {"gradio"}
-    wrong = [
-        f"{path.name}:{line} imports {name}"
-        for path in sources(CLIENT / "webui")
-        if not path.stem.startswith("compat") and path.stem != "broken"
-        for name, line in imports_of(path)
-        if name.split(".")[0] in hosts
-    ]
-    assert wrong == []
-
-
-MAIN_THREAD_MODULES = ["__init__", "loading", "compat", "callbacks", "loads", "page_parts"]
-
-
-@pytest.mark.parametrize("module", MAIN_THREAD_MODULES)
+@pytest.mark.parametrize("module", ["webui/shell/loading", "webui/host/broken"])
 def test_what_the_webui_s_main_thread_loads_is_the_standard_library_and_itself(module: str) -> None:
-    tree = ast.parse((CLIENT / "webui" / f"{module}.py").read_text(encoding="utf-8"))
-    allowed = {f"stablequeue_client.webui.{name}" for name in MAIN_THREAD_MODULES} | {
-        "stablequeue_client",
-        "stablequeue_client.webui",
-    }
-    wrong = []
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module and node.module not in allowed:
-            if node.module.split(".")[0] not in sys.stdlib_module_names:
-                wrong.append(node.module)
-        elif isinstance(node, ast.Import):
-            wrong += [x.name for x in node.names if x.name.split(".")[0] not in sys.stdlib_module_names]
-    assert wrong == []
+    ours, others = loaded_with(PACKAGES["client"] / f"{module}.py")
+    assert others <= sys.stdlib_module_names
+    rooms = {room_of(path) for path in ours}
+    assert rooms <= {"client/__init__", "client/webui", "client/webui/host", "client/webui/shell"}
 
 
 def test_tests_have_no_package_files() -> None:

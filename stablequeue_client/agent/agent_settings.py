@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.parent_process import ParentProcess
 
 HashingMode = Literal["now", "later", "idle"]
 SyncMode = Literal["auto", "manual"]
@@ -16,18 +17,6 @@ NETWORK_RATE = 30_000_000
 SYNC_EVERY_S = 3_600.0
 CAPABILITIES_NAME = "capabilities.json"
 """What a WebUI can do, written into the data folder by the extension in it."""
-
-
-@dataclass(frozen=True)
-class ParentProcess:
-    """The process whose end ends the agent; ``start_time`` (Unix seconds) tells it from a later one.
-
-    ``webui``: it is a WebUI, which has use for the folders whether there is a hub or not.
-    """
-
-    pid: int
-    start_time: float
-    webui: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The agent's process: from folders to the hub, until it is stopped. See ``run``.
 
-Threads: walking (``scan_loop``), reading (``hashing_round``, some per device), telling the hub
-(``syncing``), the heartbeat, one per watched folder. They meet in the index and in events; the main thread
+Threads: walking (``scan_loop``), reading (``hash_loop``, some per device), telling the hub
+(``sync_loop``), the heartbeat, one per watched folder. They meet in the index and in events; the main thread
 only looks after them, carries out orders, and writes the progress. Every state on disk is valid at any
 instant, so there is no shutting down that could be missed.
 """
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from stablequeue_client.agent.agent_settings import AgentSettings, HashingMode, ParentProcess
+from stablequeue_client.agent.agent_settings import AgentSettings, HashingMode
 from stablequeue_client.agent.busy_marker import GeneratingMark
 from stablequeue_client.agent.capabilities import CapabilitiesPost
 from stablequeue_client.agent.hash_loop import HashingRound
@@ -42,7 +42,6 @@ from stablequeue_client.hub_client.link import REFUSALS, HubLink
 from stablequeue_client.index.database import DamagedDatabaseError
 from stablequeue_client.index.digest_store import open_digest_store
 from stablequeue_client.index.index import open_index
-from stablequeue_client.parent_process import is_alive
 from stablequeue_client.shared.errors import (
     DataFolderError,
     HubUnreachableError,
@@ -50,13 +49,14 @@ from stablequeue_client.shared.errors import (
     StableQueueError,
     UsageError,
 )
+from stablequeue_client.shared.parent_process import ParentProcess, is_alive
 from stablequeue_client.shared.wire.inventory import Order, digest_hex, native_path
 
 __all__ = ["AgentSettings", "HashingMode", "ParentProcess", "run", "scan_only"]
 
 logger = logging.getLogger(__name__)
 
-EXIT_DONE, EXIT_PROBLEMS, EXIT_UNREACHABLE, EXIT_REFUSED = 0, 3, 4, 5
+EXIT_DONE, EXIT_PROBLEMS = 0, 3
 
 LOOK_S = 0.25
 PROGRESS_S = 1.0

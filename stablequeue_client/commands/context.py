@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
+from stablequeue_client.data_folder import own_hub_url, owner_key
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.identity import load_identity
 from stablequeue_client.settings import Settings
 from stablequeue_client.shared.errors import UsageError
-
-UP_STATE = "up.json"
-"""``{"port": N}``: the port that ``up`` took last in this data folder."""
-HUB_STATE = "hub.json"
-"""``{"pid", "port", "url"}``: written by a hub for as long as it answers (see the hub's ``process``)."""
-OWNER_KEY = "admin.key"
-"""The owner's admin key, made by the hub at its first start, mode 0600."""
 
 
 @dataclass(frozen=True)
@@ -65,41 +55,3 @@ def open_hub(context: Context) -> HubApi:
     hub = HubApi(hub_address(context), hub_key(context), ca_file=context.settings.ca_file)
     hub.health()
     return hub
-
-
-def up_state(data_dir: Path) -> dict[str, object]:
-    """What ``up`` remembered in this folder; empty when it never ran or the file is damaged."""
-    return _json_object(data_dir / UP_STATE)
-
-
-def own_hub_url(data_dir: Path) -> str | None:
-    """The address of the hub that runs on this data folder, or None. A killed one does not count."""
-    state = _json_object(data_dir / HUB_STATE)
-    url, pid = state.get("url"), state.get("pid")
-    return url if isinstance(url, str) and isinstance(pid, int) and psutil.pid_exists(pid) else None
-
-
-def _json_object(path: Path) -> dict[str, object]:
-    try:
-        state = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return state if isinstance(state, dict) else {}
-
-
-def owner_key(data_dir: Path) -> str | None:
-    """The key in ``admin.key``, or None."""
-    try:
-        return (data_dir / OWNER_KEY).read_text("utf-8").strip() or None
-    except OSError:
-        return None
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only this user can read, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)

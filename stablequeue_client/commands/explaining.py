@@ -19,15 +19,17 @@ from stablequeue_client.commands.picture_explanation import (
     open_questions,
 )
 from stablequeue_client.commands.submitting import read_bytes, what_to_make
-from stablequeue_client.commands.terminal import say, say_json, say_table, visible, warn
+from stablequeue_client.commands.terminal import say, say_json, say_table, warn
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.connection import Json
 from stablequeue_client.index.rows import IndexRow
 from stablequeue_client.shared.errors import ForbiddenError, HubUnreachableError, NotFoundError, UsageError
 from stablequeue_client.shared.generation.infotext import Infotext, parse_infotext
-from stablequeue_client.shared.generation.requirements import KINDS_OF, EmbeddingNames
+from stablequeue_client.shared.generation.requirements import EmbeddingNames
 from stablequeue_client.shared.models.model_files import Kind, webui_name
+from stablequeue_client.shared.models.roles import KINDS_OF
 from stablequeue_client.shared.wire.inventory import native_path
+from stablequeue_client.terminal_text import visible
 
 HERE = "this computer"
 NOWHERE = "known to the hub, on no server"

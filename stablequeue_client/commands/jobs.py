@@ -7,11 +7,12 @@ from typing import Any
 
 from stablequeue_client.commands.context import Context, open_hub
 from stablequeue_client.commands.looking import moment, server_called
-from stablequeue_client.commands.terminal import say, say_error, say_json, say_table, visible
+from stablequeue_client.commands.terminal import say, say_error, say_json, say_table
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.connection import Json
 from stablequeue_client.shared.errors import InvalidValueError, NotFoundError, StableQueueError
 from stablequeue_client.shared.wire.jobs import JOB_ID_LENGTH
+from stablequeue_client.terminal_text import visible
 
 SHOWN_ID = 8
 """Characters of an id in a list; they are enough to name a job on the command line."""

@@ -8,12 +8,13 @@ from typing import Any
 from stablequeue_client.commands.context import Context, hub_address, open_hub
 from stablequeue_client.commands.inventory_report import inventory_report, state_text, summary
 from stablequeue_client.commands.local_orders import agent_runs, opened_index
-from stablequeue_client.commands.terminal import say, say_json, say_table, size_text, visible
+from stablequeue_client.commands.terminal import say, say_json, say_table, size_text
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.connection import Json
 from stablequeue_client.hub_client.identity import load_identity
 from stablequeue_client.shared.errors import NotFoundError, StableQueueError, UsageError
 from stablequeue_client.shared.wire.inventory import Activity
+from stablequeue_client.terminal_text import visible
 
 _AVAILABILITY_WORDS = {
     "available": "there",
@@ -147,8 +148,7 @@ def _local_status(context: Context) -> dict[str, Any]:
     except NotFoundError:
         return {"running": False, "files": [], "roots": [], "activity": None}
     running = agent_runs(context)
-    activity = progress.activity if progress and running else None
-    return {"running": running, **report, "activity": _activity_fields(activity)}
+    return {"running": running, **report, "activity": _activity_fields(progress if running else None)}
 
 
 def _activity_fields(activity: Activity | None) -> dict[str, Any] | None:

@@ -20,11 +20,11 @@ from stablequeue_client.shared.generation.infotext import (
 from stablequeue_client.shared.generation.requirements import (
     EmbeddingNames,
     Requirement,
-    Role,
     checkpoint_parts,
     generation_requirements,
 )
 from stablequeue_client.shared.models.model_files import parse_hash, stem_key
+from stablequeue_client.shared.models.roles import Role
 
 Verdict = Literal["this", "several", "called_so", "other_content", "not_read", "nowhere", "filled_in"]
 """``this``: a file of exactly this content. ``several``: contents among which the short hash does not choose.

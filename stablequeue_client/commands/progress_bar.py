@@ -50,12 +50,11 @@ def _activity(data_dir: Path) -> Activity | None:
     try:
         index = open_index(data_dir, repair=False)
         try:
-            progress = index.read_progress()
+            return index.read_progress()
         finally:
             index.close()
     except StableQueueError:  # the command itself says what is wrong with the index
         return None
-    return progress.activity if progress else None
 
 
 def _description(activity: Activity) -> str:

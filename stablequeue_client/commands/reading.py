@@ -12,22 +12,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from stablequeue_client.agent import main
-from stablequeue_client.agent.agent_settings import (
-    CAPABILITIES_NAME,
-    AgentSettings,
-    HashingMode,
-    ParentProcess,
-    SyncMode,
-)
-from stablequeue_client.child_processes import PARENT_VARIABLE
+from stablequeue_client.agent.agent_settings import CAPABILITIES_NAME, AgentSettings, HashingMode, SyncMode
 from stablequeue_client.commands.context import Context
 from stablequeue_client.commands.folders import model_folders, require_folders
 from stablequeue_client.commands.inventory_report import inventory_report, say_report
 from stablequeue_client.commands.local_orders import opened_index
 from stablequeue_client.commands.progress_bar import progress_bar
-from stablequeue_client.commands.terminal import say, say_json, visible
+from stablequeue_client.commands.terminal import say, say_json
 from stablequeue_client.index.index import Index
-from stablequeue_client.shared.errors import NotFoundError, UsageError
+from stablequeue_client.shared.errors import NotFoundError
+from stablequeue_client.shared.parent_process import PARENT_VARIABLE, marked_parent
+from stablequeue_client.terminal_text import visible
 
 
 def agent_settings(context: Context, *, hub: str | None = None) -> AgentSettings:
@@ -42,7 +37,7 @@ def agent_settings(context: Context, *, hub: str | None = None) -> AgentSettings
         ca_file=settings.ca_file,
         hashing=cast(HashingMode, settings.hashing),
         network_rate=settings.network_rate * 1_000_000,
-        parent=parent_process(os.environ.get(PARENT_VARIABLE)),
+        parent=marked_parent(os.environ.get(PARENT_VARIABLE)),
         digests_dir=_folder(settings.digests),
         sync=cast(SyncMode, settings.sync),
         sync_on_start=settings.sync_on_start,
@@ -56,21 +51,6 @@ def agent_settings(context: Context, *, hub: str | None = None) -> AgentSettings
 
 def _folder(path: str | None) -> Path | None:
     return Path(path).expanduser().absolute() if path else None
-
-
-def parent_process(text: str | None) -> ParentProcess | None:
-    """The process that ``STABLEQUEUE_PARENT`` names (``<pid>:<start time>``, of a WebUI ``:webui`` behind
-    it), or None. Raises UsageError for anything else."""
-    if not text:
-        return None
-    pid, _, rest = text.partition(":")
-    start_time, _, what = rest.partition(":")
-    try:
-        return ParentProcess(int(pid), float(start_time), webui=what == "webui")
-    except ValueError:
-        raise UsageError(
-            f"{PARENT_VARIABLE} is {text!r}.", remedy="It is set by `stablequeue up` and by a WebUI only."
-        ) from None
 
 
 def run_agent(context: Context) -> int:

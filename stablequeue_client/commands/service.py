@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 
 from stablequeue_client.commands.context import Context
-from stablequeue_client.commands.terminal import say, say_json, visible
+from stablequeue_client.commands.terminal import say, say_json
 from stablequeue_client.own_hub.environments import Environments
 from stablequeue_client.own_hub.hub_process import require_hub
 from stablequeue_client.own_hub.running import hub_words
 from stablequeue_client.own_hub.service import Service, ServiceStatus, service_of, shown
 from stablequeue_client.own_hub.state import load_state
 from stablequeue_client.settings import DEFAULT_PORT
+from stablequeue_client.terminal_text import visible
 
 
 def run_service_install(context: Context) -> int:

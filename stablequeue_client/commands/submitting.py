@@ -11,13 +11,14 @@ from typing import Any
 
 from stablequeue_client.commands.context import Context, open_hub
 from stablequeue_client.commands.jobs import SHOWN_ID
-from stablequeue_client.commands.terminal import say, say_json, visible, warn
+from stablequeue_client.commands.terminal import say, say_json, warn
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.connection import Json
 from stablequeue_client.shared.errors import HubUnreachableError, InvalidValueError, UsageError
 from stablequeue_client.shared.generation.image_text import generation_text, picture_format
 from stablequeue_client.shared.generation.infotext import parse_infotext
 from stablequeue_client.shared.wire.jobs import JOB_MAX_BYTES
+from stablequeue_client.terminal_text import visible
 
 WAIT_S = 30.0
 """One question waits so long; then it is asked again."""

@@ -17,18 +17,19 @@ from pathlib import Path
 
 import filelock
 
-from stablequeue_client.child_processes import PARENT_VARIABLE, Child, ChildPlan, end_all, parent_mark
+from stablequeue_client.child_processes import Child, ChildPlan, end_all
 from stablequeue_client.commands.context import Context
 from stablequeue_client.commands.demo_library import prepare_demo
 from stablequeue_client.commands.folders import require_folders
 from stablequeue_client.commands.reading import stop_on_signals
 from stablequeue_client.commands.terminal import say, say_json, warn
+from stablequeue_client.commands.up_hub import RunningHub, running_hub, start_hub
 from stablequeue_client.hub_client.identity import load_identity
 from stablequeue_client.own_hub.hub_process import child_environment, require_hub
-from stablequeue_client.own_hub.ports import RunningHub, running_hub, start_hub
 from stablequeue_client.settings import Settings
 from stablequeue_client.shared.errors import ConflictError, DataFolderError
 from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.parent_process import PARENT_VARIABLE, parent_mark
 
 _LOOK_S = 0.5
 _FLAGS: dict[Kind, str] = {

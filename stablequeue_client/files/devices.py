@@ -22,16 +22,14 @@ _UNSTABLE_INODE_TYPES = frozenset({"vfat", "msdos", "exfat", "cifs", "smb3", "9p
 
 @dataclass(frozen=True)
 class Device:
-    """Where a folder lies. ``name`` is equal for folders on one device (one stream, if it is slow)."""
+    """Where a folder lies. ``name`` is equal for folders on one device (one stream, if it is slow).
+
+    ``kind``: ``ssd``, ``slow`` (a disk that turns) or ``network``; what cannot be found out is ``ssd``.
+    """
 
     name: str
     kind: DeviceKind
     stable_inodes: bool = True
-
-
-def device_kind(path: str) -> DeviceKind:
-    """``ssd``, ``slow`` (a disk that turns) or ``network``; what cannot be found out counts as ``ssd``."""
-    return device_of(path).kind
 
 
 def device_of(path: str) -> Device:

@@ -146,7 +146,9 @@ class ScanIO:
         opened = OpenedFile(path, descriptor)
         if not stat_bits.S_ISREG(opened.stat().st_mode):
             opened.close()
-            raise FileUnreadableError(f"{shown(path)} is not a regular file.", remedy="Remove it from there.")
+            raise FileUnreadableError(
+                f"{escaped(path)} is not a regular file.", remedy="Remove it from there."
+            )
         return opened
 
 
@@ -163,8 +165,8 @@ def stat_key(found: os.stat_result, *, stable_inode: bool = True) -> StatKey:
     return StatKey(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino if stable_inode else 0)
 
 
-def shown(path: str) -> str:
-    """``path`` for messages: no control characters, no undecodable bytes."""
+def escaped(path: str) -> str:
+    """A native path, or any text from outside, as text that every encoder takes and no terminal obeys."""
     return wire_path(path, windows=WINDOWS)
 
 
@@ -172,8 +174,8 @@ def file_error(path: str, error: OSError) -> FileUnreadableError:
     """The error to raise for what the system said about one file."""
     cause = error.strerror or type(error).__name__
     if error.errno in _BUSY_ERRNOS or getattr(error, "winerror", None) in _BUSY_WINERRORS:
-        return FileBusyError(f"{shown(path)} is in use: {cause}.")
-    return FileUnreadableError(f"{shown(path)} cannot be read: {cause}.", details={"errno": error.errno})
+        return FileBusyError(f"{escaped(path)} is in use: {cause}.")
+    return FileUnreadableError(f"{escaped(path)} cannot be read: {cause}.", details={"errno": error.errno})
 
 
 def long_path(path: str) -> str:

@@ -20,7 +20,7 @@ from stablequeue_client.files.file_io import (
     FileUnreadableError,
     OpenedFile,
     ScanIO,
-    shown,
+    escaped,
     stat_key,
 )
 from stablequeue_client.files.hashing import HashResult, Progress, Stop, Want, hash_file, refuse_changed
@@ -121,14 +121,16 @@ def _look(
     """Header and claims: ``unhashed``, or ``corrupt``."""
     found = stat_key(before, stable_inode=_has_inode(job))
     if found.size == 0:
-        return FileReading("corrupt", f"{shown(job.native)} is empty. Download or copy it again.", stat=found)
+        return FileReading(
+            "corrupt", f"{escaped(job.native)} is empty. Download or copy it again.", stat=found
+        )
     header = None
     if _model_name(job.native).endswith(".safetensors"):
         try:
             header = read_header(opened.read_at, found.size)
         except HeaderError as error:
             refuse_changed(opened, before, io)
-            return FileReading("corrupt", f"{shown(job.native)}: {error}", stat=found)
+            return FileReading("corrupt", f"{escaped(job.native)}: {error}", stat=found)
     metadata = header.metadata if header else {}
     claims = claims_for(job.native, metadata, size=found.size, io=io).with_(
         further_claims(job, found, metadata)

@@ -22,8 +22,8 @@ from stablequeue_client.files.file_io import (
     FileChangedError,
     OpenedFile,
     ScanIO,
+    escaped,
     file_error,
-    shown,
     stat_key,
 )
 from stablequeue_client.files.read_throttle import Pace, raise_if_stopped
@@ -96,7 +96,7 @@ def hash_file(
         )
         count = _read_through(opened, before.st_size, sink, work.slices, pace, progress, stop)
         if count != before.st_size:
-            raise FileChangedError(f"{shown(opened.path)} became shorter while it was read.")
+            raise FileChangedError(f"{escaped(opened.path)} became shorter while it was read.")
         refuse_changed(opened, before, io)
     finally:
         if source is not opened:
@@ -322,8 +322,8 @@ def refuse_changed(opened: OpenedFile, before: os.stat_result, io: ScanIO) -> No
     try:
         at_path = io.stat(opened.path)
     except FileNotFoundError as error:
-        raise FileChangedError(f"{shown(opened.path)} was moved or removed while it was read.") from error
+        raise FileChangedError(f"{escaped(opened.path)} was moved or removed while it was read.") from error
     except OSError as error:
         raise file_error(opened.path, error) from error
     if not stat_key(before) == stat_key(opened.stat()) == stat_key(at_path):
-        raise FileChangedError(f"{shown(opened.path)} changed while it was read.")
+        raise FileChangedError(f"{escaped(opened.path)} changed while it was read.")

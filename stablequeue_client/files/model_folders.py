@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from stablequeue_client.files.file_io import shown
+from stablequeue_client.files.file_io import escaped
 from stablequeue_client.shared.errors import FolderError
 from stablequeue_client.shared.models.model_files import Kind
 
@@ -69,7 +69,7 @@ def find_webui_roots(webui_dir: str) -> list[Root]:
             found.setdefault(root.root_id, root)
     if not found:
         raise FolderError(
-            f"{shown(webui_dir)} has no models folder.",
+            f"{escaped(webui_dir)} has no models folder.",
             remedy="Give the folder in which the WebUI's `webui.py` lies, or --checkpoints and --loras.",
         )
     return list(found.values())

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import filelock
 
-from stablequeue_client.index.rows import escaped
+from stablequeue_client.files.file_io import escaped
 
 logger = logging.getLogger(__name__)
 

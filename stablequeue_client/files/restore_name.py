@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from stablequeue_client.files.file_io import ScanIO, long_path, shown, stat_key
+from stablequeue_client.files.file_io import ScanIO, escaped, long_path, stat_key
 from stablequeue_client.files.file_reader import FileJob, FileReading, read_model_file
 from stablequeue_client.files.same_file import same_file
 from stablequeue_client.files.scanner import SET_ASIDE_SUFFIX
@@ -26,22 +26,22 @@ def put_back(native: str, kind: Kind, stat: StatKey, *, stop: Callable[[], bool]
     Only if its header is valid, it is still the file that ``stat`` describes, and the name is free.
     """
     if not native.lower().endswith(SET_ASIDE_SUFFIX):
-        raise NotPutBackError(f"{shown(native)} is not a file that was set aside.")
+        raise NotPutBackError(f"{escaped(native)} is not a file that was set aside.")
     target = native[: -len(SET_ASIDE_SUFFIX)]
     reading = read_model_file(FileJob(native, kind, stat), stop=stop, io=io)
     _require_whole(native, reading)
     if reading.stat is None or not same_file(reading.stat, stat):
-        raise NotPutBackError(f"{shown(native)} changed since the last look.", remedy="Try again.")
+        raise NotPutBackError(f"{escaped(native)} changed since the last look.", remedy="Try again.")
     _rename_to_free_name(native, target, reading.stat)
     return target
 
 
 def _require_whole(native: str, reading: FileReading) -> None:
     if reading.state != "ready":
-        raise NotPutBackError(reading.reason or f"{shown(native)} cannot be read.")
+        raise NotPutBackError(reading.reason or f"{escaped(native)} cannot be read.")
     if reading.header is None:
         raise NotPutBackError(
-            f"{shown(native)} is no safetensors file: whether it is whole cannot be told.",
+            f"{escaped(native)} is no safetensors file: whether it is whole cannot be told.",
             remedy="Rename it by hand if you trust it.",
         )
 
@@ -51,10 +51,10 @@ def _rename_to_free_name(source: str, target: str, stat: StatKey) -> None:
     try:
         found = os.lstat(long_path(source))
         if _is_other_file(source, target):
-            raise NotPutBackError(f"{shown(target)} is there already.", remedy="Move one of the two away.")
+            raise NotPutBackError(f"{escaped(target)} is there already.", remedy="Move one of the two away.")
         is_link = os.path.islink(long_path(source))
         if not is_link and not same_file(stat_key(found, stable_inode=stat.inode != 0), stat):
-            raise NotPutBackError(f"{shown(source)} changed while it was read.", remedy="Try again.")
+            raise NotPutBackError(f"{escaped(source)} changed while it was read.", remedy="Try again.")
         if os.path.lexists(long_path(target)) or (
             os.name != "nt" and not is_link and _linked(source, target)
         ):
@@ -63,11 +63,12 @@ def _rename_to_free_name(source: str, target: str, stat: StatKey) -> None:
             os.rename(long_path(source), long_path(target))
     except FileExistsError:
         raise NotPutBackError(
-            f"{shown(target)} is there already.", remedy="Move one of the two away."
+            f"{escaped(target)} is there already.", remedy="Move one of the two away."
         ) from None
     except OSError as error:
         raise NotPutBackError(
-            f"{shown(source)} cannot be renamed: {error.strerror}.", remedy="Check the folder's permissions."
+            f"{escaped(source)} cannot be renamed: {error.strerror}.",
+            remedy="Check the folder's permissions.",
         ) from None
 
 

@@ -149,10 +149,6 @@ class HubApi(HubConnection):
         """Everything about one model, by row id or hash."""
         return self._object("GET", f"/api/v1/models/{quote(text, safe='')}")
 
-    def register_model(self, fields: Mapping[str, Any]) -> Json:
-        """Enter a model by hand (admin)."""
-        return self._object("POST", "/api/v1/models/register", body=_dump(dict(fields)))
-
     # --- views -----------------------------------------------------------------------------------------
 
     def view(
@@ -294,12 +290,8 @@ class HubApi(HubConnection):
         """Remove a server and what the hub knows of its files (admin)."""
         self._call("DELETE", f"/api/v1/servers/{quote(server_id, safe='')}")
 
-    def thaw_server(self, server_id: str) -> Json:
-        """Take a server up again that was frozen because two copies of it ran (admin)."""
-        return self._object("POST", f"/api/v1/servers/{quote(server_id, safe='')}/thaw", body=b"{}")
-
     def send_order(self, server_id: str, order: Mapping[str, Any]) -> Json:
-        """Ask a server to do something: ``{"kind": ...}`` and the fields of ``protocol.Order`` (admin)."""
+        """Ask a server to do something: ``{"kind": ...}`` and the fields of ``Order`` (admin)."""
         return self._object(
             "POST", f"/api/v1/servers/{quote(server_id, safe='')}/orders", body=_dump(dict(order))
         )
@@ -311,10 +303,6 @@ class HubApi(HubConnection):
     def create_key(self, scope: str, name: str = "") -> Json:
         """A new key; its text is in the answer and nowhere else (admin)."""
         return self._object("POST", "/api/v1/keys", body=_dump({"scope": scope, "name": name}))
-
-    def revoke_key(self, key_id: str) -> None:
-        """Make a key worthless (admin)."""
-        self._call("DELETE", f"/api/v1/keys/{quote(key_id, safe='')}")
 
     def join_code(self) -> Json:
         """A code with which one more server joins within an hour (admin)."""

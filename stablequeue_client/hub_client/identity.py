@@ -9,14 +9,13 @@ lost is simply repeated. Its key is ``sq_<server_id>_<secret>``. The file is rep
 
 from __future__ import annotations
 
-import os
 import secrets
-import tempfile
 from pathlib import Path
 
 import msgspec
 
 from stablequeue_client.hub_client.connection import checked_base_url
+from stablequeue_client.shared.atomic_file import write_private
 from stablequeue_client.shared.errors import DataFolderError
 
 FILE_NAME = "server.json"
@@ -66,30 +65,9 @@ def load_identity(data_dir: Path) -> Identity | None:
 def store_identity(data_dir: Path, identity: Identity) -> None:
     """Write ``server.json``: whole or not at all, readable by this user only."""
     try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, name = tempfile.mkstemp(prefix=f".{FILE_NAME}.", dir=data_dir)  # mode 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(msgspec.json.encode(identity))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, data_dir / FILE_NAME)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        _sync_folder(data_dir)
+        write_private(data_dir / FILE_NAME, msgspec.json.encode(identity))
     except OSError as exc:
         raise DataFolderError(f"{data_dir / FILE_NAME} cannot be written ({exc.strerror}).") from None
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there; the rename is journalled
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def identity_for(data_dir: Path, hub_url: str | None, alias: str) -> Identity | None:

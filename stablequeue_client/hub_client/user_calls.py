@@ -13,9 +13,10 @@ from typing import TypeVar
 
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.connection import Timeouts
-from stablequeue_client.hub_client.identity import Identity, load_identity
+from stablequeue_client.hub_client.identity import Identity
+from stablequeue_client.hub_client.joined import JoinedConnection, NotJoinedError, PerIdentity, trusting
 from stablequeue_client.hub_client.joining import OtherHubError
-from stablequeue_client.hub_client.view_cache import NotJoinedError, explain, greet
+from stablequeue_client.hub_client.view_cache import explain
 from stablequeue_client.shared.errors import (
     AuthenticationError,
     HubUnreachableError,
@@ -65,54 +66,60 @@ class HubCalls:
         ca_file: Callable[[], str | None] = lambda: None,
         timeouts: Timeouts = TIMEOUTS,
     ) -> None:
-        self._server_dir, self._ca_file, self._timeouts = server_dir, ca_file, timeouts
-        self._lock = threading.Lock()
-        self._identity: Identity | None = None
-        self._free: list[tuple[HubApi, float]] = []
+        self._connect, self._timeouts = trusting(ca_file), timeouts
+        self._server = PerIdentity(server_dir, _Free)
 
     def run(self, call: Call[T]) -> T:
         """What ``call`` gives. Raises NoHubError, HubAwayError (with what to do), and the hub's refusals."""
-        identity = load_identity(self._server_dir)
-        if identity is None:
-            raise NoHubError
-        api = self._taken(identity)
-        greeted = api is not None
-        api = api or HubApi(identity.hub_url, identity.key, ca_file=self._ca_file(), timeouts=self._timeouts)
+        free = self._server.current()
+        if free is None:
+            damage = self._server.damage
+            raise damage.with_traceback(None) if damage else NoHubError()
+        connection = free.take() or JoinedConnection(free.identity, self._connect, self._timeouts)
         try:
-            if not greeted:
-                greet(api, identity)
-                greeted = True
-            answer = call(api)
+            answer = call(connection.hub())
         except _NOT_THE_HUB as error:
-            api.close()
-            raise _away(error, identity.hub_url, greeted=greeted) from error
+            connection.close()
+            raise _away(error, free.identity.hub_url, greeted=connection.greeted) from error
         except StableQueueError:
-            self._give_back(api, identity)
+            free.give_back(connection)
             raise
-        self._give_back(api, identity)
+        free.give_back(connection)
         return answer
 
-    def _taken(self, identity: Identity) -> HubApi | None:
-        """A connection on which this hub was greeted a moment ago; None when there is none."""
+
+class _Free:
+    """Connections of one identity on which its hub answered a moment ago."""
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+        self._lock = threading.Lock()
+        self._free: list[tuple[JoinedConnection, float]] = []
+        self._most = KEPT
+
+    def take(self) -> JoinedConnection | None:
         with self._lock:
-            if identity != self._identity:
-                self._identity = identity
-                while self._free:
-                    self._free.pop()[0].close()
             if not self._free:
                 return None
-            api, used = self._free.pop()
+            connection, used = self._free.pop()
         if time.monotonic() - used < GREETED_S:
-            return api
-        api.close()
+            return connection
+        connection.close()
         return None
 
-    def _give_back(self, api: HubApi, identity: Identity) -> None:
+    def give_back(self, connection: JoinedConnection) -> None:
         with self._lock:
-            if identity == self._identity and len(self._free) < KEPT:
-                self._free.append((api, time.monotonic()))
+            if len(self._free) < self._most:
+                self._free.append((connection, time.monotonic()))
                 return
-        api.close()
+        connection.close()
+
+    def close(self) -> None:
+        """Another identity counts now; what comes back is closed."""
+        with self._lock:
+            self._most = 0
+            while self._free:
+                self._free.pop()[0].close()
 
 
 def _away(error: StableQueueError, url: str, *, greeted: bool) -> HubAwayError:

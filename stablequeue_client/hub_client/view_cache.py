@@ -17,13 +17,19 @@ from stablequeue_client.clock import SYSTEM_CLOCK, Clock
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.backoff import Backoff
 from stablequeue_client.hub_client.connection import Timeouts
-from stablequeue_client.hub_client.identity import FILE_NAME, Identity, load_identity
+from stablequeue_client.hub_client.identity import Identity
+from stablequeue_client.hub_client.joined import (
+    Connect,
+    JoinedConnection,
+    NotJoinedError,
+    PerIdentity,
+    trusting,
+)
 from stablequeue_client.hub_client.joining import OtherHubError
 from stablequeue_client.hub_client.link import HubLink
 from stablequeue_client.shared.errors import (
     AuthenticationError,
     ConflictError,
-    DataFolderError,
     ForbiddenError,
     HubUnreachableError,
     NotAHubError,
@@ -63,12 +69,6 @@ OLD = (
 )
 SERVERS = ("servers", "")
 """The key of the answer that also tells how it stands with the hub."""
-
-
-class NotJoinedError(StableQueueError):
-    """The server has not joined the hub yet."""
-
-    code = "not_joined"
 
 
 @dataclass(frozen=True)
@@ -114,14 +114,12 @@ class _Flight:
         self.refusal: StableQueueError | None = None
 
 
-class _Connection:
+class _Connection(JoinedConnection):
     """Everything that belongs to one ``server.json``; another one begins with nothing known."""
 
-    def __init__(self, identity: Identity, clock: Clock) -> None:
-        self.identity = identity
-        self.link = HubLink(clock, Backoff(first_s=2.0, longest_s=LONGEST_WAIT_S))
-        self.hub: HubApi | None = None
-        self.greeted = False
+    def __init__(self, identity: Identity, connect: Connect, timeouts: Timeouts, clock: Clock) -> None:
+        link = HubLink(clock, Backoff(first_s=2.0, longest_s=LONGEST_WAIT_S))
+        super().__init__(identity, connect, timeouts, link)
         self.reached = False
         self.kept: dict[_Key, _Kept] = {}
         self.flights: dict[_Key, _Flight] = {}
@@ -148,33 +146,32 @@ class HubReader:
         clock: Clock = SYSTEM_CLOCK,
         timeouts: Timeouts = TIMEOUTS,
     ) -> None:
-        self._server_dir = server_dir
-        self._ca_file = ca_file
         self._clock = clock
-        self._timeouts = timeouts
         self._lock = threading.Lock()
-        self._stamp: tuple[int, int] | None = None
-        self._connection: _Connection | None = None
-        self._broken: StableQueueError | None = None
+        connect = trusting(ca_file)
+        self._server = PerIdentity(
+            server_dir, lambda identity: _Connection(identity, connect, timeouts, clock)
+        )
 
     # --- what is asked ----------------------------------------------------------------------------------
 
     def state(self) -> HubState:
         """As far as it is known now; returns at once. Asks the hub in the background every 15 seconds."""
-        connection = self._current()
+        connection = self._server.current()
         if connection is None:
-            if self._broken is None:
+            broken = self._server.damage
+            if broken is None:
                 return HubState("none")
-            return HubState("refused", message=self._broken.message, remedy=self._broken.remedy)
+            return HubState("refused", message=broken.message, remedy=broken.remedy)
         self._ask(connection, SERVERS, _view_fetch("servers", "", {}), patience=0.0, fresh_s=PROBE_EVERY_S)
         return _state_of(connection)
 
     def view(self, name: str, ident: str = "", query: Mapping[str, str] | None = None) -> HubAnswer | None:
-        """A view's value (of the type ``ui.view_types.VIEW_TYPES[name]``), or None: no hub, or no answer.
+        """A view's value (of the type ``views.view_types.VIEW_TYPES[name]``), or None: no hub, or no answer.
 
         Waits at most about a second. Raises NotFoundError or ConflictError: the hub has no such thing.
         """
-        connection = self._current()
+        connection = self._server.current()
         if connection is None:
             return None
         filters = {key: value for key, value in (query or {}).items() if value and key != "view"}
@@ -187,7 +184,7 @@ class HubReader:
 
         Raises NotFoundError when the hub said the last time that there is no ``ident``.
         """
-        connection = self._current()
+        connection = self._server.current()
         if connection is None:
             return None
         fetch = _view_fetch(name, ident, {})
@@ -209,7 +206,7 @@ class HubReader:
         return {name: who for name, who in found.items() if not isinstance(name, str)}
 
     def _who(self, texts: list[str], names: list[tuple[Kind, str]]) -> dict[_Wanted, list[str]]:
-        connection = self._current()
+        connection = self._server.current()
         if connection is None or not (texts or names):
             return {}
         own = connection.identity.server_id
@@ -224,33 +221,7 @@ class HubReader:
 
     def forget(self) -> None:
         """The connection changed (joined, left): begin anew. A changed server.json is noticed by itself."""
-        with self._lock:
-            self._stamp = None
-
-    # --- who we are there -------------------------------------------------------------------------------
-
-    def _current(self) -> _Connection | None:
-        """The connection of ``server.json`` as it is now; None without one."""
-        stamp = self._file_stamp()
-        with self._lock:
-            if stamp == self._stamp:
-                return self._connection
-            self._stamp, self._connection, self._broken = stamp, None, None
-            try:
-                identity = load_identity(self._server_dir)
-            except DataFolderError as error:
-                self._broken = error
-                return None
-            if identity is not None:
-                self._connection = _Connection(identity, self._clock)
-            return self._connection
-
-    def _file_stamp(self) -> tuple[int, int]:
-        try:
-            status = (self._server_dir / FILE_NAME).stat()
-        except OSError:
-            return 0, 0
-        return status.st_mtime_ns, status.st_ino
+        self._server.forget()
 
     # --- one request at a time --------------------------------------------------------------------------
 
@@ -314,20 +285,14 @@ class HubReader:
                     connection.gone = {*list(connection.gone)[-REMEMBERED:], key}
                 connection.link.succeeded()
             else:
-                connection.greeted = False
-                connection.link.failed(error)
+                connection.failed(error)
         finally:
             with self._lock:
                 connection.flights.pop(key, None)
             flight.landed.set()
 
     def _request(self, connection: _Connection, key: _Key, fetch: _Fetch, kept: _Kept | None) -> None:
-        if connection.hub is None:
-            connection.hub = self._open(connection.identity)
-        if not connection.greeted:
-            greet(connection.hub, connection.identity)
-            connection.greeted = True
-        value, etag = fetch(connection.hub, kept.etag if kept else None)
+        value, etag = fetch(connection.hub(), kept.etag if kept else None)
         now_ms = int(self._clock.now() * 1000)
         if value is None and kept is not None:
             value = kept.answer.value
@@ -340,21 +305,8 @@ class HubReader:
                 del connection.kept[next(iter(connection.kept))]
         connection.link.succeeded()
 
-    def _open(self, identity: Identity) -> HubApi:
-        return HubApi(identity.hub_url, identity.key, ca_file=self._ca_file(), timeouts=self._timeouts)
-
 
 # --- requests ---------------------------------------------------------------------------------------------
-
-
-def greet(hub: HubApi, identity: Identity) -> None:
-    """The key goes to the hub that was joined, and to no other. Raises NotJoinedError, OtherHubError, and
-    what ``HubApi.health`` raises."""
-    hub_id = hub.health().hub_id  # first: what is no hub is named as such, joined or not
-    if identity.hub_id is None:
-        raise NotJoinedError
-    if hub_id != identity.hub_id:
-        raise OtherHubError
 
 
 def _view_fetch(name: str, ident: str, filters: Mapping[str, str]) -> _Fetch:

@@ -1,4 +1,4 @@
-"""What the agent says of itself to the other processes of its server: one value in the index. Pure.
+"""What the agent says of itself to the other processes of its server: one value in the index.
 
 Progress tells how far the reading is; this tells why it rests, what it could not look at, what others
 claim and is not believed, and how it stands with the hub. The tab and the command line show it.

@@ -16,9 +16,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from stablequeue_client.files.file_io import escaped
+from stablequeue_client.files.same_file import stored_stamps
 from stablequeue_client.index.checked_tables import Table
 from stablequeue_client.index.database import Connect, Database, Schema, open_database
-from stablequeue_client.index.rows import escaped, stored_stamps
 from stablequeue_client.shared.errors import DataFolderError
 from stablequeue_client.shared.models.model_files import Digests, StatKey
 

@@ -10,10 +10,11 @@
 
 Every row ends in a checksum (``database``). ``sequence`` grows by one per change that a hub must hear of,
 each row keeps the sequence of its last one, and the inventory's digest (the sum of all row digests) is kept
-in the same transaction (``ledger``). Damage is found at opening: the file is moved aside as ``.damaged-<n>``
-and rebuilt from the folders under a new ``index_id``; the machine's digest store makes that cheap.
+in the same transaction (``change_log``). Damage is found at opening: the file is moved aside as
+``.damaged-<n>`` and rebuilt from the folders under a new ``index_id``; the machine's digest store makes
+that cheap.
 
-What a scan means is decided in ``reconcile`` and ``root_guard``, without the disk.
+What a scan means is decided in ``reconcile`` and ``removal_guard``, without the disk.
 """
 
 from __future__ import annotations
@@ -27,16 +28,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stablequeue_client.files.file_io import WINDOWS
+from stablequeue_client.files.file_io import WINDOWS, escaped
 from stablequeue_client.files.hashing import HashResult, sample_digest
+from stablequeue_client.files.same_file import Stamps, same_file
 from stablequeue_client.files.scanner import RootScan, ScannedFile, ScanReport
 from stablequeue_client.index import agent_report, change_log, orders
 from stablequeue_client.index.agent_report import AgentReport
 from stablequeue_client.index.change_log import Position
 from stablequeue_client.index.database import BUSY_TIMEOUT_S, Connect, Database, Schema, open_database
 from stablequeue_client.index.inventory import SyncContent
-from stablequeue_client.index.orders import Progress, StoredOrder
-from stablequeue_client.index.reconcile import Known, Look, ScanOutcome, ScanPlan, plan_scan, same_stamps
+from stablequeue_client.index.orders import StoredOrder
+from stablequeue_client.index.reconcile import Known, Look, ScanOutcome, ScanPlan, plan_scan
 from stablequeue_client.index.rows import (
     ACKS,
     CONTENTS,
@@ -50,14 +52,11 @@ from stablequeue_client.index.rows import (
     Key,
     PendingFile,
     RootRow,
-    Stamps,
     claims_json,
-    escaped,
-    stored_stamps,
     wants_payload,
 )
 from stablequeue_client.shared.errors import StableQueueError
-from stablequeue_client.shared.models.model_files import Claim, FileState, StatKey
+from stablequeue_client.shared.models.model_files import Claim, FileState
 from stablequeue_client.shared.wire.inventory import Activity, native_path
 
 __all__ = ["Index", "Position", "open_index"]
@@ -258,7 +257,7 @@ class Index:
         """The digests of a file, for all its rows. False: the file is another one now; nothing was stored."""
         now_ms = self._now_ms(None)
         sha256 = result.digests.sha256
-        if sha256 is None or not _same_file(pending.stat, result.stat):
+        if sha256 is None or not same_file(pending.stat, result.stat):
             return False
         with self._database.write() as connection:
             changes = [
@@ -305,7 +304,7 @@ class Index:
     def _rows_of(self, connection: sqlite3.Connection, pending: PendingFile) -> list[IndexRow]:
         """The rows that are still this very file."""
         rows = [_file(connection, key) for key in ((pending.root_id, pending.path), *pending.aliases)]
-        return [row for row in rows if row is not None and _same_file(row.stat, pending.stat)]
+        return [row for row in rows if row is not None and same_file(row.stat, pending.stat)]
 
     # --- synchronising ----------------------------------------------------------------------------
 
@@ -375,7 +374,7 @@ class Index:
         with self._database.write() as connection:
             orders.put_progress(connection, activity, self._now_ms(now))
 
-    def read_progress(self) -> Progress | None:
+    def read_progress(self) -> Activity | None:
         """What the agent was doing when it last said so."""
         with self._database.read() as connection:
             return orders.get_progress(connection)
@@ -467,10 +466,6 @@ def _pending(rows: Sequence[IndexRow], folders: Mapping[str, str], asked_ms: int
         aliases=tuple(row.key for row in rows if row is not first),
         asked_ms=asked_ms,
     )
-
-
-def _same_file(one: StatKey, other: StatKey) -> bool:
-    return same_stamps(stored_stamps(one), stored_stamps(other))
 
 
 def _hashed(row: IndexRow, pending: PendingFile, result: HashResult, now_ms: int) -> IndexRow:

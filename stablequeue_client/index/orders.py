@@ -38,20 +38,12 @@ _PAUSED_UNTIL = "paused_until_ms"
 
 @dataclass(frozen=True)
 class StoredOrder:
-    """An order that waits. ``fields`` as in ``protocol.Order``; ``hub_order_id`` None: given here."""
+    """An order that waits. ``fields`` as in ``wire.inventory.Order``; ``hub_order_id`` None: given here."""
 
     id: int
     kind: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     hub_order_id: int | None = None
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What the agent was doing at ``written_s`` (Unix seconds)."""
-
-    activity: Activity
-    written_s: float
 
 
 def add_order(
@@ -104,8 +96,8 @@ def put_progress(connection: sqlite3.Connection, activity: Activity, now_ms: int
     PROGRESS.put(connection, [(1, msgspec.json.encode(activity).decode(), now_ms)])
 
 
-def get_progress(connection: sqlite3.Connection) -> Progress | None:
+def get_progress(connection: sqlite3.Connection) -> Activity | None:
     """What was written last, or None."""
-    for _, activity, written_ms in PROGRESS.select(connection):
-        return Progress(msgspec.json.decode(activity, type=Activity), written_ms / 1000)
+    for _, activity, _ in PROGRESS.select(connection):
+        return msgspec.json.decode(activity, type=Activity)
     return None

@@ -12,6 +12,8 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from stablequeue_client.files.file_io import escaped
+from stablequeue_client.files.same_file import Stamps, same_stamps, stored_stamps
 from stablequeue_client.files.scanner import RootScan, ScannedFile
 from stablequeue_client.index.removal_guard import Judge, is_connected, judge_root
 from stablequeue_client.index.rows import (
@@ -21,9 +23,6 @@ from stablequeue_client.index.rows import (
     IndexRow,
     Key,
     RootRow,
-    Stamps,
-    escaped,
-    stored_stamps,
     wants_payload,
 )
 from stablequeue_client.shared.models.model_files import FileState
@@ -91,11 +90,6 @@ def stamps_of(file: ScannedFile, root: RootRow | None = None) -> Stamps:
     """The stamps of a scanned file as the index stores them, without the inode where it means nothing."""
     stamps = stored_stamps(file.stat)
     return (*stamps[:3], 0) if root is not None and not root.inodes else stamps
-
-
-def same_stamps(one: Stamps, other: Stamps) -> bool:
-    """Equal; an inode counts where both sides have one."""
-    return one[:3] == other[:3] and (one[3] == other[3] or not (one[3] and other[3]))
 
 
 def plan_scan(

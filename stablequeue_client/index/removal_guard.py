@@ -13,8 +13,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 
+from stablequeue_client.files.file_io import escaped
 from stablequeue_client.files.scanner import RootScan
-from stablequeue_client.index.rows import IndexRow, RootRow, escaped
+from stablequeue_client.index.rows import IndexRow, RootRow
 
 LOSS_FILES = 20
 LOSS_SHARE = 0.30

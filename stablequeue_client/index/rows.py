@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
+from stablequeue_client.files.file_io import WINDOWS
+from stablequeue_client.files.same_file import Stamps
 from stablequeue_client.index.checked_tables import Table
 from stablequeue_client.shared.models.model_files import (
     Claim,
@@ -18,9 +19,8 @@ from stablequeue_client.shared.models.model_files import (
     Kind,
     StatKey,
 )
-from stablequeue_client.shared.wire.inventory import native_path, wire_path
+from stablequeue_client.shared.wire.inventory import native_path
 
-WINDOWS = os.name == "nt"
 _INT64 = 1 << 63
 
 TODO_NOTHING, TODO_HASH, TODO_RECHECK = 0, 1, 2
@@ -28,9 +28,6 @@ TODO_NOTHING, TODO_HASH, TODO_RECHECK = 0, 1, 2
 
 Key = tuple[str, str]
 """(root_id, wire path)."""
-
-Stamps = tuple[int, int, int, int]
-"""(size, mtime_ns, ctime_ns, inode) as the index stores them."""
 
 
 class IndexRow(NamedTuple):
@@ -108,18 +105,9 @@ class IndexRow(NamedTuple):
         )  # fmt: skip
 
 
-def to_int64(value: int) -> int:
-    """``value`` within the 64 bits that SQLite has: inodes are unsigned, stamps may lie beyond 2262."""
-    return value if -_INT64 <= value < _INT64 else (value + _INT64) % (2 * _INT64) - _INT64
-
-
 def _os_stamp(stored: int) -> int:
     """A stamp from before 1823 is really one from beyond 2262."""
     return stored if stored >= -_INT64 // 2 else stored + 2 * _INT64
-
-
-def stored_stamps(stat: StatKey) -> Stamps:
-    return to_int64(stat.size), to_int64(stat.mtime_ns), to_int64(stat.ctime_ns), to_int64(stat.inode)
 
 
 def wants_payload(kind: Kind) -> bool:
@@ -179,11 +167,6 @@ class PendingFile:
     want_payload: bool
     aliases: tuple[Key, ...]
     asked_ms: int
-
-
-def escaped(path: str) -> str:
-    """A native path, or any text from outside, as text that every encoder takes."""
-    return wire_path(path, windows=WINDOWS)
 
 
 FILES = Table(

@@ -23,12 +23,11 @@ from typing import Any, TypeVar
 from stablequeue_client.index.agent_report import AgentReport
 from stablequeue_client.index.database import Database, open_database
 from stablequeue_client.index.index import INDEX_SCHEMA, Index
-from stablequeue_client.index.orders import Progress
 from stablequeue_client.index.rows import FILES, IndexRow, Key, RootRow
 from stablequeue_client.shared.errors import DataFolderError, NotFoundError, StableQueueError
 from stablequeue_client.shared.models.model_files import Kind, search_key, stem_key, webui_name
 from stablequeue_client.shared.views.values import Problem
-from stablequeue_client.shared.wire.inventory import ORDER_TTL_S
+from stablequeue_client.shared.wire.inventory import ORDER_TTL_S, Activity
 
 __all__ = ["LocalModel", "LocalModels", "Snapshot"]
 
@@ -119,7 +118,7 @@ class LocalModels:
         self._data_version: int | None = None
         self._looked: float | None = None
         self._problem: Problem | None = None
-        self._progress: Progress | None = None
+        self._progress: Activity | None = None
         self._report: AgentReport | None = None
         self._snapshot = Snapshot()
 
@@ -144,7 +143,7 @@ class LocalModels:
         return self._snapshot.roots
 
     @property
-    def progress(self) -> Progress | None:
+    def progress(self) -> Activity | None:
         """What the agent did when it last said so; it says so about once a second while it runs."""
         return self._progress
 

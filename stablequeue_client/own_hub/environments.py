@@ -24,9 +24,9 @@ from typing import Any
 
 import msgspec
 
-from stablequeue_client.commands.context import write_private
 from stablequeue_client.own_hub import start_hub
 from stablequeue_client.own_hub.errors import BuildError
+from stablequeue_client.shared.atomic_file import write_private
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -134,15 +134,15 @@ class Environments:
 
     def begin_update(self, former: Made) -> None:
         """Written before ``current`` changes, so that a kill at any moment leaves a way back."""
-        write_private(self.folder / FORMER, self.path(former).name + "\n")
+        write_private(self.folder / FORMER, self.path(former).name.encode())
 
     def end_update(self) -> None:
         (self.folder / FORMER).unlink(missing_ok=True)
 
     def use(self, made: Made) -> None:
         """Have the next start take this one."""
-        write_private(self.starter, Path(start_hub.__file__).read_text("utf-8"))
-        write_private(self.folder / start_hub.CURRENT, self.path(made).name + "\n")
+        write_private(self.starter, Path(start_hub.__file__).read_bytes())
+        write_private(self.folder / start_hub.CURRENT, self.path(made).name.encode())
 
     def clean_up(self, *, keep: Made) -> None:
         """Delete all others, also what was never finished. What cannot be deleted now is so next time."""

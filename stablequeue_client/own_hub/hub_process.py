@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from stablequeue_client.child_processes import PARENT_VARIABLE, parent_mark
-from stablequeue_client.commands.context import Context
-from stablequeue_client.settings import DEFAULT_PORT, Settings
+from stablequeue_client.settings import Settings
 from stablequeue_client.shared.errors import StableQueueError
 
 _HUB_NEEDS = ("alembic", "fastapi", "sqlalchemy", "uvicorn")
@@ -56,37 +52,3 @@ def child_environment(settings: Settings, extra: Mapping[str, str] | None = None
     if settings.allowed_hosts:
         kept["STABLEQUEUE_ALLOWED_HOSTS"] = ",".join(settings.allowed_hosts)
     return {**kept, "PYTHONUNBUFFERED": "1", **(extra or {})}
-
-
-def run_hub(context: Context) -> int:
-    """The hub in the foreground, until Ctrl-C or SIGTERM."""
-    require_hub()
-    port = context.settings.port or DEFAULT_PORT
-    words = hub_command("hub", *hub_words(context.settings, context.data_dir, port))
-    environment = child_environment(context.settings, {PARENT_VARIABLE: parent_mark()})
-    return _wait_for(subprocess.Popen(words, env=environment))
-
-
-def run_keys(context: Context) -> int:
-    """``keys create|list|revoke`` on the hub's store; the hub may run meanwhile."""
-    require_hub()
-    arguments, settings = context.arguments, context.settings
-    words = ["keys", arguments.action, "--data", str(context.data_dir)]
-    if arguments.action == "create":
-        words += ["--legacy"] if settings.legacy else ["--scope", settings.scope]
-        words += ["--name", settings.name] if settings.name else []
-    if arguments.action == "revoke":
-        words.append(arguments.key_id)
-    words += ["--json"] if settings.json else []
-    return _wait_for(subprocess.Popen(hub_command(*words), env=child_environment(settings)))
-
-
-def _wait_for(child: subprocess.Popen[bytes]) -> int:
-    """The child's exit code, 0 when it ended by a signal to end; what ends us is passed on to it."""
-    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-    while True:
-        try:
-            code = child.wait()
-            return 0 if code in (-signal.SIGTERM, -signal.SIGINT) else code
-        except KeyboardInterrupt:
-            child.terminate()

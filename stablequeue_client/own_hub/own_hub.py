@@ -15,8 +15,7 @@ from pathlib import Path
 
 import filelock
 
-from stablequeue_client.commands.context import HUB_STATE, OWNER_KEY, owner_key, up_state
-from stablequeue_client.commands.terminal import visible
+from stablequeue_client.data_folder import HUB_STATE, OWNER_KEY, owner_key, up_state
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.own_hub import database_copy, running
 from stablequeue_client.own_hub.building import LOG as BUILD_LOG
@@ -34,6 +33,7 @@ from stablequeue_client.own_hub.status import OwnHubStatus, Phase
 from stablequeue_client.own_hub.updating import Updating
 from stablequeue_client.settings import DEFAULT_HOST, DEFAULT_PORT, Settings
 from stablequeue_client.shared.errors import DataFolderError, HubUnreachableError, StableQueueError
+from stablequeue_client.terminal_text import visible
 
 log = logging.getLogger(__name__)
 

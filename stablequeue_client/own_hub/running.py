@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from stablequeue_client.commands.context import HUB_STATE
+from stablequeue_client.data_folder import HUB_STATE
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.connection import Timeouts
 from stablequeue_client.own_hub.chosen import hub_flags, hub_variables

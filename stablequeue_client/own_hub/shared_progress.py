@@ -11,9 +11,8 @@ from typing import Literal
 import msgspec
 import psutil
 
-from stablequeue_client.agent.agent_settings import ParentProcess
-from stablequeue_client.commands.context import write_private
-from stablequeue_client.parent_process import is_alive
+from stablequeue_client.shared.atomic_file import write_private
+from stablequeue_client.shared.parent_process import ParentProcess, is_alive
 
 FILE_NAME = "own_hub_progress.json"
 WRITTEN_EVERY_S = 0.5
@@ -49,7 +48,7 @@ class SharedProgress:
         if before is None or before.phase != phase or now - self._written > WRITTEN_EVERY_S:
             self._written = now
             with contextlib.suppress(OSError):  # only others miss it
-                write_private(self._path, msgspec.json.encode(self._step).decode())
+                write_private(self._path, msgspec.json.encode(self._step))
 
     def end(self) -> None:
         self._step = None

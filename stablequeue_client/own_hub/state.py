@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from stablequeue_client.commands.context import write_private
+from stablequeue_client.shared.atomic_file import write_private
 
 FILE_NAME = "own_hub.json"
 
@@ -28,4 +28,4 @@ def load_state(machine_dir: Path) -> OwnHubState:
 
 
 def store_state(machine_dir: Path, state: OwnHubState) -> None:
-    write_private(machine_dir / FILE_NAME, msgspec.json.encode(state).decode())
+    write_private(machine_dir / FILE_NAME, msgspec.json.encode(state))

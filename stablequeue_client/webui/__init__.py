@@ -1,7 +1,4 @@
-"""The extension inside a WebUI. The only place that imports gradio, modules, modules_forge or launch.
-
-Host modules are imported inside functions, so that nearly every file here can be imported without a host.
-"""
+"""The extension inside a WebUI: what the WebUI's script starts. Only ``host/`` imports the WebUI."""
 
 from __future__ import annotations
 
@@ -12,10 +9,10 @@ def start() -> None:
     What our package needs may be missing or broken; then the WebUI gets a tab with one sentence instead.
     """
     try:
-        from stablequeue_client.webui.loading import begin
+        from stablequeue_client.webui.shell.loading import begin
 
         begin()
     except Exception as error:  # whatever is wrong with us, the WebUI goes on
-        from stablequeue_client.webui.broken import show
+        from stablequeue_client.webui.host.broken import show
 
         show(error)

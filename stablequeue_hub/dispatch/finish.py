@@ -18,8 +18,9 @@ from stablequeue_client.shared.generation.picture_verification import (
     judge_picture,
     overall,
 )
-from stablequeue_client.shared.generation.requirements import KINDS_OF, Requirement, Role
+from stablequeue_client.shared.generation.requirements import Requirement
 from stablequeue_client.shared.models.model_files import names_in_webui
+from stablequeue_client.shared.models.roles import KINDS_OF, Role
 from stablequeue_client.shared.wire.runner import AssignedFile, FinishAnswer, FinishRequest, PictureVerdict
 from stablequeue_hub.dispatch.runs import TEXT_KEPT, Run, end_run, fail_attempt
 from stablequeue_hub.jobs.picture_files import StagedPicture

@@ -10,8 +10,12 @@ from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import ForbiddenError, TooLargeError
 from stablequeue_client.shared.models.model_files import search_key
-from stablequeue_client.shared.models.safetensors_header import allowed_metadata, base_model
-from stablequeue_client.shared.wire.inventory import METADATA_MAX_BYTES, WANT_METADATA_MAX
+from stablequeue_client.shared.models.safetensors_header import (
+    METADATA_MAX_BYTES,
+    allowed_metadata,
+    base_model,
+)
+from stablequeue_client.shared.wire.inventory import WANT_METADATA_MAX
 from stablequeue_hub.events import events
 from stablequeue_hub.store.tables import models, server_files
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from stablequeue_client.shared.atomic_file import write_private
 from stablequeue_client.shared.errors import DataFolderError, InvalidValueError, NotFoundError
 from stablequeue_client.shared.generation.png_text import generation_text_of_png, is_whole_png, png_size
 
@@ -43,14 +43,8 @@ class PictureFiles:
         """Keep a picture that a runner sent. Raises InvalidValueError for what is no PNG, DataFolderError."""
         picture = _picture(number, _name(job_id, fence, number), data)
         path = self.folder / picture.file
-        part = path.with_suffix(".part")
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(part, "wb", opener=_private) as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
+            write_private(path, data)
         except OSError as error:
             raise DataFolderError(
                 f"A picture cannot be stored in {self.folder}: {error.strerror}."
@@ -99,10 +93,6 @@ class PictureFiles:
 
 def _name(job_id: str, fence: int, number: int) -> str:
     return f"{job_id}/{fence}-{number}.png"
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _picture(number: int, file: str, data: bytes) -> StagedPicture:

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.generation.infotext import HashMention
-from stablequeue_client.shared.generation.requirements import Requirement, Role
+from stablequeue_client.shared.generation.requirements import Requirement
+from stablequeue_client.shared.models.roles import Role
 from stablequeue_client.shared.wire.jobs import Submitted
 from stablequeue_client.shared.wire.queue import RunAgain
 from stablequeue_hub.errors import unknown_job

@@ -20,7 +20,6 @@ from sqlalchemy import Connection
 from stablequeue_client.shared.errors import InvalidValueError, TooLargeError
 from stablequeue_client.shared.generation.infotext import HashMention, requirements_with_hashes
 from stablequeue_client.shared.generation.requirements import (
-    KINDS_OF,
     EmbeddingNames,
     Requirement,
     checkpoint_parts,
@@ -33,6 +32,7 @@ from stablequeue_client.shared.models.model_files import (
     search_key,
     webui_name,
 )
+from stablequeue_client.shared.models.roles import KINDS_OF
 from stablequeue_client.shared.wire.inventory import AVAILABILITY_MAX_HASHES
 from stablequeue_client.shared.wire.jobs import REQUIREMENTS_MAX, RequirementCheck, RequirementStatus
 from stablequeue_hub.matching.called_files import FilesByName

@@ -15,14 +15,14 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
 
+from stablequeue_client.shared.atomic_file import write_private
 from stablequeue_client.shared.errors import DataFolderError, UsageError
 from stablequeue_hub.access.keys import create_key, is_valid, parse_key
 from stablequeue_hub.access.network import EVERYWHERE, chosen_host, is_loopback
@@ -112,7 +112,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         url = local_url(self._settings.host, self._settings.port)
         ready = {"pid": os.getpid(), "port": self._settings.port, "url": url}
-        write_private(_ready_path(self._settings), json.dumps(ready) + "\n")
+        _store(_ready_path(self._settings), json.dumps(ready) + "\n")
         also = "" if is_loopback(self._settings.host) else f" and on {self._settings.host} for your network"
         print(f"StableQueue hub listens on {url}{also}", flush=True)  # noqa: T201 - the line its starter waits for
         if self._settings.legacy_open:
@@ -233,23 +233,13 @@ def ensure_admin_key(store: Store, data_dir: Path) -> None:
         key = create_key(
             connection, "admin", name="Owner of this computer", actor="hub", now_ms=SYSTEM_CLOCK.now_ms()
         )
-        write_private(path, key.key + "\n")
+        _store(path, key.key + "\n")
 
 
-def write_private(path: Path, text: str) -> None:
+def _store(path: Path, text: str) -> None:
     """Whole or not at all, readable by this user only. Raises DataFolderError."""
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
-        try:
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(name)
-            raise
+        write_private(path, text.encode("ascii"))
     except OSError as exc:
         raise DataFolderError(f"{path} cannot be written ({exc.strerror}).") from None
 

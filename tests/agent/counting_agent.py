@@ -12,10 +12,10 @@ import threading
 import time
 from pathlib import Path
 
-from stablequeue_client.agent.agent_settings import AgentSettings, ParentProcess
+from stablequeue_client.agent.agent_settings import AgentSettings
 from stablequeue_client.agent.main import run
 from stablequeue_client.files.file_io import OpenedFile, ScanIO
-from stablequeue_client.parent_process import parent_of_now
+from stablequeue_client.shared.parent_process import ParentProcess, parent_of_now
 
 
 class CountingIO(ScanIO):

@@ -15,7 +15,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from stablequeue_client.agent.agent_settings import ParentProcess
 from stablequeue_client.agent.lock import agent_lock
 from stablequeue_client.agent.main import AgentSettings, run, scan_only
 from stablequeue_client.agent.policy import IDLE_AFTER_S, HashingPolicy
@@ -29,13 +28,13 @@ from stablequeue_client.files.scanner import make_root
 from stablequeue_client.hub_client.backoff import Backoff
 from stablequeue_client.hub_client.identity import identity_for, load_identity, new_identity, store_identity
 from stablequeue_client.hub_client.link import REFUSED_RETRY_S, HubLink
-from stablequeue_client.parent_process import is_alive, parent_of_now
 from stablequeue_client.shared.errors import (
     AlreadyRunningError,
     AuthenticationError,
     DataFolderError,
     HubUnreachableError,
 )
+from stablequeue_client.shared.parent_process import ParentProcess, is_alive, parent_of_now
 
 from ..slowness import slowness
 from .agent_clock import FakeClock

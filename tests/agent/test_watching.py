@@ -53,9 +53,9 @@ def test_an_agent_whose_watchfiles_is_broken_walks_all_the_same_and_says_so(tmp_
 
 WATCH = """
 import sys, threading, time
-import stablequeue_client.agent.process
+import stablequeue_client.agent.main
 from stablequeue_client.agent.watching import Watcher
-from stablequeue_client.scanning import make_root
+from stablequeue_client.files.scanner import make_root
 watcher = Watcher(make_root("lora", sys.argv[1]), print, threading.Event())
 watcher.start()
 until = time.monotonic() + 60

@@ -14,15 +14,15 @@ import msgspec
 import pytest
 
 from stablequeue_client.agent import busy_marker
-from stablequeue_client.agent.agent_settings import AgentSettings, ParentProcess
+from stablequeue_client.agent.agent_settings import AgentSettings
 from stablequeue_client.agent.located import locate, look_at
 from stablequeue_client.agent.main import run
 from stablequeue_client.files.devices import Device
 from stablequeue_client.files.scanner import Root
 from stablequeue_client.index.agent_report import AgentReport
 from stablequeue_client.index.index import Index, open_index
-from stablequeue_client.parent_process import parent_of_now
 from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.parent_process import ParentProcess, parent_of_now
 from stablequeue_client.shared.wire.inventory import ORDER_TTL_S, ServerCapabilities
 
 from .real_hub import RealHub, as_ready, index_rows, on_disk, settings_for, until, write_model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stablequeue_client.shared.generation.name_translation import Renaming
-from stablequeue_client.webui.submit.infotext_here import text_here
+from stablequeue_client.webui.tab.infotext_here import text_here
 
 FORGE = (
     "a boat <lora:film_grain:0.8>, dots\n"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from stablequeue_client.shared.errors import StableQueueError
 from stablequeue_client.shared.models.safetensors_header import (
     FORMAT_MAX_BYTES,
+    METADATA_MAX_BYTES,
     PARSER_MAX_BYTES,
     Header,
     HeaderError,
@@ -21,7 +22,6 @@ from stablequeue_client.shared.models.safetensors_header import (
     base_model,
     read_header,
 )
-from stablequeue_client.shared.wire.inventory import METADATA_MAX_BYTES
 
 
 def read(data: bytes, size: int | None = None) -> Header:

@@ -18,7 +18,9 @@ from stablequeue_client.own_hub import OwnHub
 from stablequeue_client.shared.models.model_files import Kind
 from stablequeue_client.webui.host.compat import Host
 from stablequeue_client.webui.host.places import Places
-from stablequeue_client.webui.runtime import Runtime
+from stablequeue_client.webui.parts.runtime import Runtime
+from stablequeue_client.webui.prompt_line.card_marks import Cards
+from stablequeue_client.webui.prompt_line.check import Gate
 from stablequeue_client.webui.settings.webui_settings import WebuiSettings
 
 from ..agent.conftest import real_hub  # noqa: F401 - the fixture
@@ -88,7 +90,7 @@ def make_runtime(tmp_path: Path) -> Iterator[MakeRuntime]:
         models.append(LocalModels(tmp_path, pause=lambda _: None))
         models[-1].refresh()
         chosen = WebuiSettings(**(settings or {}))
-        return Runtime(
+        rt = Runtime(
             host=QuietHost(family=host.pop("family", "forge"), gradio_major=4, **host),
             places=Places(tmp_path, tmp_path, tmp_path),
             settings=lambda: chosen,
@@ -96,6 +98,8 @@ def make_runtime(tmp_path: Path) -> Iterator[MakeRuntime]:
             hub=HubReader(tmp_path),
             own_hub=OwnHub(tmp_path / "own", tmp_path, "python"),
         )
+        rt.gate, rt.cards = Gate(rt), Cards(rt)
+        return rt
 
     yield make
     for reader in models:

@@ -77,7 +77,7 @@ WAITED = """
 import threading, time
 from concurrent.futures import Future
 from modules import script_callbacks
-from stablequeue_client.webui import loading
+from stablequeue_client.webui.shell import loading
 kept = {name: list(given) for name, given in script_callbacks.callback_map.items()}
 begun = time.perf_counter()
 loading._before_ui(Future())

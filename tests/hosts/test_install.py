@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.webui.needed import NEEDED, _numbers
+from stablequeue_client.webui.host.needed import NEEDED, _numbers
 
 from .running_host import FAMILIES, HERE, host_python
 

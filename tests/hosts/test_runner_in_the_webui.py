@@ -325,14 +325,18 @@ def test_after_a_checkpoint_that_cannot_be_loaded_people_generate_as_before(
 
 
 NOT_NOW = """
-from stablequeue_client.webui.runtime import runtime
-runtime().runner.not_now()
-result = runtime().runner.state().not_now_until_ms
+import os
+from stablequeue_client.webui.shell import loading
+runner = loading._loaded[os.getpid()].result().runner
+runner.not_now()
+result = runner.state().not_now_until_ms
 """
 AGAIN = """
-from stablequeue_client.webui.runtime import runtime
-runtime().runner.help_again()
-result = runtime().runner.state().not_now_until_ms
+import os
+from stablequeue_client.webui.shell import loading
+runner = loading._loaded[os.getpid()].result().runner
+runner.help_again()
+result = runner.state().not_now_until_ms
 """
 
 

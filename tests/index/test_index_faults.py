@@ -296,9 +296,9 @@ def test_a_file_system_that_is_really_full_behaves_the_same(tmp_path, new_disk, 
 
 WRITER = """
 import sqlite3, sys
-from stablequeue_client.errors import DataFolderError
-from stablequeue_client.index import open_index
-from stablequeue_client.protocol import Activity
+from stablequeue_client.shared.errors import DataFolderError
+from stablequeue_client.index.index import open_index
+from stablequeue_client.shared.wire.inventory import Activity
 
 class Deferred(sqlite3.Connection):
     def execute(self, sql, *values):

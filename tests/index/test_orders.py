@@ -59,9 +59,7 @@ def test_progress_is_what_was_written_last(bench, tmp_path):
     bench.disk.pass_time(1)
     bench.index.write_progress(Activity("hashing", 2, 10, 200, 1000, 27))
     other = open_index(tmp_path / "data", repair=False)
-    progress = other.read_progress()
-    assert progress.activity == Activity("hashing", 2, 10, 200, 1000, 27)
-    assert progress.written_s == bench.disk.now
+    assert other.read_progress() == Activity("hashing", 2, 10, 200, 1000, 27)
     other.close()
 
 

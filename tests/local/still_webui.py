@@ -20,8 +20,8 @@ from stablequeue_client.webui.host.capture import QueueHost
 from stablequeue_client.webui.host.compat import Host
 from stablequeue_client.webui.host.generation import GenerationHost
 from stablequeue_client.webui.host.places import Places
+from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.runner.runner import Runner, Surroundings
-from stablequeue_client.webui.runtime import Runtime
 from stablequeue_client.webui.settings.webui_settings import WebuiSettings
 from stablequeue_client.webui.submit.outbox import KeptJobs
 from stablequeue_client.webui.submit.sender import Sender

@@ -107,7 +107,7 @@ def test_without_a_change_nothing_is_read_again(index: SyntheticIndex, models: L
     assert not look(models)
     assert models.snapshot is before
     assert models.progress is not None
-    assert models.progress.activity.files_total == 5
+    assert models.progress.files_total == 5
 
 
 def test_looks_within_a_second_cost_nothing(index: SyntheticIndex, tmp_path: Path) -> None:

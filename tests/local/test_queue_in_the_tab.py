@@ -23,7 +23,7 @@ from stablequeue_client.shared.errors import (
     NotFoundError,
     StableQueueError,
 )
-from stablequeue_client.webui.runtime import Runtime
+from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.tab import fragments, pictures
 from stablequeue_client.webui.tab.queue_actions import Done
 from stablequeue_client.webui.tab.queue_page import VIEWS

@@ -10,15 +10,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from stablequeue_client.files.file_io import escaped
 from stablequeue_client.hub_client.identity import new_identity, store_identity
 from stablequeue_client.hub_client.view_cache import PATIENCE_S, HubReader
 from stablequeue_client.index.agent_report import AgentReport, FileNote, HubProblem
-from stablequeue_client.index.rows import RootRow, escaped
+from stablequeue_client.index.rows import RootRow
 from stablequeue_client.shared.models.model_files import Claim
 from stablequeue_client.shared.wire.inventory import Activity
 from stablequeue_client.webui.agent_process.keeper import AgentState
+from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.runner.runner import Working
-from stablequeue_client.webui.runtime import Runtime
 from stablequeue_client.webui.settings.webui_settings import WebuiSettings
 from stablequeue_client.webui.tab.page import ACTIONS, VIEWS
 

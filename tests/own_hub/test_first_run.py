@@ -14,7 +14,7 @@ from stablequeue_client.hub_client.join import parse_join_text
 from stablequeue_client.own_hub import OwnHub
 from stablequeue_client.shared.errors import ConflictError, InvalidValueError, NotAHubError, StableQueueError
 from stablequeue_client.webui.host.places import Places
-from stablequeue_client.webui.runtime import Runtime
+from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.settings.webui_settings import WebuiSettings
 from stablequeue_client.webui.tab import setup
 

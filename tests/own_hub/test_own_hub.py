@@ -89,7 +89,7 @@ def test_everything_the_hub_imports_comes_from_its_environment(
     program = (
         "import json, runpy, sys; before = set(sys.modules)\n"
         "runpy.run_path(sys.argv[1], run_name='starter')['use_only'](sys.argv[2])\n"
-        "import stablequeue_hub.process\n"
+        "import stablequeue_hub.process.server\n"
         "new = [module for name, module in list(sys.modules.items()) if name not in before]\n"
         "print(json.dumps([m.__file__ for m in new if getattr(m, '__file__', None)]))\n"
     )

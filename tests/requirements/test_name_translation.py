@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from stablequeue_client.shared.generation.name_translation import Renaming, _Words, translated
 from stablequeue_client.shared.generation.requirements import (
-    KINDS_OF,
     EmbeddingNames,
     can_be_written,
     generation_requirements,
     prompt_requirements,
 )
+from stablequeue_client.shared.models.roles import KINDS_OF
 
 from ..slowness import slowness
 

@@ -15,7 +15,7 @@ from stablequeue_client.commands.picture_explanation import (
     named_in,
     open_questions,
 )
-from stablequeue_client.shared.generation.infotext import name_hash, parse_infotext
+from stablequeue_client.shared.generation.infotext import name_digest, parse_infotext
 from stablequeue_client.shared.generation.requirements import EmbeddingNames
 
 TEXT = (
@@ -72,7 +72,7 @@ VERDICTS = [
         ["here: ink.safetensors"],
     ),
     (
-        NamedInPicture("lora", "ink", name_hash("ink.safetensors"), "file_name"),
+        NamedInPicture("lora", "ink", name_digest("ink.safetensors")[:10], "file_name"),
         [file("ink.safetensors", "ink")],
         "called_so",
         ["here: ink.safetensors"],
@@ -97,7 +97,7 @@ def test_a_hash_decides_and_a_name_alone_decides_nothing(
 
 
 def test_what_cannot_be_told_is_said() -> None:
-    vague = named(checkpoint=name_hash("base.safetensors"))
+    vague = named(checkpoint=name_digest("base.safetensors")[:10])
     explained = [explain(one, []) for one in vague.values()]
     said = open_questions(explained)
     assert [sentence.split()[0] for sentence in said] == ["base", "nice.vae.pt", "{a|b}", "fuzzy"]

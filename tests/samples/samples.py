@@ -164,9 +164,4 @@ SAMPLES: dict[str, Sample] = {
         lambda: views.login_page(v.LoginForm(v.Problem("".join(hostile.NAMES), hostile.NAMES[0]), True)),
         whole=True,
     ),
-    "error": Sample(
-        "error",
-        lambda: views.error_page(v.Problem("Nothing is at this address.", "Start from the models.")),
-        whole=True,
-    ),
 }

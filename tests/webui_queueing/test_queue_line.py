@@ -13,9 +13,9 @@ from stablequeue_client.hub_client.view_cache import HubState
 from stablequeue_client.own_hub import OwnHubStatus
 from stablequeue_client.shared.errors import HubUnreachableError, NotFoundError
 from stablequeue_client.shared.views import job_values as jv
-from stablequeue_client.webui.submit import status_line
 from stablequeue_client.webui.submit.outbox import KeptJobs
 from stablequeue_client.webui.submit.sender import Sent
+from stablequeue_client.webui.submit.status_line import StatusLine
 from stablequeue_client.webui.submit.submission import Choices, Press
 
 KEYS = ["a" * 32, "b" * 32, "c" * 32]
@@ -37,8 +37,11 @@ class Here:
         self.hub = SimpleNamespace(state=lambda: HubState("none"))
         self.own_hub = SimpleNamespace(status=lambda: OwnHubStatus(phase))
 
+    def asked(self, press: str) -> dict[str, Any]:
+        return StatusLine(self, self.queueing).line("txt2img", press)  # type: ignore[arg-type]
+
     def line(self, press: str) -> str:
-        html = status_line.line(self, "txt2img", press)["html"]  # type: ignore[arg-type]
+        html = self.asked(press)["html"]
         return " ".join(re.sub(r"<(?!button)[^>]+>", " ", html).split())
 
 
@@ -114,7 +117,7 @@ def test_the_line_follows_the_job_until_it_ends(
         raise NotFoundError("It is gone.")
 
     assert said in here.line(KEYS[0])
-    assert status_line.line(here, "txt2img", KEYS[0])["later"] is goes_on  # type: ignore[arg-type]
+    assert here.asked(KEYS[0])["later"] is goes_on
     here.queueing.sender.sent = lambda key: Sent("job-1", 3, possible=False)
     assert here.line(KEYS[0]).startswith(("! 3 jobs queued.", "✓ 3 jobs queued.", "i 3 jobs queued.", "✗ 3"))
     here.hub.glance = deleted

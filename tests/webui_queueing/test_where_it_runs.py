@@ -12,7 +12,7 @@ import msgspec
 from stablequeue_client.shared.errors import HubUnreachableError
 from stablequeue_client.shared.generation.requirements import Requirement, generation_requirements
 from stablequeue_client.shared.wire.jobs import Help, JobCheck, Reason, ServerCheck
-from stablequeue_client.webui.submit.target_check import WhereItRuns, names_alone, target_words
+from stablequeue_client.webui.prompt_line.target_check import WhereItRuns, names_alone, target_words
 
 LACKS = ServerCheck("2" * 32, "forge-b", False, [Reason("model_missing", "ink is not there.", 0)])
 HAS = ServerCheck("1" * 32, "forge-a", True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.webui import loading
 from stablequeue_client.webui.host import compat, page_build_lock
 from stablequeue_client.webui.host.generation import GenerationHost
+from stablequeue_client.webui.shell import loading
 
 
 class Runner:

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stablequeue_client.webui.broken import explain
+from stablequeue_client.webui.host.broken import explain
 
 EXPLAIN = """
-from stablequeue_client.webui import broken
+from stablequeue_client.webui.host import broken
 try:
-    from stablequeue_client.webui import runtime
+    from stablequeue_client.webui.parts import runtime
 except ImportError as error:
     print(*broken.explain(error), sep="\\n")
 """

@@ -135,7 +135,11 @@ def _complain(tab: OpenTab, message: Any) -> None:
 
 # --- the host's process -------------------------------------------------------------------------------------
 
-RT = "from stablequeue_client.webui.runtime import runtime\nrt = runtime()\n"
+RT = """
+import os
+from stablequeue_client.webui.shell import loading
+rt = loading._loaded[os.getpid()].result()
+"""
 
 
 def token_of(host: FakeHost) -> str:

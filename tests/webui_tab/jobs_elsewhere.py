@@ -16,9 +16,9 @@ from .conftest import RT
 
 JOIN = """
 import msgspec
-from stablequeue_client.agent.identity import new_identity, store_identity
-from stablequeue_client.hub_api import HubApi
-from stablequeue_client.protocol import JoinRequest
+from stablequeue_client.hub_client.identity import new_identity, store_identity
+from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.shared.wire.inventory import JoinRequest
 made = new_identity("desk", {url!r})
 said = HubApi({url!r}, {key!r}).join(JoinRequest(made.server_id, made.secret, "desk", "1"))
 made = msgspec.structs.replace(made, alias=said.alias, hub_id=said.hub_id)

@@ -182,10 +182,8 @@ def test_reload_ui_hangs_the_routes_in_once_and_keeps_the_token(
     assert len([route for route in counts["routes"] if "stablequeue" in route]) == 1
     assert token_of(host) == token
     assert ask(host, "status").status_code == 200
-    again = (
-        "from modules import shared\nfrom stablequeue_client.webui import routes\nroutes.add(rt, shared.app)"
-    )
-    host.run(RT + again)
+    again = "from modules import shared\nfrom stablequeue_client.webui.tab import routes\n"
+    host.run(RT + again + "routes.add(rt, shared.app)")
     assert len([route for route in host.counts()["routes"] if "stablequeue" in route]) == 1
 
 
@@ -232,7 +230,7 @@ def test_a_hub_that_hangs_does_not_hold_up_what_is_known_here(
     host = start_host(family, tmp_path / "webui")
     identity = f"""
 import msgspec
-from stablequeue_client.agent.identity import new_identity, store_identity
+from stablequeue_client.hub_client.identity import new_identity, store_identity
 rt.places.server_dir.mkdir(parents=True, exist_ok=True)
 made = msgspec.structs.replace(new_identity("this", {hanging_hub!r}), hub_id="c" * 32)
 store_identity(rt.places.server_dir, made)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 
 OTHER_PROCESS = """
 from modules import shared
-from stablequeue_client.webui import routes
+from stablequeue_client.webui.tab import routes
 rt.token = "another"
 kept = [route for route in shared.app.router.routes if "stablequeue" not in getattr(route, "path", "")]
 shared.app.router.routes[:] = kept

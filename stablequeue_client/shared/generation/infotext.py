@@ -22,7 +22,7 @@ from itertools import dropwhile, islice
 from typing import Any, Literal
 
 from stablequeue_client.shared.generation.infotext_settings import numbers, option_settings
-from stablequeue_client.shared.generation.requirements import KINDS_OF, Requirement, Role, checkpoint_parts
+from stablequeue_client.shared.generation.requirements import Requirement, checkpoint_parts
 from stablequeue_client.shared.models.model_files import (
     MODEL_EXTENSIONS,
     SHA256_OF_NOTHING,
@@ -30,10 +30,11 @@ from stablequeue_client.shared.models.model_files import (
     parse_hash,
     stem_key,
 )
+from stablequeue_client.shared.models.roles import KINDS_OF, Role
 
 Dialect = Literal["sha256", "autov2", "autov3_or_sha256", "autov1", "file_name"]
 """What the digits are. ``autov3_or_sha256``: 12 digits, of the whole file on Forge 2 and of the bytes after
-the header elsewhere. ``file_name``: not of the file at all, see ``name_hash``."""
+the header elsewhere. ``file_name``: not of the file at all, see ``name_digest``."""
 
 _DIALECTS: dict[int, Dialect] = {8: "autov1", 10: "autov2", 12: "autov3_or_sha256", 64: "sha256"}
 _BY_TRUST: tuple[Dialect, ...] = ("sha256", "autov2", "autov3_or_sha256", "autov1")
@@ -116,14 +117,6 @@ def infotext_hashes(infotext: Infotext) -> list[HashMention]:
         *_civitai_mentions(settings),
     ]
     return list(dict.fromkeys(found))
-
-
-def name_hash(base_name: str) -> str:
-    """What Forge wrote as the hash of any file of this name from August 2024 to February 2025.
-
-    Its ``modules/hashes.py`` hashed the file's name instead of its bytes, from commit cfa5242a to ed0dc79a.
-    """
-    return _name_digest(base_name)[:10]
 
 
 def payload_from_infotext(infotext: Infotext) -> dict[str, Any]:
@@ -237,10 +230,14 @@ def _mention(role: Role, name: str, written: str) -> list[HashMention]:
 def _is_name_hash(name: str, value: str) -> bool:
     """Whether ``value`` was made of the name, which stands in the text without its extension."""
     base = name.replace("\\", "/").rsplit("/", 1)[-1]
-    return any(_name_digest(base + extension).startswith(value) for extension in ("", *MODEL_EXTENSIONS))
+    return any(name_digest(base + extension).startswith(value) for extension in ("", *MODEL_EXTENSIONS))
 
 
-def _name_digest(base_name: str) -> str:
+def name_digest(base_name: str) -> str:
+    """Forge wrote its first 10 digits as the hash of any file of this name from August 2024 to February 2025.
+
+    Its ``modules/hashes.py`` hashed the file's name instead of its bytes, from commit cfa5242a to ed0dc79a.
+    """
     return hashlib.sha256(base_name.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from stablequeue_client.shared.generation.requirements import (
-    Role,
     can_be_written,
     generation_requirements,
     prompt_requirements,
 )
+from stablequeue_client.shared.models.roles import Role
 
 _PROMPTS = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt")
 _NETWORK = re.compile(r"<\w+:([^>]+)>")

@@ -21,13 +21,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from stablequeue_client.shared.generation.requirements import Role, checkpoint_parts
+from stablequeue_client.shared.generation.requirements import checkpoint_parts
 from stablequeue_client.shared.models.model_files import (
     MODEL_EXTENSIONS,
     SHA256_OF_NOTHING,
     normalize_hash,
     search_key,
 )
+from stablequeue_client.shared.models.roles import Role
 
 LoadState = Literal["loaded", "other_file", "changed", "not_loaded", "unknown"]
 Outcome = Literal["confirmed", "not_provable", "wrong"]

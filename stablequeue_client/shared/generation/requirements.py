@@ -15,24 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stablequeue_client.shared.models.model_files import Kind
-
-Role = Literal[
-    "checkpoint", "hires_checkpoint", "refiner", "vae", "text_encoder", "module", "lora", "embedding"
-]
-"""``module``: a VAE or a text encoder; Forge's list of both does not say which."""
+from stablequeue_client.shared.models.roles import KINDS_OF, Role
 
 Where = Literal["prompt", "negative", "hires_prompt", "hires_negative", "style", "negative_style", "setting"]
-
-KINDS_OF: dict[Role, tuple[Kind, ...]] = {
-    "checkpoint": ("checkpoint",),
-    "hires_checkpoint": ("checkpoint",),
-    "refiner": ("checkpoint",),
-    "vae": ("vae",),
-    "text_encoder": ("text_encoder",),
-    "module": ("vae", "text_encoder"),
-    "lora": ("lora",),
-    "embedding": ("embedding",),
-}
 
 LORA_TAG = "lora"
 _TAGS = frozenset({LORA_TAG, "lyco"})

@@ -82,10 +82,6 @@ class HashQuery:
 
     value: str
 
-    @property
-    def is_full(self) -> bool:
-        return len(self.value) == 64
-
 
 def normalize_hash(text: str) -> str | None:
     """Lower-case hex without ``0x``, or None when ``text`` is no hex number."""

@@ -17,13 +17,14 @@ from typing import Annotated
 import msgspec
 
 from stablequeue_client.shared.errors import StableQueueError
-from stablequeue_client.shared.wire.inventory import METADATA_MAX_BYTES
 
 FORMAT_MAX_BYTES = 100_000_000
 PARSER_MAX_BYTES = 16 * 1024 * 1024
 """Longer headers are not parsed: 84 MB took seconds and 600 MB of memory."""
 VALUE_MAX_CHARACTERS = 4_000
 """Longest metadata value that travels."""
+METADATA_MAX_BYTES = 64 * 1024
+"""All of it that travels, as JSON."""
 
 _DTYPE_BITS = {
     "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8,

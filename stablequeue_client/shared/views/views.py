@@ -134,11 +134,6 @@ def login_page(form: v.LoginForm) -> Markup:
     return render("login.html", form=form)
 
 
-def error_page(value: v.Problem, sample: bool = False) -> Markup:
-    """A whole page for what has no view: not found, too many requests."""
-    return render("error_page.html", problem=value, sample=sample)
-
-
 def etag(content: str | bytes) -> str:
     """A strong ETag of a fragment or a value as it is sent, quotes included."""
     data = content.encode() if isinstance(content, str) else content

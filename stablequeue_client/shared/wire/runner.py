@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from stablequeue_client.shared.generation.requirements import Role
+from stablequeue_client.shared.models.roles import Role
 
 LEASE_S = 60.0
 """Without a sign of life for so long, a job is given to another server."""

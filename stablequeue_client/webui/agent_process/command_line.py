@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
+from os import devnull, pathsep
 from pathlib import Path
 
 from stablequeue_client.shared.models.model_files import Kind
@@ -25,7 +25,7 @@ def agent_words(
     settings: WebuiSettings, folders: Folders, places: Places, *, python: str, cache_dir: str | None
 ) -> list[str]:
     """The agent's command line. All it needs stands here, so no settings file is read, and no secret."""
-    words = [python, "-m", "stablequeue_client", "agent", f"--config={os.devnull}"]
+    words = [python, "-m", "stablequeue_client", "agent", f"--config={devnull}"]
     words += [f"--data={places.server_dir}", f"--digests={places.machine_dir}"]
     words += [f"{FOLDER_FLAGS[kind]}={path}" for kind, path in (*folders, *settings.extra_folders)]
     words += [f"--hashing={settings.hashing}", f"--network-rate={settings.network_rate}"]
@@ -49,7 +49,7 @@ def agent_environment(
     kept = {name: value for name, value in environment.items() if not name.startswith("STABLEQUEUE_")}
     paths = [str(places.extension_dir), *filter(None, [kept.get("PYTHONPATH")])]
     ours = {
-        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONPATH": pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",
         "STABLEQUEUE_PARENT": f"{parent}:webui",
         **({"STABLEQUEUE_JOIN": join} if join else {}),

@@ -16,23 +16,22 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from stablequeue_client.agent import busy_marker
 from stablequeue_client.agent.agent_settings import CAPABILITIES_NAME
-from stablequeue_client.child_processes import Child, ChildPlan, end_all, parent_mark
-from stablequeue_client.commands.context import write_private
+from stablequeue_client.child_processes import Child, ChildPlan, end_all
 from stablequeue_client.hub_client.identity import load_identity
+from stablequeue_client.shared.atomic_file import write_private
 from stablequeue_client.shared.errors import StableQueueError
+from stablequeue_client.shared.parent_process import parent_mark
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
 from stablequeue_client.webui.agent_process.command_line import agent_environment, agent_words, log_file
 from stablequeue_client.webui.host.known_folders import KnownFolders
+from stablequeue_client.webui.parts.runtime import Runtime
+from stablequeue_client.webui.parts.states import AgentState
 from stablequeue_client.webui.settings.source import TomlFile, settings_file
-
-if TYPE_CHECKING:
-    from stablequeue_client.webui.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -51,20 +50,6 @@ AGAIN_S = 120.0
 """Ends closer together than this are one trouble."""
 FULL_DISK_BYTES = 1 << 20
 _NAME = "The reading of the model folders"
-
-
-@dataclass(frozen=True)
-class AgentState:
-    """``since``: Unix seconds of the start of the running agent, or of the end of the last one.
-
-    ``last_words``: the last line it printed (what was wrong, when it is not running). ``problem``: what
-    keeps it from working although it runs or is started again and again; empty when all is well.
-    """
-
-    running: bool
-    since: float
-    last_words: str
-    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -280,5 +265,5 @@ class AgentKeeper:
             said = ServerCapabilities(webui=self._rt.host.family, works_for_others=works)
         data = msgspec.json.encode(said)
         if data != self._capabilities:
-            write_private(path, data.decode())
+            write_private(path, data)
             self._capabilities = data

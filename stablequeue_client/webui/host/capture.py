@@ -1,6 +1,6 @@
 """The Queue button's share of the host: what Generate would take, as the JSON of the host's own API.
 
-A sibling of ``compat.py``, with the same rule for host imports. The host's own function is what turns the
+The host's own function is what turns the
 inputs of Generate into a generation; it is run here with a class of generations that only notes what it is
 given. So styles, masks, modes and what the host adds some day come out as they do for Generate.
 """
@@ -20,6 +20,11 @@ from stablequeue_client.webui.host import payload_json
 from stablequeue_client.webui.host.compat import Host
 
 TABS = ("txt2img", "img2img")
+DEFAULTS = "default_settings"
+"""Settings that stood at their default where the job was made. They count where they are known, and ask for
+nothing where they are not."""
+CHOICES = "script_choices"
+"""What is chosen where a script is given a place in a list: {title: {number of the argument: word}}."""
 _BATCH_MODE = 5
 _NOT_THEIRS = frozenset({"sd_model", "outpath_samples", "outpath_grids"})
 _SETTINGS = ("CLIP_stop_at_last_layers", "sd_lora")
@@ -126,9 +131,7 @@ class QueueHost:
             },
             **scripts,
             "override_settings": settings,
-            "default_settings": {
-                name: value for name, value in pressed.defaults.items() if name not in settings
-            },
+            DEFAULTS: {name: value for name, value in pressed.defaults.items() if name not in settings},
         }
         if styles:
             payload["styles"] = styles
@@ -222,7 +225,7 @@ class QueueHost:
                 script_name=script.title(), script_args=payload_json.arguments(given, script.title())
             )
         if words:
-            found["script_choices"] = words
+            found[CHOICES] = words
         return found
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # this file is loaded in the WebUI's main thread: nothing hea
     from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksForOthers
 
 Family = Literal["forge", "classic", "a1111"]
+Component = Literal["text", "lines", "checkbox", "number", "radio"]
 SECTION = ("stablequeue", "StableQueue")
 """Our page of the host's settings."""
 _ENGINES = {
@@ -235,15 +236,15 @@ class Host:
         default: Any,
         label: str,
         help: str,  # noqa: A002 - the word settings use
-        *,
-        component: Any = None,
-        component_args: Any = None,
-        section: tuple[str, str] = SECTION,
+        component: Component = "text",
+        choices: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """Add an option to the host's settings page. Call it from ``on_ui_settings``."""
+        """Add an option to the page of the host's settings. Call it from ``on_ui_settings``. ``choices``:
+        (plain words, value)."""
         from modules import shared
 
-        info = shared.OptionInfo(default, label, component, component_args, section=section).info(help)
+        made, arguments = _component(component, choices)
+        info = shared.OptionInfo(default, label, made, arguments, section=SECTION).info(help)
         shared.opts.add_option(name, info)
 
     def on_after_component(self, callback: Callable[..., None], name: str) -> None:
@@ -261,10 +262,6 @@ class Host:
     def on_app_started(self, callback: Callable[[Any, Any], None], name: str) -> None:
         """``callback(demo, app)`` with each new FastAPI app; ``demo`` is None under ``--nowebui``."""
         _give("app_started", callback, name)
-
-    def on_script_unloaded(self, callback: Callable[[], None], name: str) -> None:
-        """``callback()`` before a "Reload UI" clears all callbacks."""
-        _give("script_unloaded", callback, name)
 
     def _named_folders(self) -> Iterator[tuple[Kind, str | None]]:
         """What the command line and the defaults name, whether it exists or not."""
@@ -354,6 +351,19 @@ def on_model_loaded(callback: Callable[[Any, list[str]], None], name: str) -> No
         callback(sd_model, [file for file in files if file])
 
     _give("model_loaded", loaded, name)
+
+
+def _component(kind: Component, choices: Sequence[tuple[str, str]]) -> tuple[Any, dict[str, Any] | None]:
+    """The Gradio component of an option, and what it is given."""
+    import gradio as gr
+
+    if kind == "lines":
+        return gr.Textbox, {"lines": 3, "max_lines": 12}
+    if kind == "radio":
+        return gr.Radio, {"choices": list(choices)}
+    if kind == "number":
+        return gr.Number, {"precision": 0, "minimum": 0}
+    return gr.Textbox if kind == "text" else gr.Checkbox, None
 
 
 def _give(category: str, callback: Callable[..., Any], name: str) -> None:

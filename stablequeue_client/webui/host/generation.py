@@ -1,7 +1,7 @@
-"""Generations inside the host: the sibling of ``compat.py`` for jobs, with the same rule for host imports.
+"""Generations inside the host.
 
 A job takes the host's own queue lock, so it and what people start wait for each other. Below it are the look
-at what the host's names mean (``compat_models``), the generation as the host's API makes it (without its
+at what the host's names mean (``models``), the generation as the host's API makes it (without its
 network, so ``--api`` is not needed), and putting everything back. Written against Forge and Classic.
 """
 
@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stablequeue_client.webui.host import page_build_lock
+from stablequeue_client.webui.host.capture import CHOICES, DEFAULTS
 from stablequeue_client.webui.host.compat import Host
 from stablequeue_client.webui.host.models import HostModels, distrust_loras, memory_of
 from stablequeue_client.webui.host.scripts import own_places
 from stablequeue_client.webui.host.styles import sent_styles
-from stablequeue_client.webui.runner.payload_adaptation import CHOICES, DEFAULTS
 
 _WATCHED = ("sd_model_checkpoint", "forge_additional_modules", "sd_vae")
 _KEPT = (*_WATCHED, "sd_checkpoint_hash")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from stablequeue_client.commands.context import write_private
+from stablequeue_client.shared.atomic_file import write_private
 from stablequeue_client.shared.models.model_files import Kind
 
 Folders = tuple[tuple[Kind, str], ...]
@@ -50,7 +50,7 @@ class KnownFolders:
         if self._answer != self._known:
             self._known = self._answer
             with contextlib.suppress(OSError):  # a full disk; they are known as long as this process lives
-                write_private(self._file, msgspec.json.encode(self._known).decode())
+                write_private(self._file, msgspec.json.encode(self._known))
         return self._known
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""What the host's names mean and what it has in memory: the part of ``compat_generation`` about models.
+"""What the host's names mean and what it has in memory: the part of ``generation`` about models.
 
 Written against Forge and Classic; host imports stand in the functions, as in ``compat.py``.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from stablequeue_client.webui.host.compat import Host, lora_file
 
 if TYPE_CHECKING:
-    from stablequeue_client.shared.generation.requirements import Role
+    from stablequeue_client.shared.models.roles import Role
 
 
 @dataclass(frozen=True)

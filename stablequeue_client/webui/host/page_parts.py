@@ -47,6 +47,22 @@ class Page:
         return self._made_with.get(component._id, getattr(component, "value", None))
 
 
+def hidden_button(elem_id: str) -> Any:
+    """A button that only our script presses; its events bring what the page holds."""
+    import gradio as gr
+
+    button = gr.Button("StableQueue", visible=False, elem_id=elem_id)
+    button.do_not_save_to_config = True
+    return button
+
+
+def is_state(component: Any) -> bool:
+    """Whether it is a value of the page that nobody sees."""
+    import gradio as gr
+
+    return isinstance(component, gr.State)
+
+
 class PageParts:
     """``parts`` is called with the end of the page. A host may build its page, or parts of it, more than
     once."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import dataclasses
 import enum
-import io
 import math
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
 from stablequeue_client.shared.errors import InvalidValueError
-from stablequeue_client.webui.submit.controlnet_unit import is_unit, unit_fields
+from stablequeue_client.webui.host.controlnet_unit import is_unit, unit_fields
 
 _NOTHING: tuple[Any, ...] = (None, "", [], (), {})
 
@@ -106,6 +106,6 @@ def picture(image: Any) -> str:
         from PIL import Image  # type: ignore[import-not-found,unused-ignore]
 
         image = Image.fromarray(image)
-    out = io.BytesIO()
+    out = BytesIO()
     image.save(out, format="PNG", compress_level=1)
     return base64.b64encode(out.getvalue()).decode("ascii")

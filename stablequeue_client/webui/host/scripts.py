@@ -1,8 +1,7 @@
 """A choice that a script takes by its place in a list, where the list is another.
 
 X/Y/Z plot takes the kind of its axes so, upscaling scripts their upscaler. The lists differ between families
-and with the installed extensions, so the same number means something else without a word. A sibling of
-``compat.py``.
+and with the installed extensions, so the same number means something else without a word.
 """
 
 from __future__ import annotations

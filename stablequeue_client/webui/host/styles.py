@@ -1,4 +1,4 @@
-"""Styles that a job brings as their words, for the time of its generation: a sibling of ``compat.py``."""
+"""Styles that a job brings as their words, for the time of its generation."""
 
 from __future__ import annotations
 

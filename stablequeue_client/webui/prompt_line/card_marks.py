@@ -19,7 +19,7 @@ from stablequeue_client.index.rows import IndexRow
 from stablequeue_client.index.snapshot import Snapshot
 from stablequeue_client.shared.models.model_files import Kind, webui_name
 from stablequeue_client.shared.wire.inventory import AVAILABILITY_MAX_HASHES, native_path
-from stablequeue_client.webui.runtime import Runtime
+from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.views import card_marks
 from stablequeue_client.webui.views.card_marks import Look
 
@@ -37,24 +37,20 @@ class CardMarks(msgspec.Struct, omit_defaults=True):
     more: bool = False
 
 
-def marks(rt: Runtime, kind: Kind) -> bytes:
-    """The marks of all cards of a kind as JSON (docs/extension-api.md); the same bytes until one changes."""
-    if not rt.settings().card_marks:
-        return msgspec.json.encode(CardMarks([], {}, on=False))
-    rt.models.refresh()
-    return _cards_of(rt).marks(kind)
-
-
 class Cards:
     """What is remembered between two answers. Any thread may call ``marks``."""
 
     def __init__(self, rt: Runtime) -> None:
-        self.rt = rt
+        self._rt = rt
         self._elsewhere = Elsewhere(rt)
         self._kept: dict[Kind, tuple[tuple[object, ...], bytes]] = {}
 
     def marks(self, kind: Kind) -> bytes:
-        snapshot, servers = self.rt.models.snapshot, self.rt.hub.state().servers
+        """All cards of a kind as JSON (docs/extension-api.md); the same bytes until one changes."""
+        if not self._rt.settings().card_marks:
+            return msgspec.json.encode(CardMarks([], {}, on=False))
+        self._rt.models.refresh()
+        snapshot, servers = self._rt.models.snapshot, self._rt.hub.state().servers
         rows = [row for row in snapshot.rows if row.kind == kind]
         known, more = self._elsewhere.known({row.sha256 for row in rows if row.sha256})
         key = (snapshot.version, servers, self._elsewhere.version, more)
@@ -168,14 +164,3 @@ def _native(path: str) -> str:
 
 def _away_roots(snapshot: Snapshot) -> frozenset[str]:
     return frozenset(root.root_id for root in snapshot.roots if root.health == "unreachable")
-
-
-_lock = threading.Lock()
-_cards: list[Cards] = []
-
-
-def _cards_of(rt: Runtime) -> Cards:
-    with _lock:
-        if not _cards or _cards[0].rt is not rt:
-            _cards[:] = [Cards(rt)]
-        return _cards[0]

@@ -30,8 +30,8 @@ from stablequeue_client.shared.models.model_files import Kind
 from stablequeue_client.shared.models.nearest_names import NearestNames
 from stablequeue_client.shared.views.labels import visible
 from stablequeue_client.shared.wire.inventory import native_path
-from stablequeue_client.webui.runtime import Runtime
-from stablequeue_client.webui.submit.target_check import WhereItRuns, target_words
+from stablequeue_client.webui.parts.runtime import Runtime
+from stablequeue_client.webui.prompt_line.target_check import WhereItRuns, target_words
 from stablequeue_client.webui.views.prompt_check_view import (
     GateItem,
     GateLine,
@@ -52,20 +52,11 @@ NEAREST_FOR_S = 0.05
 LONGEST_NAME = 300
 
 
-def check(rt: Runtime, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The line for these values (docs/extension-api.md). From local values only; never waits for a hub.
-
-    ``html``: the line. ``tone``: good, note, warn or bad; "" when nothing is named. ``ask``: the sentences to
-    ask about before Generate, as plain text. ``more``: who else has it is being asked; ask again soon.
-    """
-    return _gate_of(rt).check(values)
-
-
 class Gate:
     """What is remembered between two answers. Any thread may call ``check``."""
 
     def __init__(self, rt: Runtime) -> None:
-        self.rt = rt
+        self._rt = rt
         self._own = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stablequeue-gate")
         self._refreshing: Future[bool] | None = None
         self._kept: dict[str, tuple[Any, Any]] = {}
@@ -74,8 +65,14 @@ class Gate:
         self._where = WhereItRuns(lambda request: rt.calls.run(lambda hub: hub.check_job(request)))
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The line for these values (docs/extension-api.md). From local values only; never waits for a hub.
+
+        ``html``: the line. ``tone``: good, note, warn or bad; "" when nothing is named. ``ask``: the
+        sentences to ask about before Generate, as plain text. ``more``: who else has it is being asked; ask
+        again soon.
+        """
         self._refresh()
-        snapshot = self.rt.models.snapshot
+        snapshot = self._rt.models.snapshot
         wanted = generation_requirements(self._as_in_the_api(values), self._embeddings(snapshot))
         result = check_requirements(wanted, self._names(snapshot))
         others, asking = self._who.known(result.missing[:WHO_MAX])
@@ -84,7 +81,7 @@ class Gate:
 
     def _target(self, wanted: Sequence[Requirement], chosen: Any) -> tuple[GateTarget | None, bool]:
         """Where Queue would have it made, as far as the hub said, and whether it is being asked."""
-        if self.rt.settings().queue_button == "hidden" or self.rt.hub.state().kind != "connected":
+        if self._rt.settings().queue_button == "hidden" or self._rt.hub.state().kind != "connected":
             return None, False
         server = chosen if isinstance(chosen, str) else ""
         check, asking = self._where.known(wanted, server)
@@ -106,7 +103,7 @@ class Gate:
             asking=asking,
             target=target,
         )
-        asks = self.rt.settings().ask_before_generate
+        asks = self._rt.settings().ask_before_generate
         return {
             "html": str(gate_line(line)),
             "tone": result.weight if result.findings else "",
@@ -117,7 +114,7 @@ class Gate:
 
     def _refresh(self) -> None:
         if self._refreshing is None or self._refreshing.done():
-            self._refreshing = self._own.submit(self.rt.models.refresh)
+            self._refreshing = self._own.submit(self._rt.models.refresh)
         try:
             self._refreshing.result(REFRESH_WAIT_S)
         except FutureTimeout:
@@ -126,7 +123,7 @@ class Gate:
     # --- values -----------------------------------------------------------------------------------------
 
     def _as_in_the_api(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        host = self.rt.host
+        host = self._rt.host
         settings: dict[str, Any] = {
             "sd_model_checkpoint": values.get("checkpoint") or host.current_checkpoint(),
             "sd_lora": host.option("sd_lora"),
@@ -151,16 +148,16 @@ class Gate:
     # --- names ------------------------------------------------------------------------------------------
 
     def _names(self, snapshot: Snapshot) -> NamesHere:
-        family = self.rt.host.family
+        family = self._rt.host.family
         until = time.monotonic() + NEAREST_FOR_S
         suspect = {root.root_id: root.path_on_disk for root in snapshot.roots if root.health == "suspect"}
         return NamesHere(
-            find=self.rt.models.find,
+            find=self._rt.models.find,
             known=self._known,
             is_lost=lambda row: (
                 row.root_id in suspect and self._looks.finds_no_file(_place(suspect[row.root_id], row))
             ),
-            is_gone=lambda kind, name: self._looks.finds_no_file(self.rt.host.listed_file(kind, name)),
+            is_gone=lambda kind, name: self._looks.finds_no_file(self._rt.host.listed_file(kind, name)),
             nearest=lambda kind, name: (
                 self._nearest(snapshot, kind, name) if time.monotonic() < until else ()
             ),
@@ -173,7 +170,7 @@ class Gate:
 
     def _known(self, kind: Kind) -> frozenset[str]:
         span = int(time.monotonic() / KNOWN_FOR_S)
-        return self._keep(f"known {kind}", span, lambda: self.rt.host.known_names(kind))
+        return self._keep(f"known {kind}", span, lambda: self._rt.host.known_names(kind))
 
     def _nearest(self, snapshot: Snapshot, kind: Kind, name: str) -> tuple[str, ...]:
         known = self._known(kind)
@@ -193,10 +190,8 @@ class Gate:
         )
 
     def _read_roots(self, snapshot: Snapshot) -> frozenset[str]:
-        span = int(time.monotonic() / KNOWN_FOR_S)
-        return self._keep(
-            "roots", (span, snapshot.roots), lambda: _read_roots(snapshot.roots, self.rt.host.model_folders())
-        )
+        span, host, roots = int(time.monotonic() / KNOWN_FOR_S), self._rt.host, snapshot.roots
+        return self._keep("roots", (span, roots), lambda: _read_roots(roots, host.model_folders()))
 
     def _keep(self, what: str, key: Any, make: Callable[[], T]) -> T:
         """What ``make`` makes, as long as ``key`` stays the same."""
@@ -259,17 +254,6 @@ class WhoHas:
             with self._lock:
                 self._asking.difference_update(names)
                 self._answers.update((name, (now, answer.get(name, []))) for name in names)
-
-
-_lock = threading.Lock()
-_gates: list[Gate] = []
-
-
-def _gate_of(rt: Runtime) -> Gate:
-    with _lock:
-        if not _gates or _gates[0].rt is not rt:
-            _gates[:] = [Gate(rt)]
-        return _gates[0]
 
 
 # --- parts ------------------------------------------------------------------------------------------------

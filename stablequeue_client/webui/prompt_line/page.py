@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from stablequeue_client.webui.host.compat import Host
-from stablequeue_client.webui.host.page_parts import Page
+from stablequeue_client.webui.host.page_parts import Page, hidden_button
 
 TABS = ("txt2img", "img2img")
 _IN_EACH_TAB = {
@@ -64,14 +64,11 @@ class GatePage:
                 self._wire_tab(tab, inputs)
 
     def _wire_tab(self, tab: str, inputs: dict[str, Any]) -> None:
-        import gradio as gr
-
         script = "window.stablequeueGate"
         changed = f"() => {{ {script} && {script}.changed({json.dumps(tab)}); return []; }}"
         for component in inputs.values():
             component.change(fn=None, inputs=[], outputs=[], **self._host.js(changed))
-        button = gr.Button("StableQueue", visible=False, elem_id=f"sq_gate_{tab}")
-        button.do_not_save_to_config = True
         said = f"{json.dumps(tab)}, {json.dumps(list(inputs))}, values"
         told = f"(...values) => {{ {script}.told({said}); return []; }}"
+        button = hidden_button(f"sq_gate_{tab}")
         button.click(fn=None, inputs=list(inputs.values()), outputs=[], **self._host.js(told))

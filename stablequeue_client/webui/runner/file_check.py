@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from stablequeue_client.files.file_io import OS_IO, stat_key
+from stablequeue_client.files.file_io import OS_IO, WINDOWS, stat_key
 from stablequeue_client.files.same_file import same_file
-from stablequeue_client.index.rows import WINDOWS, RootRow
+from stablequeue_client.index.rows import RootRow
 from stablequeue_client.index.snapshot import Snapshot
 from stablequeue_client.shared.models.model_files import StatKey
 from stablequeue_client.shared.wire.inventory import native_path

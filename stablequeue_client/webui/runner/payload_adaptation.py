@@ -17,6 +17,7 @@ from stablequeue_client.shared.generation.capability_needs import (
 )
 from stablequeue_client.shared.generation.sampler_names import joined
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
+from stablequeue_client.webui.host.capture import CHOICES, DEFAULTS
 from stablequeue_client.webui.runner.refusal import Refusal
 
 NOT_THEIRS = frozenset(
@@ -33,11 +34,6 @@ OWNERS_SECTIONS = frozenset(
     }
 )  # fmt: skip
 """Pages of the settings that nobody else changes here, not even for one picture. They change no pixel."""
-DEFAULTS = "default_settings"
-"""Settings that stood at their default where the job was made. They count where they are known, and ask for
-nothing where they are not."""
-CHOICES = "script_choices"
-"""What is chosen where a script is given a place in a list: {title: {number of the argument: word}}."""
 _SAME = {
     "hr_sampler_name": "Use same sampler",
     "hr_scheduler": "Use same scheduler",

@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.shared.atomic_file import write_private
 from stablequeue_client.shared.errors import (
     ConflictError,
     InvalidValueError,
@@ -70,8 +71,8 @@ class Outbox:
         shutil.rmtree(making, ignore_errors=True)
         making.mkdir(mode=0o700)
         for number, data in enumerate(pictures):
-            _write(making / f"{number}.png", data)
-        _write(making / "result.json", msgspec.json.encode(result))
+            write_private(making / f"{number}.png", data)
+        write_private(making / "result.json", msgspec.json.encode(result))
         shutil.rmtree(self._folder / name, ignore_errors=True)
         os.replace(making, self._folder / name)
 
@@ -123,11 +124,3 @@ class Outbox:
             return msgspec.json.decode((folder / "result.json").read_bytes(), type=KeptResult)
         except (OSError, msgspec.DecodeError):
             return None
-
-
-def _write(path: Path, data: bytes) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

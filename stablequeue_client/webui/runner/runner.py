@@ -21,11 +21,11 @@ from stablequeue_client.clock import SYSTEM_CLOCK
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.backoff import Backoff
 from stablequeue_client.hub_client.connection import Timeouts
-from stablequeue_client.hub_client.identity import FILE_NAME, Identity, load_identity
-from stablequeue_client.hub_client.joining import OtherHubError
+from stablequeue_client.hub_client.identity import Identity
+from stablequeue_client.hub_client.joined import Connect, JoinedConnection, PerIdentity
 from stablequeue_client.hub_client.link import HubLink
 from stablequeue_client.index.snapshot import LocalModels, Snapshot
-from stablequeue_client.shared.errors import DataFolderError, StableQueueError, StaleRunError
+from stablequeue_client.shared.errors import StableQueueError, StaleRunError
 from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksForOthers
 from stablequeue_client.shared.wire.runner import (
     NEXT_WAIT_MAX_S,
@@ -36,6 +36,7 @@ from stablequeue_client.shared.wire.runner import (
     RefuseRequest,
 )
 from stablequeue_client.webui.host.models import Memory
+from stablequeue_client.webui.parts.states import RunnerState, Told, Working
 from stablequeue_client.webui.runner import job_run
 from stablequeue_client.webui.runner.availability import NOT_NOW_S, Moment, may_ask
 from stablequeue_client.webui.runner.file_check import same_path
@@ -59,43 +60,11 @@ RENEW_TIMEOUTS = Timeouts(connect=3.0, read=5.0, total=8.0)
 
 
 class Host(job_run.Host, Protocol):
-    """``one_job.Host``, and what is asked between its turns."""
+    """``job_run.Host``, and what is asked between its turns."""
 
     def interrupt(self) -> None: ...
     def progress(self) -> float | None: ...
     def notice(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Working:
-    """The job that this WebUI works on. ``submitter``: whose it is, as people call them."""
-
-    job_id: str
-    name: str
-    submitter: str
-    own: bool
-    since_ms: int
-    progress: float | None = None
-
-
-@dataclass(frozen=True)
-class Told:
-    """One sentence of what the runner did."""
-
-    at_ms: int
-    text: str
-
-
-@dataclass(frozen=True)
-class RunnerState:
-    """For the tab. ``not_now_until_ms`` None: it helps as its owner chose. ``results``: how many wait for the
-    hub."""
-
-    working: Working | None = None
-    works_for_others: WorksForOthers = "never"
-    not_now_until_ms: int | None = None
-    results: int = 0
-    told: tuple[Told, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,7 +80,7 @@ class Surroundings:
     """By anybody, us included."""
     is_up: Callable[[], bool]
     """The WebUI's page is there."""
-    connect: Callable[[Identity, Timeouts], HubApi]
+    connect: Connect
 
 
 class Runner:
@@ -129,10 +98,7 @@ class Runner:
         self._wake = threading.Event()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
-        self._identity: Identity | None = None
-        self._stamp: tuple[int, int] | None = None
-        self._api: HubApi | None = None
-        self._greeted = False
+        self._server = PerIdentity(around.server_dir, self._connection)
         self._working: Working | None = None
         self._stop_job = threading.Event()
         self._not_now_until = self._stored_not_now()
@@ -209,9 +175,12 @@ class Runner:
 
     def _turn(self) -> float:
         """One look; the seconds until the next."""
-        identity = self._joined()
-        if identity is None or not self._around.is_up():
-            return NO_HUB_S if identity is None else self._look_s
+        connection = self._server.current()
+        if connection is None or connection.identity.hub_id is None:
+            return NO_HUB_S
+        if not self._around.is_up():
+            return self._look_s
+        identity = connection.identity
         may = may_ask(self._moment())
         self._results = self._outbox.waiting()
         if not may.ask and not self._results:
@@ -220,7 +189,7 @@ class Runner:
         if wait > 0:
             return min(wait, NO_HUB_S)
         try:
-            api = self._greeted_api(identity)
+            api = connection.hub()
             self._deliver(api, identity)
             job = None
             if may.ask:
@@ -233,8 +202,7 @@ class Runner:
                 self._work(api, identity, job)
                 self._results = self._outbox.waiting()
         except StableQueueError as error:
-            self._greeted = False
-            return min(self._link.failed(error), NO_HUB_S)
+            return min(connection.failed(error), NO_HUB_S)
         return 0.0 if may.ask else self._look_s
 
     def _moment(self) -> Moment:
@@ -247,37 +215,9 @@ class Runner:
 
     # --- the hub ---------------------------------------------------------------------------------------
 
-    def _joined(self) -> Identity | None:
-        """Who we are at the hub; None before this server has joined one. Another one begins anew."""
-        stamp = self._file_stamp()
-        if stamp != self._stamp:
-            self._stamp, self._greeted = stamp, False
-            if self._api is not None:
-                self._api.close()
-                self._api = None
-            with suppress(DataFolderError):
-                self._identity = load_identity(self._around.server_dir)
-            self._link.try_now()
-        identity = self._identity
-        return identity if identity is not None and identity.hub_id is not None else None
-
-    def _file_stamp(self) -> tuple[int, int]:
-        try:
-            found = (self._around.server_dir / FILE_NAME).stat()
-        except OSError:
-            self._identity = None
-            return 0, 0
-        return found.st_mtime_ns, found.st_ino
-
-    def _greeted_api(self, identity: Identity) -> HubApi:
-        """The key goes to the hub that was joined, and to no other."""
-        if self._api is None:
-            self._api = self._around.connect(identity, TIMEOUTS)
-        if not self._greeted:
-            if self._api.health().hub_id != identity.hub_id:
-                raise OtherHubError
-            self._greeted = True
-        return self._api
+    def _connection(self, identity: Identity) -> JoinedConnection:
+        self._link.try_now()
+        return JoinedConnection(identity, self._around.connect, TIMEOUTS, self._link)
 
     def _deliver(self, api: HubApi, identity: Identity) -> None:
         for one in self._outbox.deliver(api, identity.hub_id or "", identity.server_id):

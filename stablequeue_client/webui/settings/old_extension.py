@@ -12,20 +12,21 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stablequeue_client.shared.atomic_file import write_private
+
 if TYPE_CHECKING:
     from stablequeue_client.webui.host.compat import Host
 
 FILE_NAME = "old-connection.json"
-URL, KEY, SECRET = OLD_OPTIONS = ("stablequeue_url", "stablequeue_api_key", "stablequeue_api_secret")
+OLD_OPTIONS = ("stablequeue_url", "stablequeue_api_key", "stablequeue_api_secret")
 LOOK_BYTES = 512 * 1024
 _OLD_SIGN = re.compile(rb"stablequeue_(?:url|api_key|api_secret)\b")
-_OWN_SIGN = Path("stablequeue_client") / "webui" / "runtime.py"
+_OWN_SIGN = Path("stablequeue_client") / "webui" / "__init__.py"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def take_over(host: Host, server_dir: Path) -> None:
     if all(value is None for value in found.values()):
         return
     if any(_text(value) and value != host.option_default(name) for name, value in found.items()):
-        _store(server_dir, OldConnection(*(_text(value) for value in found.values())))
+        kept = OldConnection(*(_text(value) for value in found.values()))
+        write_private(server_dir / FILE_NAME, json.dumps(asdict(kept)).encode())
     host.drop_options(name for name, value in found.items() if value is not None)
 
 
@@ -61,11 +63,6 @@ def old_connection(server_dir: Path) -> OldConnection | None:
         return OldConnection(*(_text(found.get(name)) for name in ("url", "key", "secret")))
     except (OSError, ValueError, AttributeError):
         return None
-
-
-def forget_old_connection(server_dir: Path) -> None:
-    """The suggestion was used, or is not wanted."""
-    (server_dir / FILE_NAME).unlink(missing_ok=True)
 
 
 def other_copies(extension_dirs: Iterable[str], own: Path) -> list[Path]:
@@ -91,20 +88,6 @@ def _beginning(path: Path) -> bytes:
             return file.read(LOOK_BYTES)
     except OSError:
         return b""
-
-
-def _store(server_dir: Path, found: OldConnection) -> None:
-    server_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, name = tempfile.mkstemp(prefix=f".{FILE_NAME}.", dir=server_dir)  # mode 0600
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(asdict(found), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, server_dir / FILE_NAME)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _text(value: object) -> str:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from stablequeue_client.webui.settings.webui_settings import EMPTY_COUNTS, WebuiSettings, option_key
 
 if TYPE_CHECKING:
-    from stablequeue_client.webui.host.compat import Host
+    from stablequeue_client.webui.host.compat import Component, Host
 
 __all__ = ["LABELS", "OPTIONS", "WebuiOption", "add_all", "values_of"]
-
-Component = Literal["text", "lines", "checkbox", "number", "radio"]
 
 
 @dataclass(frozen=True)
@@ -145,22 +143,7 @@ LABELS: dict[str, str] = {item.name: item.label for item in OPTIONS}
 def add_all(host: Host) -> None:
     """Give the host our options, while it builds its settings page."""
     for item in OPTIONS:
-        component, arguments = _component(item)
-        host.add_option(
-            item.key, item.default, item.label, item.help, component=component, component_args=arguments
-        )
-
-
-def _component(item: WebuiOption) -> tuple[Any, dict[str, Any] | None]:
-    """The Gradio component, and what it is given."""
-    import gradio as gr
-
-    if item.component == "lines":
-        return gr.Textbox, {"lines": 3, "max_lines": 12}
-    if item.component == "radio":
-        return gr.Radio, {"choices": list(item.choices)}
-    made: dict[Component, Any] = {"text": gr.Textbox, "number": gr.Number, "checkbox": gr.Checkbox}
-    return made[item.component], {"precision": 0, "minimum": 0} if item.component == "number" else None
+        host.add_option(item.key, item.default, item.label, item.help, item.component, item.choices)
 
 
 def values_of(host: Host) -> dict[str, Any]:

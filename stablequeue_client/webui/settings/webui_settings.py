@@ -6,9 +6,9 @@ that has one counts.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from os import pathsep
 from typing import TYPE_CHECKING, Any
 
 from stablequeue_client.settings import (
@@ -96,7 +96,7 @@ def resolve_webui(
     toml: Mapping[str, Any],
     *,
     toml_name: str = CONFIG_NAME,
-    path_separator: str = os.pathsep,
+    path_separator: str = pathsep,
 ) -> WebuiSettings:
     """The settings. ``opts``: the WebUI's options as far as they are set, by the fields' names."""
     sources = _Sources(opts, environment, toml, toml_name, path_separator)

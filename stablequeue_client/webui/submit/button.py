@@ -14,7 +14,7 @@ from typing import Any
 from stablequeue_client.webui.host.capture import TABS, ClickEvent, Input, clicks_of, input_of, mode_by_script
 from stablequeue_client.webui.host.compat import Host
 from stablequeue_client.webui.host.guarded import guarded
-from stablequeue_client.webui.host.page_parts import Page
+from stablequeue_client.webui.host.page_parts import Page, hidden_button, is_state
 
 Take = Callable[[Any, str, "tuple[Any, ...]", "list[Input]"], Any]
 """``QueueDesk.take``."""
@@ -39,8 +39,6 @@ class QueueButtons:
                 guarded(self.name)(self._wire_tab)(tab, main, events, page)
 
     def _wire_tab(self, tab: str, main: ClickEvent, events: list[ClickEvent], page: Page) -> None:
-        import gradio as gr
-
         inputs = [input_of(one, page.made_with(one)) for one in main.inputs]
         take = guarded("the press of Queue")(self._take)
 
@@ -50,9 +48,7 @@ class QueueButtons:
         def pressed(*values: Any) -> None:
             take(values[0], tab, _filled(values, main, before), inputs)
 
-        button = gr.Button("StableQueue", visible=False, elem_id=f"sq_queue_press_{tab}")
-        button.do_not_save_to_config = True
-        button.click(
+        hidden_button(f"sq_queue_press_{tab}").click(
             fn=pressed,
             inputs=all_inputs,
             outputs=[],
@@ -66,9 +62,7 @@ class QueueButtons:
 def _before(main: ClickEvent, events: list[ClickEvent]) -> list[ClickEvent]:
     """What Generate's click also does to those of its inputs that nobody sees: it puts ControlNet's units
     together."""
-    import gradio as gr
-
-    states = {one._id for one in main.inputs if isinstance(one, gr.State)}
+    states = {one._id for one in main.inputs if is_state(one)}
     others = (event for event in events if event is not main and event.fn is not None)
     return [event for event in others if [one._id in states for one in event.outputs] == [True]]
 

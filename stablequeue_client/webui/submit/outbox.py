@@ -14,27 +14,18 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from stablequeue_client.shared.atomic_file import write_private
 from stablequeue_client.shared.errors import DataFolderError
+from stablequeue_client.webui.parts.states import KeptJob
 
 FOLDER = "queued"
 REASON_MAX = 600
 _NAME = re.compile(r"([0-9]{13})-([0-9a-f]{32})\.json\Z")
-
-
-@dataclass(frozen=True)
-class KeptJob:
-    """One job that the hub does not have. ``refused``: why the hub does not take it; "" while it waits."""
-
-    key: str
-    made_ms: int
-    path: Path
-    refused: str = ""
 
 
 class KeptJobs:
@@ -51,8 +42,7 @@ class KeptJobs:
         path = self._folder / f"{made_ms:013d}-{key}.json"
         body = msgspec.json.encode({**submission, "idempotency_key": key})
         try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _write(path, body)
+            write_private(path, body)
         except OSError as error:
             raise DataFolderError(
                 f"The job could not be kept in {self._folder} ({error.strerror}).",
@@ -86,7 +76,9 @@ class KeptJobs:
         with self._lock:
             if job.path.exists():  # else somebody threw it away meanwhile
                 try:
-                    _write(job.path.with_suffix(".refused"), reason[:REASON_MAX].encode("utf-8", "replace"))
+                    write_private(
+                        job.path.with_suffix(".refused"), reason[:REASON_MAX].encode("utf-8", "replace")
+                    )
                 except OSError:
                     return
 
@@ -108,20 +100,6 @@ class KeptJobs:
 
     def _of(self, key: str) -> KeptJob | None:
         return next((job for job in self.all() if job.key == key), None)
-
-
-def _write(path: Path, data: bytes) -> None:
-    making = path.with_name(f".{path.name}.part")
-    handle = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(making, path)
-    except OSError:
-        making.unlink(missing_ok=True)
-        raise
 
 
 def _text(path: Path) -> str:

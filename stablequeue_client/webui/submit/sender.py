@@ -9,8 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,17 +16,17 @@ from stablequeue_client.clock import SYSTEM_CLOCK
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.backoff import Backoff
 from stablequeue_client.hub_client.connection import Timeouts
-from stablequeue_client.hub_client.identity import FILE_NAME, Identity, load_identity
-from stablequeue_client.hub_client.joining import OtherHubError
+from stablequeue_client.hub_client.identity import Identity
+from stablequeue_client.hub_client.joined import Connect, JoinedConnection, PerIdentity
 from stablequeue_client.hub_client.link import HubLink
 from stablequeue_client.shared.errors import (
     ConflictError,
-    DataFolderError,
     NotFoundError,
     StableQueueError,
     UsageError,
 )
-from stablequeue_client.webui.submit.outbox import KeptJob, KeptJobs
+from stablequeue_client.webui.parts.states import KeptJob
+from stablequeue_client.webui.submit.outbox import KeptJobs
 
 logger = logging.getLogger(__name__)
 
@@ -54,18 +52,13 @@ class Sent:
 class Sender:
     """One per process. Any thread may call anything; nothing but the thread itself waits for the hub."""
 
-    def __init__(
-        self, server_dir: Path, kept: KeptJobs, connect: Callable[[Identity, Timeouts], HubApi]
-    ) -> None:
-        self._server_dir, self._kept, self._connect = server_dir, kept, connect
+    def __init__(self, server_dir: Path, kept: KeptJobs, connect: Connect) -> None:
+        self._kept, self._connect = kept, connect
+        self._server = PerIdentity(server_dir, self._connection)
         self._link = HubLink(SYSTEM_CLOCK, Backoff(first_s=1.0, longest_s=LONGEST_WAIT_S))
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._stamp: tuple[int, int] | None = None
-        self._identity: Identity | None = None
-        self._api: HubApi | None = None
-        self._greeted = False
         self._sent: OrderedDict[str, Sent] = OrderedDict()
 
     # --- called from other threads -----------------------------------------------------------------------
@@ -108,20 +101,23 @@ class Sender:
         waiting = [job for job in self._kept.all() if not job.refused]
         if not waiting:
             return None
-        identity = self._joined()
-        if identity is None:
+        connection = self._server.current()
+        if connection is None or connection.identity.hub_id is None:
             return LOOK_S
         wait = self._link.turn_in()
         if wait > 0:
             return min(wait, LOOK_S)
         for job in waiting:
             try:
-                self._send(self._greeted_api(identity), job)
+                self._send(connection.hub(), job)
             except StableQueueError as error:
-                self._greeted = False
-                return min(self._link.failed(error), LONGEST_WAIT_S)
+                return min(connection.failed(error), LONGEST_WAIT_S)
             self._link.succeeded()
         return 0.0
+
+    def _connection(self, identity: Identity) -> JoinedConnection:
+        self._link.try_now()
+        return JoinedConnection(identity, self._connect, TIMEOUTS, self._link)
 
     def _send(self, api: HubApi, job: KeptJob) -> None:
         """Send one. Raises StableQueueError when it is to be sent again."""
@@ -144,36 +140,3 @@ class Sender:
                 self._sent.popitem(last=False)
         self._kept.drop(job.key)
         logger.info("StableQueue: the hub has a job.", extra={"action": "job_sent"})
-
-    # --- the hub -----------------------------------------------------------------------------------------
-
-    def _joined(self) -> Identity | None:
-        """Who we are at the hub; None before this server has joined one. Another one begins anew."""
-        stamp = self._file_stamp()
-        if stamp != self._stamp:
-            self._stamp, self._greeted, self._identity = stamp, False, None
-            if self._api is not None:
-                self._api.close()
-                self._api = None
-            with suppress(DataFolderError):
-                self._identity = load_identity(self._server_dir)
-            self._link.try_now()
-        identity = self._identity
-        return identity if identity is not None and identity.hub_id is not None else None
-
-    def _file_stamp(self) -> tuple[int, int]:
-        try:
-            found = (self._server_dir / FILE_NAME).stat()
-        except OSError:
-            return 0, 0
-        return found.st_mtime_ns, found.st_ino
-
-    def _greeted_api(self, identity: Identity) -> HubApi:
-        """The key goes to the hub that was joined, and to no other."""
-        if self._api is None:
-            self._api = self._connect(identity, TIMEOUTS)
-        if not self._greeted:
-            if self._api.health().hub_id != identity.hub_id:
-                raise OtherHubError
-            self._greeted = True
-        return self._api

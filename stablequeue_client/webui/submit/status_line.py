@@ -3,100 +3,122 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stablequeue_client.shared.errors import InvalidValueError, NotFoundError
 from stablequeue_client.shared.views.job_labels import STATES, state_of_row
 from stablequeue_client.shared.views.job_values import JobDetails, JobRow
 from stablequeue_client.shared.views.labels import counted
-from stablequeue_client.webui.submit.outbox import KeptJob
+from stablequeue_client.webui.parts.runtime import Runtime
+from stablequeue_client.webui.parts.states import KeptJob
 from stablequeue_client.webui.submit.sender import Sent
-from stablequeue_client.webui.submit.submission import Choices, Press
+from stablequeue_client.webui.submit.submission import Choices, Press, QueueDesk
 from stablequeue_client.webui.views.prompt_check_view import Tone
 from stablequeue_client.webui.views.queue_line_view import QueueItem, queue_line
-
-if TYPE_CHECKING:
-    from stablequeue_client.webui.runtime import Runtime
 
 REFUSED_SHOWN = 3
 _TONES: dict[str, Tone] = {"good": "good", "warn": "warn", "bad": "bad"}
 
 
-def announce(rt: Runtime, values: Mapping[str, Any]) -> dict[str, Any]:
-    """``{tab, target, count, seed_rule}`` -> ``{press}``. Raises InvalidValueError."""
-    count, target = values.get("count", 1), values.get("target", "")
-    if isinstance(count, bool) or not isinstance(count, int) or not isinstance(target, str):
-        raise InvalidValueError("There is no such choice.", remedy="Reload the page.")
-    choices = Choices(target[:200], count, str(values.get("seed_rule", "increment")))
-    return {"press": rt.queueing.announce(str(values.get("tab")), choices)}
+class StatusLine:
+    """The line beside the Queue button. Any thread may call anything."""
 
+    def __init__(self, rt: Runtime, desk: QueueDesk) -> None:
+        self._rt, self._desk = rt, desk
 
-def line(rt: Runtime, tab: str, press_key: str) -> dict[str, Any]:
-    """``html``: the line; ``busy``: it will say something else soon; ``later``: at some time; ``kept``: how
-    many wait here."""
-    press = rt.queueing.press(press_key)
-    if press is not None and press.tab != tab:
-        press = None
-    kept = rt.queueing.kept.all()
-    sent = rt.queueing.sender.sent(press_key)
-    items, busy, later = _of_press(rt, press, kept, sent)
-    others = [job for job in kept if job.key != press_key]
-    items += _of_the_others(rt, others, told=any(job.key == press_key and not job.refused for job in kept))
-    return {"html": str(queue_line(tuple(items))), "busy": busy, "later": later, "kept": len(kept)}
+    def announce(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """``{tab, target, count, seed_rule}`` -> ``{press}``. Raises InvalidValueError."""
+        count, target = values.get("count", 1), values.get("target", "")
+        if isinstance(count, bool) or not isinstance(count, int) or not isinstance(target, str):
+            raise InvalidValueError("There is no such choice.", remedy="Reload the page.")
+        choices = Choices(target[:200], count, str(values.get("seed_rule", "increment")))
+        return {"press": self._desk.announce(str(values.get("tab")), choices)}
 
+    def line(self, tab: str, press_key: str) -> dict[str, Any]:
+        """``html``: the line; ``busy``: it will say something else soon; ``later``: at some time; ``kept``:
+        how many wait here."""
+        press = self._desk.press(press_key)
+        if press is not None and press.tab != tab:
+            press = None
+        kept = self._desk.kept.all()
+        items, busy, later = self._of_press(press, kept, self._desk.sender.sent(press_key))
+        others = [job for job in kept if job.key != press_key]
+        told = any(job.key == press_key and not job.refused for job in kept)
+        items += self._of_the_others(others, told=told)
+        return {"html": str(queue_line(tuple(items))), "busy": busy, "later": later, "kept": len(kept)}
 
-def change(rt: Runtime, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Send a refused job ``again``, or ``throw-away`` any that is kept; whether there was one."""
-    key = str(values.get("key"))
-    done = rt.queueing.send_again(key) if what == "again" else rt.queueing.kept.drop(key)
-    return {"done": done}
+    def change(self, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a refused job ``again``, or ``throw-away`` any that is kept; whether there was one."""
+        key = str(values.get("key"))
+        return {"done": self._desk.send_again(key) if what == "again" else self._desk.kept.drop(key)}
 
+    def choices(self) -> dict[str, Any]:
+        """What is chosen among: ``servers [{id, alias, connected}]``, ``placement``, ``shortcut``."""
+        settings = self._rt.settings()
+        page = self._rt.hub.view("servers")
+        servers = page.value.servers if page is not None else ()
+        return {
+            "placement": settings.queue_button,
+            "shortcut": settings.queue_shortcut,
+            "servers": [
+                {"id": one.server_id, "alias": one.alias, "connected": one.connected}
+                for one in servers
+                if not one.no_agent
+            ],
+        }
 
-def choices(rt: Runtime) -> dict[str, Any]:
-    """What is chosen among: ``servers [{id, alias, connected}]``, ``placement``, ``shortcut``."""
-    settings = rt.settings()
-    page = rt.hub.view("servers")
-    servers = page.value.servers if page is not None else ()
-    return {
-        "placement": settings.queue_button,
-        "shortcut": settings.queue_shortcut,
-        "servers": [
-            {"id": one.server_id, "alias": one.alias, "connected": one.connected}
-            for one in servers
-            if not one.no_agent
-        ],
-    }
+    # --- the line --------------------------------------------------------------------------------------
 
+    def _of_press(
+        self, press: Press | None, kept: list[KeptJob], sent: Sent | None
+    ) -> tuple[list[QueueItem], bool, bool]:
+        """What there is to say, and whether that changes soon, or some time."""
+        if press is None:
+            return [], False, False
+        if self._desk.never_came(press):
+            return [QueueItem("bad", "Not queued: the page did not send it. Reload the page.")], False, False
+        if press.stage == "failed":
+            return [QueueItem("bad", f"Not queued: {press.text}")], False, False
+        if sent is not None:
+            try:
+                item, later = of_sent(sent, self._rt.hub.glance("job", sent.job_id))
+            except NotFoundError:
+                return [QueueItem("note", "The job was deleted.")], False, False
+            return [item], False, later
+        job = next((one for one in kept if one.key == press.key), None)
+        if job is None and press.stage == "kept":  # thrown away meanwhile
+            return [], False, False
+        if job is None:
+            return [QueueItem("note", "Being queued…")], True, False
+        if job.refused:
+            return [QueueItem("bad", f"The hub refused it: {job.refused}", key=job.key)], False, False
+        others = sum(not one.refused for one in kept) - 1
+        what = f"It and {counted(others, 'earlier job')} are kept here" if others else "It is kept here"
+        return [self._waits(what)], True, False
 
-# --- the line ----------------------------------------------------------------------------------------
+    def _of_the_others(self, others: list[KeptJob], *, told: bool) -> list[QueueItem]:
+        """``told``: that some wait was said with the press."""
+        waiting = [job for job in others if not job.refused]
+        items = []
+        if waiting and not told:
+            items.append(self._waits(f"{counted(len(waiting), 'job')} kept here"))
+        refused = [job for job in others if job.refused]
+        for job in refused[-REFUSED_SHOWN:]:
+            items.append(QueueItem("bad", f"The hub refused an earlier job: {job.refused}", key=job.key))
+        return items
 
-
-def _of_press(
-    rt: Runtime, press: Press | None, kept: list[KeptJob], sent: Sent | None
-) -> tuple[list[QueueItem], bool, bool]:
-    """What there is to say, and whether that changes soon, or some time."""
-    if press is None:
-        return [], False, False
-    if rt.queueing.never_came(press):
-        return [QueueItem("bad", "Not queued: the page did not send it. Reload the page.")], False, False
-    if press.stage == "failed":
-        return [QueueItem("bad", f"Not queued: {press.text}")], False, False
-    if sent is not None:
-        try:
-            item, later = of_sent(sent, rt.hub.glance("job", sent.job_id))
-        except NotFoundError:
-            return [QueueItem("note", "The job was deleted.")], False, False
-        return [item], False, later
-    job = next((one for one in kept if one.key == press.key), None)
-    if job is None and press.stage == "kept":  # thrown away meanwhile
-        return [], False, False
-    if job is None:
-        return [QueueItem("note", "Being queued…")], True, False
-    if job.refused:
-        return [QueueItem("bad", f"The hub refused it: {job.refused}", key=job.key)], False, False
-    others = sum(not one.refused for one in kept) - 1
-    what = f"It and {counted(others, 'earlier job')} are kept here" if others else "It is kept here"
-    return [_waits(rt, what)], True, False
+    def _waits(self, what: str) -> QueueItem:
+        hub = self._rt.hub.state()
+        if hub.kind == "none":
+            if self._rt.own_hub.status().phase in ("building", "starting"):
+                return QueueItem("note", f"{what} until the hub of this computer is set up.")
+            return QueueItem("note", f"{what} until this WebUI has a hub.", start_hub=True)
+        if hub.kind not in ("connected", "asking"):
+            return QueueItem("warn", f"{what} until the hub answers. {hub.message}")
+        trouble = self._desk.sender.trouble()  # sending it may have failed before anything else did
+        if trouble is not None:
+            return QueueItem("warn", f"{what} until the hub answers. {trouble.message}")
+        return QueueItem("note", f"{what}, and on the way to the hub.")
 
 
 def of_sent(sent: Sent, details: JobDetails | None) -> tuple[QueueItem, bool]:
@@ -126,29 +148,3 @@ def _details_of(row: JobRow) -> str:
 
 def _sentence(text: str) -> str:
     return f"{text.rstrip('. ')}." if text else ""
-
-
-def _of_the_others(rt: Runtime, others: list[KeptJob], *, told: bool) -> list[QueueItem]:
-    """``told``: that some wait was said with the press."""
-    waiting = [job for job in others if not job.refused]
-    items = []
-    if waiting and not told:
-        items.append(_waits(rt, f"{counted(len(waiting), 'job')} kept here"))
-    refused = [job for job in others if job.refused]
-    for job in refused[-REFUSED_SHOWN:]:
-        items.append(QueueItem("bad", f"The hub refused an earlier job: {job.refused}", key=job.key))
-    return items
-
-
-def _waits(rt: Runtime, what: str) -> QueueItem:
-    hub = rt.hub.state()
-    if hub.kind == "none":
-        if rt.own_hub.status().phase in ("building", "starting"):
-            return QueueItem("note", f"{what} until the hub of this computer is set up.")
-        return QueueItem("note", f"{what} until this WebUI has a hub.", start_hub=True)
-    if hub.kind not in ("connected", "asking"):
-        return QueueItem("warn", f"{what} until the hub answers. {hub.message}")
-    trouble = rt.queueing.sender.trouble()  # sending it may have failed before anything else did
-    if trouble is not None:
-        return QueueItem("warn", f"{what} until the hub answers. {trouble.message}")
-    return QueueItem("note", f"{what}, and on the way to the hub.")

@@ -34,7 +34,7 @@ LARGEST = JOB_MAX_BYTES - 64 * 1024
 
 
 class Taker(Protocol):
-    """``compat_queue.QueueHost``."""
+    """``host.capture.QueueHost``."""
 
     def note(self, tab: str, values: Sequence[Any], inputs: Sequence[Input]) -> Pressed: ...
     def payload(self, pressed: Pressed) -> dict[str, Any]: ...
@@ -75,6 +75,10 @@ class QueueDesk:
         self._lock = threading.Lock()
         self._presses: OrderedDict[str, Press] = OrderedDict()
         self._maker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stablequeue-queue")
+
+    def start(self) -> None:
+        """Send what is kept, and what will be. Returns at once."""
+        self.sender.start()
 
     def announce(self, tab: str, choices: Choices) -> str:
         """A press is coming; its key. Raises InvalidValueError."""

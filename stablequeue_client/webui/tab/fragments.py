@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.shared.views.job_form import Fields
-from stablequeue_client.webui.runtime import Runtime
+from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.tab import page, queue_actions, queue_page, setup
 from stablequeue_client.webui.tab.queue_actions import Done
 

@@ -8,7 +8,7 @@ import msgspec
 
 from stablequeue_client import __version__
 from stablequeue_client.index.rows import IndexRow
-from stablequeue_client.webui.runtime import Runtime
+from stablequeue_client.webui.parts.runtime import Runtime
 
 
 def status(rt: Runtime) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def status(rt: Runtime) -> dict[str, Any]:
         "folders": [
             {"root": root.root_id, "kind": root.kind, "health": root.health} for root in snapshot.roots
         ],
-        "reading": msgspec.to_builtins(progress.activity) if progress else None,
+        "reading": msgspec.to_builtins(progress) if progress else None,
         "problem": {"message": problem.message, "remedy": problem.remedy} if problem else None,
         "agent": {"running": agent.running, "since_ms": int(agent.since * 1000), "problem": agent.problem},
         "hub": {"kind": hub.kind, "since_ms": hub.since_ms, "message": hub.message, "remedy": hub.remedy},

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from stablequeue_client.files.claimed_hashes import check_claims
-from stablequeue_client.index.orders import Progress
 from stablequeue_client.index.rows import IndexRow, RootRow
 from stablequeue_client.index.snapshot import LocalModel, Snapshot
 from stablequeue_client.shared.errors import ConflictError, NotFoundError
@@ -20,6 +19,7 @@ from stablequeue_client.shared.models.model_files import (
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views.labels import DIGEST_LABELS, FILE_MARKS, TROUBLED_STATES, UNREAD_STATES
 from stablequeue_client.shared.views.views import FILE_STATES, STATES
+from stablequeue_client.shared.wire.inventory import Activity
 
 PAGE_SIZE = 50
 SHOWN = 10
@@ -358,10 +358,9 @@ def folders(snapshot: Snapshot) -> tuple[v.Folder, ...]:
     )
 
 
-def progress_value(progress: Progress | None) -> v.Progress | None:
-    if progress is None:
+def progress_value(activity: Activity | None) -> v.Progress | None:
+    if activity is None:
         return None
-    activity = progress.activity
     return v.Progress(
         activity.phase,
         activity.files_done,
@@ -372,13 +371,13 @@ def progress_value(progress: Progress | None) -> v.Progress | None:
     )
 
 
-def servers_page(snapshot: Snapshot, progress: Progress | None, alias: str) -> v.ServersPage:
+def servers_page(snapshot: Snapshot, activity: Activity | None, alias: str) -> v.ServersPage:
     """This WebUI alone, as the hub would show it. Its buttons are on "This WebUI"."""
     card = v.ServerCard(
         server_id=THIS,
         alias=alias,
         connected=True,
-        progress=progress_value(progress),
+        progress=progress_value(activity),
         models=len(snapshot.models),
         waiting=sum(row.state == "unhashed" for row in snapshot.others),
         folders=folders(snapshot),

@@ -16,15 +16,13 @@ from stablequeue_client.shared.errors import StableQueueError
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views import views
 from stablequeue_client.shared.views.labels import TROUBLED_STATES, counted
-from stablequeue_client.webui.runtime import Runtime
+from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.settings.webui_settings import option_key
 from stablequeue_client.webui.tab import local_views
 from stablequeue_client.webui.tab.this_webui import this_webui, work
 from stablequeue_client.webui.views import this_webui_view
 
 PAUSE_S = 3600
-OLD_AFTER_MS = 5_000
-"""An answer of the hub that is older than this is shown with its time."""
 
 Query = Mapping[str, str]
 
@@ -35,8 +33,7 @@ Query = Mapping[str, str]
 def first_line(rt: Runtime) -> Markup:
     """From local values alone; the hub's state is what is known of it."""
     rt.models.refresh()
-    snapshot, progress, hub = rt.models.snapshot, rt.models.progress, rt.hub.state()
-    activity = progress.activity if progress else None
+    snapshot, activity, hub = rt.models.snapshot, rt.models.progress, rt.hub.state()
     problem, action, label, needs = _most_important(rt, snapshot, hub)
     line = this_webui_view.WebuiLine(
         models=len(snapshot.models),

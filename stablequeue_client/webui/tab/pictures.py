@@ -6,7 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from stablequeue_client.shared.errors import NotFoundError
-from stablequeue_client.webui.runtime import Runtime
+from stablequeue_client.webui.parts.runtime import Runtime
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MEDIA_TYPE = "image/png"
@@ -15,7 +15,7 @@ _lane = ThreadPoolExecutor(max_workers=2, thread_name_prefix="stablequeue-pictur
 
 
 async def picture(rt: Runtime, job_id: str, number: int) -> bytes:
-    """One picture as the hub has it, up to ``hub_api.PICTURE_MAX_BYTES``. Raises NotFoundError, NoHubError,
+    """One picture as the hub has it, up to ``PICTURE_MAX_BYTES``. Raises NotFoundError, NoHubError,
     HubAwayError."""
 
     def fetch() -> bytes:

@@ -23,7 +23,7 @@ from stablequeue_client.shared.views.job_form import ACTIONS_DONE, Fields, actio
 from stablequeue_client.shared.views.labels import counted
 from stablequeue_client.shared.wire.jobs import JobInfo
 from stablequeue_client.shared.wire.queue import JobActions, RunAgain
-from stablequeue_client.webui.runtime import Runtime
+from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.tab.queue_here import send_again, throw_away
 
 FORM_MAX_BYTES = 8 * TEXT_MAX_BYTES

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from stablequeue_client.shared.errors import NotFoundError
-from stablequeue_client.webui.runtime import Runtime
-from stablequeue_client.webui.submit.outbox import KeptJob
+from stablequeue_client.webui.parts.runtime import Runtime
+from stablequeue_client.webui.parts.states import KeptJob
 from stablequeue_client.webui.views.queue_here_view import KeptRow, QueueHere
 
 SHOWN = 10

@@ -11,8 +11,8 @@ from stablequeue_client.shared.errors import NotFoundError, StableQueueError
 from stablequeue_client.shared.views import job_values as jv
 from stablequeue_client.shared.views import job_views, views
 from stablequeue_client.shared.views import values as v
-from stablequeue_client.webui.runtime import Runtime
-from stablequeue_client.webui.submit.infotext_here import text_here
+from stablequeue_client.webui.parts.runtime import Runtime
+from stablequeue_client.webui.tab.infotext_here import text_here
 from stablequeue_client.webui.tab.names_here import renamings_here
 from stablequeue_client.webui.tab.page import from_hub, hub_line
 from stablequeue_client.webui.tab.queue_here import queue_here

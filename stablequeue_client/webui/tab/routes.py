@@ -32,9 +32,7 @@ from stablequeue_client.shared.models.model_files import KINDS
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views import views
 from stablequeue_client.shared.wire.runner import PICTURE_MAX_BYTES
-from stablequeue_client.webui.prompt_line import card_marks, check
-from stablequeue_client.webui.runtime import Runtime
-from stablequeue_client.webui.submit import status_line
+from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.tab import fragments, pictures, queue_actions
 from stablequeue_client.webui.tab.local_answers import inventory, status
 from stablequeue_client.webui.tab.request_guard import Guard
@@ -153,7 +151,7 @@ async def _sync(asked: Asked) -> Response:
 async def _check(asked: Asked) -> Response:
     asked.rt.runner.note_use()  # somebody writes a prompt
     values = await _values(asked.request, CHECK_MAX_BYTES)
-    return _json(await asked.rt.in_worker(lambda: check.check(asked.rt, values)))
+    return _json(await asked.rt.in_worker(lambda: asked.rt.gate.check(values)))
 
 
 async def _marks(asked: Asked) -> Response:
@@ -161,7 +159,7 @@ async def _marks(asked: Asked) -> Response:
     kind = next((kind for kind in KINDS if kind == wanted), None)
     if kind is None:
         raise InvalidValueError("There is no such kind of model.", remedy=f"Say one of {', '.join(KINDS)}.")
-    content = await asked.rt.in_worker(lambda: card_marks.marks(asked.rt, kind))
+    content = await asked.rt.in_worker(lambda: asked.rt.cards.marks(kind))
     return _tagged(asked.request, content, "application/json")
 
 
@@ -189,17 +187,17 @@ async def _picture(asked: Asked) -> Response:
 async def _queue_answer(asked: Asked) -> Response:
     rt, query = asked.rt, asked.request.query_params
     if asked.match["what"] == "choices":
-        return _json(await rt.in_worker(lambda: status_line.choices(rt)))
+        return _json(await rt.in_worker(rt.queue_line.choices))
     tab, press = query.get("tab", ""), query.get("press", "")
-    return _json(await rt.in_worker(lambda: status_line.line(rt, tab, press)))
+    return _json(await rt.in_worker(lambda: rt.queue_line.line(tab, press)))
 
 
 async def _queue_change(asked: Asked) -> Response:
     rt, what, values = asked.rt, asked.match["what"], await _values(asked.request, FORM_MAX_BYTES)
     if what == "press":
         rt.runner.note_use()
-        return _json(await rt.in_worker(lambda: status_line.announce(rt, values)))
-    return _json(await rt.in_worker(lambda: status_line.change(rt, what, values)))
+        return _json(await rt.in_worker(lambda: rt.queue_line.announce(values)))
+    return _json(await rt.in_worker(lambda: rt.queue_line.change(what, values)))
 
 
 async def _act(asked: Asked) -> Response:

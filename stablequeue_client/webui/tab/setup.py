@@ -24,7 +24,7 @@ from stablequeue_client.shared.errors import (
 )
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views import views
-from stablequeue_client.webui.runtime import Runtime
+from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.settings.old_extension import old_connection
 from stablequeue_client.webui.settings.webui_settings import WebuiSettings, option_key
 from stablequeue_client.webui.views import setup_view as sv

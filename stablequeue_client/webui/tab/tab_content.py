@@ -10,7 +10,7 @@ from markupsafe import Markup
 from stablequeue_client.shared.errors import StableQueueError
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views import views
-from stablequeue_client.webui.runtime import Runtime
+from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.tab import fragments
 from stablequeue_client.webui.tab.request_guard import Guard
 from stablequeue_client.webui.views import tab_shell

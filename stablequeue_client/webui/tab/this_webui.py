@@ -12,7 +12,7 @@ from stablequeue_client.index.agent_report import AgentReport, FileNote
 from stablequeue_client.index.snapshot import Snapshot
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views.labels import DIGEST_LABELS
-from stablequeue_client.webui.runtime import Runtime
+from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.settings import old_extension
 from stablequeue_client.webui.settings.options import LABELS, OPTIONS
 from stablequeue_client.webui.settings.webui_settings import WebuiSettings

@@ -7,25 +7,25 @@ import sys
 import time
 from typing import Any
 
-from stablequeue_client.hub_client.api import HubApi
-from stablequeue_client.hub_client.connection import Timeouts
-from stablequeue_client.hub_client.identity import Identity
+from stablequeue_client.hub_client.joined import Connect, trusting
 from stablequeue_client.hub_client.view_cache import HubReader
 from stablequeue_client.index.snapshot import LocalModels
 from stablequeue_client.own_hub import OwnHub
-from stablequeue_client.webui import needed
 from stablequeue_client.webui.agent_process.keeper import START_UP_S, AgentKeeper
-from stablequeue_client.webui.host import compat, page_build_lock
+from stablequeue_client.webui.host import compat, needed, page_build_lock
 from stablequeue_client.webui.host.capture import QueueHost
 from stablequeue_client.webui.host.generation import GenerationHost
 from stablequeue_client.webui.host.guarded import guarded
 from stablequeue_client.webui.host.places import find_places
+from stablequeue_client.webui.parts.runtime import Runtime
+from stablequeue_client.webui.prompt_line.card_marks import Cards
+from stablequeue_client.webui.prompt_line.check import Gate
 from stablequeue_client.webui.runner.runner import Runner, Surroundings
-from stablequeue_client.webui.runtime import Runtime, keep
 from stablequeue_client.webui.settings import old_extension
 from stablequeue_client.webui.settings.source import SettingsSource, TomlFile, hub_settings, settings_file
 from stablequeue_client.webui.submit.outbox import KeptJobs
 from stablequeue_client.webui.submit.sender import Sender
+from stablequeue_client.webui.submit.status_line import StatusLine
 from stablequeue_client.webui.submit.submission import QueueDesk
 from stablequeue_client.webui.tab import routes
 
@@ -51,24 +51,17 @@ def make() -> Runtime:
         ),
     )
     rt.agent = AgentKeeper(rt)
-    rt.runner = Runner(_surroundings(rt))
-    rt.queueing = _queueing(rt)
-    keep(rt)
+    connect = trusting(lambda: settings().ca_file)
+    rt.runner = Runner(_surroundings(rt, connect))
+    kept = KeptJobs(places.server_dir)
+    sender = Sender(places.server_dir, kept, connect)
+    desk = QueueDesk(QueueHost(host), kept, sender)
+    rt.queueing, rt.queue_line = desk, StatusLine(rt, desk)
+    rt.gate, rt.cards = Gate(rt), Cards(rt)
     return rt
 
 
-def _queueing(rt: Runtime) -> QueueDesk:
-    """What the Queue button leads to."""
-    kept = KeptJobs(rt.places.server_dir)
-    sender = Sender(rt.places.server_dir, kept, lambda identity, timeouts: _connect(rt, identity, timeouts))
-    return QueueDesk(QueueHost(rt.host), kept, sender)
-
-
-def _connect(rt: Runtime, identity: Identity, timeouts: Timeouts) -> HubApi:
-    return HubApi(identity.hub_url, identity.key, ca_file=rt.settings().ca_file, timeouts=timeouts)
-
-
-def _surroundings(rt: Runtime) -> Surroundings:
+def _surroundings(rt: Runtime, connect: Connect) -> Surroundings:
     """What the runner may know and do of this WebUI."""
     started = time.monotonic()
 
@@ -85,7 +78,7 @@ def _surroundings(rt: Runtime) -> Surroundings:
         capabilities=lambda: rt.host.capabilities(rt.settings().works_for_others),
         is_generating=rt.host.is_generating,
         is_up=is_up,
-        connect=lambda identity, timeouts: _connect(rt, identity, timeouts),
+        connect=connect,
     )
 
 

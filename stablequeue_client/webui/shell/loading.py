@@ -8,6 +8,7 @@ nothing is waited for. The thread stays: it is the one behind the extension, wit
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
@@ -19,7 +20,7 @@ from stablequeue_client.webui.host.guarded import guarded
 from stablequeue_client.webui.host.page_parts import PageParts, Part
 
 if TYPE_CHECKING:
-    from stablequeue_client.webui.runtime import Runtime
+    from stablequeue_client.webui.parts.runtime import Runtime
 
 LOAD_LIMIT_S = 60.0
 """A Python that takes longer for our imports gets a WebUI without us, not a WebUI that hangs."""
@@ -69,13 +70,22 @@ def _add_options(host: compat.Host) -> None:
 
 
 def _tabs(loaded: Future[Runtime]) -> list[tuple[Any, str, str]]:
-    from stablequeue_client.webui import broken
-    from stablequeue_client.webui.tab import tab
+    from stablequeue_client.webui.host import broken, tab_frame
 
     error = loaded.exception() if loaded.done() else None
     if isinstance(error, Exception):
         return broken.tabs(error)
-    return tab.tabs(lambda: loaded.result(LOAD_LIMIT_S))
+
+    async def content(headers: list[tuple[str, str]]) -> str:
+        try:
+            rt = await asyncio.to_thread(loaded.result, LOAD_LIMIT_S)
+        except Exception as error:
+            return broken.sentences(error)
+        from stablequeue_client.webui.tab import tab_content
+
+        return await tab_content.content(rt, headers)
+
+    return tab_frame.tabs(content)
 
 
 def _app_started(loaded: Future[Runtime], demo: Any, app: Any) -> None:
@@ -84,7 +94,7 @@ def _app_started(loaded: Future[Runtime], demo: Any, app: Any) -> None:
         rt = loaded.result(LOAD_LIMIT_S)
     except Exception:  # the tab says why
         return
-    from stablequeue_client.webui.register import app_started
+    from stablequeue_client.webui.shell.assembly import app_started
 
     app_started(rt, demo, app)
 
@@ -92,11 +102,11 @@ def _app_started(loaded: Future[Runtime], demo: Any, app: Any) -> None:
 def _background(loaded: Future[Runtime]) -> None:
     try:
         # First what the WebUI asks for first: it would have to wait for it.
+        from stablequeue_client.webui.host import tab_frame  # noqa: F401
         from stablequeue_client.webui.prompt_line import page  # noqa: F401
-        from stablequeue_client.webui.register import make
         from stablequeue_client.webui.settings import options  # noqa: F401
+        from stablequeue_client.webui.shell.assembly import make
         from stablequeue_client.webui.submit import button  # noqa: F401
-        from stablequeue_client.webui.tab import tab  # noqa: F401
 
         rt = make()
     except Exception as error:
@@ -106,7 +116,7 @@ def _background(loaded: Future[Runtime]) -> None:
     guarded("the hub of this computer")(rt.own_hub.ensure_running)()
     guarded("the reading of model folders")(rt.agent.start)()
     guarded("the work on jobs")(rt.runner.start)()
-    guarded("the sending of jobs")(rt.queueing.sender.start)()
+    guarded("the sending of jobs")(rt.queueing.start)()
     look = guarded("the look at the index")(_look)
     while True:
         look(rt)

@@ -8,7 +8,7 @@ import logging
 import sys
 from typing import Any
 
-from stablequeue_client.webui.needed import NEEDED, Needed, installed_version, missing, too_old
+from stablequeue_client.webui.host.needed import NEEDED, Needed, installed_version, missing, too_old
 
 log = logging.getLogger("stablequeue")
 

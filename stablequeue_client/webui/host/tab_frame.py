@@ -7,36 +7,24 @@ while our parts may still be loading, so it needs none of them.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import gradio as gr
 from gradio import routes
 
-from stablequeue_client.webui import broken
-
-if TYPE_CHECKING:
-    from stablequeue_client.webui.runtime import Runtime
-
 TAB_ID = "stablequeue"
 LABEL = "StableQueue"
 _WAITING = '<div class="sq-app sq-tab"><p class="sq-quiet">One moment…</p></div>'
+Headers = list[tuple[str, str]]
 
 
-def tabs(runtime: Callable[[], Runtime]) -> list[tuple[gr.Blocks, str, str]]:
-    """The tab, as the host wants it while it builds its page. ``runtime`` waits until our parts are loaded,
-    and raises what made that impossible."""
+def tabs(content: Callable[[Headers], Awaitable[str]]) -> list[tuple[gr.Blocks, str, str]]:
+    """The tab, as the host wants it while it builds its page. ``content``: its HTML for whoever sent a
+    request with these headers."""
 
     async def fill(request: gr.Request) -> str:
-        try:
-            rt = await asyncio.to_thread(runtime)
-        except Exception as error:
-            return broken.sentences(error)
-        from stablequeue_client.webui.tab.tab_content import content
-
-        return await content(rt, list(request.headers.items()))
+        return await content(list(request.headers.items()))
 
     with _no_app_of_its_own(), gr.Blocks(analytics_enabled=False) as blocks:
         shell = gr.HTML(value=_WAITING, elem_id="sq_shell")

@@ -1,0 +1,1 @@
+"""What the parts of the extension share, and what they know of each other."""
