@@ -3,7 +3,7 @@
 Four servers of different speed, each with most of eight checkpoints; jobs come in bursts from three people.
 Both ways see the same jobs at the same times, with the same costs: a picture, and a switch of the checkpoint.
 Pinned means what people do by hand: the server with the shortest queue among those that have the models.
-The line is the hub's own code (``stablequeue_hub.waiting_line``), asked by each server as it becomes free.
+The line is the hub's own code (``stablequeue_hub.dispatch``), asked by each server as it becomes free.
 
     python benchmarks/dispatch_simulation.py [--switch-s SECONDS --picture-s SECONDS]
 
