@@ -9,6 +9,7 @@ from stablequeue_hub.matching.job_requirements import JobNeeds
 from stablequeue_hub.matching.judge import Judge
 from stablequeue_hub.matching.obstacles import Obstacle
 from stablequeue_hub.matching.sentence import is_not_told
+from stablequeue_hub.servers.capabilities import NO_WEBUI
 from stablequeue_hub.servers.servers import NO_AGENT
 
 _MODELS: dict[ReasonCode, str] = {
@@ -32,8 +33,7 @@ _SERVERS: dict[ReasonCode, str] = {
     "no_agent": NO_AGENT,
     "server_unknown": "It never told which models it has.",
     "server_unreachable": "It is switched off or not connected.",
-    "no_webui": "It cannot make pictures: only the agent runs there. "
-    "Install the StableQueue extension in a WebUI there.",
+    "no_webui": NO_WEBUI,
     "no_runner": "It accepts no jobs: StableQueue is not running in a WebUI there. Start the WebUI.",
 }
 _EXCLUDED: dict[ReasonCode, str] = {

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksForOthers
-from stablequeue_hub.servers.capabilities import stored_capabilities, works_for_others
+from stablequeue_hub.servers.capabilities import has_webui, stored_capabilities, works_for_others
 from stablequeue_hub.servers.presence import Live, RunnerState
 from stablequeue_hub.store.prepared import Prepared
 from stablequeue_hub.store.tables import job_payloads, jobs, servers
@@ -63,8 +63,8 @@ class ServerFacts:
 
     @property
     def no_webui(self) -> bool:
-        """No WebUI ever spoke for it: an agent alone tells which models are there, and makes no pictures."""
-        return self.capabilities is None and not self.runner.polling and not self.no_agent
+        """Only the agent runs there, which makes no pictures."""
+        return not (self.no_agent or has_webui(self.capabilities, polling=self.runner.polling))
 
 
 _COLUMNS = sa.select(

@@ -19,6 +19,7 @@ from stablequeue_hub.models.unidentified import list_unidentified
 from stablequeue_hub.page import labels as words
 from stablequeue_hub.page.models import file_row
 from stablequeue_hub.page.queue import Viewer
+from stablequeue_hub.servers.capabilities import NO_WEBUI, has_webui
 from stablequeue_hub.servers.known_servers import KnownServer, known_servers
 from stablequeue_hub.servers.presence import Presence
 from stablequeue_hub.servers.servers import NO_AGENT, RootInfo, ServerInfo, list_servers
@@ -195,8 +196,15 @@ def _card(
         frozen=ServerFrozenError.remedy_text if server.frozen else "",
         asked=tuple(words.order_text(waiting.order) for waiting in presence.orders) if presence else (),
         capabilities=_capabilities(server.capabilities),
-        no_agent=NO_AGENT if server.no_agent else "",
+        no_agent=_why_no_pictures(server, live),
     )
+
+
+def _why_no_pictures(server: ServerInfo, live: Presence) -> str:
+    if server.no_agent:
+        return NO_AGENT
+    polling = live.runner(server.server_id).polling
+    return "" if has_webui(server.capabilities, polling=polling) else NO_WEBUI
 
 
 def _capabilities(said: ServerCapabilities | None) -> v.Capabilities | None:

@@ -51,6 +51,17 @@ def stored_capabilities(text: str | None) -> ServerCapabilities | None:
     return None if text is None else msgspec.json.decode(text, type=ServerCapabilities)
 
 
+NO_WEBUI = (
+    "It cannot make pictures: only the agent runs there. Install the StableQueue extension in a WebUI there."
+)
+
+
+def has_webui(capabilities: ServerCapabilities | None, *, polling: bool) -> bool:
+    """Return whether a WebUI ever spoke for the server: an agent alone makes no pictures. ``polling``: its
+    runner asks for jobs."""
+    return capabilities is not None or polling
+
+
 def works_for_others(capabilities: ServerCapabilities | None) -> WorksForOthers:
     """Nobody's machine works for others without consent."""
     return capabilities.works_for_others if capabilities else "never"

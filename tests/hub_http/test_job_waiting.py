@@ -248,6 +248,8 @@ def test_an_agent_alone_makes_no_pictures(hub: Any) -> None:
     assert why(hub, job_id) == (text, {"nas": ["no_webui"]})
     page = hub.request("GET", "/views/queue", key=hub.admin).text
     assert "makes no pictures: only the agent runs there</span>" in page
+    servers_page = hub.request("GET", "/views/servers", key=hub.admin).text
+    assert "It cannot make pictures: only the agent runs there." in servers_page
 
 
 def test_nobody_and_no_longer_anybody(hub: Any) -> None:
