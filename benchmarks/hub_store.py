@@ -45,11 +45,11 @@ from stablequeue_client.shared.wire.inventory import (
 from stablequeue_client.shared.wire.jobs import JobCheckRequest, JobSubmission
 from stablequeue_hub.inventory.sync import apply_sync, decode_sync, decompress_limited
 from stablequeue_hub.jobs.submission import submit
-from stablequeue_hub.matching.eligibility import check_job
-from stablequeue_hub.matching.server_facts import Line
+from stablequeue_hub.matching.check import check_job
 from stablequeue_hub.models.availability import availability_of
 from stablequeue_hub.models.matrix import ModelFilter, list_models
 from stablequeue_hub.page.queue import Viewer, queue_page
+from stablequeue_hub.servers.presence import RunnerState
 from stablequeue_hub.store.engine import SQLITE_NAME, Store, open_store
 from stablequeue_hub.store.migrate import migrate
 from stablequeue_hub.store.tables import models, servers
@@ -76,11 +76,27 @@ BATCH = 4
 """Jobs that share a payload."""
 
 
+class NoLine:
+    """A dispatcher that no runner has asked yet."""
+
+    def before(self, _server_id: str, _job_id: str) -> int | None:
+        return None
+
+    def before_anywhere(self, _job_id: str) -> int | None:
+        return None
+
+    def progress(self, _job_id: str) -> float | None:
+        return None
+
+
 class Everybody:
     """Every server is there."""
 
     def is_reachable(self, _server_id: str) -> bool:
         return True
+
+    def runner(self, _server_id: str) -> RunnerState:
+        return RunnerState(polling=True)
 
     def last_contact_ms(self, _server_id: str) -> int | None:
         return 5_000
@@ -282,7 +298,7 @@ def questions(store: Store, scale: Scale) -> dict[str, Callable[[], object]]:
     def queue() -> object:
         filters = QueueFilters(page=chance.randint(1, scale.jobs // PAGE))
         with store.read() as connection:
-            found = queue_page(connection, filters, live, Line(), Viewer("admin", "page"), now_ms=9_000)
+            found = queue_page(connection, filters, live, NoLine(), Viewer("admin", "page"), now_ms=9_000)
         assert (len(found.rows), found.total) == (PAGE, scale.jobs)
         assert all(row.waiting and len(row.needs) == 3 for row in found.rows)
         return found

@@ -43,7 +43,7 @@
         if (answer.status === 304) this.askForMore();
         else if (answer.ok) this.take(await answer.json(), answer.headers.get("ETag"));
         else throw new Error(`answered ${answer.status}`);
-      } catch (error) {
+      } catch {
         this.due = Date.now() + FAILED_MS;
       } finally {
         this.asking = false;
@@ -60,7 +60,7 @@
 
     // The hub has not said all yet: look again soon, as long as cards are on screen.
     askForMore() {
-      if (!this.said || !this.said.more || this.times >= MORE_MS.length) {
+      if (!this.said?.more || this.times >= MORE_MS.length) {
         this.times = 0;
         return;
       }
@@ -155,5 +155,5 @@
   const whenIdle = window.requestIdleCallback || ((call) => setTimeout(call, 50));
   onUiLoaded(() => whenIdle(watch));
   onAfterUiUpdate(() => whenIdle(watch));
-  onOptionsChanged(() => Object.values(marks).forEach((of) => of.forget()));
+  onOptionsChanged(() => { for (const one of Object.values(marks)) one.forget(); });
 })();

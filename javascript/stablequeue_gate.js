@@ -124,7 +124,7 @@
         const headers = { "Content-Type": "application/json" };
         const answer = await window.stablequeue.ask("check", { method: "POST", body, headers });
         if (answer.ok) return await answer.json();
-      } catch (error) {
+      } catch {
         // As below.
       } finally {
         this.underWay -= 1;
@@ -150,7 +150,7 @@
     // Below the row with prompts and Generate, else below the box of that button, wherever the host's layout puts
     // it. Its height is there from the start, so that nothing moves when it says something.
     place() {
-      if (this.line && this.line.isConnected) return this.line;
+      if (this.line?.isConnected) return this.line;
       const box = gradioApp().querySelector(`#${this.tab}_generate_box`);
       if (!box) return null;
       const row = box.closest(`#${this.tab}_toprow`);
@@ -270,7 +270,7 @@
   }
 
   function generatingTab(event) {
-    if (event.type === "keydown" && !(event.key === "Enter" && event.shiftKey)) return undefined;
+    if (event.type === "keydown" && !(event.key === "Enter" && event.shiftKey)) return null;
     const of = event.type === "keydown" ? ["prompt", "neg_prompt"] : ["generate"];
     return TABS.find((tab) => of.some((what) => event.target.closest(`#${tab}_${what}`)));
   }
@@ -278,7 +278,7 @@
   // --- starting --------------------------------------------------------------------------------------------
 
   const gates = Object.fromEntries(TABS.map((tab) => [tab, new Gate(tab)]));
-  const all = (delay) => TABS.forEach((tab) => gates[tab].outdated(delay));
+  const all = (delay) => { for (const tab of TABS) gates[tab].outdated(delay); };
 
   // What the page's own events call.
   window.stablequeueGate = {

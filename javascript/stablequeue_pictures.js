@@ -20,7 +20,7 @@
     fetched.delete(name); // the last one asked for goes last
     fetched.set(name, found);
     for (const old of [...fetched.keys()].slice(0, -KEPT)) {
-      fetched.get(old).then(({ address }) => drop(old, address), () => {});
+      fetched.get(old).then(({ address }) => drop(address), () => { /* It never came. */ });
       fetched.delete(old);
     }
     return found;
@@ -35,7 +35,7 @@
   }
 
   // A picture that still stands in the page keeps its address.
-  function drop(name, address) {
+  function drop(address) {
     if (!document.querySelector(`[src="${address}"], [href="${address}"]`)) URL.revokeObjectURL(address);
   }
 
@@ -47,7 +47,7 @@
       if (element.isConnected && name === (link ? element.dataset.sqPictureLink : element.dataset.sqPicture)) {
         element[link ? "href" : "src"] = address;
       }
-    } catch (error) {
+    } catch {
       element.dataset.sqPictureFailed = "1"; // tried again when the view is shown anew
     }
   }
@@ -73,13 +73,13 @@
 
   const PRESSES = 3;
 
-  // Until ``find`` finds something, or undefined when it does not in time.
+  // Until ``find`` finds something, or null when it does not in time.
   async function eventually(find, patience = PATIENCE_MS) {
     const end = performance.now() + patience;
     for (;;) {
       const found = find();
       if (found) return found;
-      if (performance.now() > end) return undefined;
+      if (performance.now() > end) return null;
       await new Promise((resolve) => { setTimeout(resolve, 50); });
     }
   }
@@ -96,7 +96,7 @@
     const button = gradioApp().querySelector(`#${tab}_tools #paste`);
     if (!prompt || !button) return false;
     // Classic takes no text while there is a negative prompt, which the text replaces anyway.
-    if (negative && negative.value) write(negative, "");
+    if (negative?.value) write(negative, "");
     write(prompt, infotext);
     // Whether its button takes a press is told to it late, so a press counts when the prompt shows it.
     for (let press = 0; press < PRESSES; press += 1) {
@@ -134,15 +134,15 @@
       const placed = !blob || await place(blob);
       window[`switch_to_${tab}`]();
       result.textContent = written && placed ? "Sent." : `This WebUI's ${tab} page could not be filled. Save the picture and open it there.`;
-    } catch (error) {
+    } catch {
       result.textContent = "The picture could not be had from the hub. Try again when it answers.";
     }
   }
 
   document.addEventListener("click", (event) => {
-    const button = event.target.closest && event.target.closest("#sq-app [data-sq-send]");
+    const button = event.target.closest?.("#sq-app [data-sq-send]");
     if (button && !button.disabled) send(button);
   });
 
-  window.stablequeue.onShown(watch);
+  onUiLoaded(() => window.stablequeue.onShown(watch));
 })();

@@ -23,7 +23,7 @@
   function remembered(name, otherwise) {
     try {
       return localStorage.getItem(KEPT + name) ?? otherwise;
-    } catch (error) {
+    } catch {
       return otherwise;
     }
   }
@@ -31,7 +31,7 @@
   function remember(name, value) {
     try {
       localStorage.setItem(KEPT + name, value);
-    } catch (error) {
+    } catch {
       // Then it is chosen anew next time.
     }
   }
@@ -40,7 +40,7 @@
   function lastPress(tab) {
     try {
       return sessionStorage.getItem(`${KEPT}press_${tab}`) ?? "";
-    } catch (error) {
+    } catch {
       return "";
     }
   }
@@ -48,7 +48,7 @@
   function notePress(tab, press) {
     try {
       sessionStorage.setItem(`${KEPT}press_${tab}`, press);
-    } catch (error) {
+    } catch {
       // Then a page that is loaded anew says nothing of it.
     }
   }
@@ -105,7 +105,7 @@
       remember("target", this.target.value);
       remember("alias", this.target.value ? this.target.selectedOptions[0].dataset.sqAlias : "");
       all((one) => one.targets());
-      if (window.stablequeueGate) TABS.forEach((tab) => window.stablequeueGate.changed(tab));
+      if (window.stablequeueGate) for (const tab of TABS) window.stablequeueGate.changed(tab);
     }
 
     // While the hub does not say which servers there are, the one that was chosen stays chosen.
@@ -124,17 +124,17 @@
     }
 
     // Below the box of Generate, or the button within it, wherever the host's layout puts that.
-    place(placement) {
+    place(where) {
       const generate = gradioApp().querySelector(`#${this.tab}_generate_box`);
       if (!generate) return;
       if (!this.button) this.draw();
-      document.body.dataset.sqQueue = placement;
-      if (placement === "hidden") {
+      document.body.dataset.sqQueue = where;
+      if (where === "hidden") {
         this.button.remove();
         this.box.remove();
         return;
       }
-      if (placement === "beside") generate.append(this.button);
+      if (where === "beside") generate.append(this.button);
       else this.box.prepend(this.button);
       if (this.box.previousElementSibling !== generate) generate.after(this.box);
     }
@@ -178,7 +178,7 @@
         try {
           const said = await asked(`queue/line?tab=${this.tab}&press=${this.press}`);
           if (turn === this.turn) this.show(said, time);
-        } catch (error) {
+        } catch {
           if (turn === this.turn && !document.hidden) this.look(time + 1, LATER_MS);
         }
       }, delay);
@@ -260,7 +260,7 @@
         queue.place(placement);
         if (queue.button) queue.targets();
       });
-    } catch (error) {
+    } catch {
       // Without an answer the page stays as it is.
     }
   }

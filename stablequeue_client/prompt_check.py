@@ -13,7 +13,7 @@ from typing import Literal
 
 from stablequeue_client.index.rows import IndexRow
 from stablequeue_client.shared.generation.requirements import LORA_TAG, Requirement, checkpoint_parts
-from stablequeue_client.shared.models.model_files import Kind, webui_name
+from stablequeue_client.shared.models.model_files import Kind, names_in_webui, webui_name
 from stablequeue_client.shared.models.roles import Role
 from stablequeue_client.shared.wire.inventory import native_path
 
@@ -252,10 +252,9 @@ def _candidates(here: NamesHere, name: str) -> list[IndexRow]:
 
 
 def _means(row: IndexRow, name: str) -> bool:
-    """As ``CheckpointInfo.ids`` of the hosts: the path, with and without extension, or the bare stem."""
+    """A host takes this file for that name, or its page shows it without its folder."""
     path = _native(row.path)
-    stem = path.rpartition(".")[0]
-    return name.replace("\\", "/") in (path, stem, path.rsplit("/", 1)[-1], stem.rsplit("/", 1)[-1])
+    return name.replace("\\", "/") in (*names_in_webui(row.kind, path), path.rsplit("/", 1)[-1])
 
 
 def _judge_module(requirement: Requirement, here: NamesHere) -> Finding:

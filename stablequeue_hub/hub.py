@@ -24,6 +24,7 @@ from stablequeue_hub.inventory.sync_slots import SyncLanes
 from stablequeue_hub.jobs.picture_files import PictureFiles
 from stablequeue_hub.servers.presence import Presence
 from stablequeue_hub.servers.presence_store import store_presence
+from stablequeue_hub.servers.servers import delete_server, server_named
 from stablequeue_hub.settings import HubSettings
 from stablequeue_hub.store.engine import Store
 
@@ -54,6 +55,7 @@ class Hub:
 
     def __post_init__(self) -> None:
         self.dispatcher = Dispatcher(self)
+        self.presence.ask_about_runners(self.dispatcher.runner_state)
         self.clock_jumps = ClockJumps(self.clock)
 
     async def reading(self, use_case: Callable[[Connection], T]) -> T:
@@ -84,8 +86,28 @@ class Hub:
         """To be told after jobs were queued. ``server_id``: that whose WebUI they come from, if any: somebody
         is there and wants it to work, so it rests no longer."""
         if server_id is not None:
-            self.dispatcher.end_rest(server_id)
+            self.dispatcher.clear_cooldown(server_id)
         await self.jobs_changed(job_ids)
+
+    async def forget_server(self, name: str, *, actor: str) -> None:
+        """Forget a server, by its id or alias, with all that is known of it here. Raises NotFoundError."""
+        now_ms = self.clock.now_ms()
+
+        def work(connection: Connection) -> str:
+            server_id = server_named(connection, name) or name
+            delete_server(connection, server_id, actor=actor, now_ms=now_ms)
+            return server_id
+
+        await self.server_gone(await self.writing(work))
+
+    async def server_gone(self, server_id: str) -> None:
+        """To be told after a server's row was deleted: nothing in memory speaks of it any longer, and names
+        that only it made doubtful are looked up again."""
+        self.presence.forget(server_id)
+        self.keys.drop(server_id)
+        self.dispatcher.forget(server_id)
+        await self.jobs_changed([])
+        await self.dispatcher.look_up_again()
 
     async def jobs_deleted(self, job_ids: Sequence[str]) -> None:
         """To be told after jobs were deleted: their pictures go too."""

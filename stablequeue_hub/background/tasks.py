@@ -20,7 +20,6 @@ from stablequeue_hub.hub import Hub
 from stablequeue_hub.jobs import rows
 from stablequeue_hub.jobs.deadlines import fail_overdue
 from stablequeue_hub.jobs.submission import SUBMISSIONS_KEPT_MS
-from stablequeue_hub.matching.server_facts import line_of
 from stablequeue_hub.servers import orders
 
 FLUSH_EVERY_S = 5.0
@@ -112,11 +111,9 @@ async def fail_overdue_jobs(hub: Hub) -> None:
     """Jobs that waited until their deadline."""
     if hub.clock_jumps.doubtful():
         return
-    now_ms, line = hub.clock.now_ms(), line_of(hub)
+    now_ms = hub.clock.now_ms()
     while True:
-        ids = await hub.writing(
-            lambda connection: fail_overdue(connection, hub.presence, line, now_ms=now_ms)
-        )
+        ids = await hub.writing(lambda connection: fail_overdue(connection, hub.presence, now_ms=now_ms))
         if not ids:
             return
         await hub.jobs_changed(ids)

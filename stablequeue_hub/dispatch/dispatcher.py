@@ -30,14 +30,18 @@ from stablequeue_hub.dispatch import runs
 from stablequeue_hub.dispatch.fair_queue import Choice, WaitingLine
 from stablequeue_hub.dispatch.finish import finish_run
 from stablequeue_hub.dispatch.leases import Lease, Leases
-from stablequeue_hub.dispatch.polling_servers import COOLING_S, AskingServer, AskingServers
+from stablequeue_hub.dispatch.pending_jobs import Pending, RequirementClass, RequirementClasses, pending_jobs
+from stablequeue_hub.dispatch.polling_servers import COOLDOWN_S, PollingServer, PollingServers
 from stablequeue_hub.dispatch.runs import RunningJob, running_jobs
 from stablequeue_hub.errors import StaleRunError
 from stablequeue_hub.jobs.picture_files import StagedPicture
-from stablequeue_hub.matching.needs import Kinds, Pending, pending_jobs
+from stablequeue_hub.matching.job_requirements import Lookup
+from stablequeue_hub.matching.judge import Judge
+from stablequeue_hub.matching.obstacles import Question, server_obstacles, target_obstacles
 from stablequeue_hub.matching.re_resolve import changed_names, resolve_waiting
-from stablequeue_hub.matching.server_stock import ServerStock, add_contents, load_stock
-from stablequeue_hub.servers.capabilities import works_for_others
+from stablequeue_hub.matching.server_facts import ServerFacts, server_now
+from stablequeue_hub.matching.stock import ServerStock, stock_of_server
+from stablequeue_hub.servers.presence import RunnerState
 from stablequeue_hub.store.hub_settings_table import get_fact
 
 if TYPE_CHECKING:
@@ -61,8 +65,8 @@ class Dispatcher:
         self._hub = hub
         self.leases = Leases(hub.clock)
         self._line = WaitingLine()
-        self._kinds = Kinds()
-        self._asking = AskingServers(hub.clock)
+        self._classes = RequirementClasses()
+        self._polling = PollingServers(hub.clock)
         self._lost: dict[str, set[tuple[str, str]]] = {}
         self._paused = False
         self._loaded = False
@@ -79,29 +83,41 @@ class Dispatcher:
         """The whole queue, by its owner."""
         return self._paused
 
-    def asks(self, server_id: str) -> bool:
-        """A runner of that server asked for a job a short while ago, or works on one."""
-        return self.leases.of_server(server_id) is not None or self._asking.asked_lately(server_id)
+    def runner_state(self, server_id: str) -> RunnerState:
+        """What is known of the runner of that server."""
+        works = self.leases.of_server(server_id) is not None
+        return self._polling.state(server_id, works=works)
 
-    def cools(self, server_id: str) -> bool:
-        """It gets no jobs for a while: it failed several times in a row, or gave way."""
-        return self._asking.cools(server_id)
-
-    def gave_way(self, server_id: str) -> bool:
-        """It gets no jobs for a while only because somebody used it when it got one."""
-        return self._asking.gave_way(server_id)
-
-    def is_in_use(self, server_id: str) -> bool:
-        """Its runner asked last for its own jobs only."""
-        return self._asking.is_in_use(server_id)
+    async def look(self) -> None:
+        """Read what the servers whose runners ask have of all that waits, where that is not known yet: before
+        places in line are told."""
+        if not self._loaded:
+            await self.changed([])
+        async with self._lock:
+            for asking in self._polling:
+                if self.runner_state(asking.server_id).polling:
+                    await self._stock(asking)
 
     def before(self, server_id: str, job_id: str) -> int | None:
-        """How many jobs come first on that server; None when the job is not in its line."""
-        return self._line.before(server_id, job_id)
+        """How many jobs that server gets before this one; None when it does not get it. From any thread."""
+        asking = self._polling.find(server_id)
+        facts = self._facts(asking) if asking is not None else None
+        if facts is None or self._gets_nothing(facts):
+            return None
+        return self._line.before(server_id, job_id, self._only(facts))
+
+    def before_anywhere(self, job_id: str) -> int | None:
+        """How many jobs come first if one server could run them all. From any thread."""
+        return self._line.before_anywhere(job_id)
+
+    def progress(self, job_id: str) -> float | None:
+        """0 to 1, of a job under way; None where nothing was told. From any thread."""
+        lease = self.leases.find(job_id)
+        return lease.progress if lease is not None else None
 
     def close(self) -> None:
         """The hub ends: runners that wait get their answer."""
-        self._asking.wake(None)
+        self._polling.wake(None)
 
     # --- changes ----------------------------------------------------------------------------------------
 
@@ -125,12 +141,12 @@ class Dispatcher:
         except BaseException:
             self._loaded = False
             raise
-        self._asking.wake(checkpoints)
+        self._polling.wake(checkpoints)
 
     async def inventory_changed(self, server_id: str, sequence: int) -> None:
         """A server has other files: what it refused it may get again, and its waiting runner looks anew."""
         ids = await self._readmit(server_id, sequence)
-        asking = self._asking.find(server_id)
+        asking = self._polling.find(server_id)
         if asking is not None:
             asking.stale = True
             ids = [*ids, *asking.misfits]
@@ -138,7 +154,7 @@ class Dispatcher:
         if ids:
             await self.changed(ids)
         else:
-            self._asking.wake(None, only=server_id)
+            self._polling.wake(None, only=server_id)
         await self.look_up_again()
 
     async def _readmit(self, server_id: str, sequence: int) -> list[str]:
@@ -150,11 +166,11 @@ class Dispatcher:
     def forget(self, server_id: str) -> None:
         """A server that the hub does not know any more."""
         self._line.forget_server(server_id)
-        self._asking.forget(server_id)
+        self._polling.forget(server_id)
 
-    def end_rest(self, server_id: str) -> None:
+    def clear_cooldown(self, server_id: str) -> None:
         """A person wants it to work, though it failed several times in a row."""
-        self._asking.end_rest(server_id)
+        self._polling.clear_cooldown(server_id)
 
     async def look_up_again(self) -> None:
         """What waiting jobs name and nobody had may be there now. Many syncs at once ask for it once more."""
@@ -184,10 +200,10 @@ class Dispatcher:
 
     def server_changed(self, server_id: str) -> None:
         """What it can do, or for whom it may work, is another thing now."""
-        asking = self._asking.find(server_id)
+        asking = self._polling.find(server_id)
         if asking is not None:
             asking.stale = True
-            self._asking.wake(None, only=server_id)
+            self._polling.wake(None, only=server_id)
 
     async def _read_all(self) -> None:
         def read(connection: Connection) -> tuple[list[Pending], list[RunningJob], bool]:
@@ -195,9 +211,9 @@ class Dispatcher:
             return pending_jobs(connection), running_jobs(connection), paused
 
         pending, running, self._paused = await self._hub.reading(read)
-        before, self._line, self._kinds = self._line, WaitingLine(self._line), Kinds()
-        for asking in self._asking:
-            asking.stale, asking.stock = True, None
+        before, self._line, self._classes = self._line, WaitingLine(self._line), RequirementClasses()
+        for asking in self._polling:
+            asking.stale, asking.stock, asking.judge = True, None, None
             asking.answers.clear()
         for job in pending:
             self._put(job, before)
@@ -235,7 +251,8 @@ class Dispatcher:
         return {job.needs.checkpoint for job in pending}
 
     def _put(self, job: Pending, before: WaitingLine | None = None) -> None:
-        made = job.in_line(self._kinds.number(job.needs), self._hub.clock.now_ms())
+        number = self._classes.number(job.requirement_class)
+        made = job.in_line(number, self._hub.clock.now_ms())
         known = before.find(job.job_id) if before is not None else None
         if known is not None:
             made.passed, made.passed_since = known.passed, known.passed_since
@@ -251,12 +268,13 @@ class Dispatcher:
         ``gone``: whether the runner hung up meanwhile. Raises ServerFrozenError, NotFoundError.
         """
         await self._begin(server_id, wanted)
-        asking = self._asking.of(server_id)
+        self._hub.presence.spoke(server_id)  # it lives, though its agent may have been silent for a while
+        asking = self._polling.of(server_id)
         asking.turn += 1
         turn, clock = asking.turn, self._hub.clock
         other_process = asking.runner_id not in ("", wanted.runner_id)
         asking.runner_id = wanted.runner_id
-        self._asking.asked_for(asking, others=wanted.others)
+        self._polling.polled_for(asking, others=wanted.others)
         asking.loaded = wanted.loaded
         loop = asyncio.get_running_loop()
         until = loop.time() + max(0.0, min(wanted.wait_s, NEXT_WAIT_MAX_S))
@@ -312,7 +330,7 @@ class Dispatcher:
         if frozen is not None:
             raise ServerFrozenError(frozen)
 
-    async def _claim(self, asking: AskingServer, wanted: NextRequest) -> Assignment | None:
+    async def _claim(self, asking: PollingServer, wanted: NextRequest) -> Assignment | None:
         lease = self.leases.of_server(asking.server_id)
         if lease is not None and lease.runner_id != wanted.runner_id:
             return None  # the process before it was heard of a moment ago: perhaps both run
@@ -330,18 +348,36 @@ class Dispatcher:
                 return taken
         return None
 
-    async def _choose(self, asking: AskingServer) -> Choice | None:
+    async def _choose(self, asking: PollingServer) -> Choice | None:
+        if self._paused or not len(self._line):
+            return None
+        await self._stock(asking)
+        facts = self._facts(asking)
+        if facts is None or self._gets_nothing(facts):
+            return None
         now = self._hub.clock.monotonic()
-        if self._paused or now < asking.cools_until or not len(self._line):
-            return None
-        stock = await self._stock(asking)
-        if stock.paused:
-            return None
-        others = asking.others and works_for_others(stock.capabilities) != "never"
-        only = None if others else f"server:{asking.server_id}"
-        return self._line.choose(asking.server_id, asking.loaded, now, only)
+        return self._line.choose(asking.server_id, asking.loaded, now, self._only(facts))
 
-    async def _take(self, asking: AskingServer, choice: Choice, runner_id: str) -> Assignment | None:
+    def _gets_nothing(self, facts: ServerFacts) -> bool:
+        """Not even the jobs of its own WebUI."""
+        return bool(server_obstacles(facts, f"server:{facts.server_id}", queue_paused=self._paused))
+
+    def _only(self, facts: ServerFacts) -> str | None:
+        """The one submitter whose jobs it takes now; None: everybody's."""
+        for_others = not server_obstacles(facts, "", queue_paused=self._paused)
+        return None if for_others else f"server:{facts.server_id}"
+
+    def _facts(self, asking: PollingServer) -> ServerFacts | None:
+        """The server as it is now."""
+        if asking.facts is None:
+            return None
+        return replace(
+            asking.facts,
+            reachable=self._hub.presence.is_reachable(asking.server_id),
+            runner=self.runner_state(asking.server_id),
+        )
+
+    async def _take(self, asking: PollingServer, choice: Choice, runner_id: str) -> Assignment | None:
         assert asking.stock is not None
         stock, job, now_ms = asking.stock, choice.job, self._hub.clock.now_ms()
         sequence = self._sequence(asking.server_id)
@@ -359,43 +395,61 @@ class Dispatcher:
         # The files changed between two looks: not here until the next look.
         asking.stale = True
         asking.misfits.add(job.job_id)
-        self._line.put(replace(job, excluded=job.excluded | {asking.server_id}, waiting=True))
+        self._line.put(replace(job, excluded=job.excluded | {asking.server_id}, queues=[]))
         return None
 
-    async def _stock(self, asking: AskingServer) -> ServerStock:
+    async def _stock(self, asking: PollingServer) -> ServerStock:
         """What the server has of all that is wanted, as of now."""
         server_id, stock = asking.server_id, asking.stock
         if stock is None or asking.stale:
-            contents = {sha256 for number in range(len(self._kinds)) for sha256 in self._contents(number)}
+            wanted = {lookup for one in self._classes for lookup in one.needs.lookups()}
             asking.stale = False
-            asking.stock = stock = await self._hub.reading(
-                lambda connection: load_stock(connection, server_id, contents)
-            )
+
+            def read(connection: Connection) -> tuple[ServerFacts | None, ServerStock]:
+                facts = server_now(connection, server_id, self._hub.presence)
+                return facts, stock_of_server(connection, server_id, wanted)
+
+            asking.facts, asking.stock = anew = await self._hub.reading(read)
             self._judge_anew(asking)
-        elif asking.unknown:
-            missing = {sha256 for number in asking.unknown for sha256 in self._contents(number)}
-            known = stock
-            await self._hub.reading(lambda connection: add_contents(connection, known, missing))
-            self._judge_anew(asking)
+            return anew[1]
+        if asking.unknown:
+            await self._look_for(asking, stock, asking.unknown)
         return stock
 
-    def _contents(self, kind: int) -> Iterable[str]:
-        return self._kinds[kind].contents() if kind < len(self._kinds) else ()
+    async def _look_for(self, asking: PollingServer, stock: ServerStock, wanted: Iterable[Lookup]) -> None:
+        """Look for further models there."""
+        missing = set(wanted) - stock.asked
+        further = await self._hub.reading(lambda c: stock_of_server(c, asking.server_id, missing))
+        stock.take_over(further)
+        self._judge_anew(asking)
 
-    def _judge_anew(self, asking: AskingServer) -> None:
+    def _judge_anew(self, asking: PollingServer) -> None:
+        asking.judge = self._judge(asking, asking.facts)
         asking.answers.clear()
         asking.unknown.clear()
-        self._line.set_server(asking.server_id, lambda kind: self._can_run(asking, kind))
+        self._line.set_server(asking.server_id, lambda number: self._can_run(asking, number))
 
-    def _can_run(self, asking: AskingServer, kind: int) -> bool:
-        answer = asking.answers.get(kind)
+    def _judge(self, asking: PollingServer, facts: ServerFacts | None) -> Judge | None:
+        if facts is None or asking.stock is None:
+            return None
+        its = asking.server_id
+        return Judge({its: facts}, {its: asking.stock}, queue_paused=self._paused)
+
+    def _can_run(self, asking: PollingServer, number: int) -> bool:
+        """Whether it has all that jobs of a class need, whatever keeps it from them just now."""
+        answer = asking.answers.get(number)
         if answer is None:
-            stock, needs = asking.stock, self._kinds[kind]
-            if stock is None or not stock.asked.issuperset(needs.contents()):
-                asking.unknown.add(kind)
+            stock, judge = asking.stock, asking.judge
+            if stock is None or judge is None:
                 return False
-            answer = needs.hold_on(asking.server_id, stock.has, stock.capabilities)
-            asking.answers[kind] = answer
+            wanted: RequirementClass = self._classes[number]
+            unknown = set(wanted.needs.lookups()) - stock.asked
+            if unknown:
+                asking.unknown |= unknown
+                return False
+            is_target = not target_obstacles(wanted.targets, asking.server_id)
+            answer = is_target and bool(judge.of_needs(wanted.needs).clear)
+            asking.answers[number] = answer
         return answer
 
     # --- a runner tells ---------------------------------------------------------------------------------
@@ -422,7 +476,7 @@ class Dispatcher:
         await self._hub.writing(work)
         self.leases.end(said.job_id, said.fence)
         if said.code == "busy":
-            self._asking.give_way(server_id, BUSY_S)
+            self._polling.yield_for(server_id, BUSY_S)
         await self._readmit(server_id, self._sequence(server_id))
         await self._hub.jobs_changed([said.job_id])
 
@@ -443,7 +497,7 @@ class Dispatcher:
 
         answer = await self._hub.writing(work)
         self.leases.end(said.job_id, said.fence)
-        self._asking.count(server_id, failed=said.outcome == "failed" or answer.outcome == "wrong")
+        self._polling.count(server_id, failed=said.outcome == "failed" or answer.outcome == "wrong")
         await self._hub.jobs_changed([said.job_id])
         return answer
 
@@ -453,23 +507,19 @@ class Dispatcher:
         return bool(found) and any(
             [
                 await self._could_run(asking, found[0])
-                for asking in self._asking
+                for asking in self._polling
                 if asking.server_id not in {server_id, *found[0].excluded}
             ]
         )
 
-    async def _could_run(self, asking: AskingServer, job: Pending) -> bool:
-        if not self.asks(asking.server_id) or self.cools(asking.server_id):
-            return False
+    async def _could_run(self, asking: PollingServer, job: Pending) -> bool:
         async with self._lock:
             stock = await self._stock(asking)
-            contents = set(job.needs.contents())
-            if not stock.asked.issuperset(contents):
-                await self._hub.reading(lambda c: add_contents(c, stock, contents))
-        theirs = works_for_others(stock.capabilities) != "never" and asking.others
-        if stock.paused or not (theirs or job.submitter == f"server:{asking.server_id}"):
-            return False
-        return job.needs.hold_on(asking.server_id, stock.has, stock.capabilities)
+            if not stock.asked.issuperset(job.needs.lookups()):
+                await self._look_for(asking, stock, job.needs.lookups())
+        judge = self._judge(asking, self._facts(asking))
+        question = Question(job.needs, job.submitter, job.requirement_class.targets)
+        return judge is not None and not judge.obstacles(question, asking.server_id)
 
     # --- time goes by -----------------------------------------------------------------------------------
 
@@ -492,7 +542,7 @@ class Dispatcher:
 
     async def _readmit_failed(self) -> None:
         """After an error a job may come back to that server when nobody else took it for a while."""
-        before_ms = self._hub.clock.now_ms() - int(COOLING_S * 1000)
+        before_ms = self._hub.clock.now_ms() - int(COOLDOWN_S * 1000)
         if await self._hub.reading(lambda c: runs.may_readmit_failed(c, before_ms)):
             ids = await self._hub.writing(lambda c: runs.readmit_failed(c, before_ms))
             await self._hub.jobs_changed(ids)
@@ -525,5 +575,5 @@ class Dispatcher:
             self._lost.setdefault(lease.runner_id, set()).add((lease.job_id, lease.server_id))
             while len(self._lost) > LOST_KEPT:
                 del self._lost[next(iter(self._lost))]
-        self._asking.count(lease.server_id, failed=True)
+        self._polling.count(lease.server_id, failed=True)
         await self._hub.jobs_changed([lease.job_id])

@@ -11,8 +11,9 @@ is served once, each of them after at most ``PASSES_MAX`` others.
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from stablequeue_hub.jobs.states import PRIORITY_MAX, PRIORITY_MIN
@@ -20,7 +21,6 @@ from stablequeue_hub.jobs.states import PRIORITY_MAX, PRIORITY_MIN
 PASSES_MAX = 8
 PASSED_MAX_S = 600.0
 AGEING_MS = 3_600_000
-_REBUILD_ABOVE = 1_000
 
 
 @dataclass(eq=False)
@@ -40,15 +40,20 @@ class WaitingJob:
     checkpoint: str | None = None
     excluded: frozenset[str] = frozenset()
     priority: int = PRIORITY_MIN
-    waiting: bool = True
     passed: int = 0
     passed_since: float | None = None
+    queues: list[_Queue] = field(default_factory=list, repr=False)
+    """Those of the servers that can run it."""
 
     def __post_init__(self) -> None:
         self.priority = max(self.priority, self.given)
 
     def __lt__(self, other: WaitingJob) -> bool:
         return self.seq < other.seq
+
+    @property
+    def turn(self) -> _Turn:
+        return self.priority, self.submitter
 
 
 @dataclass(frozen=True)
@@ -61,27 +66,47 @@ class Choice:
 
 _Turn = tuple[int, str]
 """Priority and submitter."""
+_Turns = dict[_Turn, list[WaitingJob]]
+"""Jobs by their turn, each list in the order in which they came; none is empty."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Queue:
     """The jobs that one server can run."""
 
-    by_turn: dict[_Turn, list[WaitingJob]] = field(default_factory=dict)
-    by_checkpoint: dict[str, dict[_Turn, list[WaitingJob]]] = field(default_factory=dict)
-    size: int = 0
+    by_turn: _Turns = field(default_factory=dict)
+    by_checkpoint: dict[str, _Turns] = field(default_factory=dict)
 
     def push(self, job: WaitingJob) -> None:
-        turn = (job.priority, job.submitter)
-        heapq.heappush(self.by_turn.setdefault(turn, []), job)
+        job.queues.append(self)
+        insort(self.by_turn.setdefault(job.turn, []), job)
         if job.checkpoint is not None:
-            turns = self.by_checkpoint.setdefault(job.checkpoint, {})
-            heapq.heappush(turns.setdefault(turn, []), job)
-        self.size += 1
+            insort(self.by_checkpoint.setdefault(job.checkpoint, {}).setdefault(job.turn, []), job)
+
+    def drop(self, job: WaitingJob) -> None:
+        """Nothing, when it is not among them."""
+        _drop(self.by_turn, job)
+        turns = self.by_checkpoint.get(job.checkpoint or "")
+        if turns is not None:
+            _drop(turns, job)
+            if not turns:
+                del self.by_checkpoint[job.checkpoint or ""]
+
+
+def _drop(turns: _Turns, job: WaitingJob) -> None:
+    several = turns.get(job.turn)
+    place = bisect_left(several, job) if several else 0
+    if several and place < len(several) and several[place] is job:
+        del several[place]
+        if not several:
+            del turns[job.turn]
 
 
 class WaitingLine:
-    """All pending jobs, and for each server that asks those that it can run."""
+    """All pending jobs, and for each server that asks those that it can run.
+
+    The event loop changes it; other threads may ask for the place of a job meanwhile.
+    """
 
     def __init__(self, before: WaitingLine | None = None) -> None:
         """``before``: the line that this one takes the place of; turns go on as they were."""
@@ -91,6 +116,7 @@ class WaitingLine:
         # Turns are each server's own: whoever is served often elsewhere still gets one here.
         self._served: dict[str, dict[str, int]] = before._served if before else {}
         self._picks: int = before._picks if before else 0
+        self._lock = threading.RLock()
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -108,40 +134,49 @@ class WaitingLine:
 
     def put(self, job: WaitingJob) -> None:
         """A pending job; takes the place of what was known of it."""
-        before = self._jobs.pop(job.job_id, None)
-        if before is not None:
-            before.waiting = False
-            job.passed, job.passed_since = before.passed, before.passed_since
-        self._jobs[job.job_id] = job
-        for server_id, queue in self._queues.items():
-            if self._fits(server_id, job):
-                queue.push(job)
+        with self._lock:
+            before = self._jobs.get(job.job_id)
+            if before is not None:
+                self.remove(job.job_id)
+                job.passed, job.passed_since = before.passed, before.passed_since
+            self._jobs[job.job_id] = job
+            for server_id, queue in self._queues.items():
+                if self._fits(server_id, job):
+                    queue.push(job)
 
     def remove(self, job_id: str) -> None:
-        job = self._jobs.pop(job_id, None)
-        if job is not None:
-            job.waiting = False
+        with self._lock:
+            job = self._jobs.pop(job_id, None)
+            if job is not None:
+                for queue in job.queues:
+                    queue.drop(job)
+                job.queues.clear()
 
     def age(self, now_ms: int) -> None:
         """Raise the jobs that have waited another hour."""
         for job in list(self._jobs.values()):
             priority = aged_priority(job.given, now_ms - job.created_ms)
             if priority != job.priority:
-                self.put(replace(job, priority=priority, waiting=True))
+                self.put(replace(job, priority=priority, queues=[]))
 
     # --- servers ----------------------------------------------------------------------------------------
 
     def set_server(self, server_id: str, can_run: Callable[[int], bool]) -> None:
         """From now on that server can run the kinds for which ``can_run`` is true."""
-        self._can_run[server_id] = can_run
-        queue = self._queues[server_id] = _Queue()
-        for job in sorted(self._jobs.values()):
-            if self._fits(server_id, job):
-                queue.push(job)
+        with self._lock:
+            self._can_run[server_id] = can_run
+            before, queue = self._queues.get(server_id), _Queue()
+            self._queues[server_id] = queue
+            for job in sorted(self._jobs.values()):
+                if before in job.queues:
+                    job.queues.remove(before)
+                if self._fits(server_id, job):
+                    queue.push(job)
 
     def forget_server(self, server_id: str) -> None:
-        for known in (self._queues, self._can_run, self._served):
-            known.pop(server_id, None)
+        with self._lock:
+            for known in (self._queues, self._can_run, self._served):
+                known.pop(server_id, None)
 
     def _fits(self, server_id: str, job: WaitingJob) -> bool:
         return server_id not in job.excluded and self._can_run[server_id](job.kind)
@@ -152,18 +187,19 @@ class WaitingLine:
         self, server_id: str, loaded: str | None, now_s: float, only: str | None = None
     ) -> Choice | None:
         """What that server should do next; None when it can run nothing. ``only``: for this submitter."""
-        queue = self._tidy(server_id)
+        queue = self._queues.get(server_id)
         if queue is None:
             return None
         served = self._served.get(server_id, {})
         for priority in sorted({turn[0] for turn in queue.by_turn}, reverse=True):
-            front = _first(queue.by_turn, priority, only, served)
-            if front is None:
+            turns = _in_turn(queue.by_turn, priority, only, served)
+            if not turns:
                 continue
+            front = turns[0][0]
             if loaded is None or front.checkpoint in (None, loaded) or not _may_be_passed(front, now_s):
                 return Choice(front)
-            other = _first(queue.by_checkpoint.get(loaded, {}), priority, only, served)
-            return Choice(front) if other is None else Choice(other, passed=front)
+            others = _in_turn(queue.by_checkpoint.get(loaded, {}), priority, only, served)
+            return Choice(others[0][0], passed=front) if others else Choice(front)
         return None
 
     def served(self, server_id: str, choice: Choice, now_s: float) -> None:
@@ -179,25 +215,26 @@ class WaitingLine:
                 passed.passed_since = now_s
         self.remove(choice.job.job_id)
 
-    def before(self, server_id: str, job_id: str) -> int | None:
-        """How many jobs of that server's line come first by priority and age; None when it is not in it."""
-        job, queue = self._jobs.get(job_id), self._queues.get(server_id)
-        if job is None or queue is None or not self._fits(server_id, job):
-            return None
-        mine = (-job.priority, job.seq)
-        return sum(
-            1
-            for other in self._jobs.values()
-            if (-other.priority, other.seq) < mine and self._fits(server_id, other)
-        )
+    def before(self, server_id: str, job_id: str, only: str | None = None) -> int | None:
+        """How many jobs that server gets before this one, as turns go; None when it is not in its line.
 
-    def _tidy(self, server_id: str) -> _Queue | None:
-        """The server's queue, made anew when most of it is gone."""
-        queue = self._queues.get(server_id)
-        if queue is not None and queue.size > 2 * len(self._jobs) + _REBUILD_ABOVE:
-            self.set_server(server_id, self._can_run[server_id])
-            queue = self._queues[server_id]
-        return queue
+        ``only``: it takes those of this submitter alone. Not counted: jobs that come later, and those that go
+        first for a while because the server has their checkpoint in memory.
+        """
+        with self._lock:
+            job, queue = self._jobs.get(job_id), self._queues.get(server_id)
+            if job is None or queue is None or not self._fits(server_id, job):
+                return None
+            return _count_before(job, queue.by_turn, only, self._served.get(server_id, {}))
+
+    def before_anywhere(self, job_id: str) -> int | None:
+        """The same, as if one server could run all jobs; None for one that does not wait."""
+        with self._lock:
+            job = self._jobs.get(job_id)
+            everything: _Turns = {}
+            for other in sorted(self._jobs.values()):
+                everything.setdefault(other.turn, []).append(other)
+            return None if job is None else _count_before(job, everything, None, {})
 
 
 def aged_priority(priority: int, waited_ms: int) -> int:
@@ -205,23 +242,30 @@ def aged_priority(priority: int, waited_ms: int) -> int:
     return min(PRIORITY_MAX, priority + max(0, waited_ms) // AGEING_MS)
 
 
-def _first(
-    turns: dict[_Turn, list[WaitingJob]], priority: int, only: str | None, served: Mapping[str, int]
-) -> WaitingJob | None:
-    """The job whose turn it is among those of this priority."""
-    best: WaitingJob | None = None
-    best_turn = (0, 0)
-    for turn in [turn for turn in turns if turn[0] == priority and only in (None, turn[1])]:
-        heap = turns[turn]
-        while heap and not heap[0].waiting:
-            heapq.heappop(heap)
-        if not heap:
-            del turns[turn]
-            continue
-        rank = (served.get(turn[1], 0), heap[0].seq)
-        if best is None or rank < best_turn:
-            best, best_turn = heap[0], rank
-    return best
+def _in_turn(
+    turns: _Turns, priority: int, only: str | None, served: Mapping[str, int]
+) -> list[Sequence[WaitingJob]]:
+    """The jobs of this priority by submitter, that one first whose turn it is."""
+    found = [jobs for turn, jobs in turns.items() if turn[0] == priority and only in (None, turn[1])]
+    return sorted(found, key=lambda jobs: (served.get(jobs[0].submitter, 0), jobs[0].seq))
+
+
+def _count_before(job: WaitingJob, queue: _Turns, only: str | None, served: Mapping[str, int]) -> int | None:
+    if only not in (None, job.submitter):
+        return None
+    served, total = dict(served), 0
+    for priority in sorted({turn[0] for turn in queue if turn[0] > job.priority}, reverse=True):
+        turns = _in_turn(queue, priority, only, served)
+        total += sum(map(len, turns))
+        # Whoever has many jobs is served until a later round, and comes later again below.
+        last = max(served.values(), default=0)
+        for jobs in sorted(turns, key=len):
+            last += 1
+            served[jobs[0].submitter] = last
+    turns = _in_turn(queue, job.priority, only, served)
+    mine = next(place for place, jobs in enumerate(turns) if jobs[0].submitter == job.submitter)
+    rounds = bisect_left(turns[mine], job)
+    return total + sum(min(len(jobs), rounds + (place < mine)) for place, jobs in enumerate(turns))
 
 
 def _may_be_passed(job: WaitingJob, now_s: float) -> bool:

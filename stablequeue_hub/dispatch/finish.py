@@ -18,14 +18,20 @@ from stablequeue_client.shared.generation.picture_verification import (
     judge_picture,
     overall,
 )
+from stablequeue_client.shared.generation.requirements import Requirement
+from stablequeue_client.shared.models.model_files import names_in_webui
+from stablequeue_client.shared.models.roles import KINDS_OF, Role
 from stablequeue_client.shared.wire.runner import AssignedFile, FinishAnswer, FinishRequest, PictureVerdict
 from stablequeue_hub.dispatch.runs import TEXT_KEPT, Run, end_run, fail_attempt
 from stablequeue_hub.jobs.picture_files import StagedPicture
 from stablequeue_hub.jobs.rows import change_state
+from stablequeue_hub.matching.called_files import FilesByName
+from stablequeue_hub.matching.host_lookup import written_name
+from stablequeue_hub.matching.resolve import decides_by_hash
 from stablequeue_hub.servers.capabilities import stored_capabilities
 from stablequeue_hub.store.bulk import insert_rows
 from stablequeue_hub.store.prepared import Prepared, in_list
-from stablequeue_hub.store.tables import job_pictures, job_requirements, jobs, models, servers
+from stablequeue_hub.store.tables import job_payloads, job_pictures, job_requirements, jobs, models, servers
 
 _RANK: dict[str, int] = {"confirmed": 0, "not_provable": 1, "wrong": 2}
 _PICTURE_COLUMNS = (
@@ -95,8 +101,48 @@ def judge_run(
     ]
     told = {one.requirement for one in said.loaded if one.state != "unknown"}
     found = [one if one.requirement in told else _without_evidence(one) for one in found]
+    otherwise = _called_otherwise(connection, run)
+    found = [otherwise.get(one.requirement, one) if one.outcome == "confirmed" else one for one in found]
     unproved = [*unread, *_not_looked_for(connection, run)]
     return sorted([*found, *unproved], key=lambda one: one.requirement)
+
+
+def _called_otherwise(connection: Connection, run: Run) -> dict[int, PictureVerdict]:
+    """Where the job was written: models of which the name leads the WebUI there to another content than the
+    picture was made with, by place. The name changed its file after the job was queued, or just before, when
+    nobody had told yet: the picture is of the right content, but perhaps not of the one that was meant."""
+    moved = {
+        file.requirement: file
+        for file in run.files
+        if file.used and file.sha256 and not _is_called(file.role, file.path, file.written)
+    }
+    if not moved:
+        return {}
+    rows = connection.execute(
+        sa.select(job_requirements.c.place, job_requirements.c.hash)
+        .join_from(jobs, job_requirements, job_requirements.c.payload_id == jobs.c.payload_id)
+        .join(job_payloads, job_payloads.c.id == jobs.c.payload_id)
+        .where(jobs.c.job_id == run.job_id, job_payloads.c.source_server_id == run.server_id)
+    )
+    asked = {
+        place: Requirement(moved[place].role, moved[place].written, hash=stated)
+        for place, stated in rows
+        if place in moved
+    }
+    asked = {place: one for place, one in asked.items() if not decides_by_hash(one)}
+    files = FilesByName(connection, list(asked.values()))
+    found = {}
+    for place, one in asked.items():
+        contents = {file.sha256 for file in files.taken_on(one, run.server_id)}
+        if contents and moved[place].sha256 not in contents:
+            text = f"“{one.name}” is another file there now than the one that the picture was made with."
+            found[place] = PictureVerdict(place, "not_provable", "name_moved", text)
+    return found
+
+
+def _is_called(role: Role, path: str, written: str) -> bool:
+    name = written_name(Requirement(role, written))
+    return any(name in names_in_webui(kind, path) for kind in KINDS_OF[role])
 
 
 def _without_evidence(verdict: PictureVerdict) -> PictureVerdict:

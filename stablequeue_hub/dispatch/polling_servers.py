@@ -8,21 +8,27 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from stablequeue_hub.clock import Clock
-from stablequeue_hub.matching.server_stock import ServerStock
+from stablequeue_hub.matching.job_requirements import Lookup
+from stablequeue_hub.matching.judge import Judge
+from stablequeue_hub.matching.server_facts import ServerFacts
+from stablequeue_hub.matching.stock import ServerStock
+from stablequeue_hub.servers.presence import RunnerState
 
-ASKS_WITHIN_S = 90.0
+POLLS_WITHIN_S = 90.0
 FAILURES_MAX = 3
-COOLING_S = 600.0
+COOLDOWN_S = 600.0
 
 
 @dataclass
-class AskingServer:
+class PollingServer:
     """A server whose runner asks for jobs."""
 
     server_id: str
+    facts: ServerFacts | None = None
     stock: ServerStock | None = None
+    judge: Judge | None = None
     stale: bool = True
-    unknown: set[int] = field(default_factory=set)
+    unknown: set[Lookup] = field(default_factory=set)
     answers: dict[int, bool] = field(default_factory=dict)
     misfits: set[str] = field(default_factory=set)
     others: bool = False
@@ -33,26 +39,26 @@ class AskingServer:
     parked: asyncio.Event | None = None
     parked_since: float = 0.0
     failures: int = 0
-    cools_until: float = 0.0
-    gave_way_until: float = 0.0
+    cooldown_until: float = 0.0
+    yielded_until: float = 0.0
 
 
-class AskingServers:
+class PollingServers:
     """By server id, in the order in which they asked first."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._servers: dict[str, AskingServer] = {}
+        self._servers: dict[str, PollingServer] = {}
 
-    def __iter__(self) -> Iterator[AskingServer]:
+    def __iter__(self) -> Iterator[PollingServer]:
         return iter(list(self._servers.values()))
 
-    def find(self, server_id: str) -> AskingServer | None:
+    def find(self, server_id: str) -> PollingServer | None:
         return self._servers.get(server_id)
 
-    def of(self, server_id: str) -> AskingServer:
+    def of(self, server_id: str) -> PollingServer:
         """Also of one that did not ask yet."""
-        return self._servers.setdefault(server_id, AskingServer(server_id))
+        return self._servers.setdefault(server_id, PollingServer(server_id))
 
     def forget(self, server_id: str) -> None:
         """A server that the hub does not know any more; its runner gets its answer."""
@@ -60,29 +66,32 @@ class AskingServers:
         if asking is not None and asking.parked is not None:
             asking.parked.set()
 
-    def asked_lately(self, server_id: str) -> bool:
+    def polled_recently(self, server_id: str) -> bool:
         """Its runner waits for a job, or asked for one a short while ago."""
         asking = self.find(server_id)
         if asking is None:
             return False
-        return asking.parked is not None or self._clock.monotonic() - asking.asked < ASKS_WITHIN_S
+        return asking.parked is not None or self._clock.monotonic() - asking.asked < POLLS_WITHIN_S
 
-    def cools(self, server_id: str) -> bool:
-        """It gets no jobs for a while: it failed several times in a row, or gave way."""
-        asking = self.find(server_id)
-        return asking is not None and self._clock.monotonic() < asking.cools_until
-
-    def gave_way(self, server_id: str) -> bool:
+    def has_yielded(self, server_id: str) -> bool:
         """It gets no jobs for a while only because somebody used it when it got one."""
         asking = self.find(server_id)
         if asking is None:
             return False
-        return self._clock.monotonic() < asking.gave_way_until == asking.cools_until
+        return self._clock.monotonic() < asking.yielded_until == asking.cooldown_until
 
-    def is_in_use(self, server_id: str) -> bool:
-        """Its runner asked last for its own jobs only."""
+    def state(self, server_id: str, *, works: bool) -> RunnerState:
+        """What is known of its runner. ``works``: it has a job."""
         asking = self.find(server_id)
-        return asking is not None and bool(asking.runner_id) and not asking.others
+        if asking is None:
+            return RunnerState(polling=works)
+        cools, yielded = self._clock.monotonic() < asking.cooldown_until, self.has_yielded(server_id)
+        return RunnerState(
+            polling=works or self.polled_recently(server_id),
+            in_use=bool(asking.runner_id) and not asking.others,
+            in_cooldown=cools and not yielded,
+            yielded=yielded,
+        )
 
     def wake(self, checkpoints: Iterable[str | None] | None, only: str | None = None) -> None:
         """Runners that wait look again: those first that have the checkpoint in memory, then who waits
@@ -102,28 +111,28 @@ class AskingServers:
         asking.failures = asking.failures + 1 if failed else 0
         if asking.failures >= FAILURES_MAX:
             asking.failures = 0
-            self.cool(server_id, COOLING_S)
+            self.start_cooldown(server_id, COOLDOWN_S)
 
-    def end_rest(self, server_id: str) -> None:
+    def clear_cooldown(self, server_id: str) -> None:
         """Its failures are forgotten. One that gave way to somebody still does."""
         asking = self.find(server_id)
         if asking is not None:
             asking.failures = 0
-            asking.cools_until = asking.gave_way_until
+            asking.cooldown_until = asking.yielded_until
 
-    def cool(self, server_id: str, seconds: float) -> None:
+    def start_cooldown(self, server_id: str, seconds: float) -> None:
         """No job for that server for a while."""
         asking = self.of(server_id)
-        asking.cools_until = max(asking.cools_until, self._clock.monotonic() + seconds)
+        asking.cooldown_until = max(asking.cooldown_until, self._clock.monotonic() + seconds)
 
-    def give_way(self, server_id: str, seconds: float) -> None:
+    def yield_for(self, server_id: str, seconds: float) -> None:
         """No job for that server for a while: somebody uses it."""
         asking, until = self.of(server_id), self._clock.monotonic() + seconds
-        if until > asking.cools_until:
-            asking.cools_until = asking.gave_way_until = until
+        if until > asking.cooldown_until:
+            asking.cooldown_until = asking.yielded_until = until
 
-    def asked_for(self, asking: AskingServer, *, others: bool) -> None:
+    def polled_for(self, asking: PollingServer, *, others: bool) -> None:
         """What its runner takes now. Where others are let in again, they need not wait any longer."""
-        if others and not asking.others and self.gave_way(asking.server_id):
-            asking.cools_until = asking.gave_way_until = 0.0
+        if others and not asking.others and self.has_yielded(asking.server_id):
+            asking.cooldown_until = asking.yielded_until = 0.0
         asking.others = others

@@ -17,15 +17,15 @@ from sqlalchemy import Connection
 
 from stablequeue_client.shared.generation.name_translation import Renaming, translated
 from stablequeue_client.shared.generation.requirements import generation_requirements
-from stablequeue_client.shared.models.roles import KINDS_OF, Role
 from stablequeue_client.shared.wire.runner import AssignedFile, Assignment, LoadedFile, RenamedModel
 from stablequeue_hub.access.actors import actor_names
 from stablequeue_hub.errors import StaleRunError
 from stablequeue_hub.jobs.rows import change_state, start_job
-from stablequeue_hub.matching.needs import need_of
-from stablequeue_hub.matching.server_stock import ServerStock, files_of
+from stablequeue_hub.matching.exclusions import COUNTS, is_over
+from stablequeue_hub.matching.job_requirements import JobRequirement, requirements_of
+from stablequeue_hub.matching.stock import ServerStock, files_again
 from stablequeue_hub.store.prepared import Prepared
-from stablequeue_hub.store.tables import job_exclusions, job_payloads, job_requirements, job_runs, jobs
+from stablequeue_hub.store.tables import job_exclusions, job_payloads, job_runs, jobs
 
 ATTEMPTS_MAX = 3
 Exclusion = Literal["refused", "failed", "lost"]
@@ -46,25 +46,13 @@ _JOB = Prepared(
         .where(
             job_exclusions.c.job_id == jobs.c.job_id,
             job_exclusions.c.server_id == sa.bindparam("server_id"),
+            COUNTS,
         )
         .label("excluded"),
         jobs.c.submitted_by,
     )
     .select_from(sa.join(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id))
     .where(jobs.c.job_id == sa.bindparam("job_id"))
-)
-_REQUIREMENTS = Prepared(
-    sa.select(
-        job_requirements.c.place,
-        job_requirements.c.role,
-        job_requirements.c.name,
-        job_requirements.c.status,
-        job_requirements.c.sha256,
-        job_requirements.c.decision,
-        job_requirements.c.decision_server_id,
-    )
-    .where(job_requirements.c.payload_id == sa.bindparam("payload_id"))
-    .order_by(job_requirements.c.place)
 )
 _RUN_COLUMNS = (
     "job_id", "fence", "server_id", "runner_id", "started_ms", "models_json", "renamed_json",
@@ -82,7 +70,6 @@ _RUN = Prepared(
     .select_from(sa.join(job_runs, jobs, jobs.c.job_id == job_runs.c.job_id))
     .where(job_runs.c.job_id == sa.bindparam("job_id"), job_runs.c.fence == sa.bindparam("fence"))
 )
-_roles: dict[str, Role] = {str(role): role for role in KINDS_OF}
 
 
 @dataclass(frozen=True)
@@ -111,7 +98,7 @@ def take(
     if targets_json is not None and server_id not in msgspec.json.decode(targets_json):
         return "not_waiting"
     payload: dict[str, Any] = {**msgspec.json.decode(payload_json), "seed": seed}
-    requirements = _REQUIREMENTS.all(connection, {"payload_id": payload_id})
+    requirements = requirements_of(connection, payload_id)
     files = _assigned(connection, requirements, payload, stock, is_source=server_id == source_id)
     if files is None:
         return "not_here"
@@ -129,36 +116,34 @@ def take(
 
 def _assigned(
     connection: Connection,
-    requirements: Sequence[Any],
+    requirements: Sequence[JobRequirement],
     payload: dict[str, Any],
     stock: ServerStock,
     *,
     is_source: bool,
 ) -> list[AssignedFile] | None:
     """The server's file for each model; None when one is not there any more."""
-    contents = [row[4] for row in requirements if row[3] == "found" and row[4]]
-    fresh = files_of(connection, stock.server_id, contents, unread_too=is_source)
-    fresh.shared, fresh.unread = stock.shared, stock.unread if is_source else {}
+    wanted = {lookup for one in requirements if (lookup := one.lookup) is not None}
+    now = files_again(connection, stock, wanted, is_source=is_source)
     idle = _not_loaded(payload)
     found = []
-    for place, role_name, name, *how in requirements:
-        need = need_of(role_name, name, *how)
-        if need is None:
-            return None
-        if need.anywhere:
+    for place, one in enumerate(requirements):
+        if one.decision == "not_a_model":
             continue
-        role = _roles[role_name]
-        file = fresh.file(need, is_source)
+        file = now.file(one, is_source=is_source)
+        if file is None and one.is_waived_on(stock.server_id):
+            continue
         if file is None:
-            if need.anyway_on == stock.server_id:
-                continue
             return None
-        used = (role, name) not in idle
+        used = (one.role, one.name) not in idle
         read = any(
-            (one.root, one.path) == (file.root, file.path) for one in fresh.ready.get(need.sha256 or "", ())
+            (other.root, other.path) == (file.root, file.path)
+            for other in now.ready.get(one.content or "", ())
         )
-        known = need.sha256 if read else None
-        found.append(AssignedFile(place, role, name, file.name, file.root, file.path, known, file.size, used))
+        known = one.content if read else None
+        found.append(
+            AssignedFile(place, one.role, one.name, file.name, file.root, file.path, known, file.size, used)
+        )
     return found
 
 
@@ -353,8 +338,7 @@ def exclude(
 
 
 def _is_over(server_id: str, sequence: int) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
-    # Another number, not a higher one: an index that was made anew counts from the beginning.
-    return job_exclusions.c.server_id == server_id, job_exclusions.c.sequence != sequence
+    return job_exclusions.c.server_id == server_id, is_over(sequence)
 
 
 def may_readmit(connection: Connection, server_id: str, sequence: int) -> bool:

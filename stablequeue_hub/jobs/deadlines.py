@@ -8,8 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_hub.jobs.rows import change_state
-from stablequeue_hub.matching.pending_jobs import PendingJob, read_around, waiting_of
-from stablequeue_hub.matching.server_facts import Line
+from stablequeue_hub.matching.why import PendingJob, read_around
 from stablequeue_hub.store.prepared import Prepared
 from stablequeue_hub.store.tables import jobs
 
@@ -26,14 +25,14 @@ _OVERDUE = Prepared(
 )
 
 
-def fail_overdue(connection: Connection, live: Live, line: Line, *, now_ms: int) -> list[str]:
+def fail_overdue(connection: Connection, live: Live, *, now_ms: int) -> list[str]:
     """End up to 500 waiting jobs whose deadline is over; their ids. Ask again while that many come."""
     overdue = [PendingJob(*row) for row in _OVERDUE.all(connection, {"now_ms": now_ms})]
     if not overdue:
         return []
-    read = read_around(connection, overdue, live, line)
+    read = read_around(connection, overdue, live)
     for job in overdue:
-        waited_for = waiting_of(read, job, None).text
+        waited_for = read.waiting(job).text
         change_state(
             connection,
             job.job_id,

@@ -13,7 +13,7 @@ from stablequeue_client.shared.wire.queue import Decision
 from stablequeue_hub.errors import JobStateError
 from stablequeue_hub.events import events
 from stablequeue_hub.jobs.rows import change_pending, change_state, state_of
-from stablequeue_hub.matching.eligibility import server_called
+from stablequeue_hub.matching.check import server_called
 from stablequeue_hub.servers.known_servers import known_servers
 from stablequeue_hub.store.tables import job_exclusions, job_requirements, jobs
 

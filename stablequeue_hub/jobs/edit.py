@@ -20,7 +20,7 @@ from stablequeue_hub.jobs.resubmission import KnownJob, judge_anew, known_job, s
 from stablequeue_hub.jobs.rows import change_pending, rename_job
 from stablequeue_hub.jobs.states import chosen_seed
 from stablequeue_hub.jobs.submission import check_name, check_pictures, check_priority, checked_seed
-from stablequeue_hub.matching.eligibility import Judged, check_targets, server_called, with_plain_switches
+from stablequeue_hub.matching.check import Judged, check_targets, server_called, with_plain_switches
 from stablequeue_hub.servers.known_servers import known_servers
 from stablequeue_hub.store.tables import job_requirements
 
@@ -46,7 +46,7 @@ def edit_job(
     judged = None
     if for_waiting:
         judged = _judged(connection, job, wanted, values, live, now_ms)
-        if judged.payload != job.payload.payload or judged.source_id != job.payload.source_id:
+        if judged.payload != job.payload.payload or judged.needs.source_id != job.payload.source_id:
             values["payload_id"] = store_judged(connection, judged)
             _keep_decisions(connection, job.payload.payload_id, values["payload_id"])
         details = {"changed": for_waiting}
@@ -105,7 +105,16 @@ def _judged(
         targets = None if text is None else msgspec.json.decode(text, type=list[str])
     payload = edited_payload(job.payload.payload, wanted)
     check_pictures(payload)
-    return judge_anew(connection, job.payload, payload, source_id, targets, live, now_ms=now_ms)
+    return judge_anew(
+        connection,
+        job.payload,
+        payload,
+        source_id,
+        targets,
+        live,
+        submitted_by=job.submitted_by,
+        now_ms=now_ms,
+    )
 
 
 def edited_payload(before: dict[str, Any], wanted: JobEdit) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -13,8 +13,10 @@ from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.shared.wire.jobs import JobInfo, JobPage, JobPictureInfo, JobRequirementInfo
 from stablequeue_hub.jobs.queue_rows import QueueFilter, conditions_of
 from stablequeue_hub.jobs.states import PRIORITY_MAX, PRIORITY_MIN
+from stablequeue_hub.matching.job_requirements import requirements_of
+from stablequeue_hub.matching.server_facts import Line
 from stablequeue_hub.store.prepared import Prepared
-from stablequeue_hub.store.tables import job_payloads, job_pictures, job_requirements, jobs
+from stablequeue_hub.store.tables import job_payloads, job_pictures, jobs
 
 LIST_MAX = 200
 SEQ_MAX = 2**62
@@ -98,10 +100,9 @@ def job_in_full(connection: Connection, job_id: str) -> JobInfo:
         raise NotFoundError(
             "There is no such job.", remedy="It may have been deleted; look at the list of jobs."
         )
-    its = sa.select(job_requirements).where(job_requirements.c.payload_id == row.payload_id)
     requirements = [
         JobRequirementInfo(one.role, one.name, one.hash, one.status, one.sha256)
-        for one in connection.execute(its.order_by(job_requirements.c.place))
+        for one in requirements_of(connection, row.payload_id)
     ]
     payload = {**msgspec.json.decode(row.payload_json), "seed": row.seed}
     return msgspec.structs.replace(
@@ -109,11 +110,10 @@ def job_in_full(connection: Connection, job_id: str) -> JobInfo:
     )
 
 
-def with_progress(info: JobInfo, progress: Mapping[str, float]) -> JobInfo:
-    """``progress``: 0 to 1 by job, as the servers that work tell it."""
-    if info.state != "processing" or info.job_id not in progress:
-        return info
-    return msgspec.structs.replace(info, progress=progress[info.job_id])
+def with_progress(info: JobInfo, line: Line) -> JobInfo:
+    """How far it is, as the server that works on it tells."""
+    progress = line.progress(info.job_id) if info.state == "processing" else None
+    return info if progress is None else msgspec.structs.replace(info, progress=progress)
 
 
 def pictures_of(connection: Connection, job_id: str) -> list[JobPictureInfo]:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
 
 from stablequeue_hub.jobs.states import JOB_STATES
-from stablequeue_hub.matching.pending_jobs import PendingJob
+from stablequeue_hub.matching.why import PendingJob
 from stablequeue_hub.store.prepared import Prepared
 from stablequeue_hub.store.tables import job_payloads, job_requirements, jobs
 

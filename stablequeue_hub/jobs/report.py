@@ -27,10 +27,10 @@ from stablequeue_client.shared.wire.runner import AssignedFile, LoadedFile, Pict
 from stablequeue_hub.access.actors import actor_names
 from stablequeue_hub.jobs.event_text import event_reason, event_text
 from stablequeue_hub.jobs.list import job_in_full
-from stablequeue_hub.matching.explanation import shown_name
-from stablequeue_hub.matching.pending_jobs import why
+from stablequeue_hub.matching.job_requirements import JobRequirement, requirements_of
+from stablequeue_hub.matching.sentence import shown_name
 from stablequeue_hub.matching.server_facts import Line
-from stablequeue_hub.matching.stored_payload import StoredRequirement, stored_payloads
+from stablequeue_hub.matching.why import why
 from stablequeue_hub.store.tables import events, job_runs, jobs, models, server_roots, servers
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def job_report(connection: Connection, job_id: str, live: Live, line: Line, *, n
     """Everything that is known of a job. Raises NotFoundError."""
     job = job_in_full(connection, job_id)
     payload_id = connection.execute(sa.select(jobs.c.payload_id).where(jobs.c.job_id == job_id)).scalar_one()
-    requirements = stored_payloads(connection, [payload_id])[payload_id].requirements
+    requirements = requirements_of(connection, payload_id)
     aliases = _pairs(connection, sa.select(servers.c.server_id, servers.c.alias))
     names = actor_names(connection, [job.submitted_by])
     return JobReport(
@@ -71,7 +71,7 @@ def _alias(aliases: Mapping[str, str], server_id: str | None) -> str:
 
 
 def _models(
-    connection: Connection, requirements: Sequence[StoredRequirement], aliases: Mapping[str, str]
+    connection: Connection, requirements: Sequence[JobRequirement], aliases: Mapping[str, str]
 ) -> list[ReportModel]:
     contents = sorted({one.sha256 for one in requirements if one.sha256})
     known = sa.select(models.c.hash_sha256, models.c.name).where(models.c.hash_sha256.in_(contents))

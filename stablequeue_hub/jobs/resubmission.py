@@ -11,17 +11,18 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.generation.capability_needs import capability_needs
 from stablequeue_client.shared.generation.infotext import HashMention
 from stablequeue_client.shared.generation.requirements import Requirement
+from stablequeue_client.shared.models.roles import Role
 from stablequeue_client.shared.wire.jobs import Submitted
 from stablequeue_client.shared.wire.queue import RunAgain
 from stablequeue_hub.jobs.rows import add_jobs, add_payload, ids_of_batch, unknown_job
 from stablequeue_hub.jobs.states import chosen_seed
 from stablequeue_hub.jobs.submission import WAITING_MS, batch_of_key, check_key, checked_seed, note_key
-from stablequeue_hub.matching.eligibility import Judged, judge_payload
+from stablequeue_hub.matching.check import Judged, judge_payload
+from stablequeue_hub.matching.job_requirements import JobRequirement, requirements_of
 from stablequeue_hub.matching.resolve import payload_requirements
-from stablequeue_hub.store.tables import job_payloads, job_requirements, jobs
+from stablequeue_hub.store.tables import job_payloads, jobs
 
 if TYPE_CHECKING:
     from stablequeue_hub.servers.presence import Live
@@ -29,14 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KnownPayload:
-    """A stored payload without its seed. ``requirements``: (role, name, hash, status, SHA256) by place;
-    ``decided``: a person said something about one of them."""
+    """A stored payload without its seed. ``requirements``: by place."""
 
     payload_id: int
     payload: dict[str, Any]
     source_id: str | None
-    requirements: list[tuple[str, str, str | None, str, str | None]]
-    decided: bool
+    requirements: tuple[JobRequirement, ...]
 
 
 @dataclass(frozen=True)
@@ -72,14 +71,11 @@ def known_job(connection: Connection, job_id: str) -> KnownJob:
 
 def _payload(connection: Connection, payload_id: int) -> KnownPayload:
     row = connection.execute(sa.select(job_payloads).where(job_payloads.c.id == payload_id)).one()
-    its = sa.select(job_requirements).where(job_requirements.c.payload_id == payload_id)
-    requirements = connection.execute(its.order_by(job_requirements.c.place)).all()
     return KnownPayload(
         payload_id,
         msgspec.json.decode(row.payload_json),
         row.source_server_id,
-        [(one.role, one.name, one.hash, one.status, one.sha256) for one in requirements],
-        any(one.decision is not None for one in requirements),
+        requirements_of(connection, payload_id),
     )
 
 
@@ -91,11 +87,12 @@ def judge_anew(
     targets: Sequence[str] | None,
     live: Live,
     *,
+    submitted_by: str,
     now_ms: int,
 ) -> Judged:
     """Judge ``payload``, which was or becomes what ``known`` is. A hash that a text stated for one of the
     models still counts. Raises TooLargeError for too many names, InvalidValueError for too deep a payload."""
-    hashes = {(role, name): hash_ for role, name, hash_, *_ in known.requirements if hash_}
+    hashes = {(one.role, one.name): one.hash for one in known.requirements if one.hash}
     embeddings = [
         HashMention("embedding", name, hash_, "sha256")
         for (role, name), hash_ in hashes.items()
@@ -103,23 +100,19 @@ def judge_anew(
     ]
     written = payload_requirements(connection, payload, source_id, embeddings)
     stated = list(dict.fromkeys(_with_hash(requirement, hashes) for requirement in written))
-    return judge_payload(connection, payload, stated, source_id, targets, live, now_ms=now_ms)
+    return judge_payload(
+        connection, payload, stated, source_id, targets, live, submitted_by=submitted_by, now_ms=now_ms
+    )
 
 
-def _with_hash(requirement: Requirement, hashes: dict[tuple[str, str], str]) -> Requirement:
+def _with_hash(requirement: Requirement, hashes: dict[tuple[Role, str], str]) -> Requirement:
     known = hashes.get((requirement.role, requirement.name))
     return replace(requirement, hash=known) if known and not requirement.hash else requirement
 
 
 def store_judged(connection: Connection, judged: Judged) -> int:
     """A payload row of its own; its id."""
-    return add_payload(
-        connection,
-        judged.payload,
-        judged.requirements,
-        judged.source_id,
-        capability_needs(judged.payload),
-    )
+    return add_payload(connection, judged.payload, judged.needs)
 
 
 def run_again(
@@ -137,13 +130,21 @@ def run_again(
     job = known_job(connection, job_id)
     known = job.payload
     seed = _seed(wanted.seed, job.seed)
-    judged = judge_anew(connection, known, known.payload, known.source_id, job.targets, live, now_ms=now_ms)
+    judged = judge_anew(
+        connection,
+        known,
+        known.payload,
+        known.source_id,
+        job.targets,
+        live,
+        submitted_by=actor,
+        now_ms=now_ms,
+    )
     if before is not None:
         ids = ids_of_batch(connection, before)
         return Submitted(ids[0], before, ids, judged.check, repeated=True)
-    checks = [requirement.as_check() for requirement in judged.requirements]
-    now_means = [(one.role, one.name, one.hash, one.status, one.sha256) for one in checks]
-    shares = now_means == known.requirements and not known.decided and job.submitted_by == actor
+    same = judged.needs.requirements == known.requirements  # then nobody decided about any of them either
+    shares = same and job.submitted_by == actor
     batch_id, ids = add_jobs(
         connection,
         known.payload_id if shares else store_judged(connection, judged),

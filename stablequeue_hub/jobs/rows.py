@@ -11,11 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import NotFoundError
-from stablequeue_client.shared.generation.capability_needs import CapabilityNeed
 from stablequeue_hub.errors import JobStateError
 from stablequeue_hub.events import events
 from stablequeue_hub.jobs.states import ENDED, JobState, check_step
-from stablequeue_hub.matching.resolve import JobRequirement
+from stablequeue_hub.matching.job_requirements import JobNeeds
 from stablequeue_hub.store.bulk import insert_rows
 from stablequeue_hub.store.prepared import Prepared
 from stablequeue_hub.store.tables import events as events_table
@@ -52,27 +51,25 @@ _REQUIREMENT_COLUMNS = ("payload_id", "place", "role", "name", "hash", "status",
 def add_payload(
     connection: Connection,
     payload: dict[str, Any],
-    requirements: Sequence[JobRequirement],
-    source_id: str | None,
-    needs: Sequence[CapabilityNeed] = (),
+    needs: JobNeeds,
 ) -> int:
     """Store what is to be generated; its id."""
     text = msgspec.json.encode(payload).decode()
     made = connection.execute(
         job_payloads.insert().values(
             payload_json=text,
-            source_server_id=source_id,
-            needs_json=msgspec.json.encode(needs).decode(),
+            source_server_id=needs.source_id,
+            needs_json=msgspec.json.encode(needs.capabilities).decode(),
             prompt=_prompt(payload),
             brief_json=brief_text(payload) if len(text) > BRIEF_CHARACTERS else None,
         )
     ).inserted_primary_key
     assert made is not None
     payload_id = int(made[0])
-    rows = []
-    for place, requirement in enumerate(requirements):
-        found = requirement.as_check()
-        rows.append((payload_id, place, found.role, found.name, found.hash, found.status, found.sha256))
+    rows = [
+        (payload_id, place, one.role, one.name, one.hash, one.status, one.sha256)
+        for place, one in enumerate(needs.requirements)
+    ]
     insert_rows(connection, job_requirements, _REQUIREMENT_COLUMNS, rows)
     return payload_id
 

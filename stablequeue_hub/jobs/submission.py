@@ -12,16 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import InvalidValueError
-from stablequeue_client.shared.generation.capability_needs import capability_needs
 from stablequeue_client.shared.generation.infotext import HashMention
-from stablequeue_client.shared.generation.requirements import Requirement
 from stablequeue_client.shared.wire.jobs import JobCheckRequest, JobSubmission, Submitted
 from stablequeue_client.shared.wire.runner import PICTURES_MAX
 from stablequeue_hub.errors import RepeatedKeyError
 from stablequeue_hub.jobs.rows import add_jobs, add_payload, ids_of_batch
 from stablequeue_hub.jobs.states import COUNT_MAX, PRIORITY_MAX, PRIORITY_MIN, SEED_MAX, seeds
-from stablequeue_hub.matching.eligibility import judge_job, judge_payload
-from stablequeue_hub.matching.stored_payload import stored_payloads
+from stablequeue_hub.matching.check import judge_job, judge_payload
+from stablequeue_hub.matching.job_requirements import needs_of_payloads
 from stablequeue_hub.store.tables import job_payloads, job_submissions, jobs
 
 if TYPE_CHECKING:
@@ -57,9 +55,7 @@ def submit(
     request = JobCheckRequest(wanted.payload, wanted.infotext, wanted.server, wanted.targets)
     judged = judge_job(connection, request, live, own_server=own_server, now_ms=now_ms, mentions=mentions)
     payload = {name: value for name, value in judged.payload.items() if name != "seed"}
-    payload_id = add_payload(
-        connection, payload, judged.requirements, judged.source_id, capability_needs(judged.payload)
-    )
+    payload_id = add_payload(connection, payload, judged.needs)
     batch_id, ids = add_jobs(
         connection,
         payload_id,
@@ -158,14 +154,29 @@ def _repeated(
 ) -> Submitted:
     """The answer again, with what the check says now of what was queued."""
     ids = ids_of_batch(connection, batch_id)
-    query = sa.select(jobs.c.seed, jobs.c.targets_json, job_payloads.c.id, job_payloads.c.payload_json)
+    query = sa.select(
+        jobs.c.seed,
+        jobs.c.targets_json,
+        jobs.c.submitted_by,
+        job_payloads.c.id,
+        job_payloads.c.payload_json,
+    )
     its = query.join_from(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id)
     row = connection.execute(its.where(jobs.c.job_id == ids[0])).one()
-    stored = stored_payloads(connection, [row.id])[row.id]
-    written = [Requirement(one.role, one.name, one.hash) for one in stored.requirements]
+    stored = needs_of_payloads(connection, [row.id])[row.id]
+    written = [one.written for one in stored.requirements]
     targets = None if row.targets_json is None else msgspec.json.decode(row.targets_json, type=list[str])
     payload = {**msgspec.json.decode(row.payload_json), "seed": row.seed}
-    judged = judge_payload(connection, payload, written, stored.source_id, targets, live, now_ms=now_ms)
+    judged = judge_payload(
+        connection,
+        payload,
+        written,
+        stored.source_id,
+        targets,
+        live,
+        submitted_by=row.submitted_by,
+        now_ms=now_ms,
+    )
     check = judged.check
     if wanted.infotext is not None:
         check = msgspec.structs.replace(check, payload=payload)

@@ -33,9 +33,9 @@ from stablequeue_hub.legacy.answers import (
 )
 from stablequeue_hub.legacy.availability import AvailabilityOf
 from stablequeue_hub.legacy.gallery import old_file_name
-from stablequeue_hub.legacy.servers import server_named
-from stablequeue_hub.matching.eligibility import check_generation_text
-from stablequeue_hub.matching.pending_jobs import PendingJob, jobs_before, read_around, waiting_of
+from stablequeue_hub.matching.check import check_generation_text
+from stablequeue_hub.matching.why import PendingJob, read_around
+from stablequeue_hub.servers.servers import server_named
 from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.tables import job_payloads, job_pictures, jobs, legacy_jobs, servers
 
@@ -180,7 +180,7 @@ _IN_LIST = sa.select(
 
 
 def list_old(
-    connection: Connection, wanted: OldFilter, live: Live, line: Line, *, now_ms: int
+    connection: Connection, wanted: OldFilter, live: Live, *, now_ms: int
 ) -> tuple[list[OldJob], int]:
     """Jobs of every submitter, at most ``LIST_MAX``, and how many the filter lets through. An unknown status
     lets none through."""
@@ -195,7 +195,7 @@ def list_old(
     if wanted.limit is not None:
         query = query.offset(wanted.offset or 0)
     rows = connection.execute(query).all()
-    found = _shown(connection, rows, live, line, now_ms=now_ms)
+    found = _shown(connection, rows, live, now_ms=now_ms)
     return found, connection.scalar(count) or 0
 
 
@@ -204,11 +204,11 @@ def find_old(connection: Connection, job_id: str, live: Live, line: Line, *, now
     row = connection.execute(_IN_FULL.where(jobs.c.job_id == _storable(job_id))).first()
     if row is None:
         raise unknown_job(job_id)
-    (found,) = _shown(connection, [row], live, line, now_ms=now_ms)
+    (found,) = _shown(connection, [row], live, now_ms=now_ms)
     if row.state != "pending":
         return found
-    place = jobs_before(connection, _pending(row)) + 1
-    return msgspec.structs.replace(found, queue_position=place)
+    before = line.before_anywhere(row.job_id)
+    return found if before is None else msgspec.structs.replace(found, queue_position=before + 1)
 
 
 def unknown_job(job_id: str) -> OldJobError:
@@ -228,9 +228,7 @@ def cancel_old(
             remedy="",
             details={"current_status": before.status, "job": before},
         )
-    job_rows.change_state(
-        connection, job_id, "cancelled", action="job_cancelled", actor=actor, now_ms=now_ms
-    )
+    job_rows.change_state(connection, job_id, "cancelled", action="job_cancelled", actor=actor, now_ms=now_ms)
     return find_old(connection, job_id, live, line, now_ms=now_ms)
 
 
@@ -245,14 +243,12 @@ def submitter_of(connection: Connection, job_id: str) -> str:
 # --- in the old form --------------------------------------------------------------------------------------
 
 
-def _shown(
-    connection: Connection, rows: Sequence[Any], live: Live, line: Line, *, now_ms: int
-) -> list[OldJob]:
+def _shown(connection: Connection, rows: Sequence[Any], live: Live, *, now_ms: int) -> list[OldJob]:
     aliases = {row.server_id: row.alias for row in connection.execute(sa.select(servers))}
     pictures = _pictures(connection, [row.job_id for row in rows if row.state in ("completed", "failed")])
     waiting = [_pending(row) for row in rows if row.state == "pending"]
-    around = read_around(connection, waiting, live, line)
-    waits_for = {job.job_id: waiting_of(around, job, None).text for job in waiting}
+    around = read_around(connection, waiting, live)
+    waits_for = {job.job_id: around.waiting(job).text for job in waiting}
     availability = AvailabilityOf(connection, rows, live, now_ms=now_ms)
     return [
         _old_job(

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from stablequeue_client.shared.errors import AliasTakenError, ConflictError, InvalidValueError
 from stablequeue_hub.events import events
 from stablequeue_hub.jobs import rows
-from stablequeue_hub.servers.servers import ALIAS_MAX, alias_key, clean_alias
+from stablequeue_hub.servers.servers import alias_key, clean_alias, server_named
 from stablequeue_hub.store.tables import servers
 
 NO_AGENT = (
@@ -102,15 +102,3 @@ def take_over(connection: Connection, server_id: str, wished: str) -> TakenOver 
         connection.execute(servers.delete().where(servers.c.server_id == before))
         return TakenOver(before, rows.change_server(connection, before, server_id))
     return None
-
-
-def server_named(connection: Connection, name: str) -> str | None:
-    """The id of the server with this id or alias; None when there is none."""
-    if not name.isprintable():
-        return None
-    by_id: str | None = connection.scalar(sa.select(servers.c.server_id).where(servers.c.server_id == name))
-    if by_id is not None or len(name) > ALIAS_MAX:
-        return by_id
-    by_alias = sa.select(servers.c.server_id).where(servers.c.alias_key == alias_key(name))
-    found: str | None = connection.scalar(by_alias)
-    return found

@@ -14,7 +14,6 @@ from stablequeue_hub.hub import Hub, hub_of
 from stablequeue_hub.jobs.rows import delete_job
 from stablequeue_hub.legacy import jobs
 from stablequeue_hub.legacy.answers import OldGenerate, OldJob
-from stablequeue_hub.matching.server_facts import line_of
 
 
 async def submit(request: Request, *, version: int) -> OldJob:
@@ -32,7 +31,7 @@ async def submit(request: Request, *, version: int) -> OldJob:
             own_server=principal.server_id,
             now_ms=now_ms,
         )
-        return jobs.find_old(connection, job_id, hub.presence, line_of(hub), now_ms=now_ms)
+        return jobs.find_old(connection, job_id, hub.presence, hub.dispatcher, now_ms=now_ms)
 
     job = await hub.writing(work)
     await hub.jobs_changed([job.mobilesd_job_id])
@@ -43,7 +42,7 @@ async def listed(hub: Hub, wanted: jobs.OldFilter) -> tuple[list[OldJob], int]:
     """Jobs, and how many the filter lets through."""
     now_ms = hub.clock.now_ms()
     return await hub.reading(
-        lambda connection: jobs.list_old(connection, wanted, hub.presence, line_of(hub), now_ms=now_ms)
+        lambda connection: jobs.list_old(connection, wanted, hub.presence, now_ms=now_ms)
     )
 
 
@@ -51,7 +50,7 @@ async def found(hub: Hub, job_id: str) -> OldJob:
     """One job. Raises OldJobError."""
     now_ms = hub.clock.now_ms()
     return await hub.reading(
-        lambda connection: jobs.find_old(connection, job_id, hub.presence, line_of(hub), now_ms=now_ms)
+        lambda connection: jobs.find_old(connection, job_id, hub.presence, hub.dispatcher, now_ms=now_ms)
     )
 
 
@@ -63,7 +62,7 @@ async def cancel(request: Request, job_id: str) -> OldJob:
     def work(connection: Connection) -> OldJob:
         _check_own(connection, job_id, principal)
         return jobs.cancel_old(
-            connection, job_id, hub.presence, line_of(hub), actor=principal.actor, now_ms=now_ms
+            connection, job_id, hub.presence, hub.dispatcher, actor=principal.actor, now_ms=now_ms
         )
 
     job = await hub.writing(work)

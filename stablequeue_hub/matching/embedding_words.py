@@ -23,11 +23,15 @@ _IDENTIFIED = (
     .where(models.c.type == "embedding")
 )
 _OTHERS = sa.select(server_files.c.name).where(server_files.c.model_id.is_(None))
+_OTHERWISE_KNOWN = sa.select(server_files.c.name).where(
+    server_files.c.model_id.is_not(None), server_files.c.kind_differs == 1
+)
+"""Of models that lay in a folder of another kind first: for the WebUI here they are embeddings."""
 
 
 def _names(*conditions: sa.ColumnElement[bool]) -> Prepared:
     lies = (server_files.c.kind == "embedding", server_files.c.rejected.is_(None), *conditions)
-    return Prepared(_IDENTIFIED.where(*lies).union(_OTHERS.where(*lies)))
+    return Prepared(_IDENTIFIED.where(*lies).union(_OTHERS.where(*lies), _OTHERWISE_KNOWN.where(*lies)))
 
 
 _ANYWHERE = _names()

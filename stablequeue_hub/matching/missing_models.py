@@ -5,30 +5,28 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.models.model_files import search_key
 from stablequeue_client.shared.models.roles import KINDS_OF, Role
-from stablequeue_client.shared.wire.jobs import WhyCode
+from stablequeue_client.shared.wire.jobs import ReasonCode
 from stablequeue_client.shared.wire.queue import ModelCopy, ModelPlace, WaitingGroup, WaitingGroups
-from stablequeue_hub.matching.explanation import WaitingJob, shown_name
-from stablequeue_hub.matching.pending_jobs import PendingJob, Read, read_around
-from stablequeue_hub.matching.server_facts import Line
-from stablequeue_hub.matching.stored_payload import StoredRequirement
+from stablequeue_hub.matching.job_requirements import JobRequirement
+from stablequeue_hub.matching.obstacles import Question
+from stablequeue_hub.matching.sentence import shown_name
+from stablequeue_hub.matching.why import PendingJob, Read, read_around
 from stablequeue_hub.models.availability import ServerAvailability, servers_of
+from stablequeue_hub.servers.presence import Live
 from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.prepared import Prepared, in_list
 from stablequeue_hub.store.tables import jobs, models, server_roots
 
-if TYPE_CHECKING:
-    from stablequeue_hub.servers.presence import Live
-
 GROUPS_MAX = 200
 IDS_SHOWN = 20
-_CODES: dict[str, WhyCode] = {"ambiguous": "model_ambiguous", "unhashed": "model_unhashed"}
+_CODES: dict[str, ReasonCode] = {"ambiguous": "model_ambiguous", "unhashed": "model_unhashed"}
 _PENDING = Prepared(
     sa.select(*[jobs.c[name] for name in PendingJob._fields], jobs.c.deadline_ms)
     .where(jobs.c.state == "pending")
@@ -62,13 +60,11 @@ class _Group:
     allowed: set[str] = field(default_factory=set)
 
 
-def waiting_groups(
-    connection: Connection, live: Live, line: Line, *, now_ms: int, limit: int = 50
-) -> WaitingGroups:
+def waiting_groups(connection: Connection, live: Live, *, now_ms: int, limit: int = 50) -> WaitingGroups:
     """The ``limit`` (<= 200) groups with most jobs. A job that lacks several models is in several groups."""
     rows = _PENDING.all(connection, {})
     pending = [PendingJob(*row[:-1]) for row in rows]
-    read = read_around(connection, pending, live, line)
+    read = read_around(connection, pending, live)
     groups = _grouped(read, pending, [row[-1] for row in rows])
     most = sorted(groups.items(), key=lambda item: (-len(item[1].job_ids), item[1].name))[:limit]
     known = _known_models(connection, [model.sha256 for model, _ in most if model.sha256])
@@ -82,16 +78,16 @@ def waiting_groups(
     return WaitingGroups(len(groups), found)
 
 
-def jobs_that_lack_models(connection: Connection, live: Live, line: Line) -> set[int]:
+def jobs_that_lack_models(connection: Connection, live: Live) -> set[int]:
     """The numbers (``seq``) of waiting jobs that run nowhere as long as no other model comes."""
     pending = [PendingJob(*row[:-1]) for row in _PENDING.all(connection, {})]
-    read = read_around(connection, pending, live, line)
+    read = read_around(connection, pending, live)
     judged: dict[tuple[int, str | None], bool] = {}
     for job in pending:
         alike = (job.payload_id, job.targets_json)
         if alike not in judged:
-            one_of_them = WaitingJob(read.payloads[job.payload_id], job.submitted_by, job.targets)
-            judged[alike] = read.surroundings.lacks_models(one_of_them)
+            question = Question(read.needs[job.payload_id], job.submitted_by, job.targets)
+            judged[alike] = read.sentences.lacks_models(question)
     return {job.seq for job in pending if judged[(job.payload_id, job.targets_json)]}
 
 
@@ -113,34 +109,33 @@ def _grouped(
 
 def _groups_of(read: Read, job: PendingJob, groups: dict[_Model, _Group]) -> list[_Group]:
     """The groups to which a job belongs; a new one is put into ``groups``."""
-    payload = read.payloads[job.payload_id]
-    one_of_them = WaitingJob(payload, job.submitted_by, job.targets)
-    if not read.surroundings.lacks_models(one_of_them):
+    needs, sentences = read.needs[job.payload_id], read.sentences
+    question = Question(needs, job.submitted_by, job.targets)
+    if not sentences.lacks_models(question):
         return []
-    waiting = read.surroundings.waiting(one_of_them)
-    found_one: WhyCode = "model_unreachable" if waiting.code == "model_unreachable" else "model_missing"
+    waiting = sentences.waiting(question)
+    found_one: ReasonCode = "model_unreachable" if waiting.code == "model_unreachable" else "model_missing"
     found: list[_Group] = []
-    for places in read.surroundings.lacking(one_of_them, waiting.blocking):
+    for places in sentences.lacking(question, waiting.blocking):
         for place in places:
-            requirement = payload.requirements[place]
-            same = [other for other in places if _is_same(payload.requirements[other], requirement)]
-            able = read.surroundings.able_without(one_of_them, same)
+            requirement = needs.requirements[place]
+            same = [other for other in places if _is_same(needs.requirements[other], requirement)]
             new = _Group(shown_name(requirement), _CODES.get(requirement.status, found_one))
             group = groups.setdefault(_model_of(requirement), new)
-            group.could_run |= able
-            group.allowed |= read.surroundings.can_take(one_of_them)
+            group.could_run |= sentences.able_without(question, same)
+            group.allowed |= read.judge.allowed(question.targets)
             if all(group is not other for other in found):
                 found.append(group)
     return found
 
 
-def _is_same(one: StoredRequirement, other: StoredRequirement) -> bool:
+def _is_same(one: JobRequirement, other: JobRequirement) -> bool:
     """One file would do for both, such as a VAE that two settings name."""
     alike = (one.sha256, one.name, one.hash) == (other.sha256, other.name, other.hash)
-    return alike and bool(set(KINDS_OF[one.role]) & set(KINDS_OF[other.role]))
+    return alike and bool(set(one.kinds) & set(other.kinds))
 
 
-def _model_of(requirement: StoredRequirement) -> _Model:
+def _model_of(requirement: JobRequirement) -> _Model:
     if requirement.sha256 is not None:
         return _Model(requirement.role, requirement.sha256, "")
     return _Model(requirement.role, None, search_key(f"{requirement.name} {requirement.hash or ''}"))
@@ -186,7 +181,7 @@ def _shown(
             server_id in group.could_run,
             [label for one in kinds for label in folders.get((server_id, one), [])],
         )
-        for server_id, server in read.surroundings.servers.items()
+        for server_id, server in read.judge.servers.items()
         if server_id in group.allowed and server_id not in have and not server.no_agent
     ]
     return WaitingGroup(

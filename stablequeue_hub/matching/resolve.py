@@ -3,15 +3,14 @@
 A hash decides alone, also in place of a checkpoint's name; a name counts as on the server where it was
 written (in its own case, where files differ in that), and means nothing before that one told which models it
 has. From elsewhere it is taken only when every server means the same content by it; else it is ambiguous, and
-nothing is guessed. A LoRA may also be called as its header says (``ss_output_name``), where no file has that
-name, as in the WebUIs. What was called so once, and is nowhere now, counts only where nothing else is called
-so.
+nothing is guessed (``host_lookup`` has the hosts' rules). What was called so once, and is nowhere now, counts
+only where nothing else is called so.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,20 +25,33 @@ from stablequeue_client.shared.generation.requirements import (
     checkpoint_parts,
     generation_requirements,
 )
-from stablequeue_client.shared.models.model_files import normalize_hash, parse_hash, search_key, stem_key
+from stablequeue_client.shared.models.model_files import (
+    Kind,
+    normalize_hash,
+    parse_hash,
+    search_key,
+    webui_name,
+)
+from stablequeue_client.shared.models.roles import KINDS_OF
+from stablequeue_client.shared.wire.inventory import AVAILABILITY_MAX_HASHES
 from stablequeue_client.shared.wire.jobs import REQUIREMENTS_MAX, RequirementCheck, RequirementStatus
+from stablequeue_hub.matching.called_files import FilesByName
 from stablequeue_hub.matching.embedding_words import embedding_names, may_be_a_word
-from stablequeue_hub.matching.server_stock import names_of
-from stablequeue_hub.matching.stock_of_many import WantedModel
+from stablequeue_hub.matching.host_lookup import (
+    NOT_READ,
+    CalledFile,
+    may_mean,
+)
+from stablequeue_hub.matching.job_requirements import JobRequirement
 from stablequeue_hub.models.availability import (
     ModelMatch,
-    ServerAvailability,
     availability_of_many,
     servers_of,
     unhashed_of_names,
 )
-from stablequeue_hub.models.lookup import Asked, loras_by_output_name
-from stablequeue_hub.models.model_query import NamedModel, name_query
+from stablequeue_hub.models.lookup import loras_by_output_name
+from stablequeue_hub.models.model_query import NamedModel
+from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.prepared import Prepared
 from stablequeue_hub.store.tables import servers
 
@@ -47,15 +59,16 @@ if TYPE_CHECKING:
     from stablequeue_hub.servers.presence import Live
 
 CANDIDATES_MAX = 20
-"""Of many LoRAs with one name in their headers (trainers write "last"), as many are named."""
+"""Of many models with one name (trainers write "last" into headers), as many are named."""
 DEPTH_MAX = 32
 """So deep may lists and objects lie in one another; extensions nest less than ten."""
 HERE = ("available", "unhashed", "unreachable")
 """Words for a server that has the model, whether it can be reached now or not."""
+_KINDS: dict[str, Kind] = {kind: kind for kinds in KINDS_OF.values() for kind in kinds}
 
 
 @dataclass(frozen=True)
-class JobRequirement:
+class Resolution:
     """A requirement and the content it means. ``match`` is None unless one is meant (``found``), or files of
     this name that are not read yet (``unhashed``). ``not_told``: it is missing because nobody knows yet what
     its name means where it was written."""
@@ -66,18 +79,18 @@ class JobRequirement:
     candidates: tuple[ModelMatch, ...] = ()
     not_told: bool = False
 
-    def on(self, server_id: str) -> ServerAvailability | None:
-        """What that server has of it."""
-        having = self.match.servers if self.match else ()
-        return next((entry for entry in having if entry.server_id == server_id), None)
-
-    @property
-    def wanted(self) -> WantedModel | None:
-        """What is looked for on a server; None for what nobody knows."""
-        if self.status not in ("found", "unhashed"):
-            return None
-        found = self.match.hash_sha256 if self.match and self.status == "found" else None
-        return WantedModel(self.written.role, self.written.name, found)
+    def as_stored(self) -> JobRequirement:
+        """As it is kept with the job."""
+        match = self.match if self.status == "found" else None
+        written = self.written
+        return JobRequirement(
+            written.role,
+            written.name,
+            written.hash,
+            self.status,
+            match.hash_sha256 if match else None,
+            base_model=match.base_model if match else None,
+        )
 
     def as_check(self) -> RequirementCheck:
         match = self.match if self.status == "found" else None
@@ -141,38 +154,113 @@ def resolve(
     live: Live,
     *,
     now_ms: int,
-) -> list[JobRequirement]:
+) -> list[Resolution]:
     """Each of ``wanted`` with the content it means; ``source_id``: the server on which it was written."""
     not_told = _names_not_told(connection, wanted, source_id)
     idle = frozenset(one for one in wanted if one.is_filled_in or _may_be_a_word(one, source_id))
-    looked_up = [one for one in wanted if one not in not_told and one not in idle]
-    asked = {requirement: _asked(requirement) for requirement in looked_up}
-    flat = list(dict.fromkeys(one for several in asked.values() for one in several))
-    answers = dict(zip(flat, availability_of_many(connection, flat, live, now_ms=now_ms), strict=True))
-    names = [one for one in flat if isinstance(one, NamedModel)] if source_id is not None else []
-    unread = unhashed_of_names(connection, names, live, now_ms)
-    meant: dict[Requirement, list[ModelMatch]] = {}
-    not_called_so: list[Requirement] = []
-    for requirement, several in asked.items():
-        matches = [match for one in several for match in answers[one].matches]
-        matches = [match for match in matches if match.type in requirement.kinds]
-        meant[requirement] = matches
-        if not _decides_by_hash(requirement):
-            here = [match for one in several for match in unread.get(one, []) if _on(match, source_id)]
-            called = [
-                match for match in matches if match.hash_sha256 and _is_called(match, requirement, source_id)
-            ]
-            exactly = [
-                match for match in (*called, *here) if _is_called_exactly(match, requirement, source_id)
-            ]
-            meant[requirement] = exactly or [*called, *here] or _called_now(matches, requirement) or matches
-            if requirement.role == "lora" and not called and not here:
-                not_called_so.append(requirement)
-    _take_output_names(connection, meant, not_called_so, source_id, live, now_ms)
-    resolved = {requirement: _resolved(requirement, matches) for requirement, matches in meant.items()}
-    resolved.update((one, JobRequirement(one, "missing", not_told=True)) for one in not_told)
-    resolved.update((one, JobRequirement(one, "not_checked")) for one in idle)
+    looked_up = [one for one in dict.fromkeys(wanted) if one not in not_told and one not in idle]
+    hashes = {one: normalize_hash(one.hash or "") or "" for one in looked_up if decides_by_hash(one)}
+    names = [one for one in looked_up if one not in hashes]
+    meant = _Meant(connection, source_id, live, now_ms)
+    resolved = {one: _resolved(one, matches) for one, matches in meant.by_hash(hashes).items()}
+    resolved.update((one, _resolved(one, matches)) for one, matches in meant.by_name(names).items())
+    resolved.update((one, Resolution(one, "missing", not_told=True)) for one in not_told)
+    resolved.update((one, Resolution(one, "not_checked")) for one in idle)
     return [resolved[requirement] for requirement in dict.fromkeys(wanted)]
+
+
+class _Meant:
+    """The models that hashes and names mean, looked up for all of them in a few statements."""
+
+    def __init__(self, connection: Connection, source_id: str | None, live: Live, now_ms: int) -> None:
+        self._connection = connection
+        self._source_id = source_id
+        self._live = live
+        self._now_ms = now_ms
+
+    def by_hash(self, hashes: Mapping[Requirement, str]) -> dict[Requirement, list[ModelMatch]]:
+        matches = self._matches(hashes.values())
+        return {
+            one: [match for match in matches[value] if _is_of_kind(match, one)]
+            for one, value in hashes.items()
+        }
+
+    def by_name(self, names: Sequence[Requirement]) -> dict[Requirement, list[ModelMatch]]:
+        """What the host on the source takes, else everything that the name may mean; what was called so once
+        counts only where nothing is called so now."""
+        called = self._called(names)
+        hashes = {one: found for one in names if (found := _as_hash(one))}
+        contents = {
+            one: list(dict.fromkeys(file.sha256 for file in files if file.sha256))[:CANDIDATES_MAX]
+            for one, files in called.items()
+        }
+        matches = self._matches(
+            [*(sha256 for some in contents.values() for sha256 in some), *hashes.values()]
+        )
+        unread = self._unread({file for files in called.values() for file in files if not file.sha256})
+        meant: dict[Requirement, list[ModelMatch]] = {}
+        for one, files in called.items():
+            meant[one] = [match for sha256 in contents[one] for match in matches[sha256]]
+            meant[one] += dict.fromkeys(unread[file] for file in files if file in unread)
+        for one, value in hashes.items():
+            hashed = [match for match in matches[value] if _is_of_kind(match, one)]
+            on_source = any(file.server_id == self._source_id for file in called[one])
+            here = [] if on_source else [match for match in hashed if _lies_on(match, self._source_id)]
+            meant[one] = here or meant[one] or hashed
+        meant.update(self._called_once([one for one in names if not meant[one]]))
+        return meant
+
+    def _called(self, names: Sequence[Requirement]) -> dict[Requirement, list[CalledFile]]:
+        """The files that each name means: one content, or several that nobody can choose between."""
+        files = FilesByName(self._connection, names, unread=self._source_id is not None)
+        found: dict[Requirement, list[CalledFile]] = {}
+        for one in names:
+            several = files.taken_on(one, self._source_id) or may_mean(one, files.of(one), self._source_id)
+            # What nobody has read may be anything, and says something only where the name was written.
+            found[one] = [file for file in several if file.sha256 or file.server_id == self._source_id]
+        return found
+
+    def _matches(self, texts: Iterable[str]) -> dict[str, tuple[ModelMatch, ...]]:
+        found: dict[str, tuple[ModelMatch, ...]] = {}
+        for part in slices(list(dict.fromkeys(texts)), AVAILABILITY_MAX_HASHES):
+            answers = availability_of_many(self._connection, part, self._live, now_ms=self._now_ms)
+            found.update((answer.query, answer.matches) for answer in answers)
+        return found
+
+    def _unread(self, files: Collection[CalledFile]) -> dict[CalledFile, ModelMatch]:
+        """The entry of each file on the source that nobody has read: by its kind and name only."""
+        kinds = {file: _KINDS[file.kind] for file in files}
+        names = {file: NamedModel(webui_name(kind, file.path), kind) for file, kind in kinds.items()}
+        groups = unhashed_of_names(
+            self._connection, list(names.values()), self._live, self._now_ms, states=NOT_READ
+        )
+        return {
+            file: match
+            for file, asked in names.items()
+            for match in groups.get(asked, ())
+            if match.name == asked.name and _is_on(match, file.server_id)
+        }
+
+    def _called_once(self, names: Sequence[Requirement]) -> dict[Requirement, list[ModelMatch]]:
+        """For what no known file is called now: models that were called so, those registered under the name,
+        and files elsewhere that nobody has read; else LoRAs whose header calls them so."""
+        asked = {one: [NamedModel(_bare(one), kind) for kind in one.kinds] for one in names}
+        flat = list(dict.fromkeys(one for several in asked.values() for one in several))
+        answers: dict[NamedModel, tuple[ModelMatch, ...]] = {}
+        for part in slices(flat, AVAILABILITY_MAX_HASHES):
+            found = availability_of_many(self._connection, part, self._live, now_ms=self._now_ms)
+            answers.update((one, answer.matches) for one, answer in zip(part, found, strict=True))
+        meant = {one: [m for model in several for m in answers[model]] for one, several in asked.items()}
+        headers = {
+            one: search_key(one.name.strip()) for one in names if one.role == "lora" and not meant[one]
+        }
+        gone = loras_by_output_name(self._connection, headers.values()) if headers else {}
+        ids = [model.id for models in gone.values() for model in models[:CANDIDATES_MAX]]
+        having = servers_of(self._connection, ids, self._live, now_ms=self._now_ms) if ids else {}
+        for one, key in headers.items():
+            some = gone.get(key, ())[:CANDIDATES_MAX]
+            meant[one] = [ModelMatch(*model, servers=having[model.id]) for model in some]
+        return meant
 
 
 _TOLD = Prepared(sa.select(servers.c.index_id).where(servers.c.server_id == sa.bindparam("server_id")))
@@ -184,43 +272,13 @@ def _names_not_told(
     """Those of which only the source's files say what they mean, and it never told which it has."""
     if source_id is None or _TOLD.all(connection, {"server_id": source_id}) != [(None,)]:
         return frozenset()
-    return frozenset(one for one in wanted if not one.is_filled_in and not _decides_by_hash(one))
+    return frozenset(one for one in wanted if not one.is_filled_in and not decides_by_hash(one))
 
 
-def _take_output_names(
-    connection: Connection,
-    meant: dict[Requirement, list[ModelMatch]],
-    loras: Sequence[Requirement],
-    source_id: str | None,
-    live: Live,
-    now_ms: int,
-) -> None:
-    """Put the LoRAs with such a name in their header into ``meant``: those on the source before files of that
-    name elsewhere, those elsewhere last. ``loras``: requirements that no file on the source is called."""
-    left = {requirement: search_key(requirement.name.strip()) for requirement in loras}
-    for server_id in dict.fromkeys((source_id, None)):
-        if server_id is None:
-            left = {requirement: key for requirement, key in left.items() if not meant[requirement]}
-        found = loras_by_output_name(connection, left.values(), server_id=server_id) if left else {}
-        some = {key: models_found[:CANDIDATES_MAX] for key, models_found in found.items()}
-        ids = [model.id for several in some.values() for model in several]
-        having = servers_of(connection, ids, live, now_ms=now_ms) if ids else {}
-        for requirement in [one for one, key in left.items() if key in some]:
-            several = [ModelMatch(*model, servers=having[model.id]) for model in some[left.pop(requirement)]]
-            lying = [match for match in several if any(entry.availability in HERE for entry in match.servers)]
-            meant[requirement] = lying or several
-
-
-def _asked(requirement: Requirement) -> list[Asked]:
-    """What to look for: the hash alone where there is one, else the name once for each kind.
-
-    A WebUI knows a checkpoint by its hash too: what looks like one is one, unless a file is called so.
-    """
-    if _decides_by_hash(requirement):
-        return [normalize_hash(requirement.hash or "") or ""]
-    named: list[Asked] = [NamedModel(_bare(requirement), kind) for kind in requirement.kinds]
-    as_hash = parse_hash(_bare(requirement)) if requirement.kinds == ("checkpoint",) else None
-    return [*named, as_hash.value] if as_hash else named
+def _as_hash(requirement: Requirement) -> str | None:
+    """A WebUI knows a checkpoint by its hash too: what looks like one is one, unless a file is called so."""
+    found = parse_hash(_bare(requirement)) if requirement.kinds == ("checkpoint",) else None
+    return found.value if found else None
 
 
 def _may_be_a_word(requirement: Requirement, source_id: str | None) -> bool:
@@ -233,7 +291,7 @@ def _bare(requirement: Requirement) -> str:
     return checkpoint_parts(requirement.name)[0]
 
 
-def _decides_by_hash(requirement: Requirement) -> bool:
+def decides_by_hash(requirement: Requirement) -> bool:
     """It carries a hash of the content. Forge of 2024-08 to 2025-02 put that of the file's *name* there."""
     found = parse_hash(requirement.hash or "")
     if found is None:
@@ -243,48 +301,27 @@ def _decides_by_hash(requirement: Requirement) -> bool:
     return not of_the_name.startswith(found.value)
 
 
-def _resolved(requirement: Requirement, matches: Sequence[ModelMatch]) -> JobRequirement:
+def _resolved(requirement: Requirement, matches: Sequence[ModelMatch]) -> Resolution:
     if len(matches) > 1:
-        return JobRequirement(requirement, "ambiguous", candidates=tuple(matches))
+        return Resolution(requirement, "ambiguous", candidates=tuple(matches))
     if not matches:
-        return JobRequirement(requirement, "missing")
-    return JobRequirement(requirement, "found" if matches[0].hash_sha256 else "unhashed", matches[0])
+        return Resolution(requirement, "missing")
+    return Resolution(requirement, "found" if matches[0].hash_sha256 else "unhashed", matches[0])
 
 
-def _called_now(matches: Sequence[ModelMatch], requirement: Requirement) -> list[ModelMatch]:
-    """Those of which a file has that name somewhere; not those that had it once, such as the former content
-    of a file that was replaced."""
-    return [
-        match
-        for match in matches
-        if any(_is_called(match, requirement, entry.server_id) for entry in match.servers)
-    ]
+def _is_of_kind(match: ModelMatch, requirement: Requirement) -> bool:
+    """A file of it lies where a WebUI looks for this kind, or it is of this kind where there are no files."""
+    kinds = {file.kind for entry in match.servers for file in entry.files}
+    return match.type in requirement.kinds or bool(kinds.intersection(requirement.kinds))
 
 
-def _is_called(match: ModelMatch, requirement: Requirement, source_id: str | None) -> bool:
-    """A file of this model has that name on the source: as a whole path, or without folder and extension."""
-    wanted = name_query(_bare(requirement))
-    return any(
-        wanted.key in (search_key(file.path), search_key(file.name)) or wanted.stem == stem_key(file.path)
-        for entry in match.servers
-        if entry.server_id == source_id
-        for file in entry.files
-    )
-
-
-def _is_called_exactly(match: ModelMatch, requirement: Requirement, source_id: str | None) -> bool:
-    """A WebUI on the source finds a file of this model by that very name: where files differ in case only, it
-    takes this one. An embedding is a word in any case."""
-    name = _bare(requirement).strip().replace("\\", "/")
-    return any(
-        name in names_of(file.kind, file.path)
-        or (file.kind == "checkpoint" and name == file.path.rpartition(".")[0])
-        for entry in match.servers
-        if entry.server_id == source_id
-        for file in entry.files
-        if file.kind != "embedding"
-    )
-
-
-def _on(match: ModelMatch, server_id: str | None) -> bool:
+def _is_on(match: ModelMatch, server_id: str | None) -> bool:
     return any(entry.server_id == server_id for entry in match.servers)
+
+
+def _lies_on(match: ModelMatch, server_id: str | None) -> bool:
+    """A file of it was read on that server."""
+    return any(
+        entry.server_id == server_id and any(file.state == "ready" for file in entry.files)
+        for entry in match.servers
+    )

@@ -17,10 +17,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import InvalidValueError, TooLargeError
-from stablequeue_client.shared.models.model_files import MODEL_EXTENSIONS
+from stablequeue_client.shared.models.model_files import MODEL_EXTENSIONS, search_key, stem_key
 from stablequeue_client.shared.wire.inventory import AVAILABILITY_MAX_HASHES
 from stablequeue_hub.inventory.availability_rows import MAY_BECOME_READY
-from stablequeue_hub.models.lookup import Asked, find_models
+from stablequeue_hub.models.lookup import Asked, AskedT, find_models
 from stablequeue_hub.models.model_query import (
     NamedModel,
     NameQuery,
@@ -170,9 +170,29 @@ def availability_of_many(
     matches = {model.id: ModelMatch(*model, servers=servers[model.id]) for model in models_found.values()}
     unhashed = unhashed_of_names(connection, [asked for asked in found if not found[asked]], live, now_ms)
     return [
-        _answer(asked, [matches[model.id] for model in found[asked]] or unhashed.get(asked, []))
+        _answer(
+            asked,
+            _without_renamed(asked, [matches[model.id] for model in found[asked]]) or unhashed.get(asked, []),
+        )
         for asked in wanted
     ]
+
+
+def _without_renamed(asked: Asked, matches: list[ModelMatch]) -> list[ModelMatch]:
+    """Where files are called so now: without models whose files all have other names now."""
+    query = name_query(asked.name) if isinstance(asked, NamedModel) else parse_query(asked)
+    if len(matches) < 2 or not isinstance(query, NameQuery):
+        return matches
+    files = {match.id: [file for entry in match.servers for file in entry.files] for match in matches}
+    called = {
+        match_id
+        for match_id, its in files.items()
+        if any(
+            query.key in (search_key(file.path), search_key(file.name)) or query.stem == stem_key(file.path)
+            for file in its
+        )
+    }
+    return [match for match in matches if not called or match.id in called or not files[match.id]]
 
 
 def servers_of(
@@ -243,16 +263,21 @@ _NamedFiles: TypeAlias = dict[str, dict[_Group, dict[str, list[FileOnServer]]]]
 
 
 def unhashed_of_names(
-    connection: Connection, wanted: Sequence[Asked], live: Live, now_ms: int
-) -> dict[Asked, list[ModelMatch]]:
+    connection: Connection,
+    wanted: Sequence[AskedT],
+    live: Live,
+    now_ms: int,
+    *,
+    states: Sequence[str] = MAY_BECOME_READY,
+) -> dict[AskedT, list[ModelMatch]]:
     """Files of these names that are no known model yet, grouped by kind and name; hashes find none."""
     keys_of = {asked: keys for asked in wanted if (keys := _name_keys(asked))}
     if not keys_of:
         return {}
-    files = _named_files(connection, {key for keys in keys_of.values() for key in keys})
+    files = _named_files(connection, {key for keys in keys_of.values() for key in keys}, states)
     owners = {server_id for groups in files.values() for there in groups.values() for server_id in there}
     known = known_servers(connection, live, owners)
-    found: dict[Asked, list[ModelMatch]] = {}
+    found: dict[AskedT, list[ModelMatch]] = {}
     for asked, keys in keys_of.items():
         groups = {group: there for key in keys for group, there in files.get(key, {}).items()}
         found[asked] = [
@@ -271,12 +296,10 @@ def _name_keys(asked: Asked) -> list[str]:
     return [query.key, *(query.key + extension for extension in MODEL_EXTENSIONS)]
 
 
-def _named_files(connection: Connection, keys: Iterable[str]) -> _NamedFiles:
+def _named_files(connection: Connection, keys: Iterable[str], states: Sequence[str]) -> _NamedFiles:
     found: _NamedFiles = {}
     for part in slices(sorted(keys)):
-        for key, server_id, *columns in _NAMED.all(
-            connection, {"ids": part, "states": list(MAY_BECOME_READY)}
-        ):
+        for key, server_id, *columns in _NAMED.all(connection, {"ids": part, "states": list(states)}):
             file = _file(*columns)
             groups = found.setdefault(key, {})
             groups.setdefault((file.kind, file.name), {}).setdefault(server_id, []).append(file)

@@ -20,7 +20,7 @@ from stablequeue_hub.models.model_query import (
 )
 from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.prepared import Prepared, in_list
-from stablequeue_hub.store.tables import model_aliases, model_server_availability, models
+from stablequeue_hub.store.tables import model_aliases, models
 
 Asked: TypeAlias = str | NamedModel
 """A text that may be a row id, a hash or a name, or a name of a kind."""
@@ -63,16 +63,11 @@ _BY_PATH = _by_alias(model_aliases.c.alias_key)
 _BY_STEM = _by_alias(model_aliases.c.stem_key)
 
 
-_COPIED_TO = sa.exists().where(
-    model_server_availability.c.model_id == models.c.id,
-    model_server_availability.c.server_id == sa.bindparam("server_id"),
-    model_server_availability.c.availability != "unavailable",
+_BY_OUTPUT_NAME = Prepared(
+    sa.select(models.c.output_key, *_COLUMNS).where(
+        models.c.type == "lora", models.c.hash_sha256.is_not(None), in_list(models.c.output_key, "values")
+    )
 )
-_OUTPUT_NAMES = sa.select(models.c.output_key, *_COLUMNS).where(
-    models.c.type == "lora", models.c.hash_sha256.is_not(None), in_list(models.c.output_key, "values")
-)
-_BY_OUTPUT_NAME = Prepared(_OUTPUT_NAMES)
-_BY_OUTPUT_NAME_THERE = Prepared(_OUTPUT_NAMES.where(_COPIED_TO))
 
 
 def _query_of(asked: Asked) -> ModelQuery:
@@ -131,8 +126,8 @@ def find_models(connection: Connection, wanted: Sequence[AskedT]) -> dict[AskedT
     """The models that each of ``wanted`` means, by id; several where a short hash or a name is not unique.
 
     A hash of 64 digits is a SHA256, else a BLAKE3; of 12 an AutoV3 or the start of a SHA256 (as LoRAs carry
-    either); of 10 an AutoV2; of 8 an AutoV1. A name is looked for as a whole path or name first, then
-    without folder and extension.
+    either); of 10 an AutoV2; of 8 an AutoV1. A name with a folder or an extension is looked for
+    as it stands first, then without them.
     """
     search = _Search(connection, wanted)
     ids = {asked: query.row_id for asked, query in search.queries.items() if isinstance(query, RowIdQuery)}
@@ -142,16 +137,12 @@ def find_models(connection: Connection, wanted: Sequence[AskedT]) -> dict[AskedT
     return {asked: sorted(search.found[asked].values()) for asked in wanted}
 
 
-def loras_by_output_name(
-    connection: Connection, keys: Iterable[str], *, server_id: str | None
-) -> dict[str, list[FoundModel]]:
-    """The LoRAs whose header carries a name (``ss_output_name``), by the name's search key: those on one
-    server, or all of them. A WebUI takes this name for the LoRA where no file is called so."""
+def loras_by_output_name(connection: Connection, keys: Iterable[str]) -> dict[str, list[FoundModel]]:
+    """The LoRAs whose header carries a name (``ss_output_name``), by the name's search key, also those that
+    lie nowhere any more."""
     found: dict[str, list[FoundModel]] = {}
     for part in slices(sorted(set(keys))):
-        values = {"values": part, "server_id": server_id}
-        statement = _BY_OUTPUT_NAME if server_id is None else _BY_OUTPUT_NAME_THERE
-        for key, *columns in statement.all(connection, values):
+        for key, *columns in _BY_OUTPUT_NAME.all(connection, {"values": part}):
             found.setdefault(key, []).append(FoundModel(*columns))
     return found
 
@@ -175,7 +166,10 @@ def _find_names(search: _Search) -> None:
     keys = {asked: name.key for asked, name in names.items()}
     search.take(_BY_PATH, keys, _is_of_kind)
     search.take(_BY_NAME, keys, _is_of_kind)
-    stems = {asked: name.stem for asked, name in names.items() if not search.found[asked]}
+    # A bare name may be the file's of a model that was called otherwise first: its own name has no privilege.
+    stems = {
+        asked: name.stem for asked, name in names.items() if name.key == name.stem or not search.found[asked]
+    }
     search.take(_BY_STEM, stems, _is_of_kind)
     search.take(
         _BY_NAME, {asked: stem for asked, stem in stems.items() if not search.found[asked]}, _is_of_kind

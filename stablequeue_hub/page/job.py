@@ -15,8 +15,8 @@ from stablequeue_client.shared.wire.reports import JobReport, ReportEvent, Repor
 from stablequeue_hub.jobs.queue_rows import find_row
 from stablequeue_hub.jobs.report import job_report
 from stablequeue_hub.jobs.rows import unknown_job
-from stablequeue_hub.matching.pending_jobs import read_among
 from stablequeue_hub.matching.server_facts import Line, ServerFacts, servers_now
+from stablequeue_hub.matching.why import read_among
 from stablequeue_hub.page.queue import Viewer, Waits, shown_rows
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ def job_details(
     if stored is None:
         raise unknown_job()
     report = job_report(connection, job_id, live, line, now_ms=now_ms)
-    servers = servers_now(connection, live, line)
+    servers = servers_now(connection, live)
     waiting = [stored.as_pending()] if stored.state == "pending" else []
     read = read_among(connection, waiting, servers, [stored.payload_id])
-    waits = Waits(read, before=_fewest_before(report.why))
+    waits = Waits(read, line)
     (row,) = shown_rows(connection, [stored], waits, line, viewer)
     job = report.job
     return jv.JobDetails(
@@ -59,11 +59,6 @@ def job_details(
 def _by(event: ReportEvent) -> str:
     """Who did it, unless the sentence says so already."""
     return "" if event.actor.startswith("server:") and event.text.endswith(event.by) else event.by
-
-
-def _fewest_before(why: JobWhy | None) -> int | None:
-    places = [server.before for server in why.servers if server.before is not None] if why else []
-    return min(places, default=None)
 
 
 def form_choices(servers: Mapping[str, ServerFacts]) -> jv.FormChoices:

@@ -9,7 +9,6 @@ from sqlalchemy import Connection
 from stablequeue_client.shared.views import job_values as jv
 from stablequeue_client.shared.wire.queue import WaitingGroup
 from stablequeue_hub.matching.missing_models import waiting_groups
-from stablequeue_hub.matching.server_facts import Line
 
 if TYPE_CHECKING:
     from stablequeue_hub.servers.presence import Live
@@ -18,11 +17,9 @@ GROUPS_MAX = 100
 SOURCES_SHOWN = 5
 
 
-def model_groups(
-    connection: Connection, live: Live, line: Line, *, now_ms: int
-) -> tuple[tuple[jv.ModelGroup, ...], int]:
+def model_groups(connection: Connection, live: Live, *, now_ms: int) -> tuple[tuple[jv.ModelGroup, ...], int]:
     """The models for which most jobs wait first, and how many there are in all."""
-    found = waiting_groups(connection, live, line, now_ms=now_ms, limit=GROUPS_MAX)
+    found = waiting_groups(connection, live, now_ms=now_ms, limit=GROUPS_MAX)
     return tuple(_value(group, live) for group in found.groups), found.total
 
 

@@ -22,10 +22,10 @@ from stablequeue_client.shared.views import job_values as jv
 from stablequeue_client.shared.views.job_form import Fields, fields_of_payload
 from stablequeue_client.shared.wire.jobs import JobCheck, JobCheckRequest, JobSubmission, RequirementCheck
 from stablequeue_hub.jobs.resubmission import KnownJob, known_job
-from stablequeue_hub.matching.eligibility import check_generation_text, judge_job
-from stablequeue_hub.matching.explanation import short_name
-from stablequeue_hub.matching.server_facts import Line, servers_now
-from stablequeue_hub.matching.stored_payload import stored_payloads
+from stablequeue_hub.matching.check import check_generation_text, judge_job
+from stablequeue_hub.matching.job_requirements import requirements_of
+from stablequeue_hub.matching.sentence import short_name
+from stablequeue_hub.matching.server_facts import servers_now
 from stablequeue_hub.models.matrix import ModelFilter, list_models
 from stablequeue_hub.page.job import form_choices
 from stablequeue_hub.page.job_forms import form_payload, form_submission
@@ -70,7 +70,7 @@ def start_of(connection: Connection, from_job: str, text: str) -> Start:
 def _from_job(connection: Connection, job: KnownJob) -> Start:
     """The contents that its names meant go along, whatever else is called so by now."""
     payload_id = job.payload.payload_id
-    stored = stored_payloads(connection, [payload_id])[payload_id].requirements
+    stored = requirements_of(connection, payload_id)
     mentions = [
         HashMention(one.role, one.name, one.sha256, "sha256")
         for one in stored
@@ -85,14 +85,13 @@ def new_job(
     from_job: str,
     text: str,
     live: Live,
-    line: Line,
     *,
     own_server: str | None,
     now_ms: int,
 ) -> jv.NewJob:
     """The form, filled from where it starts. ``own_server``: as of a check. Raises NotFoundError."""
     start = start_of(connection, from_job, text)
-    choices = form_choices(servers_now(connection, live, line))
+    choices = form_choices(servers_now(connection, live))
     form = jv.NewJob(choices=choices)
     if not start.payload:
         return form

@@ -17,9 +17,9 @@ from stablequeue_hub.access.actors import actor_names
 from stablequeue_hub.access.keys import Principal
 from stablequeue_hub.jobs.queue_rows import OPEN, QueueFilter, QueueRow, queue_rows
 from stablequeue_hub.jobs.states import JOB_STATES
-from stablequeue_hub.matching.explanation import Waiting, shown_name
-from stablequeue_hub.matching.pending_jobs import Read, read_among, waiting_of
-from stablequeue_hub.matching.server_facts import Line, ServerFacts, servers_now
+from stablequeue_hub.matching.sentence import Waiting, shown_name
+from stablequeue_hub.matching.server_facts import Line, ServerFacts, fewest_before, servers_now
+from stablequeue_hub.matching.why import Read, read_among
 from stablequeue_hub.page.missing_models import model_groups
 from stablequeue_hub.store.prepared import Prepared, in_list
 from stablequeue_hub.store.tables import job_pictures, keys
@@ -100,12 +100,10 @@ def queue_page(
     grouped = filters.state == "models"
     listed = queue_rows(connection, wanted, 1 if grouped else filters.page, 1 if grouped else PAGE_SIZE)
     pending = [row.as_pending() for row in listed.rows if row.state == "pending"]
-    servers = servers_now(connection, live, line)
-    groups, groups_total = model_groups(connection, live, line, now_ms=now_ms) if grouped else ((), 0)
+    servers = servers_now(connection, live)
+    groups, groups_total = model_groups(connection, live, now_ms=now_ms) if grouped else ((), 0)
     read = read_among(connection, pending, servers, [row.payload_id for row in listed.rows])
-    rows = (
-        () if grouped else shown_rows(connection, listed.rows, Waits(read, listed.from_front), line, viewer)
-    )
+    rows = () if grouped else shown_rows(connection, listed.rows, Waits(read, line), line, viewer)
     return jv.QueuePage(
         rows=rows,
         total=listed.total,
@@ -116,7 +114,7 @@ def queue_page(
         submitters=_submitters(connection, servers, filters.submitter),
         groups=groups,
         groups_total=groups_total,
-        paused=read.surroundings.queue_paused,
+        paused=read.judge.queue_paused,
         may_pause=viewer.is_admin,
         may_submit=viewer.may_submit,
     )
@@ -139,7 +137,7 @@ def shown_rows(
     read = waits.read
     ids = [row.job_id for row in rows]
     pictures = dict(_PICTURES.all(connection, {"ids": ids})) if ids else {}
-    aliases = {server_id: server.alias for server_id, server in read.surroundings.servers.items()}
+    aliases = {server_id: server.alias for server_id, server in read.judge.servers.items()}
     names = actor_names(connection, {row.submitted_by for row in rows}, aliases)
     found = []
     for row in rows:
@@ -155,7 +153,7 @@ def shown_rows(
                 needs=waits.needs(row),
                 waiting=waiting.text,
                 in_line=row.state == "pending" and waiting.code is None,
-                progress=line.progress.get(row.job_id) if row.state == "processing" else None,
+                progress=line.progress(row.job_id) if row.state == "processing" else None,
                 server=_alias(read, row.server_id),
                 targets=tuple(_alias(read, target) for target in targets),
                 priority=row.priority,
@@ -174,17 +172,11 @@ def shown_rows(
 
 class Waits:
     """What jobs wait for, asked in their order. Those of a batch lie together and mostly wait for the same,
-    which is found once.
+    which is found once."""
 
-    ``from_front``: the jobs are those at the front of the queue, so that it can be counted how many come
-    before each; ``before``: that is known of a single one.
-    """
-
-    def __init__(self, read: Read, from_front: bool = False, before: int | None = None) -> None:
+    def __init__(self, read: Read, line: Line) -> None:
         self.read = read
-        self._from_front = from_front
-        self._before = before
-        self._line: list[frozenset[str]] = []
+        self._line = line
         self._needs: dict[tuple[int, str | None, bool], tuple[jv.NeedChip, ...]] = {}
         self._alike: dict[tuple[int, str | None, str], Waiting] = {}
 
@@ -195,20 +187,17 @@ class Waits:
         waiting = self._found(row)
         if waiting.code is not None:
             return waiting
-        before = self._before
-        if self._from_front:
-            before = sum(1 for servers in self._line if servers & waiting.servers)
-            self._line.append(waiting.servers)
-        return replace(waiting, text=self.read.surroundings.in_line(waiting.servers, before))
+        before = fewest_before(self._line, waiting.servers, row.job_id)
+        return replace(waiting, text=self.read.sentences.in_line(waiting.servers, before))
 
     def _found(self, row: QueueRow) -> Waiting:
         job = row.as_pending()
         if job.refusals or job.job_id in self.read.exclusions:
-            return waiting_of(self.read, job, None)
+            return self.read.waiting(job)
         alike = (job.payload_id, job.targets_json, job.submitted_by)
         known = self._alike.get(alike)
         if known is None:
-            known = self._alike[alike] = waiting_of(self.read, job, None)
+            known = self._alike[alike] = self.read.waiting(job)
         return known
 
     def needs(self, row: QueueRow) -> tuple[jv.NeedChip, ...]:
@@ -220,15 +209,15 @@ class Waits:
         return known
 
     def _look(self, row: QueueRow) -> tuple[jv.NeedChip, ...]:
-        payload = self.read.payloads.get(row.payload_id)
-        if payload is None:
+        needs = self.read.needs.get(row.payload_id)
+        if needs is None:
             return ()
-        marks: Sequence[jv.NeedMark] = ["plain"] * len(payload.requirements)
+        marks: Sequence[jv.NeedMark] = ["plain"] * len(needs.requirements)
         if row.state == "pending":
-            marks = self.read.surroundings.marks(payload, row.as_pending().targets)
+            marks = self.read.sentences.marks(needs, row.as_pending().targets)
         return tuple(
             jv.NeedChip(mark, one.role, shown_name(one), one.sha256 or "")
-            for one, mark in zip(payload.requirements, marks, strict=True)
+            for one, mark in zip(needs.requirements, marks, strict=True)
         )
 
 
@@ -244,7 +233,7 @@ def title_of(name: str, prompt: str) -> str:
 def _alias(read: Read, server_id: str | None) -> str:
     if server_id is None:
         return ""
-    server = read.surroundings.servers.get(server_id)
+    server = read.judge.servers.get(server_id)
     return server.alias if server else "a server that is gone"
 
 
@@ -258,14 +247,21 @@ def _servers(servers: Mapping[str, ServerFacts], viewer: Viewer) -> tuple[jv.Que
                 server.alias,
                 server.reachable,
                 server.paused,
-                server.asks,
+                _why_idle(server),
                 title_of(name, prompt) if job_id else "",
                 job_id,
                 viewer.may_pause(server_id),
-                server.resting,
+                server.runner.in_cooldown,
             )
         )
     return tuple(found)
+
+
+def _why_idle(server: ServerFacts) -> str:
+    """Why it makes no pictures, where nothing there asks for jobs."""
+    if server.no_webui:
+        return "makes no pictures: only the agent runs there"
+    return "" if server.runner.polling else "accepts no jobs: StableQueue is not running in a WebUI there"
 
 
 def _submitters(

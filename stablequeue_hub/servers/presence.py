@@ -12,8 +12,9 @@ a retired one heard twice more with growing numbers is alive beside it: the serv
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.shared.wire.inventory import UNREACHABLE_AFTER_S, Activity, Order
@@ -26,6 +27,20 @@ THAW_AFTER_S = 900.0
 BOOTS_KEPT = 32
 
 
+class RunnerState(NamedTuple):
+    """What the hub knows of a server's runner, the part of a WebUI that asks for jobs and makes the pictures.
+
+    ``polling``: it asks for jobs, or works on one. ``in_use``: it takes only its own server's jobs now.
+    ``in_cooldown``: it gets no jobs for a while, because it failed several times in a row. ``yielded``: it
+    gets none for a moment, because somebody used the WebUI when it got one.
+    """
+
+    polling: bool = False
+    in_use: bool = False
+    in_cooldown: bool = False
+    yielded: bool = False
+
+
 class Live(Protocol):
     """What queries want to know about servers now; nothing of it is stored."""
 
@@ -34,6 +49,8 @@ class Live(Protocol):
     def last_contact_ms(self, server_id: str) -> int | None: ...
 
     def activity(self, server_id: str) -> Activity | None: ...
+
+    def runner(self, server_id: str) -> RunnerState: ...
 
 
 @dataclass(frozen=True)
@@ -88,6 +105,7 @@ class Presence:
         self._servers: dict[str, ServerPresence] = {}
         self._changed: set[str] = set()
         self._taken_over: dict[str, int] = {}
+        self._runner_state: Callable[[str], RunnerState] | None = None
 
     # --- Live ------------------------------------------------------------------------------------------
 
@@ -106,6 +124,13 @@ class Presence:
         """What it is doing; None when it is not reachable."""
         server = self._servers.get(server_id)
         return server.activity if server and self.is_reachable(server_id) else None
+
+    def runner(self, server_id: str) -> RunnerState:
+        return self._runner_state(server_id) if self._runner_state else RunnerState()
+
+    def ask_about_runners(self, state: Callable[[str], RunnerState]) -> None:
+        """The dispatcher of this process, which answers the runners, says what it knows of them."""
+        self._runner_state = state
 
     # --- servers ---------------------------------------------------------------------------------------
 

@@ -185,6 +185,18 @@ def find_server(connection: Connection, live: Live, server_id: str) -> ServerInf
     )
 
 
+def server_named(connection: Connection, name: str) -> str | None:
+    """The id of the server with this id or alias; None when there is none."""
+    if not name.isprintable():
+        return None
+    by_id: str | None = connection.scalar(sa.select(servers.c.server_id).where(servers.c.server_id == name))
+    if by_id is not None or len(name) > ALIAS_MAX:
+        return by_id
+    by_alias = sa.select(servers.c.server_id).where(servers.c.alias_key == alias_key(name))
+    found: str | None = connection.scalar(by_alias)
+    return found
+
+
 def _info(row: Any, live: Live, roots: list[RootInfo], files: dict[str, int]) -> ServerInfo:
     capabilities = stored_capabilities(row.capabilities_json)
     contacts = [at for at in (live.last_contact_ms(row.server_id), row.last_contact_ms) if at is not None]
@@ -251,8 +263,9 @@ def rename_server(connection: Connection, server_id: str, alias: str, *, actor: 
     events.append(connection, "server_renamed", actor, now_ms=now_ms, server_id=server_id, details=details)
 
 
-def forget_server(connection: Connection, server_id: str, *, actor: str, now_ms: int) -> None:
-    """Remove a server, what is known of its files, and its key; models stay. Raises NotFoundError."""
+def delete_server(connection: Connection, server_id: str, *, actor: str, now_ms: int) -> None:
+    """Delete a server's row, what is known of its files, and its key; models stay. Only ``Hub.forget_server``
+    calls it, which also forgets what is in memory. Raises NotFoundError."""
     details = {"alias": _alias_of(connection, server_id)}
     held = connection.scalars(sa.select(summary.c.model_id).where(summary.c.server_id == server_id)).all()
     connection.execute(servers.delete().where(servers.c.server_id == server_id))  # the rest cascades

@@ -283,8 +283,9 @@ class Hosts:
         self._hub = hub
         self.servers: dict[str, Server] = {}
 
-    def add(self, alias: str, *files: Any, works: str = "always", **webui: Any) -> Any:
-        """Its runner, ready to ask for jobs. ``files``: (kind, path, content) or ``DiskFile``s."""
+    def add(self, alias: str, *files: Any, works: str = "always", polls: bool = True, **webui: Any) -> Any:
+        """Its runner, which asked for a job once, as when its WebUI has started. ``files``: (kind, path,
+        content) or ``DiskFile``s."""
         server = self.servers[alias] = self._hub.join(alias)
         on_disk = [file if not isinstance(file, tuple) else DiskFile(*file) for file in files]
         host = FakeWebUI(files=on_disk, **webui)
@@ -298,6 +299,8 @@ class Hosts:
         path = f"/api/v1/servers/{server.server_id}/capabilities"
         assert call("PUT", path, json=capabilities).status_code == 204
         self.tell(runner)
+        if polls:
+            runner.next()
         return runner
 
     def tell(self, runner: Any) -> None:

@@ -148,3 +148,31 @@ def test_a_used_up_join_code_is_no_key_any_more_in_any_list(hub: Any, database: 
     assert code.split("_")[1] not in shown()
     assert many.split("_")[1] in shown(), "a join key serves any number of servers"
     assert hub.joined(server, key=code).status_code == 200, "a lost answer is repeated with it all the same"
+
+
+@pytest.mark.parametrize("way", ["api", "alias", "page"])
+def test_a_forgotten_server_is_forgotten_in_every_part_of_the_hub(hub: Any, hosts: Any, way: str) -> None:
+    """By whichever button: its rows, its key, its contact, its runner, and what only it made doubtful."""
+    ink = ("lora", "ink.safetensors", "one")
+    attic, studio = hosts.add("attic", ink), hosts.add("studio", ("lora", "ink.safetensors", "two"))
+    body = {"payload": {"prompt": "<lora:ink:1>"}}
+    made = hub.request("POST", "/api/v1/jobs", key=hub.admin, json=body).json()
+    assert made["check"]["requirements"][0]["status"] == "ambiguous"
+    assert (attic.next(), studio.next()) == (None, None)
+    gone = studio.server.server_id
+    assert hub.hub.dispatcher.runner_state(gone).polling
+    ring = hub.hub.bell.next_ring()
+    method, path = {
+        "api": ("DELETE", f"/api/v1/servers/{gone}"),
+        "alias": ("DELETE", "/api/v1/servers/STUDIO"),
+        "page": ("POST", f"/views/servers/{gone}/forget"),
+    }[way]
+    assert hub.request(method, path, key=hub.admin).status_code == (200 if way == "page" else 204)
+    assert aliases(hub) == ["attic"]
+    assert not hub.hub.dispatcher.runner_state(gone).polling
+    assert hub.hub.presence.find(gone) is None
+    assert hub.beat(studio.server, "boot", 9).status_code == 401
+    assert ring.is_set()
+    job = attic.next()
+    assert (job["job_id"], job["files"][0]["path"]) == (made["job_id"], "ink.safetensors")
+    assert hub.request(method, path, key=hub.admin).status_code == 404

@@ -19,9 +19,12 @@ from stablequeue_client.shared.wire.inventory import (
     row_digest,
 )
 from stablequeue_hub.matching.resolve import DEPTH_MAX
+from stablequeue_hub.servers.presence import RunnerState
 from stablequeue_hub.store.tables import models
 
 ON_BOTH_DATABASES = True
+WORKS = {"webui": "forge", "works_for_others": "always"}
+"""What a WebUI says that makes pictures for everybody."""
 
 
 def sha(content: str) -> str:
@@ -36,8 +39,18 @@ def file(path: str, content: str | None, *, kind: str = "lora", claim: str = "")
     return FileEntry(kind[:8], path, kind, 1000, state, digests, claims)
 
 
-def tell(hub: Any, server: Any, *files: FileEntry, away: tuple[str, ...] = (), sequence: int = 1) -> None:
-    """``server`` tells the hub that it has ``files``, and that it lives. ``away``: kinds not connected."""
+def tell(
+    hub: Any,
+    server: Any,
+    *files: FileEntry,
+    away: tuple[str, ...] = (),
+    sequence: int = 1,
+    webui: bool = True,
+) -> None:
+    """``server`` tells the hub that it has ``files``, and that it lives. ``away``: kinds not connected.
+
+    ``webui``: a WebUI there makes pictures for everybody, and has asked for a job; else an agent is alone.
+    """
     kinds = sorted({entry.kind for entry in files})
     roots = [
         entry_dict(RootEntry(kind[:8], kind, "unreachable" if kind in away else "healthy")) for kind in kinds
@@ -57,6 +70,11 @@ def tell(hub: Any, server: Any, *files: FileEntry, away: tuple[str, ...] = (), s
     }
     assert hub.sync(server, body).status_code == 200
     assert hub.beat(server, "boot", sequence).status_code == 200
+    if webui and hub.hub.presence.runner(server.server_id) == RunnerState():
+        base = f"/api/v1/servers/{server.server_id}"
+        assert hub.request("PUT", f"{base}/capabilities", key=server.key, json=WORKS).status_code == 204
+        asks = {"runner_id": "r", "others": True, "wait_s": 0}
+        assert hub.request("POST", f"{base}/runner/next", key=server.key, json=asks).status_code == 200
 
 
 def check(hub: Any, payload: dict[str, Any], *, key: str | None = None, **options: Any) -> dict[str, Any]:
@@ -292,7 +310,7 @@ def test_a_payload_without_models_runs_on_every_server_that_is_there(
 
 def test_what_a_webui_lacks_besides_models_is_a_reason_and_what_it_never_told_is_none(hub: Any) -> None:
     a, b, c = hub.join("forge-a"), hub.join("forge-b"), hub.join("forge-c")
-    says = {"webui": "forge", "samplers": ["Euler", "DPM++ 2M"], "schedulers": ["Karras"]}
+    says = {**WORKS, "samplers": ["Euler", "DPM++ 2M"], "schedulers": ["Karras"]}
     scripts = {"scripts": ["Prompt matrix"], "upscalers": ["ESRGAN_4x"], "alwayson_scripts": ["ControlNet"]}
     for server, more in ((a, scripts), (b, {"scripts": ["X/Y/Z plot"], "upscalers": ["Lanczos"]}), (c, None)):
         tell(hub, server, file("ink.safetensors", "ink"))
@@ -351,7 +369,7 @@ def test_a_checkpoint_that_its_webui_cannot_load_is_a_reason_and_an_unknown_one_
             file("f.safetensors", "f", kind="checkpoint"),
             file("g.safetensors", "g", kind="checkpoint"),
         )
-        says = {"webui": "forge", "architectures": loadable}
+        says = {**WORKS, "architectures": loadable}
         path = f"/api/v1/servers/{server.server_id}/capabilities"
         assert hub.request("PUT", path, key=server.key, json=says).status_code == 204
     with hub.hub.store.write() as connection:

@@ -28,13 +28,15 @@ def report(hub: Any, job_id: str) -> dict[str, Any]:
 
 def test_a_finished_job_tells_which_file_was_used_and_how_that_is_known(hub: Any, hosts: Any) -> None:
     writer = hosts.add("writer", BASE, ("lora", "ink.safetensors", "ink lora"))
-    runner = hosts.add("forge", BASE, INK)
+    runner = hosts.add("forge", BASE, INK, polls=False)
     body = {"payload": PAYLOAD, "targets": ["forge"]}
     key = writer.server.key
     job_id = hub.request("POST", "/api/v1/jobs", key=key, json=body).json()["job_id"]
     waits = report(hub, job_id)
     assert (waits["submitted_by"], waits["targets"], waits["runs"]) == ("writer", ["forge"], [])
-    assert waits["why"]["waiting_for"] == "Waits for forge, which does not ask for jobs"
+    assert waits["why"]["waiting_for"] == (
+        "Waits for forge, which accepts no jobs: StableQueue is not running in a WebUI there"
+    )
     assert runner.work(runner.next()).json()["outcome"] == "confirmed"
     found = report(hub, job_id)
     assert found["why"] is None

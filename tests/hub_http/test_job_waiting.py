@@ -13,6 +13,7 @@ from .test_job_check import file, sha, tell
 
 ON_BOTH_DATABASES = True
 INK = {"prompt": "a cat <lora:ink:1>"}
+ASKS = {"runner_id": "r", "others": True, "wait_s": 0}
 
 
 def submit(hub: Any, payload: dict[str, Any], *, key: str | None = None, **options: Any) -> str:
@@ -35,6 +36,7 @@ def why(hub: Any, job_id: str) -> tuple[str, dict[str, list[str]]]:
 def write(hub: Any, statement: Any) -> None:
     with hub.hub.store.write() as connection:
         connection.execute(statement)
+    hub.run(hub.hub.jobs_changed([]))
 
 
 def can(hub: Any, server: Any, **says: Any) -> None:
@@ -76,11 +78,11 @@ def test_a_model_that_nobody_has_that_some_lack_and_that_lies_apart(hub: Any, at
     job_id = submit(hub, {"prompt": "<lora:ink:1><lora:oil:1>"})
     assert why(hub, job_id) == ("Waits for oil: no server has it", {"attic": ["model_missing"]})
     studio = hub.join("studio")
-    tell(hub, studio, file("oil.safetensors", "oil"))
+    tell(hub, studio, file("oil.safetensors", "oil"), webui=False)
     job_id = submit(hub, {"prompt": "<lora:ink:1><lora:oil:1>"})
     expected = {
         "attic": ["model_missing"],
-        "studio": ["not_for_others", "no_agent", "model_missing"],
+        "studio": ["no_webui", "model_missing"],
     }
     assert why(hub, job_id) == ("Waits for oil on attic, which has everything else", expected)
     targeted = submit(hub, {"prompt": "<lora:oil:1>"}, targets=["attic"])
@@ -97,7 +99,7 @@ def test_a_name_with_two_meanings_and_a_file_not_read_yet(hub: Any, attic: Any) 
     expected = {"attic": ["model_ambiguous"], "studio": ["model_ambiguous"]}
     assert why(hub, job_id) == ("Waits for ink: several models are called so; say which", expected)
     unread = submit(hub, {"prompt": "<lora:raw:1>"}, server="studio")
-    text = "In line for studio, 1 job before it"
+    text = "Next in line on studio"  # the other job runs nowhere
     assert why(hub, unread) == (text, {"attic": ["model_missing"], "studio": []})
 
 
@@ -179,6 +181,49 @@ def test_what_the_webui_lacks(hub: Any, attic: Any) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "decision",
+    [{"decision": "run_anyway"}, {"decision": "run_anyway", "server": "attic"}, {"decision": "not_a_model"}],
+)
+def test_a_person_who_waives_a_checkpoint_waives_what_the_webui_can_load_too(
+    hub: Any, attic: Any, decision: dict[str, str]
+) -> None:
+    can(hub, attic, architectures=["sd1"])
+    tell(hub, attic, file("f.safetensors", "f", kind="checkpoint"))
+    write(hub, models.update().where(models.c.hash_sha256 == sha("f")).values(base_model="Flux.1 D"))
+    flux = submit(hub, {"override_settings": {"sd_model_checkpoint": "f"}})
+    assert why(hub, flux)[1] == {"attic": ["architecture_unsupported"]}
+    path = f"/api/v1/jobs/{flux}/decisions"
+    assert hub.request("POST", path, key=hub.admin, json={"requirement": 0, **decision}).status_code == 200
+    assert why(hub, flux) == ("Next in line on attic", {"attic": []})
+    body = {"runner_id": "r", "others": True, "wait_s": 0}
+    path = f"/api/v1/servers/{attic.server_id}/runner/next"
+    assert hub.request("POST", path, key=attic.key, json=body).json()["job_id"] == flux
+
+
+def test_the_place_in_line_follows_the_turns_of_submitters(hub: Any, attic: Any) -> None:
+    """Behind many jobs of somebody else one is next, and so it is given."""
+    many = hub.request("POST", "/api/v1/jobs", key=hub.admin, json={"payload": INK, "count": 1000}).json()
+    first = hub.request("POST", f"/api/v1/servers/{attic.server_id}/runner/next", key=attic.key, json=ASKS)
+    assert first.json()["job_id"] == many["job_id"]
+    ben = hub.make_key("jobs")
+    mine = submit(hub, INK, key=ben)
+    assert why(hub, mine)[0] == "Next in line on attic"
+    assert why(hub, many["job_ids"][1])[0] == "In line for attic, 1 job before it"
+    assert why(hub, many["job_ids"][-1])[0] == "In line for attic, 999 jobs before it"
+    row = hub.request("GET", "/views/queue?text=cat&submitter=key:" + ben.split("_")[1], key=hub.admin).text
+    assert "Next in line on attic" in row
+    done = {"job_id": first.json()["job_id"], "fence": first.json()["fence"], "code": "busy", "text": "later"}
+    refused = hub.request(
+        "POST", f"/api/v1/servers/{attic.server_id}/runner/refuse", key=attic.key, json=done
+    )
+    assert refused.status_code == 204
+    hub.clock.advance(61)
+    tell(hub, attic, file("ink.safetensors", "ink"), sequence=2)
+    given = hub.request("POST", f"/api/v1/servers/{attic.server_id}/runner/next", key=attic.key, json=ASKS)
+    assert given.json()["job_id"] == mine
+
+
 def test_a_folder_that_is_not_connected(hub: Any, attic: Any) -> None:
     job_id = submit(hub, INK)
     tell(hub, attic, file("ink.safetensors", "ink"), away=("lora",))
@@ -189,9 +234,20 @@ def test_a_folder_that_is_not_connected(hub: Any, attic: Any) -> None:
 def test_a_runner_that_does_not_ask(hub: Any, attic: Any) -> None:
     job_id = submit(hub, INK)
     hub.clock.advance(100)
-    tell(hub, attic, file("ink.safetensors", "ink"))
+    tell(hub, attic, file("ink.safetensors", "ink"), webui=False)
     hub.beat(attic, "boot", 2)
-    assert why(hub, job_id) == ("Waits for attic, which does not ask for jobs", {"attic": ["no_agent"]})
+    text = "Waits for attic, which accepts no jobs: StableQueue is not running in a WebUI there"
+    assert why(hub, job_id) == (text, {"attic": ["no_runner"]})
+
+
+def test_an_agent_alone_makes_no_pictures(hub: Any) -> None:
+    nas = hub.join("nas")
+    tell(hub, nas, file("ink.safetensors", "ink"), webui=False)
+    job_id = submit(hub, INK)
+    text = "Waits for nas, which cannot make pictures: only the agent runs there"
+    assert why(hub, job_id) == (text, {"nas": ["no_webui"]})
+    page = hub.request("GET", "/views/queue", key=hub.admin).text
+    assert "makes no pictures: only the agent runs there</span>" in page
 
 
 def test_nobody_and_no_longer_anybody(hub: Any) -> None:

@@ -73,7 +73,7 @@ def test_pages_go_on_where_the_one_before_ended_also_across_priorities(hub: Any,
     assert [job_id for page in pages for job_id in ids(page)] == expected
     assert [len(page.rows) for page in pages] == [50, 50, 5, 0]
     assert pages[0].rows[12].waiting == "In line for attic, 12 jobs before it"
-    assert pages[1].rows[12].waiting == "In line for attic"
+    assert pages[1].rows[12].waiting == "In line for attic, 62 jobs before it"
 
 
 def test_a_row_tells_who_for_whom_and_the_mark_of_each_model(hub: Any, attic: Any) -> None:

@@ -31,7 +31,7 @@ from stablequeue_hub.page.models import filters_of, models_page
 from stablequeue_hub.page.queue import Viewer
 from stablequeue_hub.page.servers import first_line
 from stablequeue_hub.servers.presence import Presence
-from stablequeue_hub.servers.servers import forget_server
+from stablequeue_hub.servers.servers import delete_server
 from stablequeue_hub.store.engine import Store
 from stablequeue_hub.store.tables import model_server_availability, models, servers
 
@@ -508,7 +508,7 @@ def test_what_no_server_has_any_more_is_in_the_list_only_when_asked_for(
     assert _names(store, live(), state="gone") == []
     with store.write() as connection:
         for server in ("b", "a"):
-            forget_server(connection, server, actor="page", now_ms=6_000)
+            delete_server(connection, server, actor="page", now_ms=6_000)
     assert _names(store, live(), state="present") == ["nobody had it yet"]
     assert _names(store, live(), state="gone") == [big, anger]
 

@@ -242,3 +242,24 @@ def test_the_line_agrees_with_a_plain_list(done: list[object]) -> None:
                 served[expected.submitter] = number
                 del plain[expected.job_id]
         assert len(line) == len(plain)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(jobs, max_size=25), st.lists(st.sampled_from(["anna", "ben", "carl"]), max_size=4))
+def test_the_place_that_is_told_is_the_one_in_which_a_job_is_given(
+    several: list[WaitingJob], served_before: list[str]
+) -> None:
+    line = line_of()
+    for number, submitter in enumerate(served_before):
+        line.put(waiting(100 + number, submitter=submitter))
+        assert taken(line) == f"job {100 + number}"
+    for job in several:
+        line.put(replace(job))
+    told = {job.job_id: line.before("a", job.job_id) for job in line}
+    own = {job.job_id: line.before("a", job.job_id, "ben") for job in line}
+    given = [f"job {seq}" for seq in in_order(line)]
+    assert {job_id: place for job_id, place in told.items() if place is not None} == {
+        job_id: place for place, job_id in enumerate(given)
+    }
+    bens = [job.job_id for job in sorted(several, key=lambda one: one.seq) if job.submitter == "ben"]
+    assert all(own[job_id] is None for job_id in own if job_id not in bens)

@@ -111,6 +111,19 @@ def webui_name(kind: Kind, relative_path: str) -> str:
     return stem if dot and stem else base
 
 
+def names_in_webui(kind: str, relative_path: str) -> tuple[str, ...]:
+    """All names under which a WebUI finds that file in a job, in its own case: a checkpoint by its path, with
+    and without extension, and by its bare stem (A1111 ``CheckpointInfo.ids``), the others by one name."""
+    base = relative_path.rsplit("/", 1)[-1]
+    if kind in ("vae", "text_encoder"):
+        return (base,)
+    stem, dot, _ = base.rpartition(".")
+    stem = stem if dot and stem else base
+    if kind != "checkpoint":
+        return (stem,)
+    return (relative_path, relative_path.removesuffix(base) + stem, stem)
+
+
 def search_key(text: str) -> str:
     """Casefolded NFC without NUL, at most 500 characters: what names are compared, searched, sorted by."""
     return _folded(text)[:KEY_MAX]

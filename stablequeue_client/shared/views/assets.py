@@ -1,11 +1,27 @@
-"""Where the script and the style sheet lie: beside the package in a wheel, at the top of a checkout."""
+"""Where the scripts and the style sheet lie: beside the package in a wheel, at the top of a checkout."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+# A WebUI loads all of ``javascript/`` by itself; these are what the hub's page needs of it.
+SCRIPTS = (
+    "stablequeue.js",
+    "stablequeue_away.js",
+    "stablequeue_chosen.js",
+    "stablequeue_clicks.js",
+    "stablequeue_filters.js",
+    "stablequeue_forms.js",
+    "stablequeue_hub_page.js",
+    "stablequeue_morph.js",
+    "stablequeue_navigation.js",
+    "stablequeue_new_job.js",
+    "stablequeue_page.js",
+    "stablequeue_requests.js",
+    "stablequeue_times.js",
+)
 ASSETS = {
-    "stablequeue.js": "javascript/stablequeue.js",
+    **{name: f"javascript/{name}" for name in SCRIPTS},
     "style.css": "style.css",
     "icon.svg": "icon.svg",
 }

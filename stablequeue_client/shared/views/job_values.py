@@ -110,14 +110,15 @@ class ModelGroup:
 
 @dataclass(frozen=True)
 class QueueServer:
-    """A server, as far as jobs are concerned. ``working_on``: the job that it has. ``asks``: it asks for
-    jobs; None: nobody knows yet. ``rests``: it gets none, having failed several times in a row."""
+    """A server, as far as jobs are concerned. ``working_on``: the job that it has. ``idle``: why it
+    makes no pictures, where nothing there asks for jobs. ``rests``: it gets none, having failed several times
+    in a row."""
 
     server_id: str
     alias: str
     connected: bool
     paused: bool = False
-    asks: bool | None = None
+    idle: str = ""
     working_on: str = ""
     job_id: str = ""
     may_change: bool = False

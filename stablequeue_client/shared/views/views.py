@@ -2,7 +2,7 @@
 except the ``Markup`` that another view made.
 
 Fragments hold no script, no style and no absolute address, so they fit the hub's page and a WebUI's tab.
-Links are queries (``?view=model&id=12``) that ``javascript/stablequeue.js`` fetches from ``/views/...``;
+Links are queries (``?view=model&id=12``) that ``javascript/stablequeue_page.js`` fetches from ``/views/...``;
 forms carry ``data-sq-post`` with the path below ``/views/`` to which the script posts them.
 """
 

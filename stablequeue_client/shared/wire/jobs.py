@@ -24,22 +24,41 @@ ReasonCode = Literal[
     "model_ambiguous",
     "model_unhashed",
     "model_unreachable",
-    "server_unreachable",
-    "server_frozen",
-    "server_unknown",
-    "no_agent",
+    "model_name_shared",
+    "architecture_unsupported",
     "sampler_missing",
     "scheduler_missing",
     "upscaler_missing",
     "script_missing",
     "controlnet_model_missing",
-    "architecture_unsupported",
-    "model_name_shared",
+    "server_unreachable",
+    "server_frozen",
+    "server_unknown",
+    "no_agent",
+    "no_webui",
+    "no_runner",
+    "not_for_others",
+    "server_in_use",
+    "server_paused",
+    "server_resting",
+    "queue_paused",
+    "not_a_target",
+    "excluded_refused",
+    "excluded_failed",
+    "excluded_lost",
+    "refused_often",
 ]
-"""Why a job cannot run on a server. Stable: programs compare them. ``server_unknown``: it never told what it
-has. ``no_agent``: only an old client named it, and StableQueue is not installed there.
-``architecture_unsupported``: its WebUI cannot load such a checkpoint. ``model_name_shared``: another content
-there is called the same, so that its WebUI could take the wrong one."""
+"""Why a server does not get a job. Stable: programs compare them; later versions may have further ones.
+
+``model_name_shared``: another content there is called the same, so that its WebUI could take the wrong one.
+``architecture_unsupported``: its WebUI cannot load such a checkpoint. ``server_unknown``: it never told what
+it has. ``no_agent``: only an old client named it, and StableQueue is not installed there. ``no_webui``: only
+the agent runs there, which makes no pictures. ``no_runner``: StableQueue is not running in a WebUI there.
+``not_for_others``: it works for nobody but its own WebUI. ``server_in_use``: so it is just now, because
+somebody uses it or said "not now". ``server_resting``: it failed several times in a row, and gets no jobs for
+ten minutes or until it is resumed or its own WebUI queues one. ``excluded_...``: it had the job before, and
+sent it back, failed with it or was lost. ``refused_often``: so many servers sent it back that it waits for a
+person."""
 
 
 class JobCheckRequest(msgspec.Struct, frozen=True):
@@ -70,9 +89,10 @@ class RequirementCheck(msgspec.Struct, frozen=True):
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """Why not: a code, a sentence, and which requirement (its place in the list) it is about, if one."""
+    """Why not: a code (``ReasonCode``, or one of a later version), a sentence, and which requirement (its
+    place in the list) it is about, if one."""
 
-    code: ReasonCode
+    code: str
     text: str
     requirement: int | None = None
 
@@ -139,36 +159,6 @@ class Submitted(msgspec.Struct, frozen=True):
     repeated: bool = False
 
 
-WhyCode = Literal[
-    ReasonCode,
-    "queue_paused",
-    "server_paused",
-    "server_resting",
-    "not_a_target",
-    "not_for_others",
-    "server_in_use",
-    "no_agent",
-    "excluded_refused",
-    "excluded_failed",
-    "excluded_lost",
-    "refused_often",
-]
-"""Why a queued job is not given to a server. Stable. ``server_resting``: it failed several times in a
-row, and gets no jobs for ten minutes or until it is resumed or its own WebUI queues one.
-``not_for_others``: it works for nobody but its own WebUI. ``server_in_use``: so it is just now, because
-somebody uses it or said "not now". ``no_agent``: nothing there asks for jobs, or StableQueue is not
-installed there. ``excluded_...``: it had the job before, and sent it back, failed with it or was lost.
-``refused_often``: so many servers sent it back that it waits for a person."""
-
-
-class WhyReason(msgspec.Struct, frozen=True):
-    """As ``Reason``, with the codes of a queue."""
-
-    code: WhyCode
-    text: str
-    requirement: int | None = None
-
-
 class ServerWhy(msgspec.Struct, frozen=True):
     """One server. ``ok``: it would get the job; then ``before`` says how many jobs come first (0: it is next;
     None: not known). ``working``: it works on another job just now, which is no reason against it."""
@@ -176,7 +166,7 @@ class ServerWhy(msgspec.Struct, frozen=True):
     server_id: str
     alias: str
     ok: bool
-    reasons: list[WhyReason] = []
+    reasons: list[Reason] = []
     not_checked: list[str] = []
     working: bool = False
     before: int | None = None
@@ -189,7 +179,7 @@ class JobWhy(msgspec.Struct, frozen=True):
     job_id: str
     state: str
     waiting_for: str
-    waiting_code: WhyCode | None
+    waiting_code: str | None
     servers: list[ServerWhy]
 
 

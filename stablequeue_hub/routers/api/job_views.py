@@ -13,8 +13,7 @@ from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.responses import json_answer
 from stablequeue_hub.hub import hub_of
 from stablequeue_hub.jobs.report import job_report
-from stablequeue_hub.matching.pending_jobs import why
-from stablequeue_hub.matching.server_facts import line_of
+from stablequeue_hub.matching.why import why
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 
@@ -23,7 +22,8 @@ router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 async def why_it_waits(request: Request, job_id: str) -> Response:
     """For each server why a pending job is not given to it, or how many jobs come first there."""
     hub = hub_of(request)
-    line, now_ms = line_of(hub, job_id), hub.clock.now_ms()
+    line, now_ms = hub.dispatcher, hub.clock.now_ms()
+    await line.look()
     return json_answer(
         await hub.reading(lambda connection: why(connection, job_id, hub.presence, line, now_ms=now_ms))
     )
@@ -33,7 +33,8 @@ async def why_it_waits(request: Request, job_id: str) -> Response:
 async def report(request: Request, job_id: str) -> Response:
     """What happened to a job: its timeline, each run, and how each model was confirmed."""
     hub = hub_of(request)
-    line, now_ms = line_of(hub, job_id), hub.clock.now_ms()
+    line, now_ms = hub.dispatcher, hub.clock.now_ms()
+    await line.look()
     return json_answer(
         await hub.reading(
             lambda connection: job_report(connection, job_id, hub.presence, line, now_ms=now_ms)

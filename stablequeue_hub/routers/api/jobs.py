@@ -33,9 +33,8 @@ from stablequeue_hub.jobs.rows import change_state, delete_job
 from stablequeue_hub.jobs.states import JOB_STATES, JobState
 from stablequeue_hub.jobs.submission import submit
 from stablequeue_hub.jobs.wait import WAIT_MAX_S, job_when_ended
-from stablequeue_hub.matching.eligibility import check_job, server_called
+from stablequeue_hub.matching.check import check_job, server_called
 from stablequeue_hub.matching.missing_models import jobs_that_lack_models
-from stablequeue_hub.matching.server_facts import line_of
 from stablequeue_hub.servers.known_servers import known_servers
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
@@ -112,17 +111,16 @@ async def jobs_list(
     did last or is a target of; of one ``submitter``, or ``mine``; ``starred`` ones; those ``waiting`` for a
     model."""
     hub, principal = hub_of(request), principal_of(request)
-    line = line_of(hub)
 
     def work(connection: Connection) -> JobPage:
         server_id = server_called(known_servers(connection, hub.presence), server) if server else ""
         whose = principal.actor if mine else submitter
         wanted = QueueFilter((state,) if state else JOB_STATES, text.strip(), server_id, whose, starred)
-        among = jobs_that_lack_models(connection, hub.presence, line) if waiting else None
+        among = jobs_that_lack_models(connection, hub.presence) if waiting else None
         return list_jobs(connection, wanted, batch_id=batch, among=among, before=before, limit=limit)
 
     page = await hub.reading(work)
-    found = [with_progress(info, line.progress) for info in page.jobs]
+    found = [with_progress(info, hub.dispatcher) for info in page.jobs]
     return json_answer(msgspec.structs.replace(page, jobs=found))
 
 
@@ -133,7 +131,7 @@ async def job(
     """One job, with what it generates and the models it names; ``wait``: seconds to wait for its end."""
     hub = hub_of(request)
     found = await job_when_ended(hub, job_id, wait)
-    return json_answer(with_progress(found, line_of(hub).progress))
+    return json_answer(with_progress(found, hub.dispatcher))
 
 
 @router.post(

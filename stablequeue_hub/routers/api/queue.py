@@ -17,7 +17,6 @@ from stablequeue_hub.http.responses import json_answer
 from stablequeue_hub.hub import hub_of
 from stablequeue_hub.jobs.queue_state import pause_queue, pause_server, queue_info
 from stablequeue_hub.matching.missing_models import GROUPS_MAX, waiting_groups
-from stablequeue_hub.matching.server_facts import line_of
 
 router = APIRouter(prefix="/api/v1/queue", tags=["queue"])
 
@@ -32,10 +31,9 @@ async def queue(request: Request) -> Response:
 async def waiting(request: Request, limit: Annotated[int, Query(ge=1, le=GROUPS_MAX)] = 50) -> Response:
     """Jobs that wait for one model, together: until when, and where the model can be copied from and to."""
     hub, now_ms = hub_of(request), hub_of(request).clock.now_ms()
-    line = line_of(hub)
     return json_answer(
         await hub.reading(
-            lambda connection: waiting_groups(connection, hub.presence, line, now_ms=now_ms, limit=limit)
+            lambda connection: waiting_groups(connection, hub.presence, now_ms=now_ms, limit=limit)
         )
     )
 
@@ -77,6 +75,6 @@ async def _pause(request: Request, server_id: str | None, paused: bool) -> Respo
 
     answer = await hub.writing(work)
     if server_id is not None and not paused:
-        hub.dispatcher.end_rest(server_id)
+        hub.dispatcher.clear_cooldown(server_id)
     await hub.jobs_changed([])
     return json_answer(answer)

@@ -16,16 +16,16 @@ from stablequeue_hub.http.request_bodies import read_json
 from stablequeue_hub.http.responses import json_answer
 from stablequeue_hub.hub import Hub, hub_of
 from stablequeue_hub.legacy.answers import AlsoOldRoute
-from stablequeue_hub.legacy.servers import TakenOver, old_servers, server_named, take_over
+from stablequeue_hub.legacy.servers import TakenOver, old_servers, take_over
 from stablequeue_hub.servers.orders import OrderRequest, add_order
 from stablequeue_hub.servers.presence import ServerPresence
 from stablequeue_hub.servers.servers import (
     ServerInfo,
     find_server,
-    forget_server,
     join_server,
     list_servers,
     rename_server,
+    server_named,
 )
 
 router = APIRouter(prefix="/api/v1/servers", tags=["servers"], route_class=AlsoOldRoute)
@@ -66,7 +66,7 @@ async def join(request: Request) -> Response:
     former, answer = await hub.writing(work)
     hub.presence.add(ServerPresence(answer.server_id))
     if former is not None:
-        hub.presence.forget(former.server_id)
+        await hub.server_gone(former.server_id)
         await hub.jobs_changed(former.job_ids)
     return json_answer(answer)
 
@@ -105,17 +105,7 @@ async def rename(request: Request, server_id: str) -> Response:
 async def forget(request: Request, server_id: str) -> Response:
     """Remove a server (by its id or alias), what is known of its files, and its key. Its models stay."""
     hub, actor = hub_of(request), principal_of(request).actor
-    now_ms = hub.clock.now_ms()
-
-    def work(connection: Connection) -> str:
-        named = server_named(connection, server_id) or server_id
-        forget_server(connection, named, actor=actor, now_ms=now_ms)
-        return named
-
-    named = await hub.writing(work)
-    hub.presence.forget(named)
-    hub.dispatcher.forget(named)
-    hub.keys.drop(named)
+    await hub.forget_server(server_id, actor=actor)
     return Response(status_code=204)
 
 

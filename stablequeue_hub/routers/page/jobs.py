@@ -171,6 +171,6 @@ async def _pause(request: Request, server_id: str | None, paused: bool) -> Respo
 
     await hub.writing(work)
     if server_id is not None and not paused:
-        hub.dispatcher.end_rest(server_id)
+        hub.dispatcher.clear_cooldown(server_id)
     await hub.jobs_changed([])
     return said("Paused." if paused else "It goes on.")

@@ -20,7 +20,6 @@ from stablequeue_hub.http.request_bodies import read_body
 from stablequeue_hub.http.responses import json_answer, view_answer, wants_value
 from stablequeue_hub.hub import hub_of
 from stablequeue_hub.jobs.submission import submit
-from stablequeue_hub.matching.server_facts import line_of
 from stablequeue_hub.page.new_job import checked_form, checked_text, new_job, submission_of, text_of_picture
 from stablequeue_hub.routers.page.jobs import GO, fields_of, said
 
@@ -45,10 +44,10 @@ async def text(request: Request) -> Response:
 
 async def _filled(request: Request, text: str) -> Response:
     hub, own_server = hub_of(request), principal_of(request).server_id
-    line, now_ms = line_of(hub), hub.clock.now_ms()
+    now_ms = hub.clock.now_ms()
 
     def work(connection: Connection) -> jv.NewJob:
-        return new_job(connection, "", text, hub.presence, line, own_server=own_server, now_ms=now_ms)
+        return new_job(connection, "", text, hub.presence, own_server=own_server, now_ms=now_ms)
 
     return view_answer(request, await hub.reading(work), job_views.new_job)
 

@@ -36,12 +36,11 @@ from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_body
 from stablequeue_hub.http.responses import wants_value
 from stablequeue_hub.hub import hub_of
-from stablequeue_hub.matching.server_facts import line_of
 from stablequeue_hub.page import job, keys, model, models, new_job, queue, servers
 from stablequeue_hub.page.sample import is_sample
 from stablequeue_hub.routers.api.network import set_reachable
 from stablequeue_hub.servers.orders import OrderRequest, add_order
-from stablequeue_hub.servers.servers import forget_server, rename_server
+from stablequeue_hub.servers.servers import rename_server
 
 router = APIRouter(include_in_schema=False)
 FORM_MAX_BYTES = 16 * 1024
@@ -124,6 +123,7 @@ async def _view(request: Request, view: str, ident: str = "") -> tuple[Markup, i
     """The fragment and its status; what goes wrong is a view too."""
     try:
         shown = _shown(request, view, ident)
+        await _look(request, view)
         return await hub_of(request).reading(lambda c: shown.render(shown.make(c))), 200
     except StableQueueError as error:
         return views.problem(v.Problem(error.message, error.remedy)), error.http_status
@@ -134,7 +134,14 @@ async def _value(request: Request, view: str, ident: str) -> tuple[bytes, int]:
     if view not in VIEW_TYPES:
         raise NotFoundError("There is no such view.", remedy=f"As values there are {', '.join(VIEW_TYPES)}.")
     shown = _shown(request, view, ident)
+    await _look(request, view)
     return await hub_of(request).reading(lambda c: msgspec.json.encode(shown.make(c))), 200
+
+
+async def _look(request: Request, view: str) -> None:
+    """Places in line are told there."""
+    if view in ("queue", "job"):
+        await hub_of(request).dispatcher.look()
 
 
 class _Shown(NamedTuple):
@@ -150,7 +157,7 @@ def _shown(request: Request, view: str, ident: str) -> _Shown:
     live, now_ms = hub.presence, hub.clock.now_ms()
     filters = models.filters_of(request.query_params)
     network = network_info(hub.host, hub.settings.port) if view == "join" else None
-    line, viewer = line_of(hub, ident if view == "job" else None), queue.Viewer.of(principal_of(request))
+    line, viewer = hub.dispatcher, queue.Viewer.of(principal_of(request))
     query, own_server = request.query_params, principal_of(request).server_id
     queue_filters = queue.filters_of(query)
     known = {
@@ -165,7 +172,7 @@ def _shown(request: Request, view: str, ident: str) -> _Shown:
         "job": _Shown(lambda c: job.job_details(c, ident, live, line, viewer, now_ms=now_ms), job_views.job),
         "new": _Shown(
             lambda c: new_job.new_job(
-                c, query.get("from", "")[:64], "", live, line, own_server=own_server, now_ms=now_ms
+                c, query.get("from", "")[:64], "", live, own_server=own_server, now_ms=now_ms
             ),
             job_views.new_job,
         ),
@@ -237,10 +244,7 @@ async def rename(request: Request, server_id: str) -> Response:
 async def forget(request: Request, server_id: str) -> Response:
     """Forget a server and what is known of its files."""
     hub, actor = hub_of(request), principal_of(request).actor
-    now_ms = hub.clock.now_ms()
-    await hub.writing(lambda connection: forget_server(connection, server_id, actor=actor, now_ms=now_ms))
-    hub.presence.forget(server_id)
-    hub.keys.drop(server_id)
+    await hub.forget_server(server_id, actor=actor)
     return _said("Forgotten.")
 
 

@@ -1,0 +1,77 @@
+"""Obstacles in words, as the check and the reasons of a waiting job give them for each server. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stablequeue_client.shared.wire.jobs import Reason, ReasonCode
+from stablequeue_hub.legacy.servers import NO_AGENT
+from stablequeue_hub.matching.job_requirements import JobNeeds
+from stablequeue_hub.matching.judge import Judge
+from stablequeue_hub.matching.obstacles import Obstacle
+from stablequeue_hub.matching.sentence import is_not_told
+
+_MODELS: dict[ReasonCode, str] = {
+    "model_missing": "{name} is not there.",
+    "model_ambiguous": "{name} may mean {candidates} different models.",
+    "model_unhashed": "{name} is not read there yet.",
+    "model_unreachable": "{name} is there, in a folder that is not connected.",
+    "model_name_shared": "Another file there has the same name as {name}; rename one of them.",
+    "architecture_unsupported": "{name} is a model of {detail}, which its WebUI cannot load.",
+}
+_NOT_TOLD = "What {name} means where it was written is not known yet."
+_SERVERS: dict[ReasonCode, str] = {
+    "not_a_target": "The job is for other servers.",
+    "queue_paused": "The whole queue is paused.",
+    "server_paused": "It is paused.",
+    "server_resting": "It failed several times in a row, and gets no jobs for some minutes. "
+    "“Go on” in the queue ends that, and so does a job queued in its own WebUI.",
+    "not_for_others": "It works for nobody else. Allow it in that WebUI: Settings, StableQueue, "
+    "“May jobs from your other servers run on this WebUI?”",
+    "server_frozen": "Two running copies use its identity.",
+    "no_agent": NO_AGENT,
+    "server_unknown": "It never told which models it has.",
+    "server_unreachable": "It is switched off or not connected.",
+    "no_webui": "It cannot make pictures: only the agent runs there. "
+    "Install the StableQueue extension in a WebUI there.",
+    "no_runner": "It accepts no jobs: StableQueue is not running in a WebUI there. Start the WebUI.",
+}
+_EXCLUDED: dict[ReasonCode, str] = {
+    "excluded_refused": "It sent the job back.",
+    "excluded_failed": "It failed with the job.",
+    "excluded_lost": "It was lost while it worked on the job.",
+}
+
+
+class ReasonTexts:
+    """The words for the obstacles of one job. ``candidates``: by place, how many models a name may mean."""
+
+    def __init__(
+        self, judge: Judge, needs: JobNeeds, candidates: Sequence[int] = (), *, refusals: int = 0
+    ) -> None:
+        self._judge = judge
+        self._needs = needs
+        self._candidates = candidates
+        self._refusals = refusals
+
+    def reason(self, one: Obstacle) -> Reason:
+        return Reason(one.code, self._text(one), one.place)
+
+    def is_not_told(self, place: int) -> bool:
+        return is_not_told(self._needs.requirements[place], self._needs, self._judge)
+
+    def _text(self, one: Obstacle) -> str:
+        if one.place is not None:
+            form = _MODELS[one.code]
+            if one.code == "model_missing" and self.is_not_told(one.place):
+                form = _NOT_TOLD
+            several = self._candidates[one.place] if one.place < len(self._candidates) else 0
+            name = self._needs.requirements[one.place].name
+            return form.format(name=name, detail=one.detail, candidates=several or "several")
+        if one.code in _EXCLUDED:
+            return f"{_EXCLUDED[one.code]} {one.detail}".strip()
+        if one.code == "refused_often":
+            return f"Servers sent the job back {self._refusals} times."
+        if one.code == "server_in_use":
+            return "This WebUI is in use." if one.detail else "It is in use, and works for nobody else now."
+        return _SERVERS.get(one.code) or f"Its WebUI has no {one.detail}."

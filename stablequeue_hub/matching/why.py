@@ -1,0 +1,146 @@
+"""Why pending jobs wait: for each server, and as one sentence for each of many jobs. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from stablequeue_client.shared.errors import NotFoundError
+from stablequeue_client.shared.wire.jobs import JobWhy, ServerWhy
+from stablequeue_hub.matching.exclusions import Exclusion, exclusions_of
+from stablequeue_hub.matching.job_requirements import JobNeeds, needs_of_payloads
+from stablequeue_hub.matching.judge import Judge
+from stablequeue_hub.matching.obstacles import Question, not_checked
+from stablequeue_hub.matching.read_judge import read_judge
+from stablequeue_hub.matching.reasons import ReasonTexts
+from stablequeue_hub.matching.resolve import resolve
+from stablequeue_hub.matching.sentence import Sentences, Waiting
+from stablequeue_hub.matching.server_facts import Line, ServerFacts, servers_now
+from stablequeue_hub.servers.presence import Live
+from stablequeue_hub.store.tables import jobs
+
+
+class PendingJob(NamedTuple):
+    """Columns of a job that waits."""
+
+    job_id: str
+    seq: int
+    state: str
+    priority: int
+    submitted_by: str
+    payload_id: int
+    targets_json: str | None
+    refusals: int
+
+    @property
+    def targets(self) -> frozenset[str] | None:
+        return None if self.targets_json is None else _targets(self.targets_json)
+
+
+_COLUMNS = [jobs.c[name] for name in PendingJob._fields]
+_ONE = sa.select(*_COLUMNS).where(jobs.c.job_id == sa.bindparam("job_id"))
+_decode_targets = msgspec.json.Decoder(frozenset[str]).decode
+
+
+def _targets(text: str) -> frozenset[str]:
+    return _decode_targets(text)
+
+
+class Read(NamedTuple):
+    """What was read for some jobs. ``needs``: by payload."""
+
+    needs: Mapping[int, JobNeeds]
+    exclusions: Mapping[str, Sequence[Exclusion]]
+    sentences: Sentences
+
+    @property
+    def judge(self) -> Judge:
+        return self.sentences.judge
+
+    def question(self, job: PendingJob) -> Question:
+        """The job as it is judged."""
+        return Question(
+            self.needs[job.payload_id],
+            job.submitted_by,
+            job.targets,
+            job.refusals,
+            self.exclusions.get(job.job_id, ()),
+        )
+
+    def waiting(self, job: PendingJob, before: int | None = None) -> Waiting:
+        """What one of the jobs waits for. ``before``: jobs that come first, where that is known."""
+        return self.sentences.waiting(self.question(job), before)
+
+
+def read_around(connection: Connection, some: Sequence[PendingJob], live: Live) -> Read:
+    """Everything that decides where ``some`` can run, in a few statements."""
+    return read_among(connection, some, servers_now(connection, live))
+
+
+def read_among(
+    connection: Connection,
+    some: Sequence[PendingJob],
+    servers: Mapping[str, ServerFacts],
+    further_payloads: Iterable[int] = (),
+) -> Read:
+    """As ``read_around``, with servers that were read already. ``further_payloads``: of other jobs."""
+    waiting = {job.payload_id for job in some}
+    needs = needs_of_payloads(connection, waiting.union(further_payloads))
+    judge = read_judge(connection, [needs[payload_id] for payload_id in waiting], servers)
+    return Read(needs, exclusions_of(connection, [job.job_id for job in some]), Sentences(judge))
+
+
+def why(connection: Connection, job_id: str, live: Live, line: Line, *, now_ms: int) -> JobWhy:
+    """For each server why not, or its place. Raises NotFoundError."""
+    row = connection.execute(_ONE, {"job_id": job_id}).first()
+    if row is None:
+        raise NotFoundError(
+            "There is no such job.", remedy="It may have been deleted; look at the list of jobs."
+        )
+    job = PendingJob(*row)
+    if job.state != "pending":
+        return JobWhy(job_id, job.state, "", None, [])
+    read = read_around(connection, [job], live)
+    question = read.question(job)
+    candidates = _candidates(connection, question.needs, live, now_ms)
+    texts = ReasonTexts(read.judge, question.needs, candidates, refusals=job.refusals)
+    servers = [
+        _server_why(read.judge, question, server, texts, lambda server_id: line.before(server_id, job_id))
+        for server in read.judge.servers.values()
+    ]
+    places = [server.before for server in servers if server.ok and server.before is not None]
+    waiting = read.waiting(job, min(places, default=None))
+    return JobWhy(job_id, job.state, waiting.text, waiting.code, servers)
+
+
+def _server_why(
+    judge: Judge,
+    job: Question,
+    server: ServerFacts,
+    texts: ReasonTexts,
+    before: Callable[[str], int | None],
+) -> ServerWhy:
+    reasons = [texts.reason(one) for one in judge.obstacles(job, server.server_id)]
+    return ServerWhy(
+        server.server_id,
+        server.alias,
+        not reasons,
+        reasons,
+        not_checked(job.needs, server),
+        server.working,
+        None if reasons else before(server.server_id),
+    )
+
+
+def _candidates(connection: Connection, needs: JobNeeds, live: Live, now_ms: int) -> list[int]:
+    """By place, how many models an ambiguous name may mean."""
+    unclear = [one.written for one in needs.requirements if one.status == "ambiguous"]
+    if not unclear:
+        return []
+    again = resolve(connection, list(dict.fromkeys(unclear)), needs.source_id, live, now_ms=now_ms)
+    several = {one.written: len(one.candidates) for one in again}
+    return [several.get(one.written, 0) for one in needs.requirements]
