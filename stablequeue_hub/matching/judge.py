@@ -22,6 +22,7 @@ from stablequeue_hub.matching.obstacles import (
     capability_obstacle,
     history_obstacles,
     model_obstacle,
+    must_be_loadable,
     server_obstacles,
     target_obstacles,
 )
@@ -69,7 +70,7 @@ class Judge:
                 for content in {*stock.ready, *stock.claimed, *stock.away}:
                     self._having.setdefault(content, set()).add(server_id)
         self._models: dict[tuple[JobRequirement, str | None], dict[ReasonCode, Servers]] = {}
-        self._architectures: dict[JobRequirement, Servers] = {}
+        self._architectures: dict[str | None, Servers] = {}
         self._capabilities: dict[CapabilityNeed, Servers] = {}
         self._needs: dict[JobNeeds, NeedsAnswer] = {}
         self._servers: dict[str, dict[str, list[Obstacle]]] = {}
@@ -145,11 +146,13 @@ class Judge:
         return found
 
     def _cannot_load(self, one: JobRequirement) -> Servers:
-        found = self._architectures.get(one)
+        if not must_be_loadable(one):
+            return NOBODY
+        found = self._architectures.get(one.base_model)
         if found is None:
             found = self._those(lambda server: architecture_answer(one, server.capabilities) == "missing")
-            found = self._architectures[one] = found & self._counting(one)
-        return found
+            self._architectures[one.base_model] = found
+        return found & self._counting(one)
 
     def _cannot_do(self, need: CapabilityNeed) -> Servers:
         found = self._capabilities.get(need)

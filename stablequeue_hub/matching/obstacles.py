@@ -120,10 +120,15 @@ def model_obstacle(one: JobRequirement, stock: ServerStock | None, *, is_source:
     return _BY_STOCK.get(stock.answer(one, is_source=is_source) if stock is not None else "missing")
 
 
+def must_be_loadable(one: JobRequirement) -> bool:
+    """Return whether it is a known checkpoint, which a WebUI has to be able to load."""
+    return one.role in CHECKPOINT_ROLES and one.content is not None
+
+
 def architecture_answer(one: JobRequirement, told: ServerCapabilities | None) -> Answer:
-    """Return whether that WebUI can load the model, as far as it is a known checkpoint."""
+    """Return whether that WebUI can load the model."""
     loadable = told.architectures if told is not None else ()
-    if not loadable or one.role not in CHECKPOINT_ROLES or one.content is None:
+    if not loadable or not must_be_loadable(one):
         return "ok"
     return missing_architecture(one.base_model, loadable)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Literal
 
 _NAMES: tuple[tuple[str, str], ...] = (
@@ -31,6 +32,7 @@ _SAID: dict[str, str] = {
 }
 
 
+@lru_cache(maxsize=256)
 def architecture_of(base_model: str | None) -> str | None:
     """``sd1``, ``sdxl``, ``flux``, ...; None for a base model that is not known, or none of these."""
     name = " ".join((base_model or "").lower().split())
