@@ -1,6 +1,6 @@
 // The line under the Generate buttons of txt2img and img2img: is everything here that they name? And, when
 // the person wants it, a question before Generate. What the page's components hold comes from Gradio itself
-// (stablequeue_client/webui/gate_page.py); the answer from our own route. HTML comes from our view alone,
+// (stablequeue_client/webui/prompt_line/page.py); the answer from our own route. HTML comes from our view alone,
 // text in the question is only ever written as text.
 "use strict";
 

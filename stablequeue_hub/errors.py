@@ -1,4 +1,4 @@
-"""Errors that only the hub raises; the common ones stand in ``stablequeue_client.errors``."""
+"""Errors that only the hub raises; the common ones stand in ``stablequeue_client.shared.errors``."""
 
 from __future__ import annotations
 
