@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from stablequeue_client.webui.host.needed import NEEDED, Needed, installed_version, missing, too_old
+from stablequeue_client.webui.host.updated import UpdatedError
 
 log = logging.getLogger("stablequeue")
 
@@ -34,13 +35,21 @@ def tabs(error: Exception) -> list[tuple[Any, str, str]]:
 
 def sentences(error: Exception) -> str:
     """What is wrong and what helps, as HTML; the log gets all of it."""
-    log.error("StableQueue does not run: %s", error, exc_info=error)
     sentence, remedy = explain(error)
+    if isinstance(error, UpdatedError):
+        log.warning("%s %s", sentence, remedy)
+    else:
+        log.error("StableQueue does not run: %s", error, exc_info=error)
     return f'<div class="sq-broken"><p>{html.escape(sentence)}</p><p>{html.escape(remedy)}</p></div>'
 
 
 def explain(error: Exception) -> tuple[str, str]:
     """(what is wrong, what helps) for an exception of the start."""
+    if isinstance(error, UpdatedError):
+        return (
+            "StableQueue was updated while this WebUI ran.",
+            'Close the WebUI and start it again; "Reload UI" is not enough for that.',
+        )
     absent, old = missing(), too_old()
     if absent:
         return (
