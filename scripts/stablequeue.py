@@ -8,6 +8,6 @@ from stablequeue_client import webui
 if hasattr(webui, "start_or_tell"):
     webui.start_or_tell()
 else:  # loaded from a version that cannot tell
-    from stablequeue_client.webui.host import broken, updated
+    from stablequeue_client.webui.host import updated
 
-    broken.show(updated.UpdatedError())
+    updated.show()

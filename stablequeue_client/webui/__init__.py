@@ -6,8 +6,7 @@ from __future__ import annotations
 def start_or_tell() -> None:
     """Called by ``scripts/stablequeue.py`` at each start and each "Reload UI". Never raises.
 
-    What our package needs may be missing or broken, or its files may be others than this process has loaded;
-    then the WebUI gets a tab with one sentence instead.
+    What our package needs may be missing or broken; then the WebUI gets a tab with one sentence instead.
     """
     try:
         from stablequeue_client.webui.shell.loading import begin

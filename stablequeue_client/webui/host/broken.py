@@ -2,54 +2,35 @@
 
 from __future__ import annotations
 
-import html
 import importlib
 import logging
 import sys
 from typing import Any
 
+from stablequeue_client.webui.host import sentence_tab
 from stablequeue_client.webui.host.needed import NEEDED, Needed, installed_version, missing, too_old
-from stablequeue_client.webui.host.updated import UpdatedError
 
 log = logging.getLogger("stablequeue")
 
 
 def show(error: Exception) -> None:
     """Have the host show why StableQueue does not run. Never raises."""
-    try:
-        from modules import script_callbacks
-
-        script_callbacks.on_ui_tabs(lambda: tabs(error))
-    except Exception:
-        log.exception("StableQueue: not even its tab could be shown.")
+    sentence_tab.show(lambda: sentences(error))
 
 
 def tabs(error: Exception) -> list[tuple[Any, str, str]]:
     """A tab that says why StableQueue does not run, as the host wants it while it builds its page."""
-    import gradio
-
-    with gradio.Blocks(analytics_enabled=False) as blocks:
-        gradio.HTML(sentences(error))
-    return [(blocks, "StableQueue", "stablequeue")]
+    return sentence_tab.tabs(sentences(error))
 
 
 def sentences(error: Exception) -> str:
     """What is wrong and what helps, as HTML; the log gets all of it."""
-    sentence, remedy = explain(error)
-    if isinstance(error, UpdatedError):
-        log.warning("%s %s", sentence, remedy)
-    else:
-        log.error("StableQueue does not run: %s", error, exc_info=error)
-    return f'<div class="sq-broken"><p>{html.escape(sentence)}</p><p>{html.escape(remedy)}</p></div>'
+    log.error("StableQueue does not run: %s", error, exc_info=error)
+    return sentence_tab.paragraphs(*explain(error))
 
 
 def explain(error: Exception) -> tuple[str, str]:
     """(what is wrong, what helps) for an exception of the start."""
-    if isinstance(error, UpdatedError):
-        return (
-            "StableQueue was updated while this WebUI ran.",
-            'Close the WebUI and start it again; "Reload UI" is not enough for that.',
-        )
     absent, old = missing(), too_old()
     if absent:
         return (

@@ -6,18 +6,20 @@ code of one version would work with the templates and scripts of another, so the
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from stablequeue_client.webui.host import sentence_tab
+
+SENTENCE = "StableQueue was updated while this WebUI ran."
+REMEDY = 'Close the WebUI and start it again; "Reload UI" is not enough for that.'
 _PACKAGE = Path(__file__).resolve().parents[2]
 _SUFFIXES = (".py", ".html")
 State = frozenset[tuple[str, int, int]]
 _loaded: list[State] = []
-
-
-class UpdatedError(Exception):
-    """The extension was updated while the WebUI ran."""
+log = logging.getLogger("stablequeue")
 
 
 def note() -> None:
@@ -29,6 +31,17 @@ def note() -> None:
 def changed() -> bool:
     """Whether they are others since. Looks at some hundred files, which takes a few milliseconds."""
     return bool(_loaded) and _loaded[0] != _state()
+
+
+def show() -> None:
+    """Have the host show that in our tab. Never raises."""
+    sentence_tab.show(sentences)
+
+
+def sentences() -> str:
+    """What is the matter and what helps, as HTML."""
+    log.warning("%s %s", SENTENCE, REMEDY)
+    return sentence_tab.paragraphs(SENTENCE, REMEDY)
 
 
 def _state() -> State:

@@ -32,12 +32,13 @@ _loaded: dict[int, Future[Runtime]] = {}
 def begin() -> None:
     """Start loading, once per process, and have the host call us before each page.
 
-    Raises UpdatedError when what this process has loaded does not fit its files any more.
+    Where what this process has loaded does not fit its files any more, it gets a tab that says so instead.
     """
     page_build_lock.begins()
     if updated.changed():  # jobs go on meanwhile, and must not be in the way of this page either
         compat.on_before_ui(_watch_the_page, "stablequeue")
-        raise updated.UpdatedError
+        updated.show()
+        return
     loaded = _loaded.get(os.getpid())
     if loaded is None:
         loaded = _loaded[os.getpid()] = Future()
