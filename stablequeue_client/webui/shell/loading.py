@@ -112,13 +112,9 @@ def _app_started(loaded: Future[Runtime], demo: Any, app: Any) -> None:
 
 def _background(loaded: Future[Runtime]) -> None:
     try:
+        _import_what_the_page_asks_for()
         updated.note()
-        # First what the WebUI asks for first: it would have to wait for it.
-        from stablequeue_client.webui.host import tab_frame  # noqa: F401
-        from stablequeue_client.webui.prompt_line import page  # noqa: F401
-        from stablequeue_client.webui.settings import options  # noqa: F401
         from stablequeue_client.webui.shell.assembly import make
-        from stablequeue_client.webui.submit import button  # noqa: F401
 
         rt = make()
     except Exception as error:
@@ -133,6 +129,15 @@ def _background(loaded: Future[Runtime]) -> None:
     while True:
         look(rt)
         time.sleep(LOOK_EVERY_S)
+
+
+def _import_what_the_page_asks_for() -> None:
+    """Before all else, which takes far longer: what is not there when it is asked for, the WebUI's own thread
+    imports itself."""
+    from stablequeue_client.webui.host import broken, tab_frame  # noqa: F401
+    from stablequeue_client.webui.prompt_line import page  # noqa: F401
+    from stablequeue_client.webui.settings import options  # noqa: F401
+    from stablequeue_client.webui.submit import button  # noqa: F401
 
 
 def _look(rt: Runtime) -> None:
