@@ -208,6 +208,29 @@ def test_no_folder_holds_more_modules_than_one_can_overlook() -> None:
     assert {folder: number for folder, number in count.items() if number > MODULES_MAX} == {}
 
 
+def test_what_the_page_of_a_webui_asks_for_is_loaded_before_all_else() -> None:
+    """What is not there yet when the page is built, the WebUI's own thread has to import."""
+    path = ROOT / "stablequeue_client" / "webui" / "shell" / "loading.py"
+    functions = {
+        node.name: node
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+    }
+
+    def modules(name: str) -> set[str]:
+        found = set()
+        for node in functions[name].body:
+            if isinstance(node, ast.ImportFrom):
+                both = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+                found |= {full if full in files_by_module() else str(node.module) for full in both.values()}
+        return found
+
+    asked = modules("_parts") | modules("_add_options") | modules("_tabs")
+    assert asked == modules("_import_what_the_page_asks_for")
+    first = ast.unparse(functions["_background"].body[0]).splitlines()[1]
+    assert first.strip() == "_import_what_the_page_asks_for()"
+
+
 IMPORT_EVERYTHING = """
 import sys, threading, importlib, socket, pkgutil
 from pathlib import Path
