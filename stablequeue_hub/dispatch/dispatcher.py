@@ -41,7 +41,7 @@ from stablequeue_hub.matching.judge import Judge
 from stablequeue_hub.matching.obstacles import Question, server_obstacles, target_obstacles
 from stablequeue_hub.matching.re_resolve import changed_names, resolve_waiting
 from stablequeue_hub.matching.server_facts import ServerFacts, server_now
-from stablequeue_hub.matching.stock import ServerStock, stock_of_server
+from stablequeue_hub.matching.stock import Stock, read_stock
 from stablequeue_hub.servers.presence import Presence, RunnerState
 from stablequeue_hub.store.engine import Store
 from stablequeue_hub.store.hub_settings_table import queue_is_paused
@@ -376,15 +376,15 @@ class Dispatcher:
         """The server as it is now."""
         if asking.facts is None:
             return None
-        return replace(
-            asking.facts,
+        return asking.facts._replace(
             reachable=self._presence.is_reachable(asking.server_id),
             runner=self.runner_state(asking.server_id),
         )
 
     async def _take(self, asking: PollingServer, choice: Choice, runner_id: str) -> Assignment | None:
         assert asking.stock is not None
-        stock, job, now_ms = asking.stock, choice.job, self._clock.now_ms()
+        stock = asking.stock.of_server(asking.server_id)
+        job, now_ms = choice.job, self._clock.now_ms()
         sequence = self._sequence(asking.server_id)
         taken = await self._store.writing(
             lambda connection: runs.take(connection, job.job_id, stock, runner_id=runner_id, now_ms=now_ms)
@@ -403,16 +403,16 @@ class Dispatcher:
         self._line.put(replace(job, excluded=job.excluded | {asking.server_id}, queues=[]))
         return None
 
-    async def _stock(self, asking: PollingServer) -> ServerStock:
+    async def _stock(self, asking: PollingServer) -> Stock:
         """What the server has of all that is wanted, as of now."""
         server_id, stock = asking.server_id, asking.stock
         if stock is None or asking.stale:
             wanted = {lookup for one in self._classes for lookup in one.needs.lookups()}
             asking.stale = False
 
-            def read(connection: Connection) -> tuple[ServerFacts | None, ServerStock]:
+            def read(connection: Connection) -> tuple[ServerFacts | None, Stock]:
                 facts = server_now(connection, server_id, self._presence)
-                return facts, stock_of_server(connection, server_id, wanted)
+                return facts, read_stock(connection, wanted, server_id)
 
             asking.facts, asking.stock = anew = await self._store.reading(read)
             self._judge_anew(asking)
@@ -421,10 +421,10 @@ class Dispatcher:
             await self._look_for(asking, stock, asking.unknown)
         return stock
 
-    async def _look_for(self, asking: PollingServer, stock: ServerStock, wanted: Iterable[Lookup]) -> None:
+    async def _look_for(self, asking: PollingServer, stock: Stock, wanted: Iterable[Lookup]) -> None:
         """Look for further models there."""
         missing = set(wanted) - stock.asked
-        further = await self._store.reading(lambda c: stock_of_server(c, asking.server_id, missing))
+        further = await self._store.reading(lambda c: read_stock(c, missing, asking.server_id))
         stock.take_over(further)
         self._judge_anew(asking)
 
@@ -438,7 +438,7 @@ class Dispatcher:
         if facts is None or asking.stock is None:
             return None
         its = asking.server_id
-        return Judge({its: facts}, {its: asking.stock}, queue_paused=self._paused)
+        return Judge({its: facts}, asking.stock, queue_paused=self._paused)
 
     def _can_run(self, asking: PollingServer, number: int) -> bool:
         """Whether it has all that jobs of a class need, whatever keeps it from them just now."""

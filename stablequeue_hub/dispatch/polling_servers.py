@@ -11,7 +11,7 @@ from stablequeue_hub.clock import Clock
 from stablequeue_hub.matching.job_requirements import Lookup
 from stablequeue_hub.matching.judge import Judge
 from stablequeue_hub.matching.server_facts import ServerFacts
-from stablequeue_hub.matching.stock import ServerStock
+from stablequeue_hub.matching.stock import Stock
 from stablequeue_hub.servers.presence import RunnerState
 
 POLLS_WITHIN_S = 90.0
@@ -25,7 +25,7 @@ class PollingServer:
 
     server_id: str
     facts: ServerFacts | None = None
-    stock: ServerStock | None = None
+    stock: Stock | None = None
     judge: Judge | None = None
     stale: bool = True
     unknown: set[Lookup] = field(default_factory=set)

@@ -21,17 +21,18 @@ from stablequeue_client.shared.wire.jobs import ReasonCode
 from stablequeue_hub.matching.exclusions import Exclusion
 from stablequeue_hub.matching.job_requirements import CHECKPOINT_ROLES, JobNeeds, JobRequirement
 from stablequeue_hub.matching.server_facts import ServerFacts
-from stablequeue_hub.matching.stock import ServerStock, StockAnswer
+from stablequeue_hub.matching.stock import StockAnswer
 
 REFUSALS_MAX = 5
 """After so many refusals a job waits until somebody says where to try again."""
 
-_BY_STOCK: dict[StockAnswer, ReasonCode] = {
+BY_STOCK: dict[StockAnswer, ReasonCode] = {
     "name_shared": "model_name_shared",
     "unread": "model_unhashed",
     "away": "model_unreachable",
     "missing": "model_missing",
 }
+"""What keeps a server from a model, by what its stock says of it."""
 _BY_EXCLUSION: dict[str, ReasonCode] = {
     "refused": "excluded_refused",
     "failed": "excluded_failed",
@@ -111,13 +112,6 @@ def _presence_obstacles(server: ServerFacts) -> list[Obstacle]:
     if server.no_webui:
         return [Obstacle("no_webui")]
     return [] if server.runner.polling else [Obstacle("no_runner")]
-
-
-def model_obstacle(one: JobRequirement, stock: ServerStock | None, *, is_source: bool) -> ReasonCode | None:
-    """Return why a server with that stock cannot use the model; None when it can."""
-    if one.status == "ambiguous":
-        return "model_ambiguous"
-    return _BY_STOCK.get(stock.answer(one, is_source=is_source) if stock is not None else "missing")
 
 
 def must_be_loadable(one: JobRequirement) -> bool:

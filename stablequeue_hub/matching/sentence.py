@@ -7,10 +7,9 @@ one is what the job waits for. So the sentence names what would have to change, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from stablequeue_client.shared.generation.requirements import checkpoint_parts
 from stablequeue_client.shared.models.model_files import MODEL_EXTENSIONS
@@ -25,8 +24,6 @@ ALIASES_MAX = 3
 
 ModelMark = Literal["have", "missing", "ambiguous", "unread", "away", "decided", "unchecked"]
 _UNCLEAR: dict[str, ModelMark] = {"ambiguous": "ambiguous", "unhashed": "unread", "missing": "missing"}
-_LACKS: tuple[ReasonCode, ...] = ("model_missing", "model_ambiguous")
-_NOT_READY: tuple[ReasonCode, ...] = ("model_unhashed", "model_unreachable")
 
 _EXCLUDED: dict[ReasonCode, str] = {
     "excluded_refused": "sent it back",
@@ -52,8 +49,7 @@ _OF_THE_SERVER: dict[ReasonCode, tuple[str, str]] = {
 """In the order in which servers are struck off; the words for one server and for two or three."""
 
 
-@dataclass(frozen=True)
-class Waiting:
+class Waiting(NamedTuple):
     """``code`` None: it is in line for ``servers``. ``blocking``: the places of the models that it waits
     for."""
 
@@ -81,7 +77,7 @@ class Sentences:
             return Waiting(text, "server_unknown" if job.targets is None else "not_a_target")
         if all(judge.servers[one].no_agent for one in allowed):
             return Waiting(f"Waits for {self.aliases(allowed)}. {NO_AGENT}", "no_agent")
-        left = allowed - _lacking_any(job.needs, answer)
+        left = allowed.intersection(*(one.having for one in answer.models))
         if not left:
             return self._waits_for_models(job.needs, answer, job.targets, allowed)
         return self._waits_for_servers(job, answer, left, before)
@@ -90,14 +86,14 @@ class Sentences:
         self, job: Question, answer: NeedsAnswer, left: Servers, before: int | None
     ) -> Waiting:
         for place, one in enumerate(job.needs.requirements):
-            if left <= answer.at(place, *_NOT_READY):
-                name, unread = shown_name(one), left & answer.at(place, "model_unhashed")
+            if left <= answer.models[place].not_ready:
+                name, unread = shown_name(one), left & answer.models[place].of("model_unhashed")
                 if unread:
                     text = f"Waits for {name}, which has to be read first on {self.aliases(unread)}"
                     return Waiting(text, "model_unhashed", (place,))
                 text = f"Waits for the folder of {name} on {self.aliases(left)}, which is not connected"
                 return Waiting(text, "model_unreachable", (place,))
-        left = left - _not_ready_any(job.needs, answer) or left
+        left = left.difference(*(one.not_ready for one in answer.models)) or left
         for obstacle, bad in (*_of_needs(answer), *self._of_history(job, left)):
             if left <= bad:
                 return Waiting(self._said(obstacle, job.needs, left), obstacle.code)
@@ -168,12 +164,12 @@ class Sentences:
         self, needs: JobNeeds, answer: NeedsAnswer, targets: Collection[str] | None, allowed: Servers
     ) -> Waiting:
         blocking = tuple(
-            place for place in range(len(needs.requirements)) if allowed <= answer.at(place, *_LACKS)
+            place for place in range(len(needs.requirements)) if not allowed & answer.models[place].having
         )
         if not blocking:
             return self._waits_for_the_rest(needs, answer, allowed)
         first = needs.requirements[blocking[0]]
-        somewhere = self.judge.everyone - answer.at(blocking[0], *_LACKS)
+        somewhere = answer.models[blocking[0]].having
         code, why = self._why_nowhere(first, needs, targets, allowed, anywhere=bool(somewhere))
         more = f" (and {len(blocking) - 1} more)" if len(blocking) > 1 else ""
         return Waiting(f"Waits for {shown_name(first)}{more}: {why}", code, blocking)
@@ -202,15 +198,15 @@ class Sentences:
 
     def _waits_for_the_rest(self, needs: JobNeeds, answer: NeedsAnswer, allowed: Servers) -> Waiting:
         """Each of its models is somewhere, and no server has them all: what the one lacks that has most."""
-        lacks = [answer.at(place, *_LACKS) for place in range(len(needs.requirements))]
-        having = Counter(server_id for servers in lacks for server_id in allowed - servers)
+        held = [one.having for one in answer.models]
+        having = Counter(server_id for servers in held for server_id in allowed & servers)
         most = max(having.values())
         best = {server_id for server_id, number in having.items() if number == most}
         nearest = next(server_id for server_id in self.judge.servers if server_id in best)
-        places = tuple(place for place, servers in enumerate(lacks) if nearest in servers)
+        places = tuple(place for place, servers in enumerate(held) if nearest not in servers)
         names = _joined([shown_name(needs.requirements[place]) for place in places], "and")
         alias = self.judge.servers[nearest].alias
-        rest = "everything else" if len(places) < len(lacks) else "the rest"
+        rest = "everything else" if len(places) < len(held) else "the rest"
         return Waiting(f"Waits for {names} on {alias}, which has {rest}", "model_missing", places)
 
     def marks(self, needs: JobNeeds, targets: Collection[str] | None) -> list[ModelMark]:
@@ -223,12 +219,12 @@ class Sentences:
             return "decided" if one.decision is not None else "unchecked"
         if one.status in _UNCLEAR:
             return _UNCLEAR[one.status]
-        ready = allowed - answer.at(place, *_LACKS, *_NOT_READY)
+        ready = (allowed & answer.models[place].having) - answer.models[place].not_ready
         if ready:
             return "have" if any(self.judge.servers[one].reachable for one in ready) else "away"
-        if allowed & answer.at(place, "model_unhashed"):
+        if allowed & answer.models[place].of("model_unhashed"):
             return "unread"
-        return "away" if allowed & answer.at(place, "model_unreachable") else "missing"
+        return "away" if allowed & answer.models[place].of("model_unreachable") else "missing"
 
     def lacks_models(self, job: Question) -> bool:
         """Whether ``waiting`` names models that it waits for; without finding the words."""
@@ -236,19 +232,21 @@ class Sentences:
         allowed = judge.allowed(job.targets)
         if history_obstacles((), job.refusals, "") or all(judge.servers[one].no_agent for one in allowed):
             return False
-        left = allowed - _lacking_any(job.needs, answer)
+        left = allowed.intersection(*(one.having for one in answer.models))
         return not left or any(
-            left <= answer.at(place, *_NOT_READY) for place in range(len(job.needs.requirements))
+            left <= answer.models[place].not_ready for place in range(len(job.needs.requirements))
         )
 
     def lacking(self, job: Question, blocking: tuple[int, ...]) -> list[tuple[int, ...]]:
         """The places of models that would have to come, each a way out: those that no server has, else those
         that each of the servers lacks that have most. ``blocking``: as ``waiting`` says, not empty."""
         answer, allowed = self.judge.of_needs(job.needs), self.judge.allowed(job.targets)
-        lacks = [answer.at(place, *_LACKS) for place in range(len(job.needs.requirements))]
-        if any(allowed <= lacks[place] for place in blocking):
+        held = [one.having for one in answer.models]
+        if any(not allowed & held[place] for place in blocking):
             return [blocking]
-        ways = [tuple(p for p, servers in enumerate(lacks) if server_id in servers) for server_id in allowed]
+        ways = [
+            tuple(p for p, servers in enumerate(held) if server_id not in servers) for server_id in allowed
+        ]
         least = min(len(way) for way in ways)
         return sorted({way for way in ways if len(way) == least}) if least else [blocking]
 
@@ -277,19 +275,14 @@ def is_not_told(one: JobRequirement, needs: JobNeeds, judge: Judge) -> bool:
     return one.status == "missing" and not one.hash and source is not None and not source.has_inventory
 
 
-def _lacking_any(needs: JobNeeds, answer: NeedsAnswer) -> Servers:
-    return NOBODY.union(*(answer.at(place, *_LACKS) for place in range(len(needs.requirements))))
-
-
-def _not_ready_any(needs: JobNeeds, answer: NeedsAnswer) -> Servers:
-    return NOBODY.union(*(answer.at(place, *_NOT_READY) for place in range(len(needs.requirements))))
-
-
-def _of_needs(answer: NeedsAnswer) -> Iterable[tuple[Obstacle, Servers]]:
+def _of_needs(answer: NeedsAnswer) -> Iterator[tuple[Obstacle, Servers]]:
     """What keeps servers from a job although they have its models: what they cannot load first."""
-    rest = [(one, bad) for one, bad in answer.without.items() if one.code not in (*_LACKS, *_NOT_READY)]
-    order: Sequence[ReasonCode] = ("architecture_unsupported", "model_name_shared")
-    return sorted(rest, key=lambda item: order.index(item[0].code) if item[0].code in order else len(order))
+    besides = answer.besides.items()
+    yield from ((one, bad) for one, bad in besides if one.place is not None)
+    for place, model in enumerate(answer.models):
+        if "model_name_shared" in model.hindered:
+            yield Obstacle("model_name_shared", place), model.of("model_name_shared")
+    yield from ((one, bad) for one, bad in besides if one.place is None)
 
 
 def shown_name(one: JobRequirement) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -36,8 +35,7 @@ def fewest_before(line: Line, servers: Iterable[str], job_id: str) -> int | None
     return min((place for place in places if place is not None), default=None)
 
 
-@dataclass(frozen=True)
-class ServerFacts:
+class ServerFacts(NamedTuple):
     """A server now, as far as jobs are concerned. ``works_on``: id, name and prompt of its job. ``no_agent``:
     only an old client named it, and StableQueue is not installed there."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -135,7 +136,7 @@ def shown_rows(
 ) -> tuple[jv.JobRow, ...]:
     """As the lists show them."""
     read = waits.read
-    ids = [row.job_id for row in rows]
+    ids = [row.job_id for row in rows if row.state != "pending"]
     pictures = dict(_PICTURES.all(connection, {"ids": ids})) if ids else {}
     aliases = {server_id: server.alias for server_id, server in read.judge.servers.items()}
     names = actor_names(connection, {row.submitted_by for row in rows}, aliases)
@@ -188,16 +189,15 @@ class Waits:
         if waiting.code is not None:
             return waiting
         before = fewest_before(self._line, waiting.servers, row.job_id)
-        return replace(waiting, text=self.read.sentences.in_line(waiting.servers, before))
+        return waiting._replace(text=self.read.sentences.in_line(waiting.servers, before))
 
     def _found(self, row: QueueRow) -> Waiting:
-        job = row.as_pending()
-        if job.refusals or job.job_id in self.read.exclusions:
-            return self.read.waiting(job)
-        alike = (job.payload_id, job.targets_json, job.submitted_by)
+        if row.refusals or row.job_id in self.read.exclusions:
+            return self.read.waiting(row.as_pending())
+        alike = (row.payload_id, row.targets_json, row.submitted_by)
         known = self._alike.get(alike)
         if known is None:
-            known = self._alike[alike] = self.read.waiting(job)
+            known = self._alike[alike] = self.read.waiting(row.as_pending())
         return known
 
     def needs(self, row: QueueRow) -> tuple[jv.NeedChip, ...]:
@@ -221,6 +221,7 @@ class Waits:
         )
 
 
+@lru_cache(maxsize=4_096)
 def title_of(name: str, prompt: str) -> str:
     """The name of a job, or how its prompt begins, without the networks in it."""
     words = name or " ".join(_NETWORK.sub(" ", prompt).split()) or " ".join(prompt.split())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, get_args
 
 Kind = Literal["checkpoint", "lora", "vae", "text_encoder", "embedding"]
@@ -28,6 +29,8 @@ ClaimSource = Literal["sidecar", "civitai", "header", "webui_cache"]
 SHA256_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 KEY_MAX = 500
+KEPT = 8_192
+"""Names whose forms are kept: the same few thousand are asked for again and again."""
 """Characters. PostgreSQL refuses index entries above 2,704 bytes, and a character may take four."""
 MODEL_EXTENSIONS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 
@@ -111,6 +114,7 @@ def webui_name(kind: Kind, relative_path: str) -> str:
     return stem if dot and stem else base
 
 
+@lru_cache(maxsize=KEPT)
 def names_in_webui(kind: str, relative_path: str) -> tuple[str, ...]:
     """All names under which a WebUI finds that file in a job, in its own case: a checkpoint by its path, with
     and without extension, and by its bare stem (A1111 ``CheckpointInfo.ids``), the others by one name."""
@@ -129,6 +133,7 @@ def search_key(text: str) -> str:
     return _folded(text)[:KEY_MAX]
 
 
+@lru_cache(maxsize=KEPT)
 def stem_key(path: str) -> str:
     """The key of a path's last part without a model file's extension: what a person calls the model."""
     name = _folded(path.rsplit("/", 1)[-1])
