@@ -258,6 +258,11 @@ def read_stock(connection: Connection, wanted: Collection[Lookup], server_id: st
         else:
             stock.plain.setdefault(sha256, {}).setdefault(named[sha256].kind, set()).add(its_server)
     ready, claimed = _files(connection, close.intersection(contents), server_id)
+    # Files that only probably hold a content have names of their own.
+    further = {stem_key(row[4]) for row in (*ready, *claimed)} - stems
+    if further:
+        unread += unread_called(connection, further, server_id, in_folders=True)
+        doubtful |= _shared_stems(connection, further) | {stem_key(row[2]) for row in unread}
     for rows, is_read in ((ready, True), (claimed, False)):
         for row in rows:
             stock.take(row, unusable, is_read=is_read)
