@@ -18,7 +18,7 @@ DOUBT_S = 3600.0
 _log = logging.getLogger("stablequeue_hub")
 
 
-class Clock(Protocol):
+class HubClock(Protocol):
     """Where the time comes from."""
 
     def now_ms(self) -> int:
@@ -30,7 +30,7 @@ class Clock(Protocol):
         ...
 
 
-class SystemClock:
+class SystemHubClock:
     """The computer's clocks."""
 
     def now_ms(self) -> int:
@@ -40,13 +40,13 @@ class SystemClock:
         return time.monotonic()
 
 
-SYSTEM_CLOCK = SystemClock()
+SYSTEM_CLOCK = SystemHubClock()
 
 
 class ClockJumps:
     """Compares the wall clock's step with the monotonic clock's, from one look to the next."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: HubClock) -> None:
         self._clock = clock
         self._wall_s, self._steady_s = self._read()
         self._doubtful_until = -math.inf

@@ -23,7 +23,7 @@ class SlowRequestError(UsageError):
     remedy_text = "Send it again over a faster or steadier connection."
 
 
-class ForeignRequestError(StableQueueError):
+class UntrustedOriginError(StableQueueError):
     """The request came from a page of another origin, or under a host name that is not the hub's."""
 
     code = "foreign_request"

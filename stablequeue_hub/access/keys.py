@@ -31,7 +31,7 @@ from stablequeue_client.shared.errors import (
     InvalidValueError,
     NotFoundError,
 )
-from stablequeue_hub.clock import SYSTEM_CLOCK, Clock
+from stablequeue_hub.clock import SYSTEM_CLOCK, HubClock
 from stablequeue_hub.events import events
 from stablequeue_hub.store.tables import keys, servers
 
@@ -79,7 +79,7 @@ class Credentials:
 
 
 @dataclass(frozen=True)
-class NewKey:
+class CreatedKey:
     """A key just made. ``key`` is shown this once."""
 
     key_id: str
@@ -91,7 +91,7 @@ class NewKey:
 
 
 @dataclass(frozen=True)
-class NewPair:
+class CreatedKeyPair:
     """A pair for an old client, just made. ``bearer``: both in one, for an Authorization header."""
 
     key_id: str
@@ -139,7 +139,7 @@ def create_key(
     now_ms: int,
     expires_ms: int | None = None,
     single_server: bool = False,
-) -> NewKey:
+) -> CreatedKey:
     """A new key of ``scope`` (not ``server``). Raises InvalidValueError for another scope or a bad name."""
     if scope not in CREATED_SCOPES:
         raise InvalidValueError(
@@ -148,15 +148,15 @@ def create_key(
     key_id, secret = secrets.token_hex(8), secrets.token_hex(32)
     more = {"expires_ms": expires_ms, "single_server": int(single_server)}
     _insert_key(connection, key_id, secret, scope, name, actor, now_ms, **more)
-    return NewKey(key_id, f"sq_{key_id}_{secret}", scope, name, now_ms, expires_ms)
+    return CreatedKey(key_id, f"sq_{key_id}_{secret}", scope, name, now_ms, expires_ms)
 
 
-def create_pair(connection: Connection, *, name: str = "", actor: str, now_ms: int) -> NewPair:
+def create_pair(connection: Connection, *, name: str = "", actor: str, now_ms: int) -> CreatedKeyPair:
     """A key for an old client, which submits jobs. Raises InvalidValueError for a bad name."""
     key_id, secret = f"mk_{secrets.token_hex(12)}", secrets.token_hex(16)
     _insert_key(connection, key_id, secret, "jobs", name, actor, now_ms)
     bearer = base64.b64encode(f"{key_id}:{secret}".encode("ascii")).decode("ascii")
-    return NewPair(key_id, key_id, secret, bearer, "jobs", name, now_ms)
+    return CreatedKeyPair(key_id, key_id, secret, bearer, "jobs", name, now_ms)
 
 
 def _insert_key(
@@ -184,7 +184,7 @@ def _insert_key(
     events.append(connection, "key_created", actor, now_ms=now_ms, details={"key_id": key_id, "scope": scope})
 
 
-def create_join_code(connection: Connection, *, actor: str, now_ms: int) -> NewKey:
+def create_join_code(connection: Connection, *, actor: str, now_ms: int) -> CreatedKey:
     """The code of "Add another computer": a join key for one server, for one hour."""
     return create_key(
         connection,
@@ -333,13 +333,13 @@ def _pair(key_id: str, secret: str) -> Credentials | None:
     return None
 
 
-class KeyRing:
+class KeyCache:
     """Keys as they are checked on every request, remembered for a few seconds. One per hub process.
 
     The caller reads (``refresh``, in a worker thread) what is not fresh, then asks ``check``.
     """
 
-    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, clock: HubClock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._keys: dict[str, _StoredKey] = {}
         self._used: dict[str, int] = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from stablequeue_hub.clock import SYSTEM_CLOCK, Clock
+from stablequeue_hub.clock import SYSTEM_CLOCK, HubClock
 
 FREE_FAILURES = 10
 WAIT_MAX_S = 60.0
@@ -25,10 +25,10 @@ class _Failures:
     blocked_until: float = 0.0
 
 
-class Attempts:
+class LoginThrottle:
     """Failed authentications of every address."""
 
-    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, clock: HubClock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._failures: dict[str, _Failures] = {}
 
@@ -37,7 +37,7 @@ class Attempts:
         failures = self._failures.get(_network(address))
         return max(0.0, failures.blocked_until - self._clock.monotonic()) if failures else 0.0
 
-    def failed(self, address: str) -> None:
+    def record_failure(self, address: str) -> None:
         """One more wrong key or code came from there."""
         now, key = self._clock.monotonic(), _network(address)
         failures = self._failures.pop(key, None)

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import BusyError, ForbiddenError
 from stablequeue_hub.access.keys import CACHE_S, Principal
-from stablequeue_hub.clock import SYSTEM_CLOCK, Clock
+from stablequeue_hub.clock import SYSTEM_CLOCK, HubClock
 from stablequeue_hub.errors import CodeError
 from stablequeue_hub.store.tables import keys, page_sessions
 
@@ -36,10 +36,10 @@ def token_hash(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
-class SessionCodes:
+class OneTimeCodes:
     """One-time codes, in memory only."""
 
-    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, clock: HubClock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._codes: dict[str, float] = {}
 
@@ -95,10 +95,10 @@ class _StoredSession:
     fetched_at: float
 
 
-class SessionRing:
+class SessionCache:
     """Sessions as they are checked on every request, remembered for a few seconds."""
 
-    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, clock: HubClock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._sessions: dict[str, _StoredSession] = {}
         self._extend: dict[str, int] = {}

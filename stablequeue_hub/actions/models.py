@@ -24,10 +24,10 @@ async def sync_inventory(hub: Hub, server_id: str, body: bytes, *, gzipped: bool
         raise BusyError("Another sync of this server is being worked on.", details={"retry_after_s": 3})
     server.syncing = True
     try:
-        answer = await hub.lanes.lane(len(body)).run(lambda: _apply(hub, server_id, body, gzipped))
+        answer = await hub.sync_limits.limit_for(len(body)).run(lambda: _apply(hub, server_id, body, gzipped))
     finally:
         server.syncing = False
-    hub.presence.spoke(server_id)
+    hub.presence.mark_contact(server_id)
     try:
         await hub.dispatcher.inventory_changed(server_id, answer.sequence)
     except StableQueueError as error:  # the inventory is stored: whatever fails here is no fault of it
@@ -41,11 +41,11 @@ def _apply(hub: Hub, server_id: str, body: bytes, gzipped: bool) -> SyncAnswer:
     if server.frozen is not None:
         raise ServerFrozenError(server.frozen)
     answer = apply_sync(hub.store, server_id, decoded, now_ms=hub.clock.now_ms())
-    hub.presence.synced(server_id, Inventory(decoded.index_id, answer.sequence, answer.digest))
+    hub.presence.record_sync(server_id, Inventory(decoded.index_id, answer.sequence, answer.digest))
     return answer
 
 
-async def tell_metadata(hub: Hub, server_id: str, sha256: str, fields: dict[str, str]) -> bool:
+async def receive_metadata(hub: Hub, server_id: str, sha256: str, fields: dict[str, str]) -> bool:
     """Header fields of one content; False when the hub had them already. Raises what ``store_metadata``
     does."""
     now_ms = hub.clock.now_ms()

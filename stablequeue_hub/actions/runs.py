@@ -15,7 +15,7 @@ from stablequeue_hub.jobs.list import picture_is_named
 from stablequeue_hub.jobs.picture_files import StagedPicture
 
 
-async def bring_picture(
+async def receive_picture(
     hub: Hub, server_id: str, job_id: str, fence: int, number: int, data: Callable[[], Awaitable[bytes]]
 ) -> StagedPicture:
     """Keep one picture until the run ends; ``data`` reads it, once its run is known. Sent again, it replaces

@@ -93,7 +93,7 @@ async def give_order(hub: Hub, actor: str, server_id: str, wanted: OrderRequest)
     return waiting.order
 
 
-async def tell_capabilities(hub: Hub, server_id: str, said: ServerCapabilities) -> None:
+async def receive_capabilities(hub: Hub, server_id: str, said: ServerCapabilities) -> None:
     """What its WebUI can do, and for whom it may work, in place of what it said before. Raises
     InvalidValueError, NotFoundError."""
     now_ms = hub.clock.now_ms()

@@ -93,19 +93,19 @@ async def expire(hub: Hub) -> None:
 
     await hub.writing(drop)
     await fail_overdue_jobs(hub)
-    await take_deleted_off_the_disk(hub)
+    await purge_deleted(hub)
 
 
-async def take_deleted_off_the_disk(hub: Hub) -> None:
+async def purge_deleted(hub: Hub) -> None:
     """What deleted jobs said is gone from the database's log as well."""
-    if hub.deleted_on_disk:
-        hub.deleted_on_disk = False
+    if hub.log_holds_deleted:
+        hub.log_holds_deleted = False
         try:
-            emptied = await run_in_threadpool(hub.store.empty_log)
+            emptied = await run_in_threadpool(hub.store.truncate_log)
         except Exception:
-            hub.deleted_on_disk = True
+            hub.log_holds_deleted = True
             raise
-        hub.deleted_on_disk |= not emptied
+        hub.log_holds_deleted |= not emptied
 
 
 async def fail_overdue_jobs(hub: Hub) -> None:

@@ -1,6 +1,6 @@
 """Hands waiting jobs to the runners that ask. One per hub, on the event loop; nothing here is stored.
 
-It knows the waiting line and what the asking servers have, rebuilt from the database at the first use, and
+It knows the waiting line and what the runner servers have, rebuilt from the database at the first use, and
 only chooses: ``job_runs`` decides in the database, so that a wrong idea here costs a second look and nothing
 else. A runner that waits is one parked coroutine: no thread, no database session.
 """
@@ -25,24 +25,29 @@ from stablequeue_client.shared.wire.runner import (
     RenewAnswer,
     RenewRequest,
 )
-from stablequeue_hub.clock import Clock
+from stablequeue_hub.clock import HubClock
 from stablequeue_hub.dispatch import runs
-from stablequeue_hub.dispatch.fair_queue import Choice, WaitingLine
+from stablequeue_hub.dispatch.fair_queue import FairQueue, Selection
 from stablequeue_hub.dispatch.finish import finish_run
 from stablequeue_hub.dispatch.leases import Lease, Leases
-from stablequeue_hub.dispatch.pending_jobs import Pending, RequirementClass, RequirementClasses, pending_jobs
-from stablequeue_hub.dispatch.polling_servers import COOLDOWN_S, PollingServer, PollingServers
+from stablequeue_hub.dispatch.pending_jobs import (
+    PendingJob,
+    RequirementClass,
+    RequirementClasses,
+    pending_jobs,
+)
+from stablequeue_hub.dispatch.polling_runners import COOLDOWN_S, PollingRunner, PollingRunners
 from stablequeue_hub.dispatch.runs import RunningJob, running_jobs
 from stablequeue_hub.errors import StaleRunError
-from stablequeue_hub.events.wakeup import Bell
+from stablequeue_hub.events.change_notifier import ChangeNotifier
 from stablequeue_hub.jobs.picture_files import StagedPicture
 from stablequeue_hub.matching.job_requirements import Lookup
 from stablequeue_hub.matching.judge import Judge
-from stablequeue_hub.matching.obstacles import Question, server_obstacles, target_obstacles
+from stablequeue_hub.matching.obstacles import PlacementQuery, server_obstacles, target_obstacles
 from stablequeue_hub.matching.re_resolve import changed_names, resolve_waiting
 from stablequeue_hub.matching.server_facts import ServerFacts, server_now
 from stablequeue_hub.matching.stock import ServerStock, stock_of_server
-from stablequeue_hub.servers.presence import Presence, RunnerState
+from stablequeue_hub.servers.presence import Presence, RunnerStatus
 from stablequeue_hub.store.engine import Store
 from stablequeue_hub.store.hub_settings_table import queue_is_paused
 
@@ -58,15 +63,15 @@ _log = logging.getLogger("stablequeue_hub")
 class Dispatcher:
     """See the module. Every method belongs to the event loop."""
 
-    def __init__(self, store: Store, clock: Clock, presence: Presence, bell: Bell) -> None:
+    def __init__(self, store: Store, clock: HubClock, presence: Presence, notifier: ChangeNotifier) -> None:
         self._store = store
         self._clock = clock
         self._presence = presence
-        self._bell = bell
+        self._notifier = notifier
         self.leases = Leases(clock)
-        self._line = WaitingLine()
+        self._queue = FairQueue()
         self._classes = RequirementClasses()
-        self._polling = PollingServers(clock)
+        self._polling = PollingRunners(clock)
         self._lost: dict[str, set[tuple[str, str]]] = {}
         self._paused = False
         self._loaded = False
@@ -83,32 +88,32 @@ class Dispatcher:
         """The whole queue, by its owner."""
         return self._paused
 
-    def runner_state(self, server_id: str) -> RunnerState:
+    def runner_state(self, server_id: str) -> RunnerStatus:
         """What is known of the runner of that server."""
-        works = self.leases.of_server(server_id) is not None
-        return self._polling.state(server_id, works=works)
+        is_working = self.leases.of_server(server_id) is not None
+        return self._polling.state(server_id, is_working=is_working)
 
-    async def look(self) -> None:
+    async def refresh_stocks(self) -> None:
         """Read what the servers whose runners ask have of all that waits, where that is not known yet: before
         places in line are told."""
         if not self._loaded:
             await self.changed([])
         async with self._lock:
-            for asking in self._polling:
-                if self.runner_state(asking.server_id).polling:
-                    await self._stock(asking)
+            for runner in self._polling:
+                if self.runner_state(runner.server_id).polling:
+                    await self._stock(runner)
 
-    def before(self, server_id: str, job_id: str) -> int | None:
+    def jobs_ahead(self, server_id: str, job_id: str) -> int | None:
         """How many jobs that server gets before this one; None when it does not get it. From any thread."""
-        asking = self._polling.find(server_id)
-        facts = self._facts(asking) if asking is not None else None
+        runner = self._polling.find(server_id)
+        facts = self._facts(runner) if runner is not None else None
         if facts is None or self._gets_nothing(facts):
             return None
-        return self._line.before(server_id, job_id, self._only(facts))
+        return self._queue.jobs_ahead(server_id, job_id, self._only(facts))
 
-    def before_anywhere(self, job_id: str) -> int | None:
+    def jobs_ahead_anywhere(self, job_id: str) -> int | None:
         """How many jobs come first if one server could run them all. From any thread."""
-        return self._line.before_anywhere(job_id)
+        return self._queue.jobs_ahead_anywhere(job_id)
 
     def progress(self, job_id: str) -> float | None:
         """0 to 1, of a job under way; None where nothing was told. From any thread."""
@@ -147,16 +152,16 @@ class Dispatcher:
         """To be told after every committed change of jobs (new, edited, ended, deleted), and with [] after
         one of the queue's settings: runners look again, and who waits for a job or for events is woken."""
         await self.changed(job_ids)
-        self._bell.ring(job_ids)
+        self._notifier.notify(job_ids)
 
     async def inventory_changed(self, server_id: str, sequence: int) -> None:
         """A server has other files: what it refused it may get again, and its waiting runner looks anew."""
         ids = await self._readmit(server_id, sequence)
-        asking = self._polling.find(server_id)
-        if asking is not None:
-            asking.stale = True
-            ids = [*ids, *asking.misfits]
-            asking.misfits.clear()
+        runner = self._polling.find(server_id)
+        if runner is not None:
+            runner.stale = True
+            ids = [*ids, *runner.unfit_jobs]
+            runner.unfit_jobs.clear()
         if ids:
             await self.changed(ids)
         else:
@@ -171,7 +176,7 @@ class Dispatcher:
 
     def forget(self, server_id: str) -> None:
         """A server that the hub does not know any more."""
-        self._line.forget_server(server_id)
+        self._queue.forget_server(server_id)
         self._polling.forget(server_id)
 
     def clear_cooldown(self, server_id: str) -> None:
@@ -206,20 +211,20 @@ class Dispatcher:
 
     def server_changed(self, server_id: str) -> None:
         """What it can do, or for whom it may work, is another thing now."""
-        asking = self._polling.find(server_id)
-        if asking is not None:
-            asking.stale = True
+        runner = self._polling.find(server_id)
+        if runner is not None:
+            runner.stale = True
             self._polling.wake(None, only=server_id)
 
     async def _read_all(self) -> None:
-        def read(connection: Connection) -> tuple[list[Pending], list[RunningJob], bool]:
+        def read(connection: Connection) -> tuple[list[PendingJob], list[RunningJob], bool]:
             return pending_jobs(connection), running_jobs(connection), queue_is_paused(connection)
 
         pending, running, self._paused = await self._store.reading(read)
-        before, self._line, self._classes = self._line, WaitingLine(self._line), RequirementClasses()
-        for asking in self._polling:
-            asking.stale, asking.stock, asking.judge = True, None, None
-            asking.answers.clear()
+        before, self._queue, self._classes = self._queue, FairQueue(self._queue), RequirementClasses()
+        for runner in self._polling:
+            runner.stale, runner.stock, runner.judge = True, None, None
+            runner.answers.clear()
         for job in pending:
             self._put(job, before)
         self._take_over(running)
@@ -239,7 +244,7 @@ class Dispatcher:
         """The checkpoints of those that wait."""
         wanted = list(dict.fromkeys(job_ids))
 
-        def read(connection: Connection) -> tuple[list[Pending], list[RunningJob]]:
+        def read(connection: Connection) -> tuple[list[PendingJob], list[RunningJob]]:
             return pending_jobs(connection, wanted), running_jobs(connection, wanted)
 
         pending, running = await self._store.reading(read)
@@ -250,18 +255,18 @@ class Dispatcher:
             if lease is not None and fences.get(job_id) != lease.fence:
                 self.leases.end(job_id)
             if job_id not in waiting:
-                self._line.remove(job_id)
+                self._queue.remove(job_id)
         for job in pending:
             self._put(job)
         return {job.needs.checkpoint for job in pending}
 
-    def _put(self, job: Pending, before: WaitingLine | None = None) -> None:
+    def _put(self, job: PendingJob, before: FairQueue | None = None) -> None:
         number = self._classes.number(job.requirement_class)
-        made = job.in_line(number, self._clock.now_ms())
+        made = job.as_queued(number, self._clock.now_ms())
         known = before.find(job.job_id) if before is not None else None
         if known is not None:
             made.passed, made.passed_since = known.passed, known.passed_since
-        self._line.put(made)
+        self._queue.put(made)
 
     # --- a runner asks ----------------------------------------------------------------------------------
 
@@ -273,42 +278,42 @@ class Dispatcher:
         ``gone``: whether the runner hung up meanwhile. Raises ServerFrozenError, NotFoundError.
         """
         await self._begin(server_id, wanted)
-        self._presence.spoke(server_id)  # it lives, though its agent may have been silent for a while
-        asking = self._polling.of(server_id)
-        asking.turn += 1
-        turn = asking.turn
-        other_process = asking.runner_id not in ("", wanted.runner_id)
-        asking.runner_id = wanted.runner_id
-        self._polling.polled_for(asking, others=wanted.others)
-        asking.loaded = wanted.loaded
+        self._presence.mark_contact(server_id)  # it lives, though its agent may have been silent for a while
+        runner = self._polling.get_or_add(server_id)
+        runner.poll_number += 1
+        poll_number = runner.poll_number
+        other_process = runner.runner_id not in ("", wanted.runner_id)
+        runner.runner_id = wanted.runner_id
+        self._polling.set_takes_others(runner, others=wanted.others)
+        runner.loaded = wanted.loaded
         loop = asyncio.get_running_loop()
         until = loop.time() + max(0.0, min(wanted.wait_s, NEXT_WAIT_MAX_S))
-        if asking.parked is not None and not other_process:
-            asking.parked.set()  # an earlier question of this runner: its connection is dead
+        if runner.parked is not None and not other_process:
+            runner.parked.set()  # an earlier question of this runner: its connection is dead
         while True:
-            asking.asked = self._clock.monotonic()
+            runner.polled_at = self._clock.monotonic()
             event = asyncio.Event()
-            asking.parked, asking.parked_since = event, loop.time()
+            runner.parked, runner.parked_since = event, loop.time()
             async with self._lock:
-                found = None if asking.turn != turn else await self._claim(asking, wanted)
-            if found is not None or asking.turn != turn:
+                found = None if runner.poll_number != poll_number else await self._claim(runner, wanted)
+            if found is not None or runner.poll_number != poll_number:
                 break
             try:
                 await asyncio.wait_for(event.wait(), max(0.0, until - loop.time()))
             except asyncio.TimeoutError:
                 break
-            if asking.turn != turn or self._bell.closed or await gone():
+            if runner.poll_number != poll_number or self._notifier.closed or await gone():
                 break
-        if asking.turn == turn:
-            asking.parked = None
-        elif found is None and asking.runner_id != wanted.runner_id:
+        if runner.poll_number == poll_number:
+            runner.parked = None
+        elif found is None and runner.runner_id != wanted.runner_id:
             await self._sit_out(until)
         return found
 
     async def _sit_out(self, until: float) -> None:
         """Another process of the server asked meanwhile: two that are answered at once drive each other."""
-        bell, loop = self._bell, asyncio.get_running_loop()
-        while await bell.wait(bell.next_ring(), until - loop.time()):
+        notifier, loop = self._notifier, asyncio.get_running_loop()
+        while await notifier.wait(notifier.next_change(), until - loop.time()):
             pass
 
     async def _begin(self, server_id: str, wanted: NextRequest) -> None:
@@ -335,8 +340,8 @@ class Dispatcher:
         if frozen is not None:
             raise ServerFrozenError(frozen)
 
-    async def _claim(self, asking: PollingServer, wanted: NextRequest) -> Assignment | None:
-        lease = self.leases.of_server(asking.server_id)
+    async def _claim(self, runner: PollingRunner, wanted: NextRequest) -> Assignment | None:
+        lease = self.leases.of_server(runner.server_id)
         if lease is not None and lease.runner_id != wanted.runner_id:
             return None  # the process before it was heard of a moment ago: perhaps both run
         if lease is not None:  # the answer to the question before was lost
@@ -345,23 +350,23 @@ class Dispatcher:
                 lambda connection: runs.assignment_again(connection, job_id, fence)
             )
         for _ in range(TRIES):
-            choice = await self._choose(asking)
-            if choice is None:
+            selection = await self._choose(runner)
+            if selection is None:
                 return None
-            taken = await self._take(asking, choice, wanted.runner_id)
+            taken = await self._take(runner, selection, wanted.runner_id)
             if taken is not None:
                 return taken
         return None
 
-    async def _choose(self, asking: PollingServer) -> Choice | None:
-        if self._paused or not len(self._line):
+    async def _choose(self, runner: PollingRunner) -> Selection | None:
+        if self._paused or not len(self._queue):
             return None
-        await self._stock(asking)
-        facts = self._facts(asking)
+        await self._stock(runner)
+        facts = self._facts(runner)
         if facts is None or self._gets_nothing(facts):
             return None
         now = self._clock.monotonic()
-        return self._line.choose(asking.server_id, asking.loaded, now, self._only(facts))
+        return self._queue.choose(runner.server_id, runner.loaded, now, self._only(facts))
 
     def _gets_nothing(self, facts: ServerFacts) -> bool:
         """Not even the jobs of its own WebUI."""
@@ -372,89 +377,89 @@ class Dispatcher:
         for_others = not server_obstacles(facts, "", queue_paused=self._paused)
         return None if for_others else f"server:{facts.server_id}"
 
-    def _facts(self, asking: PollingServer) -> ServerFacts | None:
+    def _facts(self, runner: PollingRunner) -> ServerFacts | None:
         """The server as it is now."""
-        if asking.facts is None:
+        if runner.facts is None:
             return None
         return replace(
-            asking.facts,
-            reachable=self._presence.is_reachable(asking.server_id),
-            runner=self.runner_state(asking.server_id),
+            runner.facts,
+            reachable=self._presence.is_reachable(runner.server_id),
+            runner=self.runner_state(runner.server_id),
         )
 
-    async def _take(self, asking: PollingServer, choice: Choice, runner_id: str) -> Assignment | None:
-        assert asking.stock is not None
-        stock, job, now_ms = asking.stock, choice.job, self._clock.now_ms()
-        sequence = self._sequence(asking.server_id)
+    async def _take(self, runner: PollingRunner, selection: Selection, runner_id: str) -> Assignment | None:
+        assert runner.stock is not None
+        stock, job, now_ms = runner.stock, selection.job, self._clock.now_ms()
+        sequence = self._sequence(runner.server_id)
         taken = await self._store.writing(
             lambda connection: runs.take(connection, job.job_id, stock, runner_id=runner_id, now_ms=now_ms)
         )
         if isinstance(taken, Assignment):
-            self._line.served(asking.server_id, choice, self._clock.monotonic())
-            self.leases.grant(taken.job_id, asking.server_id, taken.fence, runner_id, sequence)
-            self._bell.ring([taken.job_id])
+            self._queue.served(runner.server_id, selection, self._clock.monotonic())
+            self.leases.grant(taken.job_id, runner.server_id, taken.fence, runner_id, sequence)
+            self._notifier.notify([taken.job_id])
             return taken
         if taken == "not_waiting":
             await self._read_some([job.job_id])
             return None
         # The files changed between two looks: not here until the next look.
-        asking.stale = True
-        asking.misfits.add(job.job_id)
-        self._line.put(replace(job, excluded=job.excluded | {asking.server_id}, queues=[]))
+        runner.stale = True
+        runner.unfit_jobs.add(job.job_id)
+        self._queue.put(replace(job, excluded=job.excluded | {runner.server_id}, queues=[]))
         return None
 
-    async def _stock(self, asking: PollingServer) -> ServerStock:
+    async def _stock(self, runner: PollingRunner) -> ServerStock:
         """What the server has of all that is wanted, as of now."""
-        server_id, stock = asking.server_id, asking.stock
-        if stock is None or asking.stale:
+        server_id, stock = runner.server_id, runner.stock
+        if stock is None or runner.stale:
             wanted = {lookup for one in self._classes for lookup in one.needs.lookups()}
-            asking.stale = False
+            runner.stale = False
 
             def read(connection: Connection) -> tuple[ServerFacts | None, ServerStock]:
                 facts = server_now(connection, server_id, self._presence)
                 return facts, stock_of_server(connection, server_id, wanted)
 
-            asking.facts, asking.stock = anew = await self._store.reading(read)
-            self._judge_anew(asking)
+            runner.facts, runner.stock = anew = await self._store.reading(read)
+            self._judge_anew(runner)
             return anew[1]
-        if asking.unknown:
-            await self._look_for(asking, stock, asking.unknown)
+        if runner.unknown:
+            await self._look_for(runner, stock, runner.unknown)
         return stock
 
-    async def _look_for(self, asking: PollingServer, stock: ServerStock, wanted: Iterable[Lookup]) -> None:
+    async def _look_for(self, runner: PollingRunner, stock: ServerStock, wanted: Iterable[Lookup]) -> None:
         """Look for further models there."""
         missing = set(wanted) - stock.asked
-        further = await self._store.reading(lambda c: stock_of_server(c, asking.server_id, missing))
-        stock.take_over(further)
-        self._judge_anew(asking)
+        further = await self._store.reading(lambda c: stock_of_server(c, runner.server_id, missing))
+        stock.merge(further)
+        self._judge_anew(runner)
 
-    def _judge_anew(self, asking: PollingServer) -> None:
-        asking.judge = self._judge(asking, asking.facts)
-        asking.answers.clear()
-        asking.unknown.clear()
-        self._line.set_server(asking.server_id, lambda number: self._can_run(asking, number))
+    def _judge_anew(self, runner: PollingRunner) -> None:
+        runner.judge = self._judge(runner, runner.facts)
+        runner.answers.clear()
+        runner.unknown.clear()
+        self._queue.set_server(runner.server_id, lambda number: self._can_run(runner, number))
 
-    def _judge(self, asking: PollingServer, facts: ServerFacts | None) -> Judge | None:
-        if facts is None or asking.stock is None:
+    def _judge(self, runner: PollingRunner, facts: ServerFacts | None) -> Judge | None:
+        if facts is None or runner.stock is None:
             return None
-        its = asking.server_id
-        return Judge({its: facts}, {its: asking.stock}, queue_paused=self._paused)
+        its = runner.server_id
+        return Judge({its: facts}, {its: runner.stock}, queue_paused=self._paused)
 
-    def _can_run(self, asking: PollingServer, number: int) -> bool:
+    def _can_run(self, runner: PollingRunner, number: int) -> bool:
         """Whether it has all that jobs of a class need, whatever keeps it from them just now."""
-        answer = asking.answers.get(number)
+        answer = runner.answers.get(number)
         if answer is None:
-            stock, judge = asking.stock, asking.judge
+            stock, judge = runner.stock, runner.judge
             if stock is None or judge is None:
                 return False
             wanted: RequirementClass = self._classes[number]
             unknown = set(wanted.needs.lookups()) - stock.asked
             if unknown:
-                asking.unknown |= unknown
+                runner.unknown |= unknown
                 return False
-            is_target = not target_obstacles(wanted.targets, asking.server_id)
+            is_target = not target_obstacles(wanted.targets, runner.server_id)
             answer = is_target and bool(judge.of_needs(wanted.needs).clear)
-            asking.answers[number] = answer
+            runner.answers[number] = answer
         return answer
 
     # --- a runner tells ---------------------------------------------------------------------------------
@@ -502,7 +507,7 @@ class Dispatcher:
 
         answer = await self._store.writing(work)
         self.leases.end(said.job_id, said.fence)
-        self._polling.count(server_id, failed=said.outcome == "failed" or answer.outcome == "wrong")
+        self._polling.record_run(server_id, failed=said.outcome == "failed" or answer.outcome == "wrong")
         await self.jobs_changed([said.job_id])
         return answer
 
@@ -511,20 +516,20 @@ class Dispatcher:
         found = await self._store.reading(lambda c: pending_jobs(c, [job_id], "processing"))
         return bool(found) and any(
             [
-                await self._could_run(asking, found[0])
-                for asking in self._polling
-                if asking.server_id not in {server_id, *found[0].excluded}
+                await self._could_run(runner, found[0])
+                for runner in self._polling
+                if runner.server_id not in {server_id, *found[0].excluded}
             ]
         )
 
-    async def _could_run(self, asking: PollingServer, job: Pending) -> bool:
+    async def _could_run(self, runner: PollingRunner, job: PendingJob) -> bool:
         async with self._lock:
-            stock = await self._stock(asking)
+            stock = await self._stock(runner)
             if not stock.asked.issuperset(job.needs.lookups()):
-                await self._look_for(asking, stock, job.needs.lookups())
-        judge = self._judge(asking, self._facts(asking))
-        question = Question(job.needs, job.submitter, job.requirement_class.targets)
-        return judge is not None and not judge.obstacles(question, asking.server_id)
+                await self._look_for(runner, stock, job.needs.lookups())
+        judge = self._judge(runner, self._facts(runner))
+        query = PlacementQuery(job.needs, job.submitter, job.requirement_class.targets)
+        return judge is not None and not judge.obstacles(query, runner.server_id)
 
     # --- time goes by -----------------------------------------------------------------------------------
 
@@ -538,7 +543,7 @@ class Dispatcher:
         now = self._clock.monotonic()
         if now - self._aged >= AGE_EVERY_S:
             self._aged = now
-            self._line.age(self._clock.now_ms())
+            self._queue.age(self._clock.now_ms())
             async with self._lock:
                 self._take_over(await self._store.reading(running_jobs))
             await self._readmit_failed()
@@ -580,5 +585,5 @@ class Dispatcher:
             self._lost.setdefault(lease.runner_id, set()).add((lease.job_id, lease.server_id))
             while len(self._lost) > LOST_KEPT:
                 del self._lost[next(iter(self._lost))]
-        self._polling.count(lease.server_id, failed=True)
+        self._polling.record_run(lease.server_id, failed=True)
         await self.jobs_changed([lease.job_id])

@@ -25,8 +25,8 @@ from stablequeue_client.shared.wire.runner import AssignedFile, FinishAnswer, Fi
 from stablequeue_hub.dispatch.runs import TEXT_KEPT, Run, end_run, fail_attempt
 from stablequeue_hub.jobs.picture_files import StagedPicture
 from stablequeue_hub.jobs.rows import change_state
-from stablequeue_hub.matching.called_files import FilesByName
 from stablequeue_hub.matching.host_lookup import written_name
+from stablequeue_hub.matching.named_files import FilesByName
 from stablequeue_hub.matching.resolve import decides_by_hash
 from stablequeue_hub.servers.capabilities import stored_capabilities
 from stablequeue_hub.store.bulk import insert_rows
@@ -133,7 +133,7 @@ def _called_otherwise(connection: Connection, run: Run) -> dict[int, PictureVerd
     files = FilesByName(connection, list(asked.values()))
     found = {}
     for place, one in asked.items():
-        contents = {file.sha256 for file in files.taken_on(one, run.server_id)}
+        contents = {file.sha256 for file in files.chosen_on(one, run.server_id)}
         if contents and moved[place].sha256 not in contents:
             text = f"“{one.name}” is another file there now than the one that the picture was made with."
             found[place] = PictureVerdict(place, "not_provable", "name_moved", text)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stablequeue_client.shared.wire.runner import LEASE_S, RENEW_S
-from stablequeue_hub.clock import Clock
+from stablequeue_hub.clock import HubClock
 
 STALL_S = 20.0
 """Looks are a few seconds apart; this long between two means that this process stood still."""
@@ -36,7 +36,7 @@ class Lease:
 class Leases:
     """All jobs that are being worked on. Call ``expired`` every few seconds."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: HubClock) -> None:
         self._clock = clock
         self._leases: dict[str, Lease] = {}
         self._looked: float | None = None

@@ -23,7 +23,7 @@ from stablequeue_hub.errors import StaleRunError
 from stablequeue_hub.jobs.rows import change_state, start_job
 from stablequeue_hub.matching.exclusions import COUNTS, is_over
 from stablequeue_hub.matching.job_requirements import JobRequirement, requirements_of
-from stablequeue_hub.matching.stock import ServerStock, files_again
+from stablequeue_hub.matching.stock import ServerStock, reload_files
 from stablequeue_hub.store.prepared import Prepared
 from stablequeue_hub.store.tables import job_exclusions, job_payloads, job_runs, jobs
 
@@ -124,7 +124,7 @@ def _assigned(
 ) -> list[AssignedFile] | None:
     """The server's file for each model; None when one is not there any more."""
     wanted = {lookup for one in requirements if (lookup := one.lookup) is not None}
-    now = files_again(connection, stock, wanted, is_source=is_source)
+    now = reload_files(connection, stock, wanted, is_source=is_source)
     idle = _not_loaded(payload)
     found = []
     for place, one in enumerate(requirements):

@@ -56,7 +56,7 @@ async def authorise(request: Request, access: Access) -> Principal:
     if principal is None:
         if access not in OPENED or not hub_of(request).settings.legacy_open:
             raise AuthenticationError
-        hub_of(request).rate.take(f"open:{client_address(request)}")
+        hub_of(request).rate_limiter.acquire(f"open:{client_address(request)}")
         return ANYBODY
     if principal.scope not in SCOPES_OF[access] or (principal.kind == "page" and access in KEYS_ONLY):
         raise ForbiddenError(f"A {principal.scope} key may not do that.")
@@ -84,11 +84,11 @@ async def authenticate(request: Request) -> Principal | None:
         raise
     if credentials is not None:
         principal = await check_key(hub, request, credentials)
-        hub.rate.take(credentials.key_id)
+        hub.rate_limiter.acquire(credentials.key_id)
         return principal
     session = await session_of(request)
     if session is not None:
-        hub.rate.take(token_hash(_cookie(request)))
+        hub.rate_limiter.acquire(token_hash(_cookie(request)))
     return session
 
 
@@ -111,7 +111,7 @@ async def check_key(hub: Hub, request: Request, credentials: Credentials) -> Pri
     key_id = credentials.key_id
     if not hub.keys.is_fresh(key_id):
         if not hub.keys.is_known(key_id):
-            check_attempts(hub, request)
+            check_throttle(hub, request)
         await hub.reading(lambda connection: hub.keys.refresh(connection, key_id))
     principal = hub.keys.check(credentials)
     if principal is None:
@@ -120,16 +120,16 @@ async def check_key(hub: Hub, request: Request, credentials: Credentials) -> Pri
     return principal
 
 
-def check_attempts(hub: Hub, request: Request) -> None:
+def check_throttle(hub: Hub, request: Request) -> None:
     """Raises TooManyAttemptsError while the address must wait."""
-    wait_s = hub.attempts.wait_s(client_address(request))
+    wait_s = hub.login_throttle.wait_s(client_address(request))
     if wait_s > 0:
         raise TooManyAttemptsError(details={"retry_after_s": wait_s})
 
 
 def _note_failure(hub: Hub, request: Request) -> None:
-    check_attempts(hub, request)
-    hub.attempts.failed(client_address(request))
+    check_throttle(hub, request)
+    hub.login_throttle.record_failure(client_address(request))
 
 
 def client_address(request: Request) -> str:

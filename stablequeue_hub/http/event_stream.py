@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HEARTBEAT_S = 15.0
 LOOK_EVERY_S = 2.0
-"""Changes of jobs ring the bell; for the rest the table is looked at so often."""
+"""Changes of jobs are notified; the table is polled this often for the rest."""
 AT_ONCE = 200
 _RETRY = b"retry: 2000\n\n"
 _HEARTBEAT = b": still here\n\n"
@@ -58,7 +58,7 @@ async def stream_events(
     ends_at, sign_at = loop.time() + lasts_s, loop.time() + HEARTBEAT_S
     yield _RETRY
     while True:
-        ring = hub.bell.next_ring() if job_id is None else hub.bell.next_ring_of(job_id)
+        change = hub.notifier.next_change() if job_id is None else hub.notifier.next_change_of(job_id)
         found = await hub.reading(_next_events(after, job_id))
         if found:
             after, sign_at = found[-1].id, loop.time() + HEARTBEAT_S
@@ -66,14 +66,14 @@ async def stream_events(
         if len(found) == AT_ONCE:
             continue
         now = loop.time()
-        if hub.bell.closed or now >= ends_at:
+        if hub.notifier.closed or now >= ends_at:
             return
         if now >= sign_at:
             if not await may_go_on():
                 return
             sign_at = now + HEARTBEAT_S
             yield _HEARTBEAT
-        await hub.bell.wait(ring, max(0.0, min(LOOK_EVERY_S, ends_at - now, sign_at - now)))
+        await hub.notifier.wait(change, max(0.0, min(LOOK_EVERY_S, ends_at - now, sign_at - now)))
 
 
 def _next_events(after: int, job_id: str | None) -> Callable[[Connection], list[Event]]:

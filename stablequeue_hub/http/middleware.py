@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stablequeue_hub.access.network import is_loopback
-from stablequeue_hub.errors import ForeignRequestError
+from stablequeue_hub.errors import UntrustedOriginError
 from stablequeue_hub.http.responses import error_answer, unexpected_answer
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -79,7 +79,7 @@ def _same_address(name: str, reached_at: str) -> bool:
         return False
 
 
-class Guard:
+class SecurityMiddleware:
     """The middleware."""
 
     def __init__(self, app: ASGIApp, hosts: AllowedHosts) -> None:
@@ -107,7 +107,7 @@ class Guard:
 
         problem = self._problem(scope)
         if problem is not None:
-            await error_answer(ForeignRequestError(problem))(scope, receive, guarded_send)
+            await error_answer(UntrustedOriginError(problem))(scope, receive, guarded_send)
             return
         try:
             await self._app(scope, receive, guarded_send)

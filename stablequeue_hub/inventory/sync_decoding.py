@@ -65,7 +65,7 @@ _STATES = frozenset(FILE_STATES)
 _HEALTHS = frozenset(ROOT_HEALTHS)
 
 
-class RootRow(msgspec.Struct, frozen=True):
+class ServerRootRow(msgspec.Struct, frozen=True):
     """A judged root. ``rejected`` says why it is none that files may lie in."""
 
     root: str
@@ -76,7 +76,7 @@ class RootRow(msgspec.Struct, frozen=True):
     digest: bytes
 
 
-class FileRow(msgspec.Struct, frozen=True):
+class ServerFileRow(msgspec.Struct, frozen=True):
     """A judged file. ``path`` is the key form of its wire path. ``claim`` is the strongest claim on a file
     that is not ready (``sha256:<value>``), None when there is none or claims contradict each other.
     ``link`` 1: another name of a file that is here already."""
@@ -119,8 +119,8 @@ class DecodedSync(msgspec.Struct, frozen=True):
     base_sequence: int
     sequence: int
     digest: str
-    roots: tuple[RootRow, ...]
-    files: tuple[FileRow, ...]
+    roots: tuple[ServerRootRow, ...]
+    files: tuple[ServerFileRow, ...]
     removed_files: tuple[tuple[str, str], ...]
     removed_roots: tuple[str, ...]
 
@@ -266,7 +266,7 @@ def path_key(path: str) -> str:
     return f"{path[:100]}…{hashlib.sha256(data).hexdigest()}".replace("\x00", "")
 
 
-def judge_root(entry: dict[str, Any]) -> RootRow:
+def judge_root(entry: dict[str, Any]) -> ServerRootRow:
     """A root as a row. Unknown fields are ignored, as a newer agent may send them."""
     kind, health, label = entry.get("kind"), entry.get("health"), entry.get("label")
     rejected = None
@@ -276,7 +276,7 @@ def judge_root(entry: dict[str, Any]) -> RootRow:
         rejected = "unknown health"
     elif label is not None and not isinstance(label, str):
         rejected = "label is no text"
-    return RootRow(
+    return ServerRootRow(
         entry["root"],
         str(kind) if rejected is None else "",
         str(health) if rejected is None else "",
@@ -286,7 +286,7 @@ def judge_root(entry: dict[str, Any]) -> RootRow:
     )
 
 
-def judge_file(entry: dict[str, Any]) -> FileRow:
+def judge_file(entry: dict[str, Any]) -> ServerFileRow:
     """A file as a row. Unknown fields are ignored, as a newer agent may send them."""
     digest = row_digest(entry)
     path = entry["path"]
@@ -297,7 +297,7 @@ def judge_file(entry: dict[str, Any]) -> FileRow:
     digests: dict[str, Any] = entry.get("digests") or {}
     sha256 = digests.get("sha256")
     name = webui_name(kind, path)
-    return FileRow(
+    return ServerFileRow(
         entry["root"],
         path,
         kind,
@@ -317,10 +317,10 @@ def judge_file(entry: dict[str, Any]) -> FileRow:
     )
 
 
-def _rejected_file(root: str, path: str, reason: str, digest: bytes) -> FileRow:
+def _rejected_file(root: str, path: str, reason: str, digest: bytes) -> ServerFileRow:
     key = path_key(path)
     name = _CONTROLS.sub("", key.rsplit("/", 1)[-1])
-    return FileRow(
+    return ServerFileRow(
         root, key, "", name, search_key(name), 0, "", None, None, None, None, None, None, reason, digest
     )
 

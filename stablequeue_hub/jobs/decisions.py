@@ -13,7 +13,7 @@ from stablequeue_client.shared.wire.queue import Decision
 from stablequeue_hub.errors import JobStateError
 from stablequeue_hub.events import events
 from stablequeue_hub.jobs.rows import change_pending, change_state, state_of
-from stablequeue_hub.matching.check import server_called
+from stablequeue_hub.matching.check import resolve_server
 from stablequeue_hub.servers.known_servers import known_servers
 from stablequeue_hub.store.tables import job_exclusions, job_requirements, jobs
 
@@ -75,7 +75,7 @@ def _server(connection: Connection, wanted: Decision, live: Live) -> str | None:
         return None
     if wanted.decision != "run_anyway":
         raise InvalidValueError("Only `run_anyway` is decided for one server.", remedy="Leave `server` out.")
-    return server_called(known_servers(connection, live), wanted.server)
+    return resolve_server(known_servers(connection, live), wanted.server)
 
 
 def retry_job(connection: Connection, job_id: str, *, actor: str, now_ms: int) -> None:

@@ -15,7 +15,7 @@ from stablequeue_hub.errors import unknown_job
 from stablequeue_hub.jobs.queue_rows import QueueFilter, conditions_of
 from stablequeue_hub.jobs.states import PRIORITY_MAX, PRIORITY_MIN
 from stablequeue_hub.matching.job_requirements import requirements_of
-from stablequeue_hub.matching.server_facts import Line
+from stablequeue_hub.matching.server_facts import DispatchView
 from stablequeue_hub.store.prepared import Prepared
 from stablequeue_hub.store.tables import job_payloads, job_pictures, jobs
 
@@ -109,9 +109,9 @@ def job_in_full(connection: Connection, job_id: str) -> JobInfo:
     )
 
 
-def with_progress(info: JobInfo, line: Line) -> JobInfo:
+def with_progress(info: JobInfo, dispatch: DispatchView) -> JobInfo:
     """How far it is, as the server that works on it tells."""
-    progress = line.progress(info.job_id) if info.state == "processing" else None
+    progress = dispatch.progress(info.job_id) if info.state == "processing" else None
     return info if progress is None else msgspec.structs.replace(info, progress=progress)
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
 
 from stablequeue_hub.jobs.states import JOB_STATES
-from stablequeue_hub.matching.why import PendingJob
+from stablequeue_hub.matching.why import PendingJobRow
 from stablequeue_hub.store.prepared import Prepared
 from stablequeue_hub.store.tables import job_payloads, job_requirements, jobs
 
@@ -38,8 +38,8 @@ class QueueRow(NamedTuple):
     failure_text: str | None
     prompt: str
 
-    def as_pending(self) -> PendingJob:
-        return PendingJob(
+    def as_pending(self) -> PendingJobRow:
+        return PendingJobRow(
             self.job_id,
             self.seq,
             self.state,

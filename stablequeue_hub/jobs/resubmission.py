@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class KnownPayload:
+class StoredPayload:
     """A stored payload without its seed. ``requirements``: by place."""
 
     payload_id: int
@@ -40,7 +40,7 @@ class KnownPayload:
 
 
 @dataclass(frozen=True)
-class KnownJob:
+class StoredJob:
     """A job as it stands, with what it generates. ``targets``: server ids, None for any."""
 
     job_id: str
@@ -50,15 +50,15 @@ class KnownJob:
     submitted_by: str
     seed: int
     targets: list[str] | None
-    payload: KnownPayload
+    payload: StoredPayload
 
 
-def known_job(connection: Connection, job_id: str) -> KnownJob:
+def load_job(connection: Connection, job_id: str) -> StoredJob:
     """Raises NotFoundError."""
     row = connection.execute(sa.select(jobs).where(jobs.c.job_id == job_id)).first()
     if row is None:
         raise unknown_job()
-    return KnownJob(
+    return StoredJob(
         job_id,
         row.state,
         row.name,
@@ -70,9 +70,9 @@ def known_job(connection: Connection, job_id: str) -> KnownJob:
     )
 
 
-def _payload(connection: Connection, payload_id: int) -> KnownPayload:
+def _payload(connection: Connection, payload_id: int) -> StoredPayload:
     row = connection.execute(sa.select(job_payloads).where(job_payloads.c.id == payload_id)).one()
-    return KnownPayload(
+    return StoredPayload(
         payload_id,
         msgspec.json.decode(row.payload_json),
         row.source_server_id,
@@ -80,9 +80,9 @@ def _payload(connection: Connection, payload_id: int) -> KnownPayload:
     )
 
 
-def judge_anew(
+def judge_again(
     connection: Connection,
-    known: KnownPayload,
+    known: StoredPayload,
     payload: dict[str, Any],
     source_id: str | None,
     targets: Sequence[str] | None,
@@ -128,10 +128,10 @@ def run_again(
     check_key(wanted.idempotency_key)
     digest = hashlib.sha256(f"again {job_id} {wanted.seed}".encode("utf-8", "replace")).hexdigest()
     before = batch_of_key(connection, wanted.idempotency_key, actor, digest)
-    job = known_job(connection, job_id)
+    job = load_job(connection, job_id)
     known = job.payload
     seed = _seed(wanted.seed, job.seed)
-    judged = judge_anew(
+    judged = judge_again(
         connection,
         known,
         known.payload,

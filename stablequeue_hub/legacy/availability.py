@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_hub.legacy.answers import OldAvailability
-from stablequeue_hub.legacy.payloads import NO_HASH, asked_hash
+from stablequeue_hub.legacy.payloads import NO_HASH, requested_hash
 from stablequeue_hub.models.availability import availability_of_many
 from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.tables import job_requirements, models
@@ -31,7 +31,7 @@ _UNCLEAR = {
 }
 
 
-class AvailabilityOf:
+class CheckpointAvailability:
     """Answers for many jobs at once; ``rows`` have the columns of ``jobs`` and ``payload_json``."""
 
     def __init__(self, connection: Connection, rows: Sequence[Any], live: Live, *, now_ms: int) -> None:
@@ -48,7 +48,7 @@ class AvailabilityOf:
     def of(self, row: Any) -> OldAvailability:
         """Of one of the rows. Without a hash the name decides, as in a check."""
         one = self._checkpoints.get(row.payload_id)
-        asked = asked_hash(msgspec.json.decode(row.payload_json))
+        asked = requested_hash(msgspec.json.decode(row.payload_json))
         source = row.hash_source or ("model_hash field" if asked else NO_HASH)
         if one is None or (one.sha256 is None and asked is None):
             unclear = _UNCLEAR.get(one.status) if one is not None else None

@@ -10,7 +10,7 @@ import msgspec
 
 from stablequeue_hub.matching.resolve import HERE
 from stablequeue_hub.models.availability import AvailabilityAnswer
-from stablequeue_hub.models.matrix import ModelColumns, ModelPage, ModelRow
+from stablequeue_hub.models.matrix import ListedModel, ModelColumns, ModelPage
 
 
 class OldModelList(msgspec.Struct, frozen=True):
@@ -47,7 +47,7 @@ def old_models(page: ModelPage) -> OldModelList:
     return OldModelList(page.count, [_old_model(row) for row in page.models])
 
 
-def old_model(row: ModelRow) -> OldModelAnswer:
+def old_model(row: ListedModel) -> OldModelAnswer:
     """What the old answer shows of one."""
     return OldModelAnswer(_old_model(row))
 
@@ -59,5 +59,5 @@ def old_model_servers(answer: AvailabilityAnswer) -> OldModelServers:
     )
 
 
-def _old_model(row: ModelRow) -> ModelColumns:
+def _old_model(row: ListedModel) -> ModelColumns:
     return msgspec.convert(row, ModelColumns, from_attributes=True)

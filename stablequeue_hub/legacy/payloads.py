@@ -115,7 +115,7 @@ def raw_hash_of(raw: str) -> FoundHash:
     return FoundHash(None, NO_HASH)
 
 
-def asked_hash(payload: Mapping[str, Any]) -> str | None:
+def requested_hash(payload: Mapping[str, Any]) -> str | None:
     """The hash in a payload's checkpoint title."""
     return checkpoint_parts(_checkpoint_title(payload))[1]
 

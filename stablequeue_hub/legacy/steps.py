@@ -59,7 +59,7 @@ async def cancel(request: Request, job_id: str) -> OldJob:
     except NotFoundError:
         raise jobs.unknown_job(job_id) from None
     except JobStateError:
-        raise jobs.not_to_cancel(await found(hub, job_id)) from None
+        raise jobs.cannot_cancel(await found(hub, job_id)) from None
     return await found(hub, job_id)
 
 

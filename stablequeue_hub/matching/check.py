@@ -22,7 +22,7 @@ from stablequeue_client.shared.generation.requirements import Requirement
 from stablequeue_client.shared.wire.jobs import Help, JobCheck, JobCheckRequest, ServerCheck
 from stablequeue_hub.matching.job_requirements import JobNeeds
 from stablequeue_hub.matching.judge import Judge
-from stablequeue_hub.matching.obstacles import Question, not_checked
+from stablequeue_hub.matching.obstacles import PlacementQuery, not_checked
 from stablequeue_hub.matching.read_judge import read_judge
 from stablequeue_hub.matching.reasons import ReasonTexts
 from stablequeue_hub.matching.resolve import HERE, Resolution, payload_requirements, resolve
@@ -67,8 +67,8 @@ def judge_job(
     """
     check_targets(wanted.targets)
     known = known_servers(connection, live)
-    source_id = own_server if wanted.server is None else server_called(known, wanted.server)
-    targets = None if wanted.targets is None else {server_called(known, name) for name in wanted.targets}
+    source_id = own_server if wanted.server is None else resolve_server(known, wanted.server)
+    targets = None if wanted.targets is None else {resolve_server(known, name) for name in wanted.targets}
     payload, stated = _payload(wanted)
     written = payload_requirements(connection, payload, source_id, [*stated, *mentions])
     judged = judge_payload(
@@ -101,7 +101,7 @@ def judge_payload(
     are not known any more; ``submitted_by``: who queues it, for whom a server works or does not."""
     requirements = resolve(connection, written, source_id, live, now_ms=now_ms)
     needs = JobNeeds(tuple(one.as_stored() for one in requirements), capability_needs(payload), source_id)
-    job = Question(needs, submitted_by, None if targets is None else frozenset(targets))
+    job = PlacementQuery(needs, submitted_by, None if targets is None else frozenset(targets))
     judge = read_judge(connection, [needs], servers_now(connection, live))
     texts = ReasonTexts(judge, needs, [len(one.candidates) for one in requirements])
     judged = [
@@ -122,7 +122,7 @@ def judge_payload(
     return Judged(check, payload, needs, None if targets is None else sorted(targets))
 
 
-def _server_check(judge: Judge, job: Question, server: ServerFacts, texts: ReasonTexts) -> ServerCheck:
+def _server_check(judge: Judge, job: PlacementQuery, server: ServerFacts, texts: ReasonTexts) -> ServerCheck:
     reasons = [texts.reason(one) for one in judge.obstacles(job, server.server_id)]
     unsure = not_checked(job.needs, server)
     return ServerCheck(server.server_id, server.alias, not reasons, reasons, unsure)
@@ -170,7 +170,7 @@ def check_targets(targets: Collection[str] | None) -> None:
         )
 
 
-def server_called(known: dict[str, KnownServer], name: str) -> str:
+def resolve_server(known: dict[str, KnownServer], name: str) -> str:
     """The id of the server with this id or alias. Raises NotFoundError."""
     if name in known:
         return name

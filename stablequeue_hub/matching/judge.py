@@ -15,7 +15,7 @@ from stablequeue_client.shared.wire.jobs import ReasonCode
 from stablequeue_hub.matching.job_requirements import JobNeeds, JobRequirement
 from stablequeue_hub.matching.obstacles import (
     Obstacle,
-    Question,
+    PlacementQuery,
     architecture_answer,
     architecture_obstacle,
     capability_answer,
@@ -74,7 +74,7 @@ class Judge:
         self._needs: dict[JobNeeds, NeedsAnswer] = {}
         self._servers: dict[str, dict[str, list[Obstacle]]] = {}
 
-    def obstacles(self, job: Question, server_id: str) -> list[Obstacle]:
+    def obstacles(self, job: PlacementQuery, server_id: str) -> list[Obstacle]:
         """Return everything that keeps the job from the server; nothing: it would get it."""
         lacks = self.of_needs(job.needs).on(server_id)
         if not self.servers[server_id].has_inventory:  # which says it all: nothing is known of its models

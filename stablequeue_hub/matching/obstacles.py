@@ -57,7 +57,7 @@ class Obstacle(NamedTuple):
     detail: str = ""
 
 
-class Question(NamedTuple):
+class PlacementQuery(NamedTuple):
     """A job of which is asked where it can run. ``targets``: ids of servers; None: any."""
 
     needs: JobNeeds

@@ -35,14 +35,14 @@ from stablequeue_client.shared.models.model_files import (
 from stablequeue_client.shared.models.roles import KINDS_OF
 from stablequeue_client.shared.wire.inventory import AVAILABILITY_MAX_HASHES
 from stablequeue_client.shared.wire.jobs import REQUIREMENTS_MAX, RequirementCheck, RequirementStatus
-from stablequeue_hub.matching.called_files import FilesByName
 from stablequeue_hub.matching.embedding_words import embedding_names, may_be_a_word
 from stablequeue_hub.matching.host_lookup import (
     NOT_READ,
-    CalledFile,
-    may_mean,
+    NamedFile,
+    possible_files,
 )
 from stablequeue_hub.matching.job_requirements import JobRequirement
+from stablequeue_hub.matching.named_files import FilesByName
 from stablequeue_hub.models.availability import (
     ModelMatch,
     availability_of_many,
@@ -161,15 +161,15 @@ def resolve(
     looked_up = [one for one in dict.fromkeys(wanted) if one not in not_told and one not in idle]
     hashes = {one: normalize_hash(one.hash or "") or "" for one in looked_up if decides_by_hash(one)}
     names = [one for one in looked_up if one not in hashes]
-    meant = _Meant(connection, source_id, live, now_ms)
-    resolved = {one: _resolved(one, matches) for one, matches in meant.by_hash(hashes).items()}
-    resolved.update((one, _resolved(one, matches)) for one, matches in meant.by_name(names).items())
+    finder = _ModelFinder(connection, source_id, live, now_ms)
+    resolved = {one: _resolved(one, matches) for one, matches in finder.by_hash(hashes).items()}
+    resolved.update((one, _resolved(one, matches)) for one, matches in finder.by_name(names).items())
     resolved.update((one, Resolution(one, "missing", not_told=True)) for one in not_told)
     resolved.update((one, Resolution(one, "not_checked")) for one in idle)
     return [resolved[requirement] for requirement in dict.fromkeys(wanted)]
 
 
-class _Meant:
+class _ModelFinder:
     """The models that hashes and names mean, looked up for all of them in a few statements."""
 
     def __init__(self, connection: Connection, source_id: str | None, live: Live, now_ms: int) -> None:
@@ -210,12 +210,14 @@ class _Meant:
         meant.update(self._called_once([one for one in names if not meant[one]]))
         return meant
 
-    def _called(self, names: Sequence[Requirement]) -> dict[Requirement, list[CalledFile]]:
+    def _called(self, names: Sequence[Requirement]) -> dict[Requirement, list[NamedFile]]:
         """The files that each name means: one content, or several that nobody can choose between."""
         files = FilesByName(self._connection, names, unread=self._source_id is not None)
-        found: dict[Requirement, list[CalledFile]] = {}
+        found: dict[Requirement, list[NamedFile]] = {}
         for one in names:
-            several = files.taken_on(one, self._source_id) or may_mean(one, files.of(one), self._source_id)
+            several = files.chosen_on(one, self._source_id) or possible_files(
+                one, files.of(one), self._source_id
+            )
             # What nobody has read may be anything, and says something only where the name was written.
             found[one] = [file for file in several if file.sha256 or file.server_id == self._source_id]
         return found
@@ -227,7 +229,7 @@ class _Meant:
             found.update((answer.query, answer.matches) for answer in answers)
         return found
 
-    def _unread(self, files: Collection[CalledFile]) -> dict[CalledFile, ModelMatch]:
+    def _unread(self, files: Collection[NamedFile]) -> dict[NamedFile, ModelMatch]:
         """The entry of each file on the source that nobody has read: by its kind and name only."""
         kinds = {file: _KINDS[file.kind] for file in files}
         names = {file: NamedModel(webui_name(kind, file.path), kind) for file, kind in kinds.items()}

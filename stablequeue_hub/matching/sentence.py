@@ -17,7 +17,7 @@ from stablequeue_client.shared.models.model_files import MODEL_EXTENSIONS
 from stablequeue_client.shared.wire.jobs import ReasonCode
 from stablequeue_hub.matching.job_requirements import JobNeeds, JobRequirement
 from stablequeue_hub.matching.judge import NOBODY, Judge, NeedsAnswer, Servers
-from stablequeue_hub.matching.obstacles import Obstacle, Question, history_obstacles
+from stablequeue_hub.matching.obstacles import Obstacle, PlacementQuery, history_obstacles
 from stablequeue_hub.servers.servers import NO_AGENT
 
 NAME_MAX = 80
@@ -69,7 +69,7 @@ class Sentences:
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
 
-    def waiting(self, job: Question, before: int | None = None) -> Waiting:
+    def waiting(self, job: PlacementQuery, before: int | None = None) -> Waiting:
         """What the job waits for. ``before``: jobs that come first; None: not known."""
         judge, answer = self.judge, self.judge.of_needs(job.needs)
         allowed = judge.allowed(job.targets)
@@ -87,7 +87,7 @@ class Sentences:
         return self._waits_for_servers(job, answer, left, before)
 
     def _waits_for_servers(
-        self, job: Question, answer: NeedsAnswer, left: Servers, before: int | None
+        self, job: PlacementQuery, answer: NeedsAnswer, left: Servers, before: int | None
     ) -> Waiting:
         for place, one in enumerate(job.needs.requirements):
             if left <= answer.at(place, *_NOT_READY):
@@ -120,7 +120,7 @@ class Sentences:
             return Waiting("Waits until the queue goes on", "queue_paused")
         return Waiting(self.in_line(left, before), servers=left)
 
-    def _of_history(self, job: Question, some: Servers) -> Iterator[tuple[Obstacle, Servers]]:
+    def _of_history(self, job: PlacementQuery, some: Servers) -> Iterator[tuple[Obstacle, Servers]]:
         for code in _EXCLUDED if job.exclusions else ():
             yield (
                 Obstacle(code),
@@ -230,7 +230,7 @@ class Sentences:
             return "unread"
         return "away" if allowed & answer.at(place, "model_unreachable") else "missing"
 
-    def lacks_models(self, job: Question) -> bool:
+    def lacks_models(self, job: PlacementQuery) -> bool:
         """Whether ``waiting`` names models that it waits for; without finding the words."""
         judge, answer = self.judge, self.judge.of_needs(job.needs)
         allowed = judge.allowed(job.targets)
@@ -241,7 +241,7 @@ class Sentences:
             left <= answer.at(place, *_NOT_READY) for place in range(len(job.needs.requirements))
         )
 
-    def lacking(self, job: Question, blocking: tuple[int, ...]) -> list[tuple[int, ...]]:
+    def lacking(self, job: PlacementQuery, blocking: tuple[int, ...]) -> list[tuple[int, ...]]:
         """The places of models that would have to come, each a way out: those that no server has, else those
         that each of the servers lacks that have most. ``blocking``: as ``waiting`` says, not empty."""
         answer, allowed = self.judge.of_needs(job.needs), self.judge.allowed(job.targets)
@@ -252,7 +252,7 @@ class Sentences:
         least = min(len(way) for way in ways)
         return sorted({way for way in ways if len(way) == least}) if least else [blocking]
 
-    def able_without(self, job: Question, places: Collection[int]) -> Servers:
+    def able_without(self, job: PlacementQuery, places: Collection[int]) -> Servers:
         """The servers that could take the job now if the models at these places were there."""
         return frozenset(
             server_id

@@ -16,8 +16,14 @@ from sqlalchemy import Connection
 from stablequeue_client.shared.generation.requirements import can_be_written, checkpoint_parts
 from stablequeue_client.shared.models.model_files import names_in_webui, stem_key
 from stablequeue_hub.inventory.availability_rows import MAY_BECOME_READY
-from stablequeue_hub.matching.called_files import AT_ITS_ROOT, FILE, OfFiles, read_called, unread_called
 from stablequeue_hub.matching.job_requirements import JobRequirement, Lookup
+from stablequeue_hub.matching.named_files import (
+    AT_ITS_ROOT,
+    FILE,
+    FileStatement,
+    known_files_named,
+    unread_files_named,
+)
 from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.prepared import Prepared, in_list
 from stablequeue_hub.store.tables import model_aliases, models, server_files, server_roots
@@ -103,7 +109,7 @@ class ServerStock:
         # Names differ in case on some disks: the one that is called exactly so comes first.
         return sorted(found, key=lambda file: path not in names_in_webui(file.kind, file.path))
 
-    def take_over(self, further: ServerStock) -> None:
+    def merge(self, further: ServerStock) -> None:
         """Add what was read later, of other models."""
         self.asked |= further.asked
         self.shared |= further.shared
@@ -136,9 +142,9 @@ def _can_be_named(file: StockFile) -> bool:
 # --- reading ----------------------------------------------------------------------------------------------
 
 
-def _holding(model_column: sa.Column[int], *conditions: sa.ColumnElement[bool]) -> OfFiles:
+def _holding(model_column: sa.Column[int], *conditions: sa.ColumnElement[bool]) -> FileStatement:
     files = sa.join(models, server_files, model_column == models.c.id).join(server_roots, AT_ITS_ROOT)
-    return OfFiles(
+    return FileStatement(
         # Real files before links, then by name, so that it is always the same one.
         sa.select(models.c.hash_sha256, server_roots.c.health, server_files.c.link, *FILE)
         .select_from(files)
@@ -174,9 +180,9 @@ def stocks_of(
                 stems[stem] = stems.get(stem, False) or file.kind == "checkpoint"
     checkpoints = any(stems.values()) or any(one.sha256 is None for one in wanted)
     doubtful = {one.stem for one in wanted if one.sha256 is None} | _shared_stems(connection, stems)
-    unread = list(unread_called(connection, stems, server_id, in_folders=checkpoints))
+    unread = list(unread_files_named(connection, stems, server_id, in_folders=checkpoints))
     doubtful |= {stem_key(row[2]) for row in unread}
-    _take_names(stocks, read_called(connection, doubtful, server_id), unread)
+    _take_names(stocks, known_files_named(connection, doubtful, server_id), unread)
     return stocks
 
 
@@ -187,7 +193,7 @@ def stock_of_server(connection: Connection, server_id: str, wanted: Collection[L
     return stock
 
 
-def files_again(
+def reload_files(
     connection: Connection, before: ServerStock, wanted: Collection[Lookup], *, is_source: bool
 ) -> ServerStock:
     """Return the files of a few models as they are now, with the names as they were read ``before``; those

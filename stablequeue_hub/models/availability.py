@@ -3,7 +3,7 @@
 Words: ``available`` (a file there was hashed to this content), ``unhashed`` (a file there probably is it),
 ``unavailable`` (was there), ``unreachable`` (the server is not heard of, or every folder that holds the
 model is not connected), ``unknown`` (the server never told what it has). ``unreachable`` and ``unknown``
-are derived here, when asked, and stored nowhere.
+are derived here, when ref, and stored nowhere.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stablequeue_client.shared.errors import InvalidValueError, TooLargeError
 from stablequeue_client.shared.models.model_files import MODEL_EXTENSIONS, search_key, stem_key
 from stablequeue_client.shared.wire.inventory import AVAILABILITY_MAX_HASHES
 from stablequeue_hub.inventory.availability_rows import MAY_BECOME_READY
-from stablequeue_hub.models.lookup import Asked, AskedT, find_models
+from stablequeue_hub.models.lookup import ModelRef, ModelRefT, find_models
 from stablequeue_hub.models.model_query import (
     NamedModel,
     NameQuery,
@@ -158,7 +158,7 @@ def availability_of(connection: Connection, text: str, live: Live, *, now_ms: in
 
 
 def availability_of_many(
-    connection: Connection, wanted: Sequence[Asked], live: Live, *, now_ms: int
+    connection: Connection, wanted: Sequence[ModelRef], live: Live, *, now_ms: int
 ) -> list[AvailabilityAnswer]:
     """As ``availability_of`` for up to 1,000 texts and names of a kind, in their order. What says nothing
     finds nothing. Raises TooLargeError above."""
@@ -168,19 +168,19 @@ def availability_of_many(
     models_found = {model.id: model for models in found.values() for model in models}
     servers = servers_of(connection, list(models_found), live, now_ms=now_ms)
     matches = {model.id: ModelMatch(*model, servers=servers[model.id]) for model in models_found.values()}
-    unhashed = unhashed_of_names(connection, [asked for asked in found if not found[asked]], live, now_ms)
+    unhashed = unhashed_of_names(connection, [ref for ref in found if not found[ref]], live, now_ms)
     return [
         _answer(
-            asked,
-            _without_renamed(asked, [matches[model.id] for model in found[asked]]) or unhashed.get(asked, []),
+            ref,
+            _without_renamed(ref, [matches[model.id] for model in found[ref]]) or unhashed.get(ref, []),
         )
-        for asked in wanted
+        for ref in wanted
     ]
 
 
-def _without_renamed(asked: Asked, matches: list[ModelMatch]) -> list[ModelMatch]:
+def _without_renamed(ref: ModelRef, matches: list[ModelMatch]) -> list[ModelMatch]:
     """Where files are called so now: without models whose files all have other names now."""
-    query = name_query(asked.name) if isinstance(asked, NamedModel) else parse_query(asked)
+    query = name_query(ref.name) if isinstance(ref, NamedModel) else parse_query(ref)
     if len(matches) < 2 or not isinstance(query, NameQuery):
         return matches
     files = {match.id: [file for entry in match.servers for file in entry.files] for match in matches}
@@ -264,33 +264,33 @@ _NamedFiles: TypeAlias = dict[str, dict[_Group, dict[str, list[FileOnServer]]]]
 
 def unhashed_of_names(
     connection: Connection,
-    wanted: Sequence[AskedT],
+    wanted: Sequence[ModelRefT],
     live: Live,
     now_ms: int,
     *,
     states: Sequence[str] = MAY_BECOME_READY,
-) -> dict[AskedT, list[ModelMatch]]:
+) -> dict[ModelRefT, list[ModelMatch]]:
     """Files of these names that are no known model yet, grouped by kind and name; hashes find none."""
-    keys_of = {asked: keys for asked in wanted if (keys := _name_keys(asked))}
+    keys_of = {ref: keys for ref in wanted if (keys := _name_keys(ref))}
     if not keys_of:
         return {}
     files = _named_files(connection, {key for keys in keys_of.values() for key in keys}, states)
     owners = {server_id for groups in files.values() for there in groups.values() for server_id in there}
     known = known_servers(connection, live, owners)
-    found: dict[AskedT, list[ModelMatch]] = {}
-    for asked, keys in keys_of.items():
+    found: dict[ModelRefT, list[ModelMatch]] = {}
+    for ref, keys in keys_of.items():
         groups = {group: there for key in keys for group, there in files.get(key, {}).items()}
-        found[asked] = [
+        found[ref] = [
             ModelMatch(None, name, kind, None, None, None, None, servers=_named_there(there, known, now_ms))
             for (kind, name), there in sorted(groups.items())
-            if not isinstance(asked, NamedModel) or asked.kind == kind
+            if not isinstance(ref, NamedModel) or ref.kind == kind
         ]
     return found
 
 
-def _name_keys(asked: Asked) -> list[str]:
+def _name_keys(ref: ModelRef) -> list[str]:
     """The key of a name, alone and with each extension; none for what is no name."""
-    query = name_query(asked.name) if isinstance(asked, NamedModel) else parse_query(asked)
+    query = name_query(ref.name) if isinstance(ref, NamedModel) else parse_query(ref)
     if not isinstance(query, NameQuery) or not query.key:
         return []
     return [query.key, *(query.key + extension for extension in MODEL_EXTENSIONS)]
@@ -329,8 +329,8 @@ def _named_there(
     return tuple(sorted(entries, key=lambda entry: entry.alias))
 
 
-def _answer(asked: Asked, matches: list[ModelMatch]) -> AvailabilityAnswer:
-    text = asked.name if isinstance(asked, NamedModel) else asked
+def _answer(ref: ModelRef, matches: list[ModelMatch]) -> AvailabilityAnswer:
+    text = ref.name if isinstance(ref, NamedModel) else ref
     servers = matches[0].servers if len(matches) == 1 else ()
     return AvailabilityAnswer(text, tuple(matches), len(matches) > 1, servers)
 

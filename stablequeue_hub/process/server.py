@@ -33,7 +33,7 @@ from stablequeue_hub.hub import Hub
 from stablequeue_hub.process import log
 from stablequeue_hub.settings import LOOPBACK, HubSettings
 from stablequeue_hub.store.engine import Store, open_store
-from stablequeue_hub.store.hub_settings_table import LISTEN_HOST, set_fact
+from stablequeue_hub.store.hub_settings_table import LISTEN_HOST, set_setting
 from stablequeue_hub.store.lock import StoreLock, hold_store_lock
 from stablequeue_hub.store.migrate import migrate
 
@@ -64,7 +64,7 @@ def run_hub(settings: HubSettings, *, host: str | None) -> int:
             listening = bind(chosen, settings.port)
             if host is not None:
                 with store.write() as connection:
-                    set_fact(connection, LISTEN_HOST, host)
+                    set_setting(connection, LISTEN_HOST, host)
             ensure_admin_key(store, settings.data_dir)
             port = listening.getsockname()[1]
             return _serve(replace(settings, host=chosen, port=port), store, lock, listening)
@@ -124,7 +124,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answers that wait for something to happen end now, so that nothing waits for them."""
-        self._hub.bell.close()
+        self._hub.notifier.close()
         self._hub.dispatcher.close()
         await super().shutdown(sockets)
 

@@ -35,7 +35,7 @@ def take_heartbeat(presence: Presence, server_id: str, beat: Heartbeat) -> Heart
 
     A repeated number and a retired process get an empty answer: they neither sync nor take orders.
     """
-    speaks = presence.heard(server_id, beat.boot_id, beat.boot_counter)
+    speaks = presence.record_heartbeat(server_id, beat.boot_id, beat.boot_counter)
     server = presence.known(server_id)
     if server.frozen is not None:
         raise ServerFrozenError(server.frozen)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from stablequeue_client.shared.wire.inventory import UNREACHABLE_AFTER_S, Activity, Order
-from stablequeue_hub.clock import SYSTEM_CLOCK, Clock
+from stablequeue_hub.clock import SYSTEM_CLOCK, HubClock
 from stablequeue_hub.errors import unknown_server
 
 FROZEN_REASON = "Two running copies use the identity of this server."
@@ -27,7 +27,7 @@ THAW_AFTER_S = 900.0
 BOOTS_KEPT = 32
 
 
-class RunnerState(NamedTuple):
+class RunnerStatus(NamedTuple):
     """What the hub knows of a server's runner, the part of a WebUI that asks for jobs and makes the pictures.
 
     ``polling``: it asks for jobs, or works on one. ``in_use``: it takes only its own server's jobs now.
@@ -50,7 +50,7 @@ class Live(Protocol):
 
     def activity(self, server_id: str) -> Activity | None: ...
 
-    def runner(self, server_id: str) -> RunnerState: ...
+    def runner(self, server_id: str) -> RunnerStatus: ...
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,12 @@ class ServerPresence:
 class Presence:
     """All servers the hub knows. Implements ``Live``."""
 
-    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, clock: HubClock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._servers: dict[str, ServerPresence] = {}
         self._changed: set[str] = set()
         self._taken_over: dict[str, int] = {}
-        self._runner_state: Callable[[str], RunnerState] | None = None
+        self._runner_state: Callable[[str], RunnerStatus] | None = None
 
     # --- Live ------------------------------------------------------------------------------------------
 
@@ -125,10 +125,10 @@ class Presence:
         server = self._servers.get(server_id)
         return server.activity if server and self.is_reachable(server_id) else None
 
-    def runner(self, server_id: str) -> RunnerState:
-        return self._runner_state(server_id) if self._runner_state else RunnerState()
+    def runner(self, server_id: str) -> RunnerStatus:
+        return self._runner_state(server_id) if self._runner_state else RunnerStatus()
 
-    def ask_about_runners(self, state: Callable[[str], RunnerState]) -> None:
+    def set_runner_source(self, state: Callable[[str], RunnerStatus]) -> None:
         """The dispatcher of this process, which answers the runners, says what it knows of them."""
         self._runner_state = state
 
@@ -159,7 +159,7 @@ class Presence:
         self._servers.pop(server_id, None)
         self._changed.discard(server_id)
 
-    def synced(self, server_id: str, inventory: Inventory) -> None:
+    def record_sync(self, server_id: str, inventory: Inventory) -> None:
         """The hub committed this inventory."""
         server = self._servers.get(server_id)
         if server is not None:
@@ -167,14 +167,14 @@ class Presence:
 
     # --- contact ---------------------------------------------------------------------------------------
 
-    def spoke(self, server_id: str) -> None:
+    def mark_contact(self, server_id: str) -> None:
         """A sync of it was taken over: it lives, though its first heartbeat may still be on the way."""
         server = self._servers.get(server_id)
         if server is not None:
             server.last_contact_ms, server.heard_at = self._clock.now_ms(), self._clock.monotonic()
             self._changed.add(server_id)
 
-    def heard(self, server_id: str, boot_id: str, counter: int) -> bool:
+    def record_heartbeat(self, server_id: str, boot_id: str, counter: int) -> bool:
         """Note a heartbeat of a process. True when it is the one that speaks for the server.
 
         False: an old or repeated number, or a retired process. May freeze or thaw the server.

@@ -92,7 +92,7 @@ class Store:
         connection.detach()
         return connection
 
-    def empty_log(self) -> bool:
+    def truncate_log(self) -> bool:
         """Take everything that was deleted off the disk: SQLite keeps it in its log until that is written
         over. False while somebody reads; then ask again. PostgreSQL clears up by itself."""
         if not self.is_sqlite:

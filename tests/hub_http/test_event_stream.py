@@ -198,7 +198,7 @@ def test_waiting_ends_with_the_job_with_the_time_and_with_the_hub(hub: Any) -> N
 
     async def wait() -> list[str]:
         found = []
-        waiting = asyncio.ensure_future(job_when_ended(hub.hub.store, hub.hub.bell, ended, 30))
+        waiting = asyncio.ensure_future(job_when_ended(hub.hub.store, hub.hub.notifier, ended, 30))
         await asyncio.sleep(0.1)
         await cancel(hub, waits)  # another job's end wakes nobody here
         await asyncio.sleep(0.05)
@@ -206,10 +206,10 @@ def test_waiting_ends_with_the_job_with_the_time_and_with_the_hub(hub: Any) -> N
         assert hub.hub.store._reader.pool.checkedout() == 0
         await cancel(hub, ended)
         found.append((await asyncio.wait_for(waiting, 5)).state)
-        found.append((await job_when_ended(hub.hub.store, hub.hub.bell, last, 0.05)).state)
-        waiting = asyncio.ensure_future(job_when_ended(hub.hub.store, hub.hub.bell, last, 30))
+        found.append((await job_when_ended(hub.hub.store, hub.hub.notifier, last, 0.05)).state)
+        waiting = asyncio.ensure_future(job_when_ended(hub.hub.store, hub.hub.notifier, last, 30))
         await asyncio.sleep(0.05)
-        hub.hub.bell.close()
+        hub.hub.notifier.close()
         found.append((await asyncio.wait_for(waiting, 5)).state)
         return found
 

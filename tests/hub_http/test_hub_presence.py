@@ -286,13 +286,13 @@ def heartbeats_until_found(presence: Presence, chance: random.Random) -> int | N
     counters = {"a": 0, "b": 0}
     for _ in range(chance.randint(1, 30)):
         counters["a"] += 1
-        presence.heard("box", "a", counters["a"])
+        presence.record_heartbeat("box", "a", counters["a"])
     sent = {"a": 0, "b": 0}
     order = ["b", *(chance.choice(["ab", "ba"]) for _ in range(25))]
     for boot in "".join(order):
         counters[boot] += 1
         sent[boot] += 1
-        presence.heard("box", boot, counters[boot])
+        presence.record_heartbeat("box", boot, counters[boot])
         if presence.known("box").frozen:
             return sent["a"]
     return None

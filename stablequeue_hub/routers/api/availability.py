@@ -15,7 +15,7 @@ from stablequeue_hub.http.responses import json_answer
 from stablequeue_hub.legacy.answers import AlsoOldRoute
 from stablequeue_hub.legacy.models import old_model_servers
 from stablequeue_hub.models.availability import AvailabilityAnswer, availability_of, availability_of_many
-from stablequeue_hub.models.lookup import Asked
+from stablequeue_hub.models.lookup import ModelRef
 from stablequeue_hub.models.model_query import NamedModel
 
 router = APIRouter(prefix="/api/v1", tags=["models"], route_class=AlsoOldRoute)
@@ -68,7 +68,7 @@ async def availability_many(request: Request) -> Response:
     hub = hub_of(request)
     query = await read_json(request, AvailabilityQuery)
     now_ms = hub.clock.now_ms()
-    wanted: list[Asked] = [*query.hashes, *query.names]
+    wanted: list[ModelRef] = [*query.hashes, *query.names]
     results = await hub.reading(
         lambda connection: availability_of_many(connection, wanted, hub.presence, now_ms=now_ms)
     )

@@ -29,8 +29,8 @@ from stablequeue_client.shared.wire.inventory import (
     SyncAnswer,
     SyncRequest,
 )
-from stablequeue_hub.actions.models import sync_inventory, tell_metadata
-from stablequeue_hub.actions.servers import tell_capabilities
+from stablequeue_hub.actions.models import receive_metadata, sync_inventory
+from stablequeue_hub.actions.servers import receive_capabilities
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_body, read_json
 from stablequeue_hub.http.request_context import hub_of, principal_of
@@ -93,7 +93,7 @@ def _is_gzipped(request: Request) -> bool:
 async def capabilities(request: Request, server_id: str) -> Response:
     """What the server's WebUI can do, and for whom it may work; replaces what it said before."""
     said = await read_json(request, ServerCapabilities, CAPABILITIES_MAX_BYTES)
-    await tell_capabilities(hub_of(request), server_id, said)
+    await receive_capabilities(hub_of(request), server_id, said)
     return Response(status_code=204)
 
 
@@ -117,4 +117,4 @@ async def metadata(request: Request, sha256: str) -> Response:
     server_id = principal_of(request).server_id
     assert server_id is not None
     fields = await read_json(request, dict[str, str], METADATA_MAX_BYTES)
-    return json_answer(Stored(await tell_metadata(hub_of(request), server_id, sha256, fields)))
+    return json_answer(Stored(await receive_metadata(hub_of(request), server_id, sha256, fields)))

@@ -28,7 +28,7 @@ from stablequeue_client.shared.wire.runner import (
     RenewAnswer,
     RenewRequest,
 )
-from stablequeue_hub.actions.runs import bring_picture, finish_run
+from stablequeue_hub.actions.runs import finish_run, receive_picture
 from stablequeue_hub.errors import StaleRunError
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_body, read_json
@@ -105,7 +105,7 @@ async def picture(
     fence: Annotated[int, Query(ge=1, le=2**53)],
 ) -> Response:
     """One picture of the job as PNG bytes, before `finish`. Sending it again replaces it."""
-    stored = await bring_picture(
+    stored = await receive_picture(
         hub_of(request), server_id, job_id, fence, number, lambda: read_body(request, PICTURE_MAX_BYTES)
     )
     return json_answer(StoredPicture(stored.sha256, stored.width, stored.height))

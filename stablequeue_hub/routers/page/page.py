@@ -121,7 +121,7 @@ async def _view(request: Request, view: str, ident: str = "") -> tuple[Markup, i
     """The fragment and its status; what goes wrong is a view too."""
     try:
         shown = _shown(request, view, ident)
-        await _look(request, view)
+        await _prepare_positions(request, view)
         return await hub_of(request).reading(lambda c: shown.render(shown.make(c))), 200
     except StableQueueError as error:
         return views.problem(v.Problem(error.message, error.remedy)), error.http_status
@@ -132,14 +132,14 @@ async def _value(request: Request, view: str, ident: str) -> tuple[bytes, int]:
     if view not in VIEW_TYPES:
         raise NotFoundError("There is no such view.", remedy=f"As values there are {', '.join(VIEW_TYPES)}.")
     shown = _shown(request, view, ident)
-    await _look(request, view)
+    await _prepare_positions(request, view)
     return await hub_of(request).reading(lambda c: msgspec.json.encode(shown.make(c))), 200
 
 
-async def _look(request: Request, view: str) -> None:
+async def _prepare_positions(request: Request, view: str) -> None:
     """Places in line are told there."""
     if view in ("queue", "job"):
-        await hub_of(request).dispatcher.look()
+        await hub_of(request).dispatcher.refresh_stocks()
 
 
 class _Shown(NamedTuple):
@@ -155,7 +155,7 @@ def _shown(request: Request, view: str, ident: str) -> _Shown:
     live, now_ms = hub.presence, hub.clock.now_ms()
     filters = models.filters_of(request.query_params)
     network = network_info(hub.host, hub.settings.port) if view == "join" else None
-    line, viewer = hub.dispatcher, queue.Viewer.of(principal_of(request))
+    dispatch, viewer = hub.dispatcher, queue.Viewer.of(principal_of(request))
     query, own_server = request.query_params, principal_of(request).server_id
     queue_filters = queue.filters_of(query)
     known = {
@@ -164,10 +164,12 @@ def _shown(request: Request, view: str, ident: str) -> _Shown:
         "model": _Shown(lambda c: model.details_page(c, ident, live, now_ms=now_ms), views.model),
         "servers": _Shown(lambda c: servers.servers_page(c, live, may_change=may_change), views.servers),
         "queue": _Shown(
-            lambda c: queue.queue_page(c, queue_filters, live, line, viewer, now_ms=now_ms),
+            lambda c: queue.queue_page(c, queue_filters, live, dispatch, viewer, now_ms=now_ms),
             job_views.queue,
         ),
-        "job": _Shown(lambda c: job.job_details(c, ident, live, line, viewer, now_ms=now_ms), job_views.job),
+        "job": _Shown(
+            lambda c: job.job_details(c, ident, live, dispatch, viewer, now_ms=now_ms), job_views.job
+        ),
         "new": _Shown(
             lambda c: new_job.new_job(
                 c, query.get("from", "")[:64], "", live, own_server=own_server, now_ms=now_ms

@@ -1,4 +1,4 @@
-"""Syncs wait in lanes: few large ones are worked on at once, so that heartbeats keep their pace.
+"""Limits how many syncs run at once, large and small ones apart, so that heartbeats keep their pace.
 
 Decoding and storing 10,000 rows is a second of Python in a worker thread. With one of these at a time the
 event loop competes for the interpreter with one thread; small deltas have a lane of their own.
@@ -23,7 +23,7 @@ RETRY_AFTER_S = (2.0, 8.0)
 T = TypeVar("T")
 
 
-class SyncLane:
+class SyncLimit:
     """At most ``at_once`` pieces of work; others wait ``wait_s`` seconds, then get BusyError."""
 
     def __init__(self, name: str, at_once: int, wait_s: float) -> None:
@@ -56,14 +56,14 @@ class SyncLane:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
 
-class SyncLanes:
+class SyncLimiter:
     """One lane for large bodies, one for small ones."""
 
     def __init__(self, large_at_once: int, wait_s: float) -> None:
-        self._large = SyncLane("sync-large", large_at_once, wait_s)
-        self._small = SyncLane("sync-small", SMALL_AT_ONCE, wait_s)
+        self._large = SyncLimit("sync-large", large_at_once, wait_s)
+        self._small = SyncLimit("sync-small", SMALL_AT_ONCE, wait_s)
 
-    def lane(self, body_bytes: int) -> SyncLane:
+    def limit_for(self, body_bytes: int) -> SyncLimit:
         return self._large if body_bytes > LARGE_BODY_BYTES else self._small
 
     def close(self) -> None:

@@ -7,37 +7,37 @@ from collections.abc import Iterable
 from weakref import WeakValueDictionary
 
 
-class Bell:
-    """Take ``next_ring()``, look at the state, then await it: what happens in between is not missed."""
+class ChangeNotifier:
+    """Take ``next_change()``, look at the state, then await it: what happens in between is not missed."""
 
     def __init__(self) -> None:
         self._next = asyncio.Event()
         self._next_of: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
         self.closed = False
 
-    def next_ring(self) -> asyncio.Event:
-        """Set at the next ring."""
+    def next_change(self) -> asyncio.Event:
+        """Set at the next change."""
         return self._next
 
-    def next_ring_of(self, job_id: str) -> asyncio.Event:
-        """Set at the next ring for this job, or for all of them."""
+    def next_change_of(self, job_id: str) -> asyncio.Event:
+        """Set at the next change for this job, or for all of them."""
         return self._next_of.setdefault(job_id, asyncio.Event())
 
-    def ring(self, job_ids: Iterable[str] = ()) -> None:
+    def notify(self, job_ids: Iterable[str] = ()) -> None:
         """Wake everybody, of those who wait for one job only the ones of ``job_ids``; for none of it: all."""
-        rung, self._next = self._next, asyncio.Event()
-        rung.set()
+        changed, self._next = self._next, asyncio.Event()
+        changed.set()
         for job_id in list(job_ids) or list(self._next_of):
             of_it = self._next_of.pop(job_id, None)
             if of_it is not None:
                 of_it.set()
 
-    async def wait(self, ring: asyncio.Event, timeout_s: float) -> bool:
-        """Until ``ring``; False when it did not ring in time, and at once when the hub ends."""
+    async def wait(self, change: asyncio.Event, timeout_s: float) -> bool:
+        """Until ``change``; False when it did not come in time, and at once when the hub ends."""
         if self.closed:
             return False
         try:
-            await asyncio.wait_for(ring.wait(), timeout_s)
+            await asyncio.wait_for(change.wait(), timeout_s)
         except asyncio.TimeoutError:
             return False
         return not self.closed
@@ -45,4 +45,4 @@ class Bell:
     def close(self) -> None:
         """The hub ends: nobody waits any longer."""
         self.closed = True
-        self.ring()
+        self.notify()
