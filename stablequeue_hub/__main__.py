@@ -149,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _count(text: str) -> int:
     if not text.isdigit() or int(text) > 1_000_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1,000,000")
+        raise argparse.ArgumentTypeError(f"{text!r} must be an integer from 0 to 1,000,000")
     return int(text)
 
 
@@ -171,7 +171,7 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
 
 def _port(text: str) -> int:
     if not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
     return int(text)
 
 

@@ -60,7 +60,7 @@ class ClockJumps:
             self._doubtful_until = steady_s + DOUBT_S
             _log.warning(
                 "The computer's clock jumped by %+.1f hours; for an hour no job ends at its deadline and"
-                " nothing is removed by age. Look whether the clock is right.",
+                " nothing is removed by age. Check that the clock is right.",
                 jumped_s / 3600,
                 extra={"action": "clock_jumped"},
             )

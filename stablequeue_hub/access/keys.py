@@ -143,7 +143,7 @@ def create_key(
     """A new key of ``scope`` (not ``server``). Raises InvalidValueError for another scope or a bad name."""
     if scope not in CREATED_SCOPES:
         raise InvalidValueError(
-            f"{scope!r} is no scope.", remedy=f"Choose one of {', '.join(CREATED_SCOPES)}."
+            f"{scope!r} is not a scope.", remedy=f"Choose one of {', '.join(CREATED_SCOPES)}."
         )
     key_id, secret = secrets.token_hex(8), secrets.token_hex(32)
     more = {"expires_ms": expires_ms, "single_server": int(single_server)}
@@ -170,7 +170,7 @@ def _insert_key(
     **more: int | None,
 ) -> None:
     if len(name) > NAME_MAX or not name.isprintable():
-        raise InvalidValueError(f"A key's name has at most {NAME_MAX} printable characters.")
+        raise InvalidValueError(f"A key's name must have at most {NAME_MAX} printable characters.")
     connection.execute(
         keys.insert().values(
             key_id=key_id,
@@ -263,7 +263,7 @@ def store_server_key(connection: Connection, server_id: str, secret_hash: str, *
         )
     elif row.scope != "server" or not hmac.compare_digest(row.secret_hash, secret_hash):
         raise ConflictError(
-            "Another secret belongs to this server's id.",
+            "This server id is registered with another secret.",
             remedy="Delete `server.json` in its data folder and join again, or forget the server first.",
         )
     elif row.revoked_ms is not None:
@@ -303,7 +303,7 @@ def credentials_of(headers: Mapping[str, str]) -> Credentials | None:
     else:
         return None
     if found is None:
-        raise AuthenticationError("What was given is not of a key's form.")
+        raise AuthenticationError("The credentials are not in the form of a key.")
     return found
 
 

@@ -76,8 +76,8 @@ def _store(data_dir: Path | None, url: str | None) -> Iterator[Store]:
             if data_dir is None and current_revision(store) not in (None, newest_revision()):
                 # The copy made before a migration must land where it stays.
                 raise DataFolderError(
-                    "The hub's data is of another version.",
-                    remedy="Start the hub first; it brings the data up to date.",
+                    "The hub's data has another schema version.",
+                    remedy="Start the hub first; it upgrades the data.",
                 )
             migrate(store)
             yield store

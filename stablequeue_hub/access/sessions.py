@@ -47,7 +47,7 @@ class OneTimeCodes:
         """A new code. Raises BusyError when too many wait to be used."""
         self.drop_expired()
         if len(self._codes) >= CODES_MAX:
-            raise BusyError("Too many one-time codes wait to be used.")
+            raise BusyError("There are too many unused one-time codes.")
         code = secrets.token_urlsafe(32)
         self._codes[token_hash(code)] = self._clock.monotonic() + CODE_TTL_S
         return code
@@ -67,7 +67,7 @@ def open_session(connection: Connection, opener: Principal | None, *, now_ms: in
     """The cookie's token. ``opener`` None: the owner, by a one-time code. Raises ForbiddenError for a key
     that may not look (join keys, servers' own keys)."""
     if opener is not None and opener.scope not in SESSION_SCOPES:
-        raise ForbiddenError("With this key one cannot sign in.", remedy="Use an admin or view key.")
+        raise ForbiddenError("This key cannot be used to sign in.", remedy="Use an admin or view key.")
     token = secrets.token_urlsafe(32)
     connection.execute(
         page_sessions.insert().values(

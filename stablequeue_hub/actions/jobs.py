@@ -178,7 +178,7 @@ class _Step(Protocol):
 def _step(wanted: JobActions) -> _Step:
     if wanted.action == "priority":
         if wanted.value is None:
-            raise InvalidValueError("A priority needs a `value`.")
+            raise InvalidValueError("`priority` requires a `value`.")
         submission.check_priority(wanted.value)
         return partial(_set_priority, priority=wanted.value)
     return STEPS[wanted.action]

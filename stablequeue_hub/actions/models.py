@@ -21,7 +21,7 @@ async def sync_inventory(hub: Hub, server_id: str, body: bytes, *, gzipped: bool
     ServerFrozenError and what ``decode_sync`` and ``apply_sync`` do."""
     server = hub.presence.known(server_id)
     if server.syncing:
-        raise BusyError("Another sync of this server is being worked on.", details={"retry_after_s": 3})
+        raise BusyError("Another sync of this server is in progress.", details={"retry_after_s": 3})
     server.syncing = True
     try:
         answer = await hub.sync_limits.limit_for(len(body)).run(lambda: _apply(hub, server_id, body, gzipped))
@@ -31,7 +31,7 @@ async def sync_inventory(hub: Hub, server_id: str, body: bytes, *, gzipped: bool
     try:
         await hub.dispatcher.inventory_changed(server_id, answer.sequence)
     except StableQueueError as error:  # the inventory is stored: whatever fails here is no fault of it
-        _log.warning("Waiting jobs could not be told of a new inventory: %s", error.message)
+        _log.warning("Waiting jobs could not be matched with a new inventory: %s", error.message)
     return answer
 
 

@@ -141,7 +141,7 @@ class Dispatcher:
                     checkpoints = await self._read_some(job_ids)
         except StableQueueError as error:
             self._loaded = False
-            _log.warning("Changed jobs could not be read and are read again soon: %s", error.message)
+            _log.warning("Changed jobs could not be read; they are read again soon: %s", error.message)
             return
         except BaseException:
             self._loaded = False
@@ -194,7 +194,7 @@ class Dispatcher:
                 self._look_up_due = False
                 await self._look_up()
         except StableQueueError as error:
-            _log.warning("What waiting jobs name could not be looked up again: %s", error.message)
+            _log.warning("The models of waiting jobs could not be resolved again: %s", error.message)
         finally:
             self._looking_up = False
 
@@ -323,7 +323,7 @@ class Dispatcher:
             await self.changed([])
         lease = self.leases.of_server(server_id)
         if lease is not None and lease.runner_id != wanted.runner_id and self.leases.is_silent(lease):
-            text = "The WebUI ended while it worked on this job."
+            text = "The WebUI exited while it ran this job."
             await self._lose(lease, "webui_ended", text)
         alive = self._lost.pop(wanted.runner_id, None)
         if alive:
@@ -538,7 +538,7 @@ class Dispatcher:
         if not self._loaded:
             await self.changed([])
         for lease in self.leases.expired():
-            text = "The server gave no sign of life while it worked on this job."
+            text = "The server stopped responding while it ran this job."
             await self._lose(lease, "no_sign_of_life", text)
         now = self._clock.monotonic()
         if now - self._aged >= AGE_EVERY_S:
@@ -578,7 +578,7 @@ class Dispatcher:
         except StaleRunError:
             pass
         except StableQueueError as error:
-            _log.warning("A lost job could not be given back and is tried again: %s", error.message)
+            _log.warning("A lost job could not be requeued; it is tried again: %s", error.message)
             return
         self.leases.end(lease.job_id, lease.fence)
         if code == "no_sign_of_life" and lease.runner_id:

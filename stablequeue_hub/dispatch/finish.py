@@ -135,7 +135,7 @@ def _called_otherwise(connection: Connection, run: Run) -> dict[int, PictureVerd
     for place, one in asked.items():
         contents = {file.sha256 for file in files.chosen_on(one, run.server_id)}
         if contents and moved[place].sha256 not in contents:
-            text = f"“{one.name}” is another file there now than the one that the picture was made with."
+            text = f"“{one.name}” now names another file there than the one the picture was made with."
             found[place] = PictureVerdict(place, "not_provable", "name_moved", text)
     return found
 
@@ -149,7 +149,7 @@ def _without_evidence(verdict: PictureVerdict) -> PictureVerdict:
     """A text's hash alone proves little: hosts print it from a cache that may be older than the file."""
     if verdict.outcome != "confirmed":
         return verdict
-    text = "The picture's text agrees, but the runner did not say what was loaded."
+    text = "The picture's text matches, but the runner did not report what was loaded."
     return PictureVerdict(verdict.requirement, "not_provable", "no_evidence", text)
 
 

@@ -38,7 +38,7 @@ def first_after(last_event_id: str | None, after: int | None) -> int | None:
     text = last_event_id.strip()
     if len(text) <= _ID_DIGITS and text.isascii() and text.isdigit() and int(text) <= _ID_MAX:
         return int(text)
-    raise InvalidValueError("Last-Event-ID is the id of an event, a whole number.")
+    raise InvalidValueError("Last-Event-ID must be the id of an event, an integer.")
 
 
 def beginning(connection: Connection, first: int | None) -> int:

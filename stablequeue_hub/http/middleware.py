@@ -121,7 +121,7 @@ class SecurityMiddleware:
         hosts = headers[b"host"]
         reached_at = (scope.get("server") or ("", None))[0]
         if len(hosts) != 1 or not self._hosts.allows(hosts[0], reached_at):
-            return "The hub was called by a name that is not its own."
+            return "The request's host name is not one of the hub's."
         if scope["method"] in SAFE_METHODS:
             return None
         return _origin_problem(headers, hosts[0])
@@ -151,5 +151,5 @@ def _origin_problem(headers: dict[bytes, list[str]], host: str) -> str | None:
     if any(site not in ("same-origin", "none") for site in sites):
         return "The request came from a page of another site."
     if headers[b"cookie"] and not headers[b"keys"] and not origins and not sites:
-        return "The request carries a session but not where it comes from."
+        return "The request carries a session cookie but no Origin."
     return None

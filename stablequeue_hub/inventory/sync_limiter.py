@@ -74,6 +74,4 @@ class SyncLimiter:
 def busy() -> BusyError:
     """With a Retry-After that spreads the servers which come back."""
     wait_s = random.uniform(*RETRY_AFTER_S)  # noqa: S311 - only to spread them
-    return BusyError(
-        "Many servers send their inventories right now.", details={"retry_after_s": round(wait_s, 1)}
-    )
+    return BusyError("Too many servers are syncing right now.", details={"retry_after_s": round(wait_s, 1)})

@@ -67,7 +67,7 @@ def _columns(connection: Connection, wanted: JobEdit, live: Live, now_ms: int) -
     if wanted.deadline_ms is not UNSET:
         if wanted.deadline_ms is not None and not now_ms < wanted.deadline_ms < TIME_MAX_MS:
             raise InvalidValueError(
-                "`deadline_ms` is a time to come, in milliseconds since 1970 UTC.",
+                "`deadline_ms` must be in the future, in milliseconds since 1970 UTC.",
                 remedy="Send null to let the job wait for ever.",
             )
         values["deadline_ms"] = wanted.deadline_ms

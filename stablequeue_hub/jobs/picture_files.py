@@ -65,7 +65,7 @@ class PictureFiles:
             picture = _picture(number, file, data)
             if picture.sha256 != sha256.lower():
                 raise InvalidValueError(
-                    f"Picture {number} arrived as other bytes.", remedy="Send it again, then finish the job."
+                    f"Picture {number} arrived damaged.", remedy="Send it again, then finish the job."
                 )
             found.append(picture)
         return found
@@ -88,7 +88,7 @@ class PictureFiles:
         try:
             return (self.folder / file).read_bytes()
         except OSError:
-            raise NotFoundError("The file of this picture is gone.") from None
+            raise NotFoundError("The file of this picture is missing.") from None
 
 
 def _name(job_id: str, fence: int, number: int) -> str:
@@ -98,7 +98,9 @@ def _name(job_id: str, fence: int, number: int) -> str:
 def _picture(number: int, file: str, data: bytes) -> StagedPicture:
     size = png_size(data)
     if size is None or not is_whole_png(data):
-        raise InvalidValueError("This is no whole PNG picture.", remedy="Send each picture in full, as PNG.")
+        raise InvalidValueError(
+            "This is not a complete PNG picture.", remedy="Send each picture in full, as PNG."
+        )
     text = generation_text_of_png(data) or ""
     sha256 = hashlib.sha256(data).hexdigest()
     return StagedPicture(number, file, sha256, len(data), *size, text.replace("\x00", ""))

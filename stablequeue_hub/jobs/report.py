@@ -69,7 +69,7 @@ def _pairs(connection: Connection, query: sa.Select[Any]) -> dict[str, str]:
 
 
 def _alias(aliases: Mapping[str, str], server_id: str | None) -> str:
-    return aliases.get(server_id or "", "a server that is gone") if server_id else ""
+    return aliases.get(server_id or "", "a removed server") if server_id else ""
 
 
 def _models(

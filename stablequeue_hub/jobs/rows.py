@@ -276,7 +276,7 @@ def delete_job(connection: Connection, job_id: str, *, actor: str, now_ms: int) 
     Raises NotFoundError, and JobStateError while a server works on it.
     """
     if state_of(connection, job_id) == "processing":
-        raise JobStateError("A server works on this job.", remedy="Cancel it first.")
+        raise JobStateError("A server is running this job.", remedy="Cancel it first.")
     payload_id = connection.scalar(sa.select(jobs.c.payload_id).where(jobs.c.job_id == job_id))
     batch_id = connection.scalar(sa.select(jobs.c.batch_id).where(jobs.c.job_id == job_id))
     connection.execute(jobs.delete().where(jobs.c.job_id == job_id))

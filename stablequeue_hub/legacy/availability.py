@@ -26,7 +26,7 @@ _NOT_THERE = {
     "unreachable": "Model is on the job's server, which is switched off or whose folder is not connected",
 }
 _UNCLEAR = {
-    "ambiguous": "Several models fit; the hash or a full name would say which",
+    "ambiguous": "Several models match; give the hash or a full name",
     "unhashed": "Model is not read yet on the job's server",
 }
 

@@ -70,7 +70,7 @@ def clean_address(text: str) -> str:
     except ValueError:
         usable = False
     if not usable or len(text) > _ADDRESS_MAX or not text.isprintable():
-        raise InvalidValueError("`apiUrl` is no http(s) address.", remedy="Give it as http://HOST:PORT.")
+        raise InvalidValueError("`apiUrl` must be an http(s) address.", remedy="Give it as http://HOST:PORT.")
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
 

@@ -132,8 +132,8 @@ def _payload(wanted: JobCheckRequest) -> tuple[dict[str, Any], list[HashMention]
     """What is to be generated, and the hashes that a text states of what it names."""
     if (wanted.payload is None) == (wanted.infotext is None):
         raise InvalidValueError(
-            "A job is given by its payload or by a generation text, one of the two.",
-            remedy="Send `payload` or `infotext`.",
+            "A job needs either its payload or a generation text.",
+            remedy="Send `payload` or `infotext`, not both.",
         )
     if wanted.payload is not None:
         return with_plain_switches(wanted.payload), []
@@ -166,7 +166,7 @@ def check_targets(targets: Collection[str] | None) -> None:
     """Raises InvalidValueError for an empty list: no server could ever run the job."""
     if targets is not None and not targets:
         raise InvalidValueError(
-            "`targets` names no server.", remedy="Leave it out, or send null, for any server."
+            "`targets` is empty.", remedy="Leave it out, or send null, to allow any server."
         )
 
 
@@ -178,9 +178,7 @@ def resolve_server(known: dict[str, KnownServer], name: str) -> str:
     for server in known.values():
         if alias_key(server.alias) == key:
             return server.server_id
-    raise NotFoundError(
-        "A server that the job names is not known here.", remedy="Look at the list of servers."
-    )
+    raise NotFoundError("The job names an unknown server.", remedy="Look at the list of servers.")
 
 
 def _only_its_name(place: int, server: ServerCheck) -> bool:
@@ -195,25 +193,25 @@ def _help(
     name = requirement.written.name
     sharing = [server.alias for server in judged if _only_its_name(place, server)]
     if sharing:
-        text = f"Rename one of the files that are called like {name} on {', '.join(sharing[:3])}."
+        text = f"Rename one of the files named {name} on {', '.join(sharing[:3])}."
         return Help(place, text, sharing)
     if requirement.status == "not_checked" and not requirement.written.is_filled_in:
-        return Help(place, f"{name} may be an embedding or a word, so it holds up nothing.")
+        return Help(place, f"{name} may be an embedding or a word, so it blocks nothing.")
     if not any(reason.requirement == place for server in judged for reason in server.reasons):
         return None
     if requirement.status == "ambiguous":
-        return Help(place, f"Name {name} with its hash, or by a name that only one model has.")
+        return Help(place, f"Add the hash of {name}, or use a name that only one model has.")
     if texts.is_not_told(place):
-        text = f"{name} is known once the server where it was written told which models it has."
-        return Help(place, f"{text} Its hash would say it now.")
+        text = f"{name} can be resolved once the server where it was written has reported its models."
+        return Help(place, f"{text} Its hash resolves it now.")
     have = (
         [entry for entry in requirement.match.servers if entry.availability in HERE]
         if requirement.match
         else []
     )
     if not have:
-        return Help(place, f"No server has {name}: add the file to one of them, or mend the name.")
+        return Help(place, f"No server has {name}: add the file to one of them, or correct the name.")
     aliases = [entry.alias for entry in have]
     if requirement.status == "unhashed" or all(entry.availability == "unhashed" for entry in have):
-        return Help(place, f"{name} has to be read first; Read now does not wait.", aliases)
+        return Help(place, f"{name} must be read first; “Read now” starts that at once.", aliases)
     return Help(place, f"{name} can be copied from {', '.join(aliases[:3])}.", aliases)

@@ -68,7 +68,7 @@ class PlacementQuery(NamedTuple):
 
 
 def target_obstacles(targets: Collection[str] | None, server_id: str) -> list[Obstacle]:
-    """The job is for other servers."""
+    """The job targets other servers."""
     return [Obstacle("not_a_target")] if targets is not None and server_id not in targets else []
 
 

@@ -13,24 +13,24 @@ from stablequeue_hub.servers.servers import NO_AGENT
 
 _MODELS: dict[ReasonCode, str] = {
     "model_missing": "{name} is not there.",
-    "model_ambiguous": "{name} may mean {candidates} different models.",
+    "model_ambiguous": "{name} matches {candidates} different models.",
     "model_unhashed": "{name} is not read there yet.",
     "model_unreachable": "{name} is there, in a folder that is not connected.",
     "model_name_shared": "Another file there has the same name as {name}; rename one of them.",
     "architecture_unsupported": "{name} is a model of {detail}, which its WebUI cannot load.",
 }
-_NOT_TOLD = "What {name} means where it was written is not known yet."
+_NOT_TOLD = "{name} cannot be resolved yet: the server where it was written has not reported its models."
 _SERVERS: dict[ReasonCode, str] = {
-    "not_a_target": "The job is for other servers.",
+    "not_a_target": "The job targets other servers.",
     "queue_paused": "The whole queue is paused.",
     "server_paused": "It is paused.",
-    "server_resting": "It failed several times in a row, and gets no jobs for some minutes. "
-    "“Go on” in the queue ends that, and so does a job queued in its own WebUI.",
-    "not_for_others": "It works for nobody else. Allow it in that WebUI: Settings, StableQueue, "
+    "server_resting": "It is in cooldown for some minutes after several failures in a row. "
+    "“Resume” in the queue ends that, and so does a job queued in its own WebUI.",
+    "not_for_others": "It accepts no jobs from others. Allow them in that WebUI: Settings, StableQueue, "
     "“May jobs from your other servers run on this WebUI?”",
     "server_frozen": "Two running copies use its identity.",
     "no_agent": NO_AGENT,
-    "server_unknown": "It never told which models it has.",
+    "server_unknown": "It has not reported its models yet.",
     "server_unreachable": "It is switched off or not connected.",
     "no_webui": "It cannot make pictures: only the agent runs there. "
     "Install the StableQueue extension in a WebUI there.",
@@ -39,7 +39,7 @@ _SERVERS: dict[ReasonCode, str] = {
 _EXCLUDED: dict[ReasonCode, str] = {
     "excluded_refused": "It sent the job back.",
     "excluded_failed": "It failed with the job.",
-    "excluded_lost": "It was lost while it worked on the job.",
+    "excluded_lost": "It was lost while it ran the job.",
 }
 
 
@@ -73,5 +73,7 @@ class ReasonTexts:
         if one.code == "refused_often":
             return f"Servers sent the job back {self._refusals} times."
         if one.code == "server_in_use":
-            return "This WebUI is in use." if one.detail else "It is in use, and works for nobody else now."
+            return (
+                "This WebUI is in use." if one.detail else "It is in use, and takes no jobs from others now."
+            )
         return _SERVERS.get(one.code) or f"Its WebUI has no {one.detail}."

@@ -124,9 +124,7 @@ def payload_requirements(
     for requirement in requirements_with_hashes(found, mentions):
         written.setdefault((requirement.role, requirement.name, requirement.hash), requirement)
     if len(written) > REQUIREMENTS_MAX:
-        raise TooLargeError(
-            f"The job names {len(written)} models; {REQUIREMENTS_MAX} are the most that are looked up."
-        )
+        raise TooLargeError(f"The job names {len(written)} models; {REQUIREMENTS_MAX} is the limit.")
     return list(written.values())
 
 
@@ -142,7 +140,7 @@ def check_depth(payload: Mapping[str, Any]) -> None:
             return
         level = inner
     raise InvalidValueError(
-        f"The payload holds lists or objects more than {DEPTH_MAX} deep in one another.",
+        f"The payload nests lists or objects more than {DEPTH_MAX} levels deep.",
         remedy="Send the JSON of the WebUI's API, which is flatter.",
     )
 

@@ -31,11 +31,11 @@ _NOT_READY: tuple[ReasonCode, ...] = ("model_unhashed", "model_unreachable")
 _EXCLUDED: dict[ReasonCode, str] = {
     "excluded_refused": "sent it back",
     "excluded_failed": "failed with it",
-    "excluded_lost": "did not come back from it",
+    "excluded_lost": "was lost while running it",
 }
 _OF_THE_SERVER: dict[ReasonCode, tuple[str, str]] = {
     "server_frozen": ("whose identity two running copies use", "whose identity two running copies use"),
-    "server_unknown": ("which never told which models it has", "which never told which models they have"),
+    "server_unknown": ("which has not reported its models yet", "which have not reported their models yet"),
     "no_webui": (
         "which cannot make pictures: only the agent runs there",
         "which cannot make pictures: only the agent runs there",
@@ -45,9 +45,12 @@ _OF_THE_SERVER: dict[ReasonCode, tuple[str, str]] = {
         "which accept no jobs: StableQueue is not running in a WebUI there",
     ),
     "server_paused": ("which is paused", "which are paused"),
-    "server_resting": ("which rests after several failures", "which rest after several failures"),
+    "server_resting": (
+        "which is in cooldown after several failures",
+        "which are in cooldown after several failures",
+    ),
     "server_unreachable": ("which is switched off", "which are switched off"),
-    "server_in_use": ("where somebody works just now", "where somebody works just now"),
+    "server_in_use": ("which is in use", "which are in use"),
 }
 """In the order in which servers are struck off; the words for one server and for two or three."""
 
@@ -74,7 +77,7 @@ class Sentences:
         judge, answer = self.judge, self.judge.of_needs(job.needs)
         allowed = judge.allowed(job.targets)
         if any(one.code == "refused_often" for one in history_obstacles((), job.refusals, "")):
-            text = f"Sent back {job.refusals} times; it waits until you say where to try again"
+            text = f"Sent back {job.refusals} times; it waits until you choose where to try again"
             return Waiting(text, "refused_often")
         if not allowed:
             text = "Waits for a server: none has joined" if job.targets is None else "Its target is gone"
@@ -105,9 +108,9 @@ class Sentences:
         kept_away = self._of_servers(job.submitted_by, left)
         bad = kept_away.get("not_for_others", NOBODY)
         if left <= bad:
-            works = "works" if len(left) == 1 else "work"
+            take = "takes" if len(left) == 1 else "take"
             who = self.aliases(left, "and")
-            text = f"Waits for a server that works for others: {who} {works} for nobody else"
+            text = f"Waits for a server that takes jobs from others: {who} {take} none"
             return Waiting(text, "not_for_others")
         left -= bad
         for code, (one_is, several_are) in _OF_THE_SERVER.items():
@@ -117,7 +120,7 @@ class Sentences:
                 return Waiting(f"Waits for {self.aliases(left)}, {words}", code)
             left -= bad
         if self.judge.queue_paused:
-            return Waiting("Waits until the queue goes on", "queue_paused")
+            return Waiting("Waits until the queue is resumed", "queue_paused")
         return Waiting(self.in_line(left, before), servers=left)
 
     def _of_history(self, job: PlacementQuery, some: Servers) -> Iterator[tuple[Obstacle, Servers]]:
@@ -147,7 +150,7 @@ class Sentences:
             return f"Waits for a WebUI that loads {obstacle.detail}"
         if code == "model_name_shared":
             name, where = shown_name(needs.requirements[obstacle.place or 0]), self.aliases(left)
-            return f"Waits for another name of {name} on {where}, where another file is called so too"
+            return f"Waits for {name} to be renamed on {where}, where another file has the same name"
         if code in _EXCLUDED:
             return f"Waits for another server: {self.aliases(left, 'and')} {_EXCLUDED[code]}"
         return f"Waits for a WebUI with {obstacle.detail}"
@@ -188,12 +191,15 @@ class Sentences:
         anywhere: bool,
     ) -> tuple[ReasonCode, str]:
         if one.status == "ambiguous":
-            return "model_ambiguous", "several models are called so; say which"
+            return "model_ambiguous", "several models have this name; choose one"
         if one.status == "unhashed":
             return "model_unhashed", "it has to be read first, where the job was written"
         source = self.judge.servers.get(needs.source_id or "")
         if is_not_told(one, needs, self.judge) and source is not None:
-            return "model_missing", f"its names are not known yet, {source.alias} never told what it has"
+            return (
+                "model_missing",
+                f"its names cannot be resolved yet, {source.alias} has not reported its models",
+            )
         if targets is None or not anywhere:
             return "model_missing", "no server has it"
         if len(allowed) == 1:

@@ -120,7 +120,7 @@ def _only(text: str, found: Sequence[FoundModel]) -> FoundModel:
         raise NotFoundError(f"No model {text!r} is known here.")
     if len(found) > 1:
         raise ConflictError(
-            f"{text!r} means {len(found)} models.",
+            f"{text!r} matches {len(found)} models.",
             remedy="Give the full SHA256 or the row id of one of them.",
             details={"candidates": [{"id": model.id, "hash_sha256": model.hash_sha256} for model in found]},
         )

@@ -23,7 +23,7 @@ async def fields_of(request: Request, limit: int = FORM_MAX_BYTES) -> list[tuple
     try:
         return parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX)
     except ValueError:
-        raise TooLargeError(f"A form has at most {FIELDS_MAX} fields.") from None
+        raise TooLargeError(f"A form must have at most {FIELDS_MAX} fields.") from None
 
 
 def said(text: str, *, go: str | None = None) -> Response:

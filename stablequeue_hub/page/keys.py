@@ -84,7 +84,7 @@ def join_target(network: NetworkInfo, *, address: str, alias: str, webui: str) -
         )
     for text in (alias, webui):
         if not text.isprintable() or len(text) > FIELD_MAX:
-            raise InvalidValueError(f"Name and folder have at most {FIELD_MAX} printable characters.")
+            raise InvalidValueError(f"Name and folder must have at most {FIELD_MAX} printable characters.")
     return JoinTarget(address or ours[0], network.port, alias, webui)
 
 

@@ -24,7 +24,7 @@ _SOURCES = {
     "claim:webui_cache": "The WebUI's own hash cache",
 }
 _AVAILABILITY_EVENTS = {
-    "available": "read, and certain to be here",
+    "available": "read, and confirmed here",
     "unhashed": "probably here, not read yet",
     "unavailable": "removed",
 }
@@ -40,13 +40,13 @@ CAPABILITY_LISTS = {
     "upscalers": "Upscalers",
     "controlnet_models": "ControlNet models",
     "scripts": "Scripts",
-    "alwayson_scripts": "Scripts beside every picture",
+    "alwayson_scripts": "Always-on scripts",
 }
 """Fields of ``ServerCapabilities``, as people see them."""
 _ORDERS = {
     "rescan": "Asked to check its folders.",
     "sync": "Asked to report now.",
-    "accept_removals": "Asked to take the missing files as removed.",
+    "accept_removals": "Asked to treat the missing files as removed.",
     "put_back": "Asked to put a file back.",
 }
 _HASHING_ORDERS = {

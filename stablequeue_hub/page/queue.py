@@ -238,7 +238,7 @@ def _alias(context: QueueContext, server_id: str | None) -> str:
     if server_id is None:
         return ""
     server = context.judge.servers.get(server_id)
-    return server.alias if server else "a server that is gone"
+    return server.alias if server else "a removed server"
 
 
 def _servers(servers: Mapping[str, ServerFacts], viewer: Viewer) -> tuple[jv.QueueServer, ...]:

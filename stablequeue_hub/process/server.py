@@ -132,8 +132,8 @@ class _Server(uvicorn.Server):
         while await asyncio.to_thread(self._lock.still_held):
             await asyncio.sleep(LOCK_LOOK_S)
         logging.getLogger("stablequeue_hub").error(
-            "The database was restarted or cut off, so another hub may have taken over. "
-            "This one ends; start it again."
+            "The connection to the database was lost, so another hub may have taken over. "
+            "This hub stops; start it again."
         )
         self.lock_lost = self.should_exit = True
 

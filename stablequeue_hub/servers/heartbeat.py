@@ -19,11 +19,11 @@ _decoder = msgspec.json.Decoder(Heartbeat)
 def decode_heartbeat(body: bytes) -> Heartbeat:
     """Raises TooLargeError above 512 bytes and InvalidValueError for what is no heartbeat."""
     if len(body) > HEARTBEAT_MAX_BYTES:
-        raise TooLargeError(f"A heartbeat has at most {HEARTBEAT_MAX_BYTES} bytes, this one {len(body)}.")
+        raise TooLargeError(f"A heartbeat must have at most {HEARTBEAT_MAX_BYTES} bytes, not {len(body)}.")
     try:
         beat = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise InvalidValueError(f"This is no heartbeat: {exc}.") from None
+        raise InvalidValueError(f"This is not a valid heartbeat: {exc}.") from None
     numbers = (beat.boot_counter, beat.sequence, beat.orders_seen)
     if not beat.boot_id or beat.boot_counter < 1 or min(numbers) < 0 or max(numbers) > COUNTER_MAX:
         raise InvalidValueError("A heartbeat needs a boot_id, and numbers from 0 (boot_counter: 1) to 2^53.")

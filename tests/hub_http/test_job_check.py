@@ -406,7 +406,10 @@ def test_a_payload_nested_deeper_than_any_webui_s_is_refused_wherever_it_is_give
             ("POST", "/api/v2/generate", old),
         ):
             refused = ask(method, path, body)
-            assert (refused.status_code, f"more than {DEPTH_MAX} deep" in refused.text) == (400, True), path
+            assert (refused.status_code, f"more than {DEPTH_MAX} levels deep" in refused.text) == (
+                400,
+                True,
+            ), path
     assert hub.request("GET", "/api/v1/queue/jobs", key=hub.admin).json()["total"] == 1
 
 

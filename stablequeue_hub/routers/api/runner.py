@@ -126,18 +126,18 @@ async def finish(request: Request, server_id: str) -> Response:
     loaded = [msgspec.structs.replace(one, detail=_storable(one.detail)) for one in said.loaded]
     said = msgspec.structs.replace(said, text=_checked(said.text), loaded=loaded)
     if len(said.pictures) > PICTURES_MAX:
-        raise TooLargeError(f"A job brings at most {PICTURES_MAX} pictures.")
+        raise TooLargeError(f"A job can produce at most {PICTURES_MAX} pictures.")
     return json_answer(await finish_run(hub_of(request), server_id, said))
 
 
 def _check_id(value: str, name: str) -> None:
     if not 1 <= len(value) <= ID_MAX or not value.isprintable():
-        raise InvalidValueError(f"`{name}` has 1 to {ID_MAX} printable characters.")
+        raise InvalidValueError(f"`{name}` must have 1 to {ID_MAX} printable characters.")
 
 
 def _checked(text: str) -> str:
     if len(text) > TEXT_MAX:
-        raise InvalidValueError(f"`text` has at most {TEXT_MAX} characters.")
+        raise InvalidValueError(f"`text` must have at most {TEXT_MAX} characters.")
     return _storable(text)
 
 

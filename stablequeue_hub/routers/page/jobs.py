@@ -99,4 +99,4 @@ async def resume_one(request: Request, server_id: str) -> Response:
 
 async def _pause(request: Request, server_id: str | None, paused: bool) -> Response:
     await pause_jobs(hub_of(request), principal_of(request).actor, server_id, paused=paused)
-    return said("Paused." if paused else "It goes on.")
+    return said("Paused." if paused else "Resumed.")

@@ -185,7 +185,7 @@ def _shown(request: Request, view: str, ident: str) -> _Shown:
     if view in OWNERS_VIEWS and not may_change:
         raise ForbiddenError("Only the owner may see this.", remedy="Sign in with an admin key.")
     if view in SUBMITTERS_VIEWS and not viewer.may_submit:
-        raise ForbiddenError("With this key one can only look.", remedy="Sign in with a key for jobs.")
+        raise ForbiddenError("This key is read-only.", remedy="Sign in with a key for jobs.")
     return known[view]
 
 
@@ -201,7 +201,7 @@ async def order(request: Request, server_id: str) -> Response:
     """Ask a server to do something."""
     wanted = _order(dict(await fields_of(request)))
     await give_order(hub_of(request), principal_of(request).actor, server_id, wanted)
-    return said("Asked. It takes that up within 10 seconds.")
+    return said("Requested. The server starts within 10 seconds.")
 
 
 def _order(form: dict[str, str]) -> OrderRequest:
@@ -233,7 +233,7 @@ async def forget(request: Request, server_id: str) -> Response:
 async def thaw(request: Request, server_id: str) -> Response:
     """End a freeze."""
     await thaw_server(hub_of(request), principal_of(request).actor, server_id)
-    return said("It goes on.")
+    return said("Resumed.")
 
 
 @router.post("/views/keys", **described("admin", media_type="text/html"))
@@ -257,7 +257,7 @@ async def reach(request: Request) -> Response:
     reachable = dict(await fields_of(request)).get("reachable") == "true"
     await set_reachable(hub_of(request), principal_of(request).actor, reachable)
     return said(
-        "The hub listens on your network now." if reachable else "Only this computer reaches the hub now."
+        "The hub listens on your network now." if reachable else "Now only this computer can reach the hub."
     )
 
 
