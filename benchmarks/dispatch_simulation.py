@@ -119,10 +119,10 @@ def in_line(servers: list[Server], jobs: list[Job], costs: Costs) -> tuple[dict[
     def hand_over(now: float) -> None:
         nonlocal passed
         for name in sorted(idle, key=lambda one: idle[one].slowness):
-            choice = line.choose(name, loaded[name], now)
+            choice = line.select(name, loaded[name], now)
             if choice is None:
                 continue
-            line.served(name, choice, now)
+            line.record_served(name, choice, now)
             passed = max(passed, choice.passed.passed if choice.passed else 0)
             job = jobs[choice.job.seq]
             waits[job.number] = now - job.at

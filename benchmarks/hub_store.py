@@ -45,7 +45,7 @@ from stablequeue_client.shared.wire.inventory import (
 from stablequeue_client.shared.wire.jobs import JobCheckRequest, JobSubmission
 from stablequeue_hub.inventory.sync import apply_sync, decode_sync, decompress_limited
 from stablequeue_hub.jobs.submission import submit
-from stablequeue_hub.matching.check import check_job
+from stablequeue_hub.matching.check import judge_job
 from stablequeue_hub.models.availability import availability_of
 from stablequeue_hub.models.filters import ModelFilter
 from stablequeue_hub.models.matrix import list_models
@@ -291,7 +291,7 @@ def questions(store: Store, scale: Scale) -> dict[str, Callable[[], object]]:
         prompt = " ".join(f"<lora:{stem}:0.8>" for stem in stems[1:])
         wanted = JobCheckRequest({"prompt": prompt, "override_settings": {"sd_model_checkpoint": title}})
         with store.read() as connection:
-            answer = check_job(connection, wanted, live, own_server=None, now_ms=9_000)
+            answer = judge_job(connection, wanted, live, own_server=None, now_ms=9_000).check
         assert [found.status for found in answer.requirements] == ["found"] * 6
         assert len(answer.servers) == scale.servers
         return answer

@@ -52,7 +52,7 @@ class ClockJumps:
         self._doubtful_until = -math.inf
 
     def doubtful(self) -> bool:
-        """The wall clock jumped since the last look, or within the last hour. Said once for each jump."""
+        """Return whether the wall clock jumped since the last call or within the last hour; logs a jump."""
         wall_s, steady_s = self._read()
         jumped_s = (wall_s - self._wall_s) - (steady_s - self._steady_s)
         self._wall_s, self._steady_s = wall_s, steady_s

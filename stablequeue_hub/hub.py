@@ -51,20 +51,20 @@ class Hub:
 
     def __post_init__(self) -> None:
         self.dispatcher = Dispatcher(self.store, self.clock, self.presence, self.notifier)
-        self.presence.set_runner_source(self.dispatcher.runner_state)
+        self.presence.set_runner_source(self.dispatcher.runner_status)
         self.clock_jumps = ClockJumps(self.clock)
 
     async def reading(self, use_case: Callable[[Connection], T]) -> T:
-        """What only reads, in a worker thread."""
+        """Run a reading use case in a worker thread."""
         return await self.store.reading(use_case)
 
     async def writing(self, use_case: Callable[[Connection], T]) -> T:
-        """What writes, in one transaction and a worker thread."""
+        """Run a writing use case in one transaction and a worker thread."""
         return await self.store.writing(use_case)
 
     @property
     def leases(self) -> Leases:
-        """Who works on which job now."""
+        """The leases of running jobs."""
         return self.dispatcher.leases
 
     @property
@@ -72,9 +72,9 @@ class Hub:
         return PictureFiles(self.settings.data_dir)
 
     async def flush(self) -> None:
-        """Write what is known in memory only: contacts, boots, orders taken over, last uses."""
-        changes = self.presence.take_changed()
-        used, extended = self.keys.take_used(), self.sessions.take_extended()
+        """Write what is only in memory: contacts, boots, orders taken over, last uses."""
+        changes = self.presence.pop_changes()
+        used, extended = self.keys.pop_used(), self.sessions.pop_extended()
         if not (changes.servers or changes.taken_over or used or extended):
             return
 
@@ -86,7 +86,7 @@ class Hub:
         try:
             await self.writing(write)
         except Exception:
-            self.presence.put_back_changes(changes)
+            self.presence.restore_changes(changes)
             raise
 
     @property

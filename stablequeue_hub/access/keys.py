@@ -235,7 +235,7 @@ def revoke_key(connection: Connection, key_id: str, *, actor: str, now_ms: int) 
 
 
 def is_valid(connection: Connection, credentials: Credentials, scope: str) -> bool:
-    """Such a key exists with this scope, and is not revoked."""
+    """Return whether such a key exists with this scope and is not revoked."""
     row = connection.execute(
         sa.select(keys.c.secret_hash).where(
             keys.c.key_id == credentials.key_id, keys.c.scope == scope, keys.c.revoked_ms.is_(None)
@@ -277,7 +277,7 @@ def store_server_key(connection: Connection, server_id: str, secret_hash: str, *
 
 
 def hash_secret(secret: str) -> str:
-    """What is stored of a secret."""
+    """Return the hash under which a secret is stored."""
     return hashlib.sha256(secret.encode("ascii", "replace")).hexdigest()
 
 
@@ -299,16 +299,13 @@ def credentials_of(headers: Mapping[str, str]) -> Credentials | None:
         found = _pair(key_id, secret)
     elif authorization is not None:
         scheme, _, token = authorization.partition(" ")
-        found = _bearer(token.strip()) if scheme.lower() == "bearer" else None
+        token = token.strip()
+        found = (parse_key(token) or _encoded_pair(token)) if scheme.lower() == "bearer" else None
     else:
         return None
     if found is None:
         raise AuthenticationError("The credentials are not in the form of a key.")
     return found
-
-
-def _bearer(token: str) -> Credentials | None:
-    return parse_key(token) or _encoded_pair(token)
 
 
 def _encoded_pair(token: str) -> Credentials | None:
@@ -345,7 +342,7 @@ class KeyCache:
         self._used: dict[str, int] = {}
 
     def is_known(self, key_id: str) -> bool:
-        """A key of this id is good; such keys are checked even when their address sends bad ones."""
+        """Return whether a valid key has this id; it is checked even when its address is throttled."""
         return key_id in self._keys
 
     def is_fresh(self, key_id: str) -> bool:
@@ -373,7 +370,7 @@ class KeyCache:
         return _StoredKey(row.secret_hash, principal, row.expires_ms, self._clock.monotonic())
 
     def check(self, credentials: Credentials) -> Principal | None:
-        """Who that is, from what is remembered; None when the key is unknown, revoked, expired or wrong."""
+        """Return the cached key's principal; None when the key is unknown, revoked, expired or wrong."""
         stored = self._keys.get(credentials.key_id)
         # The same work for an unknown id, so that the time tells nothing.
         expected = stored.secret_hash if stored else "0" * 64
@@ -390,8 +387,8 @@ class KeyCache:
         """Forget what is remembered of a key, so that its revocation counts at once."""
         self._keys.pop(key_id, None)
 
-    def take_used(self) -> dict[str, int]:
-        """When which key was last used, since the last call; for the flush."""
+    def pop_used(self) -> dict[str, int]:
+        """Return and clear the last use of each key since the last call; for the flush."""
         used, self._used = self._used, {}
         return used
 

@@ -1,4 +1,4 @@
-"""Wrong keys and codes, counted per address: after some, the address waits longer and longer.
+"""Throttles wrong keys and codes per address: after some, it waits longer and longer.
 
 A guess at a 256-bit secret never succeeds; the limit keeps strangers from costing the hub database reads.
 Good keys and codes are taken all the same, so that nobody is shut out by a neighbour's mistakes (behind a
@@ -33,12 +33,12 @@ class LoginThrottle:
         self._failures: dict[str, _Failures] = {}
 
     def wait_s(self, address: str) -> float:
-        """Seconds this address must wait before its next try; 0 when it may."""
+        """Return the seconds this address must wait before its next try; 0 when it may."""
         failures = self._failures.get(_network(address))
         return max(0.0, failures.blocked_until - self._clock.monotonic()) if failures else 0.0
 
     def record_failure(self, address: str) -> None:
-        """One more wrong key or code came from there."""
+        """Count one more wrong key or code from there."""
         now, key = self._clock.monotonic(), _network(address)
         failures = self._failures.pop(key, None)
         if failures is None or now - failures.last_at > FORGET_AFTER_S:

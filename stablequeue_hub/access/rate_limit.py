@@ -1,4 +1,4 @@
-"""How often one key, or one browser's session, may ask: a bucket of requests that fills up again.
+"""Limits the requests of one key, or one browser's session: a token bucket.
 
 Generous: a server's heartbeats, syncs and a tab in every browser stay far below it. It stops a program that
 asks in a loop from taking the hub away from everybody else. In memory only.
@@ -23,7 +23,7 @@ class RateLimiter:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def acquire(self, client: str) -> None:
-        """One request more. Raises TooManyRequestsError with the seconds until the next one is taken."""
+        """Take one token. Raises TooManyRequestsError with the seconds until there is one."""
         if not self._per_s:
             return
         now, burst = self._clock.monotonic(), self._per_s * BURST_S

@@ -125,7 +125,7 @@ class SessionCache:
         self._sessions[hashed] = _StoredSession(principal, expires_ms, self._clock.monotonic())
 
     def check(self, token: str) -> Principal | None:
-        """Whose session that is; None when it is unknown or over."""
+        """Return the session's principal; None when it is unknown or over."""
         hashed = token_hash(token)
         stored = self._sessions.get(hashed)
         now_ms = self._clock.now_ms()
@@ -147,7 +147,7 @@ class SessionCache:
         now = self._clock.monotonic()
         self._sessions = {t: s for t, s in self._sessions.items() if now - s.fetched_at <= CACHE_S}
 
-    def take_extended(self) -> dict[str, int]:
+    def pop_extended(self) -> dict[str, int]:
         """Sessions in use and their new end, since the last call; for the flush."""
         extended, self._extend = self._extend, {}
         return extended

@@ -1,4 +1,4 @@
-"""Which waiting job a server gets next. In memory; pure.
+"""A fair queue: which waiting job a server gets next. In memory; pure.
 
 Order: priority, then submitters take turns, then first come first served. A job counts one priority higher
 for each hour it waits. The job at the front is passed over for one whose checkpoint the server has in memory,
@@ -25,7 +25,7 @@ AGEING_MS = 3_600_000
 
 @dataclass(eq=False)
 class QueuedJob:
-    """A pending job as the line knows it. ``kind``: jobs of one kind can run in the same places.
+    """A pending job as the queue keeps it. ``kind``: jobs of one kind can run in the same places.
 
     ``base_priority``: as submitted; ``priority``: after ageing. ``checkpoint``: SHA256 of what it loads, if
     named. ``excluded``: servers that shall not get it.
@@ -103,13 +103,13 @@ def _drop(turns: _Turns, job: QueuedJob) -> None:
 
 
 class FairQueue:
-    """All pending jobs, and for each server that asks those that it can run.
+    """All pending jobs, and for each polling server those that it can run.
 
     The event loop changes it; other threads may ask for the place of a job meanwhile.
     """
 
     def __init__(self, before: FairQueue | None = None) -> None:
-        """``before``: the line that this one takes the place of; turns go on as they were."""
+        """``before``: the queue that this one replaces; turns continue."""
         self._jobs: dict[str, QueuedJob] = {}
         self._queues: dict[str, _ServerQueue] = {}
         self._can_run: dict[str, Callable[[int], bool]] = {}
@@ -133,7 +133,7 @@ class FairQueue:
     # --- jobs -------------------------------------------------------------------------------------------
 
     def put(self, job: QueuedJob) -> None:
-        """A pending job; takes the place of what was known of it."""
+        """Add a pending job, in place of its former entry."""
         with self._lock:
             before = self._jobs.get(job.job_id)
             if before is not None:
@@ -162,7 +162,7 @@ class FairQueue:
     # --- servers ----------------------------------------------------------------------------------------
 
     def set_server(self, server_id: str, can_run: Callable[[int], bool]) -> None:
-        """From now on that server can run the kinds for which ``can_run`` is true."""
+        """Let the server run the kinds for which ``can_run`` is true, from now on."""
         with self._lock:
             self._can_run[server_id] = can_run
             before, queue = self._queues.get(server_id), _ServerQueue()
@@ -183,10 +183,10 @@ class FairQueue:
 
     # --- whose turn it is -------------------------------------------------------------------------------
 
-    def choose(
+    def select(
         self, server_id: str, loaded: str | None, now_s: float, only: str | None = None
     ) -> Selection | None:
-        """What that server should do next; None when it can run nothing. ``only``: for this submitter."""
+        """Select the server's next job; None when it can run none. ``only``: of this submitter."""
         queue = self._queues.get(server_id)
         if queue is None:
             return None
@@ -202,7 +202,7 @@ class FairQueue:
             return Selection(others[0][0], passed=front) if others else Selection(front)
         return None
 
-    def served(self, server_id: str, selection: Selection, now_s: float) -> None:
+    def record_served(self, server_id: str, selection: Selection, now_s: float) -> None:
         """It was handed over: its submitter goes to the end of this server's turns, unless it was not its
         turn: what goes before the front costs nobody a turn."""
         passed = selection.passed
@@ -216,7 +216,7 @@ class FairQueue:
         self.remove(selection.job.job_id)
 
     def jobs_ahead(self, server_id: str, job_id: str, only: str | None = None) -> int | None:
-        """How many jobs that server gets before this one, as turns go; None when it is not in its line.
+        """Return how many jobs that server gets before this one, as turns go; None when it does not get it.
 
         ``only``: it takes those of this submitter alone. Not counted: jobs that come later, and those that go
         first for a while because the server has their checkpoint in memory.
@@ -228,7 +228,7 @@ class FairQueue:
             return _count_ahead(job, queue.by_turn, only, self._served.get(server_id, {}))
 
     def jobs_ahead_anywhere(self, job_id: str) -> int | None:
-        """The same, as if one server could run all jobs; None for one that does not wait."""
+        """Return the same as if one server could run all jobs; None for a job that does not wait."""
         with self._lock:
             job = self._jobs.get(job_id)
             everything: _Turns = {}

@@ -80,7 +80,7 @@ class PendingJob:
         return self.requirement_class.needs
 
     def as_queued(self, number: int, now_ms: int) -> QueuedJob:
-        """As the line knows it; ``number``: of its class."""
+        """Return it as the queue keeps it; ``number``: of its class."""
         return QueuedJob(
             self.job_id,
             self.seq,

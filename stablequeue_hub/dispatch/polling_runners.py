@@ -1,5 +1,4 @@
-"""The servers whose runners ask for jobs: what is known of each between two questions. In memory, on the
-event loop."""
+"""The runners that poll for jobs: what is known of each between two polls. In memory, on the event loop."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ COOLDOWN_S = 600.0
 
 @dataclass
 class PollingRunner:
-    """A server whose runner asks for jobs."""
+    """A server whose runner polls for jobs."""
 
     server_id: str
     facts: ServerFacts | None = None
@@ -34,7 +33,7 @@ class PollingRunner:
     others: bool = False
     loaded: str | None = None
     polled_at: float = 0.0
-    poll_number: int = 0
+    poll: int = 0
     runner_id: str = ""
     parked: asyncio.Event | None = None
     parked_since: float = 0.0
@@ -44,7 +43,7 @@ class PollingRunner:
 
 
 class PollingRunners:
-    """By server id, in the order in which they asked first."""
+    """By server id, in the order of their first polls."""
 
     def __init__(self, clock: HubClock) -> None:
         self._clock = clock
@@ -57,7 +56,7 @@ class PollingRunners:
         return self._servers.get(server_id)
 
     def get_or_add(self, server_id: str) -> PollingRunner:
-        """Also of one that did not ask yet."""
+        """Return the server's runner, added if it did not poll yet."""
         return self._servers.setdefault(server_id, PollingRunner(server_id))
 
     def forget(self, server_id: str) -> None:
@@ -67,21 +66,21 @@ class PollingRunners:
             runner.parked.set()
 
     def polled_recently(self, server_id: str) -> bool:
-        """Its runner waits for a job, or asked for one a short while ago."""
+        """Return whether its runner waits for a job, or polled a short while ago."""
         runner = self.find(server_id)
         if runner is None:
             return False
         return runner.parked is not None or self._clock.monotonic() - runner.polled_at < POLLS_WITHIN_S
 
     def has_yielded(self, server_id: str) -> bool:
-        """It gets no jobs for a while only because somebody used it when it got one."""
+        """Return whether it gets no jobs for a while only because it was in use when it got one."""
         runner = self.find(server_id)
         if runner is None:
             return False
         return self._clock.monotonic() < runner.yielded_until == runner.cooldown_until
 
     def state(self, server_id: str, *, is_working: bool) -> RunnerStatus:
-        """What is known of its runner. ``works``: it has a job."""
+        """Return what is known of its runner. ``is_working``: it has a job."""
         runner = self.find(server_id)
         if runner is None:
             return RunnerStatus(polling=is_working)
@@ -94,7 +93,7 @@ class PollingRunners:
         )
 
     def wake(self, checkpoints: Iterable[str | None] | None, only: str | None = None) -> None:
-        """Runners that wait look again: those first that have the checkpoint in memory, then who waits
+        """Wake waiting runners: those first that have the checkpoint in memory, then who waits
         longest."""
         fitting = set(checkpoints or ()) - {None}
         parked = [
@@ -114,25 +113,25 @@ class PollingRunners:
             self.start_cooldown(server_id, COOLDOWN_S)
 
     def clear_cooldown(self, server_id: str) -> None:
-        """Its failures are forgotten. One that gave way to somebody still does."""
+        """Forget its failures. One that yielded to its user still does."""
         runner = self.find(server_id)
         if runner is not None:
             runner.failures = 0
             runner.cooldown_until = runner.yielded_until
 
     def start_cooldown(self, server_id: str, seconds: float) -> None:
-        """No job for that server for a while."""
+        """Give the server no job for a while."""
         runner = self.get_or_add(server_id)
         runner.cooldown_until = max(runner.cooldown_until, self._clock.monotonic() + seconds)
 
     def yield_for(self, server_id: str, seconds: float) -> None:
-        """No job for that server for a while: somebody uses it."""
+        """Give the server no job for a while, because it is in use."""
         runner, until = self.get_or_add(server_id), self._clock.monotonic() + seconds
         if until > runner.cooldown_until:
             runner.cooldown_until = runner.yielded_until = until
 
     def set_takes_others(self, runner: PollingRunner, *, others: bool) -> None:
-        """What its runner takes now. Where others are let in again, they need not wait any longer."""
+        """Note whether it takes jobs of others. Once it does again, they need not wait any longer."""
         if others and not runner.others and self.has_yielded(runner.server_id):
             runner.cooldown_until = runner.yielded_until = 0.0
         runner.others = others

@@ -1,4 +1,4 @@
-"""Something happened: wakes everybody who waits for that. Belongs to the event loop."""
+"""Wakes everybody who waits for a change. Belongs to the event loop."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class ChangeNotifier:
         self.closed = False
 
     def next_change(self) -> asyncio.Event:
-        """Set at the next change."""
+        """Return the event that the next change sets."""
         return self._next
 
     def next_change_of(self, job_id: str) -> asyncio.Event:
-        """Set at the next change for this job, or for all of them."""
+        """Return the event that the next change of this job, or of all jobs, sets."""
         return self._next_of.setdefault(job_id, asyncio.Event())
 
     def notify(self, job_ids: Iterable[str] = ()) -> None:
-        """Wake everybody, of those who wait for one job only the ones of ``job_ids``; for none of it: all."""
+        """Wake everybody; of those who wait for one job only the ones of ``job_ids`` ([]: all)."""
         changed, self._next = self._next, asyncio.Event()
         changed.set()
         for job_id in list(job_ids) or list(self._next_of):
@@ -33,7 +33,7 @@ class ChangeNotifier:
                 of_it.set()
 
     async def wait(self, change: asyncio.Event, timeout_s: float) -> bool:
-        """Until ``change``; False when it did not come in time, and at once when the hub ends."""
+        """Wait for ``change``; False when it did not come in time, and at once when the hub ends."""
         if self.closed:
             return False
         try:
@@ -43,6 +43,6 @@ class ChangeNotifier:
         return not self.closed
 
     def close(self) -> None:
-        """The hub ends: nobody waits any longer."""
+        """Wake everybody for good; the hub ends."""
         self.closed = True
         self.notify()

@@ -36,7 +36,7 @@ KEYS_ONLY: frozenset[Access] = frozenset({"join", "server"})
 """What the page never does; its session is no use there."""
 OPENED: frozenset[Access] = frozenset({"old_read", "old_jobs"})
 """What anybody may do where the owner said so."""
-ANYBODY = Principal("open", "jobs")
+ANONYMOUS = Principal("open", "jobs")
 
 
 class Require:
@@ -57,7 +57,7 @@ async def authorise(request: Request, access: Access) -> Principal:
         if access not in OPENED or not hub_of(request).settings.legacy_open:
             raise AuthenticationError
         hub_of(request).rate_limiter.acquire(f"open:{client_address(request)}")
-        return ANYBODY
+        return ANONYMOUS
     if principal.scope not in SCOPES_OF[access] or (principal.kind == "page" and access in KEYS_ONLY):
         raise ForbiddenError(f"A {principal.scope} key may not do that.")
     if access == "server" or (access == "owner" and principal.scope == "server"):
@@ -72,7 +72,7 @@ def _check_own_path(request: Request, principal: Principal) -> None:
 
 
 async def authenticate(request: Request) -> Principal | None:
-    """Whose key or session the request carries; None when it carries neither, or a session that is over.
+    """Return the principal of the request's key or session; None without either, or when it is over.
 
     Raises AuthenticationError, TooManyAttemptsError, and TooManyRequestsError for a good one.
     """
@@ -93,7 +93,7 @@ async def authenticate(request: Request) -> Principal | None:
 
 
 async def session_of(request: Request) -> Principal | None:
-    """Whose page that is; None without a session, and when it is over."""
+    """Return the principal of the page's session; None without one, or when it is over."""
     hub, token = hub_of(request), _cookie(request)
     if not token:
         return None

@@ -122,7 +122,7 @@ def _page_responses(responses: dict[int | str, dict[str, Any]]) -> dict[int | st
 
 
 def access_of(route: APIRoute) -> Access | None:
-    """What ``described`` said, or None for a route that was not described."""
+    """Return the access given to ``described``; None for a route that was not described."""
     for dependency in route.dependencies:
         if isinstance(dependency.dependency, Require):
             return dependency.dependency.access

@@ -59,17 +59,17 @@ def ensure_models(connection: Connection, files: Iterable[ServerFileRow], *, now
         if file.content:
             wanted.setdefault(file.content, file)
     contents = ModelsByContent({}, {}, [])
-    _look_up(connection, wanted, contents)
+    _load_known(connection, wanted, contents)
     missing = [(sha256, file) for sha256, file in wanted.items() if sha256 not in contents.ids]
     if missing:
         rows = [_model_values(sha256, file, now_ms) for sha256, file in missing]
         insert_rows(connection, models, _MODEL_COLUMNS, rows)
-        _look_up(connection, dict(missing), contents)
+        _load_known(connection, dict(missing), contents)
         contents.touched += [contents.ids[sha256] for sha256, _ in missing]
     return contents
 
 
-def _look_up(connection: Connection, wanted: dict[str, ServerFileRow], contents: ModelsByContent) -> None:
+def _load_known(connection: Connection, wanted: dict[str, ServerFileRow], contents: ModelsByContent) -> None:
     lacking = []
     for part in slices(sorted(wanted)):
         for sha256, model_id, kind, *known in _BY_SHA256.all(connection, {"values": part}):

@@ -17,7 +17,6 @@ from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import (
     DigestMismatchError,
-    NotFoundError,
     RolledBackError,
     ServerFrozenError,
     SyncOutOfStepError,
@@ -29,6 +28,7 @@ from stablequeue_client.shared.wire.inventory import (
     digest_hex,
     digest_sum,
 )
+from stablequeue_hub.errors import unknown_server
 from stablequeue_hub.inventory import file_rows
 from stablequeue_hub.inventory.file_rows import FileChange, RootChange, StoredFile, StoredRoot
 from stablequeue_hub.inventory.metadata import want_metadata
@@ -91,7 +91,7 @@ def _known(connection: Connection, server_id: str) -> _Known:
         )
     ).first()
     if row is None:
-        raise NotFoundError(f"No server {server_id!r} is known here.", remedy="Join the hub again.")
+        raise unknown_server(server_id)
     known = _Known(row.index_id, row.sequence, row.digest)
     if row.frozen is not None:
         raise ServerFrozenError(row.frozen, details=known.details())
@@ -229,6 +229,6 @@ def _under_roots(file: ServerFileRow, accepted: set[str]) -> ServerFileRow:
 
 
 def _rejected_before(connection: Connection, server_id: str, request: DecodedSync) -> list[RejectedEntry]:
-    """Which files of a request that was applied before are refused."""
+    """Return the rejected files of a request that was applied before."""
     stored = file_rows.load_files(connection, server_id, [file.key for file in request.files])
     return [RejectedEntry(*key, old.rejected) for key, old in stored.items() if old.rejected]

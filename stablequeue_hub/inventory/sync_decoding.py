@@ -259,7 +259,7 @@ def _check_unique(keys: list[Any], removed: Iterable[Any]) -> None:
 
 
 def path_key(path: str) -> str:
-    """What a path is stored under: itself, or for one that no index can hold its start and its SHA256."""
+    """Return the key of a path: itself, or its start and SHA256 where no index can hold it."""
     if len(path) <= _PATH_KEY_MAX_BYTES // 4 and "\x00" not in path:
         return path
     data = path.encode()
@@ -328,7 +328,7 @@ def _rejected_file(root: str, path: str, reason: str, digest: bytes) -> ServerFi
 
 
 def file_problem(entry: dict[str, Any]) -> str | None:
-    """Why a file's entry cannot be accepted, or None."""
+    """Return why a file's entry cannot be accepted, or None."""
     size, state = entry.get("size"), entry.get("state")
     if not _is_one_of(entry.get("kind"), _KINDS):
         return "unknown kind of model"

@@ -1,7 +1,7 @@
 """Limits how many syncs run at once, large and small ones apart, so that heartbeats keep their pace.
 
 Decoding and storing 10,000 rows is a second of Python in a worker thread. With one of these at a time the
-event loop competes for the interpreter with one thread; small deltas have a lane of their own.
+event loop competes for the interpreter with one thread; small deltas have a limit of their own.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class SyncLimit:
 
 
 class SyncLimiter:
-    """One lane for large bodies, one for small ones."""
+    """One limit for large bodies, one for small ones."""
 
     def __init__(self, large_at_once: int, wait_s: float) -> None:
         self._large = SyncLimit("sync-large", large_at_once, wait_s)

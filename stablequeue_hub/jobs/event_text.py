@@ -65,6 +65,6 @@ def event_text(action: str, details: dict[str, Any], server: str, models: Sequen
 
 
 def event_reason(details: dict[str, Any]) -> str:
-    """Why, as far as somebody said."""
+    """Return the reason, as far as one was given."""
     text = details.get("text")
     return text if isinstance(text, str) else ""

@@ -1,6 +1,6 @@
 """The pictures of jobs on disk: ``pictures/<job>/<fence>-<number>.png`` in the data folder.
 
-A file is written whole before any row names it, and each hand-over has names of its own: what a runner sends
+A file is written whole before any row names it, and each claim has names of its own: what a runner sends
 that lost its job lies beside the pictures that count, and is swept away with everything no row names.
 """
 
@@ -52,7 +52,7 @@ class PictureFiles:
         return picture
 
     def staged(self, job_id: str, fence: int, hashes: list[str]) -> list[StagedPicture]:
-        """The pictures of a hand-over, which have to be these. Raises InvalidValueError."""
+        """Return the pictures of a claim, which must have these hashes. Raises InvalidValueError."""
         found = []
         for number, sha256 in enumerate(hashes):
             file = _name(job_id, fence, number)

@@ -85,9 +85,8 @@ class QueueRows:
 
 PROMPT_SHOWN = 200
 _COLUMNS = [jobs.c[name] for name in QueueRow._fields[:-1]]
-_SELECT = sa.select(*_COLUMNS, sa.func.substr(job_payloads.c.prompt, 1, PROMPT_SHOWN)).select_from(
-    sa.join(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id)
-)
+_JOINED = sa.join(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id)
+_SELECT = sa.select(*_COLUMNS, sa.func.substr(job_payloads.c.prompt, 1, PROMPT_SHOWN)).select_from(_JOINED)
 _COUNTS = Prepared(
     sa.select(jobs.c.state, jobs.c.priority, sa.func.count()).group_by(jobs.c.state, jobs.c.priority)
 )
@@ -109,7 +108,7 @@ def find_row(connection: Connection, job_id: str) -> QueueRow | None:
 
 
 def queue_rows(connection: Connection, wanted: QueueFilter, page: int, size: int) -> QueueRows:
-    """What has not ended comes in the order of the queue, what has ended newest first. ``page`` from 1."""
+    """Return a page: open jobs in the order of the queue, ended ones newest first. ``page`` from 1."""
     by_priority: dict[str, dict[int, int]] = {state: {} for state in JOB_STATES}
     for state, priority, number in _COUNTS.all(connection, {}):
         by_priority[state][priority] = number
@@ -144,9 +143,6 @@ def _in_order(
                 rows += [QueueRow._make(row) for row in _OF_PRIORITY.all(connection, values)]
                 skipped = 0
     return rows
-
-
-_JOINED = sa.join(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id)
 
 
 def conditions_of(wanted: QueueFilter) -> Iterable[ColumnElement[Any]]:

@@ -19,7 +19,7 @@ from stablequeue_client.shared.wire.queue import RunAgain
 from stablequeue_hub.errors import unknown_job
 from stablequeue_hub.jobs.rows import add_jobs, add_payload, ids_of_batch
 from stablequeue_hub.jobs.states import chosen_seed
-from stablequeue_hub.jobs.submission import WAITING_MS, batch_of_key, check_key, checked_seed, note_key
+from stablequeue_hub.jobs.submission import WAITING_MS, check_key, checked_seed, find_batch, store_key
 from stablequeue_hub.matching.check import Judged, judge_payload
 from stablequeue_hub.matching.job_requirements import JobRequirement, requirements_of
 from stablequeue_hub.matching.resolve import payload_requirements
@@ -111,11 +111,6 @@ def _with_hash(requirement: Requirement, hashes: dict[tuple[Role, str], str]) ->
     return replace(requirement, hash=known) if known and not requirement.hash else requirement
 
 
-def store_judged(connection: Connection, judged: Judged) -> int:
-    """A payload row of its own; its id."""
-    return add_payload(connection, judged.payload, judged.needs)
-
-
 def run_again(
     connection: Connection, job_id: str, wanted: RunAgain, live: Live, *, actor: str, now_ms: int
 ) -> Submitted:
@@ -127,7 +122,7 @@ def run_again(
     """
     check_key(wanted.idempotency_key)
     digest = hashlib.sha256(f"again {job_id} {wanted.seed}".encode("utf-8", "replace")).hexdigest()
-    before = batch_of_key(connection, wanted.idempotency_key, actor, digest)
+    before = find_batch(connection, wanted.idempotency_key, actor, digest)
     job = load_job(connection, job_id)
     known = job.payload
     seed = _seed(wanted.seed, job.seed)
@@ -148,7 +143,7 @@ def run_again(
     shares = same and job.submitted_by == actor
     batch_id, ids = add_jobs(
         connection,
-        known.payload_id if shares else store_judged(connection, judged),
+        known.payload_id if shares else add_payload(connection, judged.payload, judged.needs),
         [seed],
         name=job.name,
         priority=job.priority,
@@ -157,7 +152,7 @@ def run_again(
         now_ms=now_ms,
         deadline_ms=now_ms + WAITING_MS,
     )
-    note_key(connection, wanted.idempotency_key, actor, digest, batch_id, now_ms=now_ms)
+    store_key(connection, wanted.idempotency_key, actor, digest, batch_id, now_ms=now_ms)
     return Submitted(ids[0], batch_id, ids, judged.check)
 
 

@@ -49,7 +49,7 @@ def submit(
     """
     check_submission(wanted)
     digest = body_digest(wanted)
-    before = batch_of_key(connection, wanted.idempotency_key, actor, digest)
+    before = find_batch(connection, wanted.idempotency_key, actor, digest)
     if before is not None:
         return _repeated(connection, wanted, before, live, now_ms=now_ms)
     request = JobCheckRequest(wanted.payload, wanted.infotext, wanted.server, wanted.targets)
@@ -67,14 +67,14 @@ def submit(
         now_ms=now_ms,
         deadline_ms=now_ms + WAITING_MS,
     )
-    note_key(connection, wanted.idempotency_key, actor, digest, batch_id, now_ms=now_ms)
+    store_key(connection, wanted.idempotency_key, actor, digest, batch_id, now_ms=now_ms)
     return Submitted(ids[0], batch_id, ids, judged.check)
 
 
-def note_key(
+def store_key(
     connection: Connection, key: str, actor: str, digest: str, batch_id: str, *, now_ms: int
 ) -> None:
-    """Remember what a submission with this key became; nothing without a key."""
+    """Store which batch a submission with this key became; nothing without a key."""
     if key:
         connection.execute(
             job_submissions.insert().values(
@@ -184,7 +184,7 @@ def _repeated(
     return Submitted(ids[0], batch_id, ids, check, repeated=True)
 
 
-def batch_of_key(connection: Connection, key: str, actor: str, digest: str) -> str | None:
+def find_batch(connection: Connection, key: str, actor: str, digest: str) -> str | None:
     """The batch that this submission became before; None for a new one, or when it was deleted meanwhile.
     Raises RepeatedKeyError when the key was used for another."""
     if not key:

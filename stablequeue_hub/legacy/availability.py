@@ -71,7 +71,7 @@ class CheckpointAvailability:
         )
 
     def _lack(self, row: Any, match: Any) -> str | None:
-        """Why it cannot be had; None when a server that may run the job has it ready."""
+        """Return why it is not available; None when a server that may run the job has it ready."""
         targets = None if row.targets_json is None else msgspec.json.decode(row.targets_json)
         words = [
             entry.availability for entry in match.servers if targets is None or entry.server_id in targets

@@ -124,7 +124,7 @@ def submission_of(connection: Connection, wanted: OldSubmission) -> JobSubmissio
 
 
 def note_submission(connection: Connection, job_id: str, wanted: OldSubmission) -> None:
-    """What only the old contract tells of a job."""
+    """Store what only the old contract says of a job."""
     connection.execute(
         legacy_jobs.insert().values(
             job_id=job_id,
@@ -299,7 +299,7 @@ def _old_job(
 
 
 def _result(row: Any, params: dict[str, Any], pictures: Sequence[Any]) -> dict[str, Any] | None:
-    """What came of it, in the old words; None until it ended."""
+    """Return its result in the old words; None until it ended."""
     if row.state == "cancelled":
         return {"cancelled": True, "message": "Job cancelled by user"}
     names = [old_file_name(picture.job_id, picture.created_ms, picture.number) for picture in pictures]
@@ -320,7 +320,7 @@ def _result(row: Any, params: dict[str, Any], pictures: Sequence[Any]) -> dict[s
 
 
 def _generation_info(pictures: Sequence[Any]) -> dict[str, Any]:
-    """What the first picture's text says, as the WebUI's own ``info`` would."""
+    """Return the first picture's settings, as the WebUI's own ``info`` would."""
     texts = [picture.infotext for picture in pictures]
     if not texts:
         return {"infotexts": []}

@@ -43,12 +43,12 @@ class OldModelServers(msgspec.Struct, frozen=True):
 
 
 def old_models(page: ModelPage) -> OldModelList:
-    """What the old list shows of a page."""
+    """Return a page as the old list shows it."""
     return OldModelList(page.count, [_old_model(row) for row in page.models])
 
 
 def old_model(row: ListedModel) -> OldModelAnswer:
-    """What the old answer shows of one."""
+    """Return one model as the old answer shows it."""
     return OldModelAnswer(_old_model(row))
 
 

@@ -42,13 +42,6 @@ class Judged:
     target_ids: list[str] | None
 
 
-def check_job(
-    connection: Connection, wanted: JobCheckRequest, live: Live, *, own_server: str | None, now_ms: int
-) -> JobCheck:
-    """The answer of ``judge_job``."""
-    return judge_job(connection, wanted, live, own_server=own_server, now_ms=now_ms).check
-
-
 def judge_job(
     connection: Connection,
     wanted: JobCheckRequest,
@@ -129,14 +122,14 @@ def _server_check(judge: Judge, job: PlacementQuery, server: ServerFacts, texts:
 
 
 def _payload(wanted: JobCheckRequest) -> tuple[dict[str, Any], list[HashMention]]:
-    """What is to be generated, and the hashes that a text states of what it names."""
+    """Return the payload, and the hashes that a text states of the models it names."""
     if (wanted.payload is None) == (wanted.infotext is None):
         raise InvalidValueError(
             "A job needs either its payload or a generation text.",
             remedy="Send `payload` or `infotext`, not both.",
         )
     if wanted.payload is not None:
-        return with_plain_switches(wanted.payload), []
+        return with_boolean_switches(wanted.payload), []
     raw = wanted.infotext or ""
     check_generation_text(raw)
     text = parse_infotext(raw)
@@ -156,8 +149,8 @@ _SWITCHES = ("enable_hr",)
 _ON = frozenset({"1", "on", "t", "true", "y", "yes"})
 
 
-def with_plain_switches(payload: dict[str, Any]) -> dict[str, Any]:
-    """What decides whether other fields count, as the WebUI's API (pydantic) reads it: 1 and "yes" too."""
+def with_boolean_switches(payload: dict[str, Any]) -> dict[str, Any]:
+    """Return the payload with its switches as the WebUI's API (pydantic) reads them: 1 and "yes" too."""
     said = {name: payload[name] for name in _SWITCHES if isinstance(payload.get(name), int | float | str)}
     return {**payload, **{name: str(value).removesuffix(".0").lower() in _ON for name, value in said.items()}}
 
@@ -182,14 +175,14 @@ def resolve_server(known: dict[str, KnownServer], name: str) -> str:
 
 
 def _only_its_name(place: int, server: ServerCheck) -> bool:
-    """All that is wrong there with this requirement is that another file is called so too."""
+    """Return whether the only problem there is that another file has the same name."""
     return {one.code for one in server.reasons if one.requirement == place} == {"model_name_shared"}
 
 
 def _help(
     place: int, requirement: Resolution, judged: Sequence[ServerCheck], texts: ReasonTexts
 ) -> Help | None:
-    """What would help where a server lacks this one, or why it is no matter."""
+    """Return what would help where a server lacks this one, or why it does not matter."""
     name = requirement.written.name
     sharing = [server.alias for server in judged if _only_its_name(place, server)]
     if sharing:

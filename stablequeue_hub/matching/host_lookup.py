@@ -39,12 +39,12 @@ class NamedFile:
 
 
 def written_name(requirement: Requirement) -> str:
-    """What a host looks for: without the hash of a title, folders joined by ``/``."""
+    """Return the name that a host looks for: without a title's hash, folders joined by ``/``."""
     return checkpoint_parts(requirement.name)[0].strip().replace("\\", "/")
 
 
 def stems_of(requirement: Requirement) -> set[str]:
-    """What files that may be called so have as their stem key; one may end like a file's name itself."""
+    """Return the stem keys of files that may be meant; a name may itself end like a file's."""
     name = written_name(requirement)
     return {stem_key(name), search_key(name.rsplit("/", 1)[-1])}
 
@@ -58,10 +58,10 @@ def chosen_by_host(requirement: Requirement, files: Iterable[NamedFile]) -> list
         exact = name in names
         if exact or (file.kind == "embedding" and search_key(name) in map(search_key, names)):
             called.append(file)
-    return called or _taken_by_header(name, own)
+    return called or _chosen_by_header(name, own)
 
 
-def _taken_by_header(name: str, files: Sequence[NamedFile]) -> list[NamedFile]:
+def _chosen_by_header(name: str, files: Sequence[NamedFile]) -> list[NamedFile]:
     """The LoRA whose header says ``name``. A name that two LoRAs have is forbidden in the hosts, in every
     case; whether that of a header and of another file is one depends on their order."""
     named = [(file, names_in_webui("lora", file.path)[0]) for file in files if file.kind == "lora"]

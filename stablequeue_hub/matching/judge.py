@@ -2,7 +2,7 @@
 read.
 
 Everything that speaks of where jobs can run is a view of this: the check and the reasons give all obstacles,
-the sentence the one that holds back most, and the hand-over gives a job where there is none.
+the sentence the one that holds back most, and the dispatcher assigns a job where there is none.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class NeedsAnswer:
         return NOBODY.union(*(self.without.get(Obstacle(code, place), NOBODY) for code in codes))
 
     def on(self, server_id: str) -> list[Obstacle]:
-        """What keeps that server away."""
+        """Return what keeps that server away."""
         return [one for one, servers in self.without.items() if server_id in servers]
 
 
@@ -91,7 +91,7 @@ class Judge:
         return self.everyone if targets is None else self.everyone.intersection(targets)
 
     def of_servers(self, submitted_by: str) -> Mapping[str, list[Obstacle]]:
-        """What keeps each server from any job of that submitter."""
+        """Return what keeps each server from any job of that submitter."""
         found = self._servers.get(submitted_by)
         if found is None:
             found = self._servers[submitted_by] = {
@@ -101,7 +101,7 @@ class Judge:
         return found
 
     def of_needs(self, needs: JobNeeds) -> NeedsAnswer:
-        """What the servers lack of them: it is the same for all jobs with these needs."""
+        """Return what the servers lack of them: the same for all jobs with these needs."""
         found = self._needs.get(needs)
         if found is None:
             found = self._needs[needs] = NeedsAnswer(self._without(needs), self.everyone)

@@ -105,27 +105,27 @@ class FilesByName:
         if unread:
             found = chain(found, unread_files_named(connection, stems, in_folders=checkpoints))
         for row in found:
-            self._take(row, self._by_stem[stem_key(row[2])])
+            self._add(row, self._by_stem[stem_key(row[2])])
         headers = {search_key(written_name(one)) for one in wanted if one.role == "lora"}
         for part in slices(sorted(headers)):
             for key, metadata, *row in _BY_HEADER.all(connection, {"keys": part}):
-                self._take(row, self._by_header[key], _output_name(metadata))
+                self._add(row, self._by_header[key], _output_name(metadata))
         self._read_headers(key for key in headers if key in self._by_header)
 
     def _read_headers(self, keys: Iterable[str]) -> None:
-        """What the headers of LoRAs say that are called as those of others: that a name is forbidden."""
+        """Read the headers of LoRAs named like the headers of others, which makes a name ambiguous."""
         alike = {key for stem in keys for key in self._by_stem.get(stem, ())}
         contents = {sha256 for key in alike if (sha256 := self._files[key].sha256)}
-        said = {}
+        output_names = {}
         for part in slices(sorted(contents)):
             for sha256, metadata in _HEADERS.all(self._connection, {"contents": part}):
-                said[sha256] = _output_name(metadata)
+                output_names[sha256] = _output_name(metadata)
         for key in alike:
             file = self._files[key]
-            if file.kind == "lora" and not file.output_name and file.sha256 in said:
-                self._files[key] = replace(file, output_name=said[file.sha256])
+            if file.kind == "lora" and not file.output_name and file.sha256 in output_names:
+                self._files[key] = replace(file, output_name=output_names[file.sha256])
 
-    def _take(self, row: Sequence[Any], into: set[tuple[str, str, str]], output_name: str = "") -> None:
+    def _add(self, row: Sequence[Any], into: set[tuple[str, str, str]], output_name: str = "") -> None:
         file = _called_file(row, output_name)
         if file is not None:
             key = (row[0], row[1], row[2])

@@ -73,7 +73,7 @@ def target_obstacles(targets: Collection[str] | None, server_id: str) -> list[Ob
 
 
 def history_obstacles(exclusions: Sequence[Exclusion], refusals: int, server_id: str) -> list[Obstacle]:
-    """The server had the job before, or too many servers sent it back."""
+    """Return the obstacles from former runs: the server had the job, or too many sent it back."""
     found = [
         Obstacle(_BY_EXCLUSION[one.reason], detail=one.text)
         for one in exclusions
@@ -83,7 +83,7 @@ def history_obstacles(exclusions: Sequence[Exclusion], refusals: int, server_id:
 
 
 def server_obstacles(server: ServerFacts, submitted_by: str, *, queue_paused: bool) -> list[Obstacle]:
-    """What keeps a server from any job of that submitter, whatever the job needs."""
+    """Return what keeps a server from any job of that submitter, whatever the job needs."""
     found = [Obstacle("queue_paused")] if queue_paused else []
     if server.paused:
         found.append(Obstacle("server_paused"))
@@ -99,7 +99,7 @@ def server_obstacles(server: ServerFacts, submitted_by: str, *, queue_paused: bo
 
 
 def _presence_obstacles(server: ServerFacts) -> list[Obstacle]:
-    """The first of what keeps the server away from all jobs."""
+    """Return the first obstacle that keeps the server from all jobs."""
     if server.frozen:
         return [Obstacle("server_frozen")]
     if server.no_agent:

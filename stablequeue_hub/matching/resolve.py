@@ -14,7 +14,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import InvalidValueError, TooLargeError
@@ -36,11 +35,7 @@ from stablequeue_client.shared.models.roles import KINDS_OF
 from stablequeue_client.shared.wire.inventory import AVAILABILITY_MAX_HASHES
 from stablequeue_client.shared.wire.jobs import REQUIREMENTS_MAX, RequirementCheck, RequirementStatus
 from stablequeue_hub.matching.embedding_words import embedding_names, may_be_a_word
-from stablequeue_hub.matching.host_lookup import (
-    NOT_READ,
-    NamedFile,
-    possible_files,
-)
+from stablequeue_hub.matching.host_lookup import NOT_READ, NamedFile, possible_files
 from stablequeue_hub.matching.job_requirements import JobRequirement
 from stablequeue_hub.matching.named_files import FilesByName
 from stablequeue_hub.models.availability import (
@@ -51,9 +46,8 @@ from stablequeue_hub.models.availability import (
 )
 from stablequeue_hub.models.lookup import loras_by_output_name
 from stablequeue_hub.models.model_query import NamedModel
+from stablequeue_hub.servers.known_servers import never_reported
 from stablequeue_hub.store.bulk import slices
-from stablequeue_hub.store.prepared import Prepared
-from stablequeue_hub.store.tables import servers
 
 if TYPE_CHECKING:
     from stablequeue_hub.servers.presence import Live
@@ -186,7 +180,7 @@ class _ModelFinder:
     def by_name(self, names: Sequence[Requirement]) -> dict[Requirement, list[ModelMatch]]:
         """What the host on the source takes, else everything that the name may mean; what was called so once
         counts only where nothing is called so now."""
-        called = self._called(names)
+        called = self._files_named(names)
         hashes = {one: found for one in names if (found := _as_hash(one))}
         contents = {
             one: list(dict.fromkeys(file.sha256 for file in files if file.sha256))[:CANDIDATES_MAX]
@@ -205,10 +199,10 @@ class _ModelFinder:
             on_source = any(file.server_id == self._source_id for file in called[one])
             here = [] if on_source else [match for match in hashed if _lies_on(match, self._source_id)]
             meant[one] = here or meant[one] or hashed
-        meant.update(self._called_once([one for one in names if not meant[one]]))
+        meant.update(self._formerly_named([one for one in names if not meant[one]]))
         return meant
 
-    def _called(self, names: Sequence[Requirement]) -> dict[Requirement, list[NamedFile]]:
+    def _files_named(self, names: Sequence[Requirement]) -> dict[Requirement, list[NamedFile]]:
         """The files that each name means: one content, or several that nobody can choose between."""
         files = FilesByName(self._connection, names, unread=self._source_id is not None)
         found: dict[Requirement, list[NamedFile]] = {}
@@ -241,10 +235,10 @@ class _ModelFinder:
             if match.name == asked.name and _is_on(match, file.server_id)
         }
 
-    def _called_once(self, names: Sequence[Requirement]) -> dict[Requirement, list[ModelMatch]]:
+    def _formerly_named(self, names: Sequence[Requirement]) -> dict[Requirement, list[ModelMatch]]:
         """For what no known file is called now: models that were called so, those registered under the name,
         and files elsewhere that nobody has read; else LoRAs whose header calls them so."""
-        asked = {one: [NamedModel(_bare(one), kind) for kind in one.kinds] for one in names}
+        asked = {one: [NamedModel(_bare_name(one), kind) for kind in one.kinds] for one in names}
         flat = list(dict.fromkeys(one for several in asked.values() for one in several))
         answers: dict[NamedModel, tuple[ModelMatch, ...]] = {}
         for part in slices(flat, AVAILABILITY_MAX_HASHES):
@@ -263,21 +257,18 @@ class _ModelFinder:
         return meant
 
 
-_TOLD = Prepared(sa.select(servers.c.index_id).where(servers.c.server_id == sa.bindparam("server_id")))
-
-
 def _names_not_told(
     connection: Connection, wanted: Sequence[Requirement], source_id: str | None
 ) -> frozenset[Requirement]:
     """Those of which only the source's files say what they mean, and it never told which it has."""
-    if source_id is None or _TOLD.all(connection, {"server_id": source_id}) != [(None,)]:
+    if source_id is None or not never_reported(connection, source_id):
         return frozenset()
     return frozenset(one for one in wanted if not one.is_filled_in and not decides_by_hash(one))
 
 
 def _as_hash(requirement: Requirement) -> str | None:
     """A WebUI knows a checkpoint by its hash too: what looks like one is one, unless a file is called so."""
-    found = parse_hash(_bare(requirement)) if requirement.kinds == ("checkpoint",) else None
+    found = parse_hash(_bare_name(requirement)) if requirement.kinds == ("checkpoint",) else None
     return found.value if found else None
 
 
@@ -287,7 +278,7 @@ def _may_be_a_word(requirement: Requirement, source_id: str | None) -> bool:
     return is_bare and source_id is None and may_be_a_word(requirement.name)
 
 
-def _bare(requirement: Requirement) -> str:
+def _bare_name(requirement: Requirement) -> str:
     return checkpoint_parts(requirement.name)[0]
 
 
@@ -296,7 +287,7 @@ def decides_by_hash(requirement: Requirement) -> bool:
     found = parse_hash(requirement.hash or "")
     if found is None:
         return False
-    name = _bare(requirement).replace("\\", "/").rsplit("/", 1)[-1]
+    name = _bare_name(requirement).replace("\\", "/").rsplit("/", 1)[-1]
     of_the_name = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()
     return not of_the_name.startswith(found.value)
 

@@ -73,7 +73,7 @@ class Sentences:
         self.judge = judge
 
     def waiting(self, job: PlacementQuery, before: int | None = None) -> Waiting:
-        """What the job waits for. ``before``: jobs that come first; None: not known."""
+        """Return what the job waits for. ``before``: jobs that come first; None: not known."""
         judge, answer = self.judge, self.judge.of_needs(job.needs)
         allowed = judge.allowed(job.targets)
         if any(one.code == "refused_often" for one in history_obstacles((), job.refusals, "")):
@@ -103,7 +103,7 @@ class Sentences:
         left = left - _not_ready_any(job.needs, answer) or left
         for obstacle, bad in (*_of_needs(answer), *self._of_history(job, left)):
             if left <= bad:
-                return Waiting(self._said(obstacle, job.needs, left), obstacle.code)
+                return Waiting(self._sentence_for(obstacle, job.needs, left), obstacle.code)
             left -= bad
         kept_away = self._of_servers(job.submitted_by, left)
         bad = kept_away.get("not_for_others", NOBODY)
@@ -143,7 +143,7 @@ class Sentences:
                 found.setdefault(one.code, set()).add(server_id)
         return {code: frozenset(ids) for code, ids in found.items()}
 
-    def _said(self, obstacle: Obstacle, needs: JobNeeds, left: Servers) -> str:
+    def _sentence_for(self, obstacle: Obstacle, needs: JobNeeds, left: Servers) -> str:
         """The sentence when the last servers are struck off."""
         code = obstacle.code
         if code == "architecture_unsupported":
@@ -220,7 +220,7 @@ class Sentences:
         return Waiting(f"Waits for {names} on {alias}, which has {rest}", "model_missing", places)
 
     def marks(self, needs: JobNeeds, targets: Collection[str] | None) -> list[ModelMark]:
-        """What is known of each model of a job for ``targets`` (None: any server)."""
+        """Return the mark of each model of a job for ``targets`` (None: any server)."""
         allowed, answer = self.judge.allowed(targets), self.judge.of_needs(needs)
         return [self._mark(place, one, answer, allowed) for place, one in enumerate(needs.requirements)]
 
@@ -237,7 +237,7 @@ class Sentences:
         return "away" if allowed & answer.at(place, "model_unreachable") else "missing"
 
     def lacks_models(self, job: PlacementQuery) -> bool:
-        """Whether ``waiting`` names models that it waits for; without finding the words."""
+        """Return whether ``waiting`` would name models, without building the sentence."""
         judge, answer = self.judge, self.judge.of_needs(job.needs)
         allowed = judge.allowed(job.targets)
         if history_obstacles((), job.refusals, "") or all(judge.servers[one].no_agent for one in allowed):
@@ -292,14 +292,14 @@ def _not_ready_any(needs: JobNeeds, answer: NeedsAnswer) -> Servers:
 
 
 def _of_needs(answer: NeedsAnswer) -> Iterable[tuple[Obstacle, Servers]]:
-    """What keeps servers from a job although they have its models: what they cannot load first."""
+    """Return what keeps servers from a job although they have its models, architectures first."""
     rest = [(one, bad) for one, bad in answer.without.items() if one.code not in (*_LACKS, *_NOT_READY)]
     order: Sequence[ReasonCode] = ("architecture_unsupported", "model_name_shared")
     return sorted(rest, key=lambda item: order.index(item[0].code) if item[0].code in order else len(order))
 
 
 def shown_name(one: JobRequirement) -> str:
-    """What people call it: without hash and ending, and not longer than a line."""
+    """Return the name to show: without hash and extension, and not longer than a line."""
     return short_name(one.name)
 
 

@@ -18,13 +18,13 @@ from stablequeue_hub.store.tables import job_payloads, jobs, servers
 
 
 class DispatchView(Protocol):
-    """What the hand-over of jobs knows; nothing of it is stored."""
+    """What the dispatcher knows of jobs; nothing of it is stored."""
 
     def jobs_ahead(self, server_id: str, job_id: str) -> int | None:
-        """How many jobs that server gets before this one; None when it does not get it."""
+        """Return how many jobs that server gets before this one; None when it does not get it."""
 
     def jobs_ahead_anywhere(self, job_id: str) -> int | None:
-        """How many jobs come first if one server could run them all; None for one that does not wait."""
+        """Return how many jobs come first if one server could run all; None for one that does not wait."""
 
     def progress(self, job_id: str) -> float | None:
         """0 to 1, of a job under way; None where nothing was told."""

@@ -1,6 +1,6 @@
 """What servers have of the wanted models, and which names there mean them: the one reading of both.
 
-The check, the reasons, the sentence and the hand-over all go by these files and these rules.
+The check, the reasons, the sentence and the dispatcher all go by these files and these rules.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _as_written(file: StockFile, one: JobRequirement) -> StockFile:
 
 
 def _can_be_named(file: StockFile) -> bool:
-    """Whether its name can stand in a prompt."""
+    """Return whether its name can stand in a prompt."""
     if file.kind == "lora":
         return can_be_written(file.name)
     return file.kind != "embedding" or not set(file.name) & _NOT_IN_A_WORD
@@ -182,7 +182,7 @@ def stocks_of(
     doubtful = {one.stem for one in wanted if one.sha256 is None} | _shared_stems(connection, stems)
     unread = list(unread_files_named(connection, stems, server_id, in_folders=checkpoints))
     doubtful |= {stem_key(row[2]) for row in unread}
-    _take_names(stocks, known_files_named(connection, doubtful, server_id), unread)
+    _index_names(stocks, known_files_named(connection, doubtful, server_id), unread)
     return stocks
 
 
@@ -239,12 +239,12 @@ def _shared_stems(connection: Connection, stems: Iterable[str]) -> set[str]:
     return shared
 
 
-def _take_names(
+def _index_names(
     stocks: dict[str, ServerStock],
     called: Iterable[Sequence[Any]],
     unread: Iterable[Sequence[Any]],
 ) -> None:
-    """Which names several contents share, and which files are only known by theirs."""
+    """Note the names that several contents share, and the files known only by name."""
     names: dict[tuple[str, str, str], set[str | None]] = defaultdict(set)
     seen: set[tuple[str, str, str]] = set()
     for rows in (called, unread):

@@ -9,8 +9,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.shared.wire.jobs import JobWhy, ServerWhy
+from stablequeue_hub.errors import unknown_job
 from stablequeue_hub.matching.exclusions import Exclusion, exclusions_of
 from stablequeue_hub.matching.job_requirements import JobNeeds, needs_of_payloads
 from stablequeue_hub.matching.judge import Judge
@@ -38,7 +38,7 @@ class PendingJobRow(NamedTuple):
 
     @property
     def targets(self) -> frozenset[str] | None:
-        return None if self.targets_json is None else _targets(self.targets_json)
+        return None if self.targets_json is None else _decode_targets(self.targets_json)
 
 
 _COLUMNS = [jobs.c[name] for name in PendingJobRow._fields]
@@ -46,12 +46,8 @@ _ONE = sa.select(*_COLUMNS).where(jobs.c.job_id == sa.bindparam("job_id"))
 _decode_targets = msgspec.json.Decoder(frozenset[str]).decode
 
 
-def _targets(text: str) -> frozenset[str]:
-    return _decode_targets(text)
-
-
 class QueueContext(NamedTuple):
-    """What was read for some jobs. ``needs``: by payload."""
+    """Everything that decides where some jobs can run. ``needs``: by payload."""
 
     needs: Mapping[int, JobNeeds]
     exclusions: Mapping[str, Sequence[Exclusion]]
@@ -72,7 +68,7 @@ class QueueContext(NamedTuple):
         )
 
     def waiting(self, job: PendingJobRow, before: int | None = None) -> Waiting:
-        """What one of the jobs waits for. ``before``: jobs that come first, where that is known."""
+        """Return what one of the jobs waits for. ``before``: jobs that come first, where known."""
         return self.sentences.waiting(self.query(job), before)
 
 
@@ -95,12 +91,10 @@ def load_context_with(
 
 
 def why(connection: Connection, job_id: str, live: Live, dispatch: DispatchView, *, now_ms: int) -> JobWhy:
-    """For each server why not, or its place. Raises NotFoundError."""
+    """Return for each server why not, or the job's place there. Raises NotFoundError."""
     row = connection.execute(_ONE, {"job_id": job_id}).first()
     if row is None:
-        raise NotFoundError(
-            "There is no such job.", remedy="It may have been deleted; look at the list of jobs."
-        )
+        raise unknown_job()
     job = PendingJobRow(*row)
     if job.state != "pending":
         return JobWhy(job_id, job.state, "", None, [])

@@ -144,7 +144,7 @@ _FilesOf: TypeAlias = dict[tuple[Any, str], list[FileOnServer]]
 
 
 def availability_of(connection: Connection, text: str, live: Live, *, now_ms: int) -> AvailabilityAnswer:
-    """Where the model that ``text`` (row id, hash, name or path) means is. Nothing found: no matches.
+    """Return where the model that ``text`` (row id, hash, name or path) means is; no matches if unknown.
 
     Raises InvalidValueError for a short hash that says nothing.
     """
@@ -179,7 +179,7 @@ def availability_of_many(
 
 
 def _without_renamed(ref: ModelRef, matches: list[ModelMatch]) -> list[ModelMatch]:
-    """Where files are called so now: without models whose files all have other names now."""
+    """Drop models whose files all have other names now, where other files have this name."""
     query = name_query(ref.name) if isinstance(ref, NamedModel) else parse_query(ref)
     if len(matches) < 2 or not isinstance(query, NameQuery):
         return matches

@@ -82,7 +82,7 @@ def model_details(connection: Connection, text: str, live: Live, *, now_ms: int)
 
     Raises NotFoundError, and ConflictError naming the candidates when it means several.
     """
-    model_id = _only(text, find_models(connection, (text,))[text]).id
+    model_id = _single(text, find_models(connection, (text,))[text]).id
     known = known_servers(connection, live)
     row = model_rows(connection, (model_id,), known, now_ms=now_ms)[0]
     there = servers_of(connection, (model_id,), live, now_ms=now_ms)[model_id]
@@ -110,7 +110,7 @@ def model_details(connection: Connection, text: str, live: Live, *, now_ms: int)
     )
 
 
-def _only(text: str, found: Sequence[FoundModel]) -> FoundModel:
+def _single(text: str, found: Sequence[FoundModel]) -> FoundModel:
     if not found and is_hash_of_nothing(text):
         raise NotFoundError(
             f"{text} is the short hash of many small files.",
@@ -137,7 +137,7 @@ def _files_of(connection: Connection, model_id: int) -> Sequence[Any]:
 
 
 def _digests(row: ListedModel, files: Sequence[Any]) -> Iterable[KnownDigest]:
-    """What the registry holds, then what is claimed; each (digest, value, source) once."""
+    """Yield the registry's digests, then the claimed ones; each (digest, value, source) once."""
     known = {digest: getattr(row, f"hash_{digest}") for digest in _DIGESTS}
     ready = [file for file in files if file.model_id == row.id]
     for digest, value in known.items():

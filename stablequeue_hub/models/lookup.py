@@ -82,7 +82,7 @@ class _Search:
         self.queries = {ref: _query_of(ref) for ref in wanted}
         self.found: dict[ModelRef, dict[int, FoundModel]] = {ref: {} for ref in self.queries}
 
-    def take(
+    def run(
         self,
         statement: Prepared,
         wanted: Mapping[ModelRef, Any],
@@ -102,7 +102,7 @@ class _Search:
                         self.found[ref][model.id] = model
 
     def hashes(self, length: int) -> dict[ModelRef, str]:
-        """What is a hash of this length, with its value. One over no bytes finds nothing: too much has it."""
+        """Return the refs that are hashes of this length. A hash of no bytes finds nothing."""
         return {
             ref: query.value
             for ref, query in self.queries.items()
@@ -112,7 +112,7 @@ class _Search:
         }
 
     def names(self) -> dict[ModelRef, NameQuery]:
-        """The names, and the hashes that nobody has: perhaps one is a name."""
+        """Return the names, and the hashes that nobody has: perhaps one is a name."""
         wanted = {}
         for ref, query in self.queries.items():
             if isinstance(query, NameQuery):
@@ -131,7 +131,7 @@ def find_models(connection: Connection, wanted: Sequence[ModelRefT]) -> dict[Mod
     """
     search = _Search(connection, wanted)
     ids = {ref: query.row_id for ref, query in search.queries.items() if isinstance(query, RowIdQuery)}
-    search.take(_BY_ID, ids)
+    search.run(_BY_ID, ids)
     _find_hashes(search)
     _find_names(search)
     return {ref: sorted(search.found[ref].values()) for ref in wanted}
@@ -149,14 +149,14 @@ def loras_by_output_name(connection: Connection, keys: Iterable[str]) -> dict[st
 
 def _find_hashes(search: _Search) -> None:
     full = search.hashes(64)
-    search.take(_BY_SHA256, full)
-    search.take(_BY_BLAKE3, {text: value for text, value in full.items() if not search.found[text]})
+    search.run(_BY_SHA256, full)
+    search.run(_BY_BLAKE3, {text: value for text, value in full.items() if not search.found[text]})
     twelve = search.hashes(12)
-    search.take(_BY_AUTOV3, twelve)
+    search.run(_BY_AUTOV3, twelve)
     starts = {text: value[:10] for text, value in twelve.items()}
-    search.take(_BY_AUTOV2, starts, lambda text, model: (model.hash_sha256 or "").startswith(twelve[text]))
-    search.take(_BY_AUTOV2, search.hashes(10))
-    search.take(_BY_AUTOV1, search.hashes(8))
+    search.run(_BY_AUTOV2, starts, lambda text, model: (model.hash_sha256 or "").startswith(twelve[text]))
+    search.run(_BY_AUTOV2, search.hashes(10))
+    search.run(_BY_AUTOV1, search.hashes(8))
 
 
 def _find_names(search: _Search) -> None:
@@ -164,12 +164,12 @@ def _find_names(search: _Search) -> None:
     if not names:
         return
     keys = {ref: name.key for ref, name in names.items()}
-    search.take(_BY_PATH, keys, _is_of_kind)
-    search.take(_BY_NAME, keys, _is_of_kind)
+    search.run(_BY_PATH, keys, _is_of_kind)
+    search.run(_BY_NAME, keys, _is_of_kind)
     # A bare name may be the file's of a model that was called otherwise first: its own name has no privilege.
     stems = {ref: name.stem for ref, name in names.items() if name.key == name.stem or not search.found[ref]}
-    search.take(_BY_STEM, stems, _is_of_kind)
-    search.take(_BY_NAME, {ref: stem for ref, stem in stems.items() if not search.found[ref]}, _is_of_kind)
+    search.run(_BY_STEM, stems, _is_of_kind)
+    search.run(_BY_NAME, {ref: stem for ref, stem in stems.items() if not search.found[ref]}, _is_of_kind)
 
 
 def _is_of_kind(ref: ModelRef, model: FoundModel) -> bool:

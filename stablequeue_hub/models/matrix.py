@@ -190,7 +190,7 @@ def list_models(connection: Connection, wanted: ModelFilter, live: Live, *, now_
 
 
 def count_models(connection: Connection, wanted: ModelFilter) -> int:
-    """How many models there are on all pages. ``wanted.state``: "present", "gone" or None."""
+    """Return how many models there are on all pages. ``wanted.state``: "present", "gone" or None."""
     return _count(connection, conditions_of(wanted, servers_with_inventory=0))
 
 
@@ -261,7 +261,7 @@ def _model_row(row: tuple[Any, ...], path: str | None, cells: tuple[MatrixCell, 
 
 
 def filter_choices(connection: Connection) -> FilterChoices:
-    """What occurs in the registry, for the filters of a page."""
+    """Return the kinds and base models in the registry, for the filters of a page."""
 
     def counted(column: ColumnElement[Any]) -> dict[str, int]:
         query = (

@@ -57,17 +57,17 @@ def job_details(
 
 
 def _by(event: ReportEvent) -> str:
-    """Who did it, unless the sentence says so already."""
+    """Return who did it, unless the sentence says so already."""
     return "" if event.actor.startswith("server:") and event.text.endswith(event.by) else event.by
 
 
 def form_choices(servers: Mapping[str, ServerFacts]) -> jv.FormChoices:
     """Servers, and the samplers and schedulers that any of them has."""
-    told = [server.capabilities for server in servers.values() if server.capabilities is not None]
+    reported = [server.capabilities for server in servers.values() if server.capabilities is not None]
     return jv.FormChoices(
         tuple(v.Choice(server_id, server.alias) for server_id, server in servers.items()),
-        tuple(sorted({name for one in told for name in one.samplers})),
-        tuple(sorted({name for one in told for name in one.schedulers})),
+        tuple(sorted({name for one in reported for name in one.samplers})),
+        tuple(sorted({name for one in reported for name in one.schedulers})),
     )
 
 

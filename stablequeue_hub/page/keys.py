@@ -89,7 +89,7 @@ def join_target(network: NetworkInfo, *, address: str, alias: str, webui: str) -
 
 
 def join_line(wanted: JoinTarget, code: CreatedKey) -> v.JoinLine:
-    """What to run or paste on the other computer."""
+    """Return the commands to run, or the line to paste, on the other computer."""
     words = ["agent", "--hub", wanted.hub, "--join", code.key]
     words += ["--alias", wanted.alias] if wanted.alias else []
     words += ["--webui", wanted.webui or "DIR"]

@@ -122,7 +122,7 @@ def _model_row(row: ListedModel, servers: tuple[MatrixServer, ...], twice: set[N
 
 
 def _names_used_twice(connection: Connection, rows: Sequence[ListedModel]) -> set[NameOfKind]:
-    """Which of these names stand for more than one content."""
+    """Return the names that stand for more than one content."""
     keys = {search_key(row.name) for row in rows}
     name = (models.c.type, models.c.search_key)
     kinds = {row.type for row in rows}

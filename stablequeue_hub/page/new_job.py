@@ -122,7 +122,7 @@ def new_job(
 def checked_form(
     connection: Connection, fields: Fields, live: Live, *, own_server: str | None, now_ms: int
 ) -> jv.CheckShown:
-    """What a filled form needs. Raises InvalidValueError, NotFoundError, TooLargeError."""
+    """Check a filled form. Raises InvalidValueError, NotFoundError, TooLargeError."""
     wanted, start = submission_of(connection, fields)
     request = JobCheckRequest(wanted.payload, None, wanted.server, wanted.targets)
     judged = judge_job(

@@ -185,7 +185,7 @@ class WaitReasons:
         self._alike: dict[tuple[int, str | None, str], Waiting] = {}
 
     def of(self, row: QueueRow) -> Waiting:
-        """Nothing, unless it is pending."""
+        """Return what the job waits for; nothing unless it is pending."""
         if row.state != "pending":
             return Waiting("")
         waiting = self._waiting(row)
@@ -205,7 +205,7 @@ class WaitReasons:
         return known
 
     def needs(self, row: QueueRow) -> tuple[jv.NeedChip, ...]:
-        """The models of a job, looked up while it waits."""
+        """Return the models of a job, with what is known of them while it waits."""
         alike = (row.payload_id, row.targets_json, row.state == "pending")
         known = self._needs.get(alike)
         if known is None:
@@ -262,7 +262,7 @@ def _servers(servers: Mapping[str, ServerFacts], viewer: Viewer) -> tuple[jv.Que
 
 
 def _why_idle(server: ServerFacts) -> str:
-    """Why it makes no pictures, where nothing there asks for jobs."""
+    """Return why it makes no pictures; "" where its runner polls."""
     if server.no_webui:
         return "makes no pictures: only the agent runs there"
     return "" if server.runner.polling else "accepts no jobs: StableQueue is not running in a WebUI there"
@@ -271,7 +271,7 @@ def _why_idle(server: ServerFacts) -> str:
 def _submitters(
     connection: Connection, servers: Mapping[str, ServerFacts], chosen: str
 ) -> tuple[v.Choice, ...]:
-    """Who could have submitted; asking the jobs would read all of them."""
+    """Return everybody who could have submitted; asking the jobs would read all of them."""
     actors = {
         "page",
         *(f"key:{key_id}" for (key_id,) in _KEYS.all(connection, {})),

@@ -43,7 +43,7 @@ BACKLOG = 512
 KEEP_ALIVE_S = 75
 """Longer than a heartbeat's interval, so that servers keep their connection."""
 SHUTDOWN_S = 5
-LOCK_LOOK_S = 10.0
+LOCK_CHECK_S = 10.0
 LOCK_WAIT_S = 2.0
 SWITCH_INTERVAL_S = 0.0003
 """How long a worker thread may keep the interpreter while the event loop waits for it."""
@@ -130,7 +130,7 @@ class _Server(uvicorn.Server):
 
     async def _watch_lock(self) -> None:
         while await asyncio.to_thread(self._lock.still_held):
-            await asyncio.sleep(LOCK_LOOK_S)
+            await asyncio.sleep(LOCK_CHECK_S)
         logging.getLogger("stablequeue_hub").error(
             "The connection to the database was lost, so another hub may have taken over. "
             "This hub stops; start it again."

@@ -30,8 +30,8 @@ def decode_heartbeat(body: bytes) -> Heartbeat:
     return beat
 
 
-def take_heartbeat(presence: Presence, server_id: str, beat: Heartbeat) -> HeartbeatAnswer:
-    """Note it and answer. Raises NotFoundError, and ServerFrozenError while two copies run.
+def handle_heartbeat(presence: Presence, server_id: str, beat: Heartbeat) -> HeartbeatAnswer:
+    """Note a heartbeat and answer it. Raises NotFoundError, ServerFrozenError (two copies run).
 
     A repeated number and a retired process get an empty answer: they neither sync nor take orders.
     """

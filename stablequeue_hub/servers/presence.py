@@ -42,7 +42,7 @@ class RunnerStatus(NamedTuple):
 
 
 class Live(Protocol):
-    """What queries want to know about servers now; nothing of it is stored."""
+    """What is known of servers now; nothing of it is stored."""
 
     def is_reachable(self, server_id: str) -> bool: ...
 
@@ -105,12 +105,12 @@ class Presence:
         self._servers: dict[str, ServerPresence] = {}
         self._changed: set[str] = set()
         self._taken_over: dict[str, int] = {}
-        self._runner_state: Callable[[str], RunnerStatus] | None = None
+        self._runner_status: Callable[[str], RunnerStatus] | None = None
 
     # --- Live ------------------------------------------------------------------------------------------
 
     def is_reachable(self, server_id: str) -> bool:
-        """Heard within the last 35 seconds."""
+        """Return whether it was heard within the last 35 seconds."""
         server = self._servers.get(server_id)
         if server is None or server.heard_at is None:
             return False
@@ -121,16 +121,16 @@ class Presence:
         return server.last_contact_ms if server else None
 
     def activity(self, server_id: str) -> Activity | None:
-        """What it is doing; None when it is not reachable."""
+        """Return what it is doing; None when it is not reachable."""
         server = self._servers.get(server_id)
         return server.activity if server and self.is_reachable(server_id) else None
 
     def runner(self, server_id: str) -> RunnerStatus:
-        return self._runner_state(server_id) if self._runner_state else RunnerStatus()
+        return self._runner_status(server_id) if self._runner_status else RunnerStatus()
 
     def set_runner_source(self, state: Callable[[str], RunnerStatus]) -> None:
-        """The dispatcher of this process, which answers the runners, says what it knows of them."""
-        self._runner_state = state
+        """Set where the state of runners comes from: the dispatcher of this process."""
+        self._runner_status = state
 
     # --- servers ---------------------------------------------------------------------------------------
 
@@ -160,7 +160,7 @@ class Presence:
         self._changed.discard(server_id)
 
     def record_sync(self, server_id: str, inventory: Inventory) -> None:
-        """The hub committed this inventory."""
+        """Note the inventory that the hub committed."""
         server = self._servers.get(server_id)
         if server is not None:
             server.inventory = inventory
@@ -168,7 +168,7 @@ class Presence:
     # --- contact ---------------------------------------------------------------------------------------
 
     def mark_contact(self, server_id: str) -> None:
-        """A sync of it was taken over: it lives, though its first heartbeat may still be on the way."""
+        """Note a contact other than a heartbeat, which may still be on the way."""
         server = self._servers.get(server_id)
         if server is not None:
             server.last_contact_ms, server.heard_at = self._clock.now_ms(), self._clock.monotonic()
@@ -224,7 +224,7 @@ class Presence:
         server.boots[boot_id].retired_ms = None
 
     def thaw(self, server_id: str, *, actor: str) -> None:
-        """By hand: the process heard last speaks for the server again."""
+        """End a freeze by hand: the process heard last speaks for the server again."""
         server = self.known(server_id)
         server.thawed_by = actor
         if server.frozen is not None and server.boots:
@@ -239,7 +239,7 @@ class Presence:
         self.known(server_id).orders.append(waiting)
 
     def orders_for(self, server_id: str, orders_seen: int) -> list[Order]:
-        """What the server has not taken over and has not expired, oldest first; the others are dropped."""
+        """Return the orders not taken over or expired, oldest first; the others are dropped."""
         server = self.known(server_id)
         if not server.orders:
             return []
@@ -251,15 +251,15 @@ class Presence:
 
     # --- the database ----------------------------------------------------------------------------------
 
-    def take_changed(self) -> PresenceChanges:
+    def pop_changes(self) -> PresenceChanges:
         """A copy of what changed since the last call, for the flush in another thread."""
         servers = [_copy(self._servers[server_id]) for server_id in sorted(self._changed)]
         changes = PresenceChanges(servers, self._taken_over)
         self._changed, self._taken_over = set(), {}
         return changes
 
-    def put_back_changes(self, changes: PresenceChanges) -> None:
-        """The flush failed; these are due again."""
+    def restore_changes(self, changes: PresenceChanges) -> None:
+        """Mark these as changed again, after a failed flush."""
         self._changed.update(s.server_id for s in changes.servers if s.server_id in self._servers)
         self._taken_over = {**changes.taken_over, **self._taken_over}
 

@@ -13,7 +13,7 @@ from stablequeue_hub.store.tables import retired_boots, servers
 
 
 def load_presence(connection: Connection, clock: HubClock) -> Presence:
-    """What the hub knew of its servers at its last end."""
+    """Load what the hub knew of its servers when it stopped."""
     presence = Presence(clock)
     retired: dict[str, dict[str, Boot]] = {}
     for row in connection.execute(sa.select(retired_boots).order_by(retired_boots.c.retired_ms)):

@@ -84,7 +84,7 @@ def clean_alias(text: str) -> str:
 
 
 def alias_key(alias: str) -> str:
-    """What two aliases must not have in common."""
+    """Return the form in which aliases must be unique."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", alias).casefold())
 
 

@@ -79,11 +79,11 @@ class Store:
             connection.commit()
 
     async def reading(self, use_case: Callable[[Connection], T]) -> T:
-        """What only reads, in a worker thread."""
+        """Run a reading use case in a worker thread."""
         return await run_in_threadpool(_within, self.read, use_case)
 
     async def writing(self, use_case: Callable[[Connection], T]) -> T:
-        """What writes, in one transaction and a worker thread."""
+        """Run a writing use case in one transaction and a worker thread."""
         return await run_in_threadpool(_within, self.write, use_case)
 
     def dedicated_connection(self) -> Connection:
@@ -146,7 +146,7 @@ class Store:
         self._driver: Any = self._reader.dialect.loaded_dbapi
 
     def _is_of_the_database(self, cause: BaseException | None) -> bool:
-        """Whether the database failed, and not a statement of ours."""
+        """Return whether the database failed, and not a statement of ours."""
         failures = (self._driver.OperationalError, self._driver.InterfaceError)
         return isinstance(cause, failures) or type(cause) is self._driver.DatabaseError
 

@@ -27,7 +27,7 @@ def set_setting(connection: Connection, name: str, value: str) -> None:
 
 
 def queue_is_paused(connection: Connection) -> bool:
-    """No server gets a job."""
+    """Return whether no server gets a job."""
     return get_setting(connection, QUEUE_PAUSED) == "1"
 
 

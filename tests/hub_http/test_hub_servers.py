@@ -160,7 +160,7 @@ def test_a_forgotten_server_is_forgotten_in_every_part_of_the_hub(hub: Any, host
     assert made["check"]["requirements"][0]["status"] == "ambiguous"
     assert (attic.next(), studio.next()) == (None, None)
     gone = studio.server.server_id
-    assert hub.hub.dispatcher.runner_state(gone).polling
+    assert hub.hub.dispatcher.runner_status(gone).polling
     change = hub.hub.notifier.next_change()
     method, path = {
         "api": ("DELETE", f"/api/v1/servers/{gone}"),
@@ -169,7 +169,7 @@ def test_a_forgotten_server_is_forgotten_in_every_part_of_the_hub(hub: Any, host
     }[way]
     assert hub.request(method, path, key=hub.admin).status_code == (200 if way == "page" else 204)
     assert aliases(hub) == ["attic"]
-    assert not hub.hub.dispatcher.runner_state(gone).polling
+    assert not hub.hub.dispatcher.runner_status(gone).polling
     assert hub.hub.presence.find(gone) is None
     assert hub.beat(studio.server, "boot", 9).status_code == 401
     assert change.is_set()

@@ -146,7 +146,7 @@ class Scene:
         found = {
             **{name: rows for name, rows in self.rows().items() if name != left_out},
             "presence": [repr(hub.presence.find(one)) for one in both],
-            "runners": [dispatcher.runner_state(one) for one in both],
+            "runners": [dispatcher.runner_status(one) for one in both],
             "line": [dispatcher.paused, [[dispatcher.jobs_ahead(one, job) for job in jobs] for one in both]],
             "leases": [(lease.job_id, lease.server_id, lease.fence) for lease in dispatcher.leases.all()],
             "remembered": [hub.keys.is_known(self.ids[name]) for name in ("admin", "view", "attic")],

@@ -33,11 +33,11 @@ def queue_of(*jobs: QueuedJob, can: bool = True) -> FairQueue:
 
 
 def taken(queue: FairQueue, loaded: str | None = None, now_s: float = 0.0) -> str | None:
-    choice = queue.choose("a", loaded, now_s)
-    if choice is None:
+    selection = queue.select("a", loaded, now_s)
+    if selection is None:
         return None
-    queue.served("a", choice, now_s)
-    return choice.job.job_id
+    queue.record_served("a", selection, now_s)
+    return selection.job.job_id
 
 
 def in_order(queue: FairQueue, loaded: str | None = None) -> list[int]:
@@ -95,10 +95,10 @@ def test_each_hour_of_waiting_counts_one() -> None:
 
 def test_only_for_its_own_submitter() -> None:
     queue = queue_of(waiting(1), waiting(2, submitter="ben"))
-    choice = queue.choose("a", None, 0.0, only="ben")
-    assert choice is not None
-    assert choice.job.job_id == "job 2"
-    assert queue.choose("a", None, 0.0, only="carl") is None
+    selection = queue.select("a", None, 0.0, only="ben")
+    assert selection is not None
+    assert selection.job.job_id == "job 2"
+    assert queue.select("a", None, 0.0, only="carl") is None
 
 
 def test_a_job_is_where_it_can_run_only() -> None:
@@ -106,11 +106,11 @@ def test_a_job_is_where_it_can_run_only() -> None:
     queue.set_server("b", lambda kind: kind == 0)
     assert in_order(queue) == [2]
     assert queue.jobs_ahead("a", "job 1") is None
-    choice = queue.choose("b", None, 0.0)
-    assert choice is not None
-    assert choice.job.job_id == "job 1"
-    assert queue_of(waiting(1), can=False).choose("a", None, 0.0) is None
-    assert FairQueue().choose("a", None, 0.0) is None
+    selection = queue.select("b", None, 0.0)
+    assert selection is not None
+    assert selection.job.job_id == "job 1"
+    assert queue_of(waiting(1), can=False).select("a", None, 0.0) is None
+    assert FairQueue().select("a", None, 0.0) is None
 
 
 def test_place_in_line() -> None:
@@ -132,10 +132,10 @@ def test_turns_are_each_servers_own() -> None:
     started = []
     for _ in range(3):
         taken(queue)
-        choice = queue.choose("b", None, 0.0)
-        assert choice is not None
-        queue.served("b", choice, 0.0)
-        started.append(choice.job.job_id)
+        selection = queue.select("b", None, 0.0)
+        assert selection is not None
+        queue.record_served("b", selection, 0.0)
+        started.append(selection.job.job_id)
     assert "job 50" in started[:2]
 
 
@@ -167,14 +167,14 @@ def test_no_job_waits_longer_than_is_promised(days: list[tuple[str, str, bool]])
 
     def take() -> bool:
         nonlocal loaded
-        choice = queue.choose("a", loaded, 0.0)
-        if choice is None:
+        selection = queue.select("a", loaded, 0.0)
+        if selection is None:
             return False
-        queue.served("a", choice, 0.0)
-        loaded = choice.job.checkpoint
+        queue.record_served("a", selection, 0.0)
+        loaded = selection.job.checkpoint
         for job in queue:
             waited[job.job_id] += 1
-        job_id = choice.job.job_id
+        job_id = selection.job.job_id
         assert waited[job_id] <= bounds[job_id], job_id
         return True
 
@@ -233,16 +233,16 @@ def test_the_line_agrees_with_a_plain_list(done: list[object]) -> None:
                 if job.kind in can.get(server, ()) and server not in job.excluded
             ]
             fit.sort(key=lambda job: (-job.priority, served.get(job.submitter, -1)))
-            choice = queue.choose(server, None, 0.0)
-            assert (choice is None) == (not fit)
-            if choice is not None:
+            selection = queue.select(server, None, 0.0)
+            assert (selection is None) == (not fit)
+            if selection is not None:
                 first = [j for j in fit if j.priority == fit[0].priority]
                 turn = min(served.get(job.submitter, -1) for job in first)
                 expected = min(
                     (job for job in first if served.get(job.submitter, -1) == turn), key=lambda job: job.seq
                 )
-                assert choice.job.job_id == expected.job_id
-                queue.served(server, choice, 0.0)
+                assert selection.job.job_id == expected.job_id
+                queue.record_served(server, selection, 0.0)
                 served[expected.submitter] = number
                 del plain[expected.job_id]
         assert len(queue) == len(plain)

@@ -42,7 +42,7 @@ class AvailabilityAnswers(msgspec.Struct, frozen=True):
     **described("old_read", answer=AvailabilityAnswer, errors=(InvalidValueError,)),
 )
 async def availability(request: Request, model: str) -> Response:
-    """Where the model is that a row id, hash or name means. Several hits are ``ambiguous``, never guessed.
+    """Where a model is, by row id, hash or name. Several hits are ``ambiguous``, never guessed.
 
     Without a key (where the owner opened the old paths) only what the old StableQueue answered.
     """

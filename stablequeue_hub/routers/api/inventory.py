@@ -35,7 +35,7 @@ from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_body, read_json
 from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.servers.heartbeat import decode_heartbeat, take_heartbeat
+from stablequeue_hub.servers.heartbeat import decode_heartbeat, handle_heartbeat
 
 router = APIRouter(prefix="/api/v1", tags=["servers"])
 
@@ -54,7 +54,7 @@ SYNC_ERRORS = (InvalidValueError, NotFoundError, TooLargeError, SyncOutOfStepErr
 async def heartbeat(request: Request, server_id: str) -> Response:
     """Every ten seconds: "I live". The answer names the sync the hub needs, and waiting orders."""
     beat = decode_heartbeat(await read_body(request, HEARTBEAT_MAX_BYTES))
-    return json_answer(take_heartbeat(hub_of(request).presence, server_id, beat))
+    return json_answer(handle_heartbeat(hub_of(request).presence, server_id, beat))
 
 
 @router.post(
@@ -91,9 +91,9 @@ def _is_gzipped(request: Request) -> bool:
     ),
 )
 async def capabilities(request: Request, server_id: str) -> Response:
-    """What the server's WebUI can do, and for whom it may work; replaces what it said before."""
-    said = await read_json(request, ServerCapabilities, CAPABILITIES_MAX_BYTES)
-    await receive_capabilities(hub_of(request), server_id, said)
+    """What the server's WebUI can do, and for whom it may work; replaces what it reported before."""
+    reported = await read_json(request, ServerCapabilities, CAPABILITIES_MAX_BYTES)
+    await receive_capabilities(hub_of(request), server_id, reported)
     return Response(status_code=204)
 
 

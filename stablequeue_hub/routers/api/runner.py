@@ -68,8 +68,8 @@ async def next_job(request: Request, server_id: str) -> Response:
 )
 async def renew(request: Request, server_id: str) -> Response:
     """The runner still works on it."""
-    said = await read_json(request, RenewRequest)
-    return json_answer(await hub_of(request).dispatcher.renew(server_id, said))
+    message = await read_json(request, RenewRequest)
+    return json_answer(await hub_of(request).dispatcher.renew(server_id, message))
 
 
 @router.post(
@@ -83,9 +83,9 @@ async def renew(request: Request, server_id: str) -> Response:
 )
 async def refuse(request: Request, server_id: str) -> Response:
     """The job goes back unstarted."""
-    said = await read_json(request, RefuseRequest)
-    said = msgspec.structs.replace(said, text=_checked(said.text))
-    await hub_of(request).dispatcher.refuse(server_id, said)
+    message = await read_json(request, RefuseRequest)
+    message = msgspec.structs.replace(message, text=_checked(message.text))
+    await hub_of(request).dispatcher.refuse(server_id, message)
     return Response(status_code=204)
 
 
@@ -122,12 +122,12 @@ async def picture(
 )
 async def finish(request: Request, server_id: str) -> Response:
     """The run ended. The hub judges the pictures, and answers what became of the job."""
-    said = await read_json(request, FinishRequest)
-    loaded = [msgspec.structs.replace(one, detail=_storable(one.detail)) for one in said.loaded]
-    said = msgspec.structs.replace(said, text=_checked(said.text), loaded=loaded)
-    if len(said.pictures) > PICTURES_MAX:
+    message = await read_json(request, FinishRequest)
+    loaded = [msgspec.structs.replace(one, detail=_storable(one.detail)) for one in message.loaded]
+    message = msgspec.structs.replace(message, text=_checked(message.text), loaded=loaded)
+    if len(message.pictures) > PICTURES_MAX:
         raise TooLargeError(f"A job can produce at most {PICTURES_MAX} pictures.")
-    return json_answer(await finish_run(hub_of(request), server_id, said))
+    return json_answer(await finish_run(hub_of(request), server_id, message))
 
 
 def _check_id(value: str, name: str) -> None:
