@@ -485,7 +485,7 @@ class Dispatcher:
 
         def work(connection: Connection) -> None:
             run = runs.current_run(connection, message.job_id, message.fence, server_id)
-            runs.give_back(
+            runs.return_unstarted(
                 connection, run, code=message.code, text=message.text, sequence=sequence, now_ms=now_ms
             )
 

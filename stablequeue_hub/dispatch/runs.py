@@ -228,7 +228,7 @@ def _run_rows(connection: Connection, job_id: str, fence: int) -> Sequence[Any]:
     return _RUN.all(connection, {"job_id": job_id, "fence": fence})
 
 
-def give_back(
+def return_unstarted(
     connection: Connection,
     run: Run,
     *,

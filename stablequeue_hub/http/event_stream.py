@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -59,7 +60,7 @@ async def stream_events(
     yield _RETRY
     while True:
         change = hub.notifier.next_change() if job_id is None else hub.notifier.next_change_of(job_id)
-        found = await hub.reading(_next_events(after, job_id))
+        found = await hub.reading(partial(list_events, after_id=after, limit=BATCH_MAX, job_id=job_id))
         if found:
             after, sign_at = found[-1].id, loop.time() + HEARTBEAT_S
             yield b"".join(as_message(event) for event in found)
@@ -74,10 +75,6 @@ async def stream_events(
             sign_at = now + HEARTBEAT_S
             yield _HEARTBEAT
         await hub.notifier.wait(change, max(0.0, min(POLL_EVERY_S, ends_at - now, sign_at - now)))
-
-
-def _next_events(after: int, job_id: str | None) -> Callable[[Connection], list[Event]]:
-    return lambda connection: list_events(connection, after_id=after, limit=BATCH_MAX, job_id=job_id)
 
 
 def as_message(event: Event) -> bytes:

@@ -75,12 +75,11 @@ class QueueFilter:
 
 @dataclass(frozen=True)
 class QueueRows:
-    """A page. ``counts``: all jobs by state; ``from_front``: the pending ones are those at the front."""
+    """A page. ``counts``: all jobs by state."""
 
     rows: list[QueueRow]
     total: int
     counts: dict[str, int]
-    from_front: bool = False
 
 
 PROMPT_SHOWN = 200
@@ -116,8 +115,7 @@ def queue_rows(connection: Connection, wanted: QueueFilter, page: int, size: int
     skipped = (page - 1) * size
     if wanted.is_plain and wanted.states == OPEN:
         rows = _in_order(connection, by_priority, skipped, size)
-        from_front = skipped <= counts["processing"]
-        return QueueRows(rows, sum(counts[state] for state in OPEN), counts, from_front)
+        return QueueRows(rows, sum(counts[state] for state in OPEN), counts)
     conditions = list(conditions_of(wanted))
     total = sum(counts[state] for state in wanted.states)
     if not wanted.is_plain:

@@ -59,7 +59,7 @@ class CheckpointAvailability:
         if match is None:
             reason = _UNCLEAR.get(one.status, NOT_KNOWN)
             return OldAvailability(False, reason, None, value, None, field, value)
-        lack = self._lack(row, match)
+        lack = self._missing_reason(row, match)
         return OldAvailability(
             lack is None,
             lack,
@@ -70,7 +70,7 @@ class CheckpointAvailability:
             value,
         )
 
-    def _lack(self, row: Any, match: Any) -> str | None:
+    def _missing_reason(self, row: Any, match: Any) -> str | None:
         """Return why it is not available; None when a server that may run the job has it ready."""
         targets = None if row.targets_json is None else msgspec.json.decode(row.targets_json)
         words = [

@@ -194,7 +194,7 @@ def _help(
         return None
     if requirement.status == "ambiguous":
         return Help(place, f"Add the hash of {name}, or use a name that only one model has.")
-    if texts.is_not_told(place):
+    if texts.source_never_reported(place):
         text = f"{name} can be resolved once the server where it was written has reported its models."
         return Help(place, f"{text} Its hash resolves it now.")
     have = (

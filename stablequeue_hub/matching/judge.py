@@ -147,14 +147,18 @@ class Judge:
     def _cannot_load(self, one: JobRequirement) -> Servers:
         found = self._architectures.get(one)
         if found is None:
-            found = self._those(lambda server: architecture_answer(one, server.capabilities) == "missing")
+            found = self._servers_where(
+                lambda server: architecture_answer(one, server.capabilities) == "missing"
+            )
             found = self._architectures[one] = found & self._counting(one)
         return found
 
     def _cannot_do(self, need: CapabilityNeed) -> Servers:
         found = self._capabilities.get(need)
         if found is None:
-            found = self._those(lambda server: capability_answer(need, server.capabilities) == "missing")
+            found = self._servers_where(
+                lambda server: capability_answer(need, server.capabilities) == "missing"
+            )
             self._capabilities[need] = found
         return found
 
@@ -166,5 +170,5 @@ class Judge:
             return self.everyone
         return frozenset(server_id for server_id in self.everyone if not one.is_waived_on(server_id))
 
-    def _those(self, condition: Callable[[ServerFacts], bool]) -> Servers:
+    def _servers_where(self, condition: Callable[[ServerFacts], bool]) -> Servers:
         return frozenset(server_id for server_id, server in self.servers.items() if condition(server))

@@ -126,7 +126,7 @@ class FilesByName:
                 self._files[key] = replace(file, output_name=output_names[file.sha256])
 
     def _add(self, row: Sequence[Any], into: set[tuple[str, str, str]], output_name: str = "") -> None:
-        file = _called_file(row, output_name)
+        file = _named_file(row, output_name)
         if file is not None:
             key = (row[0], row[1], row[2])
             if output_name or key not in self._files:
@@ -155,7 +155,7 @@ class FilesByName:
         found = self._checkpoints.get(server_id)
         if found is None:
             rows = _CHECKPOINTS_ON.all(self._connection, {"server_id": server_id})
-            found = [file for row in sorted(rows) if (file := _called_file(row)) is not None]
+            found = [file for row in sorted(rows) if (file := _named_file(row)) is not None]
             self._checkpoints[server_id] = found
         return found
 
@@ -164,7 +164,7 @@ def _output_name(metadata: str | None) -> str:
     return str(msgspec.json.decode(metadata or "{}").get(OUTPUT_NAME, ""))
 
 
-def _called_file(row: Sequence[Any], output_name: str = "") -> NamedFile | None:
+def _named_file(row: Sequence[Any], output_name: str = "") -> NamedFile | None:
     """None for what no WebUI can use, such as a damaged file."""
     server_id, root, path, kind, _size, sha256, state, health = row
     if state != "ready" and state not in NOT_READ:

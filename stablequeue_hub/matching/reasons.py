@@ -8,7 +8,7 @@ from stablequeue_client.shared.wire.jobs import Reason, ReasonCode
 from stablequeue_hub.matching.job_requirements import JobNeeds
 from stablequeue_hub.matching.judge import Judge
 from stablequeue_hub.matching.obstacles import Obstacle
-from stablequeue_hub.matching.sentence import is_not_told
+from stablequeue_hub.matching.sentence import source_never_reported
 from stablequeue_hub.servers.servers import NO_AGENT
 
 _MODELS: dict[ReasonCode, str] = {
@@ -19,7 +19,7 @@ _MODELS: dict[ReasonCode, str] = {
     "model_name_shared": "Another file there has the same name as {name}; rename one of them.",
     "architecture_unsupported": "{name} is a model of {detail}, which its WebUI cannot load.",
 }
-_NOT_TOLD = "{name} cannot be resolved yet: the server where it was written has not reported its models."
+_UNREPORTED = "{name} cannot be resolved yet: the server where it was written has not reported its models."
 _SERVERS: dict[ReasonCode, str] = {
     "not_a_target": "The job targets other servers.",
     "queue_paused": "The whole queue is paused.",
@@ -57,14 +57,14 @@ class ReasonTexts:
     def reason(self, one: Obstacle) -> Reason:
         return Reason(one.code, self._text(one), one.place)
 
-    def is_not_told(self, place: int) -> bool:
-        return is_not_told(self._needs.requirements[place], self._needs, self._judge)
+    def source_never_reported(self, place: int) -> bool:
+        return source_never_reported(self._needs.requirements[place], self._needs, self._judge)
 
     def _text(self, one: Obstacle) -> str:
         if one.place is not None:
             form = _MODELS[one.code]
-            if one.code == "model_missing" and self.is_not_told(one.place):
-                form = _NOT_TOLD
+            if one.code == "model_missing" and self.source_never_reported(one.place):
+                form = _UNREPORTED
             several = self._candidates[one.place] if one.place < len(self._candidates) else 0
             name = self._needs.requirements[one.place].name
             return form.format(name=name, detail=one.detail, candidates=several or "several")

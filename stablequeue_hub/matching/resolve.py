@@ -64,14 +64,12 @@ _KINDS: dict[str, Kind] = {kind: kind for kinds in KINDS_OF.values() for kind in
 @dataclass(frozen=True)
 class Resolution:
     """A requirement and the content it means. ``match`` is None unless one is meant (``found``), or files of
-    this name that are not read yet (``unhashed``). ``not_told``: it is missing because nobody knows yet what
-    its name means where it was written."""
+    this name that are not read yet (``unhashed``)."""
 
     written: Requirement
     status: RequirementStatus
     match: ModelMatch | None = None
     candidates: tuple[ModelMatch, ...] = ()
-    not_told: bool = False
 
     def as_stored(self) -> JobRequirement:
         """As it is kept with the job."""
@@ -148,15 +146,15 @@ def resolve(
     now_ms: int,
 ) -> list[Resolution]:
     """Each of ``wanted`` with the content it means; ``source_id``: the server on which it was written."""
-    not_told = _names_not_told(connection, wanted, source_id)
+    unreported = _names_never_reported(connection, wanted, source_id)
     idle = frozenset(one for one in wanted if one.is_filled_in or _may_be_a_word(one, source_id))
-    looked_up = [one for one in dict.fromkeys(wanted) if one not in not_told and one not in idle]
+    looked_up = [one for one in dict.fromkeys(wanted) if one not in unreported and one not in idle]
     hashes = {one: normalize_hash(one.hash or "") or "" for one in looked_up if decides_by_hash(one)}
     names = [one for one in looked_up if one not in hashes]
     finder = _ModelFinder(connection, source_id, live, now_ms)
     resolved = {one: _resolved(one, matches) for one, matches in finder.by_hash(hashes).items()}
     resolved.update((one, _resolved(one, matches)) for one, matches in finder.by_name(names).items())
-    resolved.update((one, Resolution(one, "missing", not_told=True)) for one in not_told)
+    resolved.update((one, Resolution(one, "missing")) for one in unreported)
     resolved.update((one, Resolution(one, "not_checked")) for one in idle)
     return [resolved[requirement] for requirement in dict.fromkeys(wanted)]
 
@@ -197,7 +195,7 @@ class _ModelFinder:
         for one, value in hashes.items():
             hashed = [match for match in matches[value] if _is_of_kind(match, one)]
             on_source = any(file.server_id == self._source_id for file in called[one])
-            here = [] if on_source else [match for match in hashed if _lies_on(match, self._source_id)]
+            here = [] if on_source else [match for match in hashed if _is_ready_on(match, self._source_id)]
             meant[one] = here or meant[one] or hashed
         meant.update(self._formerly_named([one for one in names if not meant[one]]))
         return meant
@@ -257,7 +255,7 @@ class _ModelFinder:
         return meant
 
 
-def _names_not_told(
+def _names_never_reported(
     connection: Connection, wanted: Sequence[Requirement], source_id: str | None
 ) -> frozenset[Requirement]:
     """Those of which only the source's files say what they mean, and it never told which it has."""
@@ -310,7 +308,7 @@ def _is_on(match: ModelMatch, server_id: str | None) -> bool:
     return any(entry.server_id == server_id for entry in match.servers)
 
 
-def _lies_on(match: ModelMatch, server_id: str | None) -> bool:
+def _is_ready_on(match: ModelMatch, server_id: str | None) -> bool:
     """A file of it was read on that server."""
     return any(
         entry.server_id == server_id and any(file.state == "ready" for file in entry.files)

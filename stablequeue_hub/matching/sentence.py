@@ -84,7 +84,7 @@ class Sentences:
             return Waiting(text, "server_unknown" if job.targets is None else "not_a_target")
         if all(judge.servers[one].no_agent for one in allowed):
             return Waiting(f"Waits for {self.aliases(allowed)}. {NO_AGENT}", "no_agent")
-        left = allowed - _lacking_any(job.needs, answer)
+        left = allowed - _servers_with(_LACKS, job.needs, answer)
         if not left:
             return self._waits_for_models(job.needs, answer, job.targets, allowed)
         return self._waits_for_servers(job, answer, left, before)
@@ -100,7 +100,7 @@ class Sentences:
                     return Waiting(text, "model_unhashed", (place,))
                 text = f"Waits for the folder of {name} on {self.aliases(left)}, which is not connected"
                 return Waiting(text, "model_unreachable", (place,))
-        left = left - _not_ready_any(job.needs, answer) or left
+        left = left - _servers_with(_NOT_READY, job.needs, answer) or left
         for obstacle, bad in (*_of_needs(answer), *self._of_history(job, left)):
             if left <= bad:
                 return Waiting(self._sentence_for(obstacle, job.needs, left), obstacle.code)
@@ -195,7 +195,7 @@ class Sentences:
         if one.status == "unhashed":
             return "model_unhashed", "it has to be read first, where the job was written"
         source = self.judge.servers.get(needs.source_id or "")
-        if is_not_told(one, needs, self.judge) and source is not None:
+        if source_never_reported(one, needs, self.judge) and source is not None:
             return (
                 "model_missing",
                 f"its names cannot be resolved yet, {source.alias} has not reported its models",
@@ -242,7 +242,7 @@ class Sentences:
         allowed = judge.allowed(job.targets)
         if history_obstacles((), job.refusals, "") or all(judge.servers[one].no_agent for one in allowed):
             return False
-        left = allowed - _lacking_any(job.needs, answer)
+        left = allowed - _servers_with(_LACKS, job.needs, answer)
         return not left or any(
             left <= answer.at(place, *_NOT_READY) for place in range(len(job.needs.requirements))
         )
@@ -276,19 +276,16 @@ class Sentences:
         return _joined([server.alias for key, server in self.judge.servers.items() if key in some], word)
 
 
-def is_not_told(one: JobRequirement, needs: JobNeeds, judge: Judge) -> bool:
+def source_never_reported(one: JobRequirement, needs: JobNeeds, judge: Judge) -> bool:
     """Whether nobody knows yet what its name means, because the server where it was written never told what
     it has."""
     source = judge.servers.get(needs.source_id or "")
     return one.status == "missing" and not one.hash and source is not None and not source.has_inventory
 
 
-def _lacking_any(needs: JobNeeds, answer: NeedsAnswer) -> Servers:
-    return NOBODY.union(*(answer.at(place, *_LACKS) for place in range(len(needs.requirements))))
-
-
-def _not_ready_any(needs: JobNeeds, answer: NeedsAnswer) -> Servers:
-    return NOBODY.union(*(answer.at(place, *_NOT_READY) for place in range(len(needs.requirements))))
+def _servers_with(codes: Sequence[ReasonCode], needs: JobNeeds, answer: NeedsAnswer) -> Servers:
+    """Return the servers that one of ``codes`` keeps away, whatever requirement it is about."""
+    return NOBODY.union(*(answer.at(place, *codes) for place in range(len(needs.requirements))))
 
 
 def _of_needs(answer: NeedsAnswer) -> Iterable[tuple[Obstacle, Servers]]:

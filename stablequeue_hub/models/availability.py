@@ -20,14 +20,8 @@ from stablequeue_client.shared.errors import InvalidValueError, TooLargeError
 from stablequeue_client.shared.models.model_files import MODEL_EXTENSIONS, search_key, stem_key
 from stablequeue_client.shared.wire.inventory import AVAILABILITY_MAX_HASHES
 from stablequeue_hub.inventory.availability_rows import MAY_BECOME_READY
-from stablequeue_hub.models.lookup import ModelRef, ModelRefT, find_models
-from stablequeue_hub.models.model_query import (
-    NamedModel,
-    NameQuery,
-    is_hash_of_nothing,
-    name_query,
-    parse_query,
-)
+from stablequeue_hub.models.lookup import ModelRef, ModelRefT, find_models, query_of
+from stablequeue_hub.models.model_query import NamedModel, NameQuery, is_hash_of_nothing
 from stablequeue_hub.servers.known_servers import KnownServer, known_servers
 from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.prepared import Prepared, in_list
@@ -180,7 +174,7 @@ def availability_of_many(
 
 def _without_renamed(ref: ModelRef, matches: list[ModelMatch]) -> list[ModelMatch]:
     """Drop models whose files all have other names now, where other files have this name."""
-    query = name_query(ref.name) if isinstance(ref, NamedModel) else parse_query(ref)
+    query = query_of(ref)
     if len(matches) < 2 or not isinstance(query, NameQuery):
         return matches
     files = {match.id: [file for entry in match.servers for file in entry.files] for match in matches}
@@ -213,16 +207,16 @@ def servers_of(
     return {
         model_id: tuple(
             [
-                _known_there(known[server_id], stored, files.get((model_id, server_id), []), now_ms)
+                _known_entry(known[server_id], stored, files.get((model_id, server_id), []), now_ms)
                 for server_id, stored in sorted(there.items(), key=lambda pair: order[pair[0]])
             ]
-            + [_unknown_there(server) for server in silent if server.server_id not in there]
+            + [_unknown_entry(server) for server in silent if server.server_id not in there]
         )
         for model_id, there in summary.items()
     }
 
 
-def _known_there(
+def _known_entry(
     server: KnownServer, stored: tuple[str, int], files: list[FileOnServer], now_ms: int
 ) -> ServerAvailability:
     availability, last_seen = stored
@@ -231,7 +225,9 @@ def _known_there(
     return ServerAvailability(
         server.server_id,
         server.alias,
-        word_for(availability, server.reachable, [file for file in files if _counts(availability, file)]),
+        effective_availability(
+            availability, server.reachable, [file for file in files if _counts(availability, file)]
+        ),
         utc_text(last_seen),
         max(0, now_ms - last_seen) // 1000,
         _SOURCES[availability],
@@ -243,7 +239,7 @@ def _counts(availability: str, file: FileOnServer) -> bool:
     return (file.state == "ready") == (availability == "available")
 
 
-def word_for(availability: str, reachable: bool, files: Sequence[FileOnServer]) -> str:
+def effective_availability(availability: str, reachable: bool, files: Sequence[FileOnServer]) -> str:
     """The stored word, or ``unreachable``: nobody answers there, or no folder of ``files`` is connected."""
     if availability == "unavailable":
         return availability
@@ -252,7 +248,7 @@ def word_for(availability: str, reachable: bool, files: Sequence[FileOnServer]) 
     return availability
 
 
-def _unknown_there(server: KnownServer) -> ServerAvailability:
+def _unknown_entry(server: KnownServer) -> ServerAvailability:
     return ServerAvailability(server.server_id, server.alias, "unknown", None, None, "none")
 
 
@@ -281,7 +277,7 @@ def unhashed_of_names(
     for ref, keys in keys_of.items():
         groups = {group: there for key in keys for group, there in files.get(key, {}).items()}
         found[ref] = [
-            ModelMatch(None, name, kind, None, None, None, None, servers=_named_there(there, known, now_ms))
+            ModelMatch(None, name, kind, None, None, None, None, servers=_named_entries(there, known, now_ms))
             for (kind, name), there in sorted(groups.items())
             if not isinstance(ref, NamedModel) or ref.kind == kind
         ]
@@ -290,7 +286,7 @@ def unhashed_of_names(
 
 def _name_keys(ref: ModelRef) -> list[str]:
     """The key of a name, alone and with each extension; none for what is no name."""
-    query = name_query(ref.name) if isinstance(ref, NamedModel) else parse_query(ref)
+    query = query_of(ref)
     if not isinstance(query, NameQuery) or not query.key:
         return []
     return [query.key, *(query.key + extension for extension in MODEL_EXTENSIONS)]
@@ -312,14 +308,14 @@ def _file(*columns: Any) -> FileOnServer:
     return FileOnServer(*values)
 
 
-def _named_there(
+def _named_entries(
     there: dict[str, list[FileOnServer]], known: dict[str, KnownServer], now_ms: int
 ) -> tuple[ServerAvailability, ...]:
     entries = []
     for server_id, files in there.items():
         server = known[server_id]
         last_seen = server.heard_ms or now_ms
-        word = word_for("unhashed", server.reachable, files)
+        word = effective_availability("unhashed", server.reachable, files)
         age_s = max(0, now_ms - last_seen) // 1000
         entries.append(
             ServerAvailability(

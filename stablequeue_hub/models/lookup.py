@@ -70,7 +70,8 @@ _BY_OUTPUT_NAME = Prepared(
 )
 
 
-def _query_of(ref: ModelRef) -> ModelQuery:
+def query_of(ref: ModelRef) -> ModelQuery:
+    """Return what ``ref`` asks for."""
     return name_query(ref.name) if isinstance(ref, NamedModel) else parse_query(ref)
 
 
@@ -79,7 +80,7 @@ class _Search:
 
     def __init__(self, connection: Connection, wanted: Iterable[ModelRef]) -> None:
         self.connection = connection
-        self.queries = {ref: _query_of(ref) for ref in wanted}
+        self.queries = {ref: query_of(ref) for ref in wanted}
         self.found: dict[ModelRef, dict[int, FoundModel]] = {ref: {} for ref in self.queries}
 
     def run(

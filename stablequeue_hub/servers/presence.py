@@ -193,7 +193,7 @@ class Presence:
         self._changed.add(server_id)
         if boot.heard_again >= HEARD_AGAIN_TO_FREEZE and server.frozen is None:
             server.frozen, server.thawed_by = FROZEN_REASON, None
-        elif server.frozen is not None and self._alone(server, boot_id, now):
+        elif server.frozen is not None and self._is_alone(server, boot_id, now):
             self._hand_over(server, boot_id)
         return boot_id == server.boot_id
 
@@ -210,7 +210,7 @@ class Presence:
         if before is not None:
             before.retired_ms, before.heard_again = self._clock.now_ms(), 0
 
-    def _alone(self, server: ServerPresence, boot_id: str, now: float) -> bool:
+    def _is_alone(self, server: ServerPresence, boot_id: str, now: float) -> bool:
         others = (boot for other, boot in server.boots.items() if other != boot_id)
         return all(now - boot.heard_at > THAW_AFTER_S for boot in others)
 

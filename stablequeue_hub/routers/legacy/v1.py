@@ -82,7 +82,7 @@ async def jobs_v1(
 ) -> Response:
     """Everybody's jobs, newest first, at most 1,000."""
     wanted = OldFilter(status, None, limit, offset, order.lower() == "asc")
-    jobs, total = await steps.listed(hub_of(request), wanted)
+    jobs, total = await steps.list_jobs(hub_of(request), wanted)
     return json_answer(OldJobList(len(jobs), jobs, total))
 
 
@@ -92,7 +92,7 @@ async def jobs_v1(
 )
 async def status_v1(request: Request, job_id: str) -> Response:
     """One job."""
-    return json_answer(await steps.found(hub_of(request), job_id))
+    return json_answer(await steps.find_job(hub_of(request), job_id))
 
 
 # --- ending -----------------------------------------------------------------------------------------------
