@@ -1,4 +1,4 @@
-"""The queue, or one server of it, is held back and let go on. A running job goes on."""
+"""Pause and resume the queue, or one server. A running job continues."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from stablequeue_hub.jobs.queue_state import pause_queue, pause_server, queue_in
 
 
 async def pause_jobs(hub: Hub, actor: str, server_id: str | None, *, paused: bool) -> QueueInfo:
-    """Give this server (None: any) no jobs; or jobs again, also when it rests because it failed several times
-    in a row. Raises NotFoundError."""
+    """Give this server (None: any) no jobs; or jobs again, also when it is in cooldown after several
+    failures. Raises NotFoundError."""
     now_ms = hub.clock.now_ms()
 
     def work(connection: Connection) -> QueueInfo:

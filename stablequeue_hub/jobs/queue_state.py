@@ -9,7 +9,7 @@ from stablequeue_client.shared.wire.queue import QueueInfo, QueueServer
 from stablequeue_hub.errors import unknown_server
 from stablequeue_hub.events import events
 from stablequeue_hub.jobs.states import JOB_STATES
-from stablequeue_hub.store.hub_settings_table import QUEUE_PAUSED, queue_is_paused, set_fact
+from stablequeue_hub.store.hub_settings_table import QUEUE_PAUSED, queue_is_paused, set_setting
 from stablequeue_hub.store.tables import jobs, servers
 
 
@@ -31,7 +31,7 @@ def queue_info(connection: Connection) -> QueueInfo:
 def pause_queue(connection: Connection, paused: bool, *, actor: str, now_ms: int) -> None:
     """Hold back every waiting job, or let them go on; an event when that changes something."""
     if queue_is_paused(connection) != paused:
-        set_fact(connection, QUEUE_PAUSED, "1" if paused else "0")
+        set_setting(connection, QUEUE_PAUSED, "1" if paused else "0")
         events.append(connection, _action(paused), actor, now_ms=now_ms)
 
 

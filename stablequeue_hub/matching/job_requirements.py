@@ -70,7 +70,7 @@ class JobRequirement(NamedTuple):
 
     @property
     def lookup(self) -> Lookup | None:
-        """What to look for on servers; None for what nobody knows."""
+        """Return what to look for on servers; None for what is not resolved."""
         if self.status == "found" and self.sha256 is not None:
             return Lookup(self.sha256)
         if self.status == "unhashed":

@@ -2,7 +2,7 @@
 read.
 
 Everything that speaks of where jobs can run is a view of this: the check and the reasons give all obstacles,
-the sentence the one that holds back most, and the hand-over gives a job where there is none.
+the sentence the one that holds back most, and the dispatcher assigns a job where there is none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stablequeue_hub.matching.job_requirements import JobNeeds, JobRequirement
 from stablequeue_hub.matching.obstacles import (
     BY_STOCK,
     Obstacle,
-    Question,
+    PlacementQuery,
     architecture_answer,
     architecture_obstacle,
     capability_answer,
@@ -80,7 +80,7 @@ class NeedsAnswer:
         return usable.difference(*self.besides.values())
 
     def on(self, server_id: str) -> list[Obstacle]:
-        """What keeps that server away."""
+        """Return what keeps that server away."""
         codes = ((one.code(server_id), place) for place, one in enumerate(self.models))
         return [
             *(Obstacle(code, place) for code, place in codes if code is not None),
@@ -108,7 +108,7 @@ class Judge:
         self._needs: dict[JobNeeds, NeedsAnswer] = {}
         self._servers: dict[str, dict[str, list[Obstacle]]] = {}
 
-    def obstacles(self, job: Question, server_id: str) -> list[Obstacle]:
+    def obstacles(self, job: PlacementQuery, server_id: str) -> list[Obstacle]:
         """Return everything that keeps the job from the server; nothing: it would get it."""
         lacks = self.of_needs(job.needs).on(server_id)
         if not self.servers[server_id].has_inventory:  # which says it all: nothing is known of its models
@@ -125,7 +125,7 @@ class Judge:
         return self.everyone if targets is None else self.everyone.intersection(targets)
 
     def of_servers(self, submitted_by: str) -> Mapping[str, list[Obstacle]]:
-        """What keeps each server from any job of that submitter."""
+        """Return what keeps each server from any job of that submitter."""
         found = self._servers.get(submitted_by)
         if found is None:
             found = self._servers[submitted_by] = {
@@ -135,7 +135,7 @@ class Judge:
         return found
 
     def of_needs(self, needs: JobNeeds) -> NeedsAnswer:
-        """What the servers lack of them: it is the same for all jobs with these needs."""
+        """Return what the servers lack of them: the same for all jobs with these needs."""
         found = self._needs.get(needs)
         if found is None:
             models = [self._of_model(one, needs.source_id) for one in needs.requirements]
@@ -185,14 +185,18 @@ class Judge:
             return NOBODY
         found = self._architectures.get(one.base_model)
         if found is None:
-            found = self._those(lambda server: architecture_answer(one, server.capabilities) == "missing")
+            found = self._servers_where(
+                lambda server: architecture_answer(one, server.capabilities) == "missing"
+            )
             self._architectures[one.base_model] = found
         return found - self._waived(one) if one.counts else NOBODY
 
     def _cannot_do(self, need: CapabilityNeed) -> Servers:
         found = self._capabilities.get(need)
         if found is None:
-            found = self._those(lambda server: capability_answer(need, server.capabilities) == "missing")
+            found = self._servers_where(
+                lambda server: capability_answer(need, server.capabilities) == "missing"
+            )
             self._capabilities[need] = found
         return found
 
@@ -202,5 +206,5 @@ class Judge:
             return NOBODY
         return frozenset(server_id for server_id in self.everyone if one.is_waived_on(server_id))
 
-    def _those(self, condition: Callable[[ServerFacts], bool]) -> Servers:
+    def _servers_where(self, condition: Callable[[ServerFacts], bool]) -> Servers:
         return frozenset(server_id for server_id, server in self.servers.items() if condition(server))

@@ -58,7 +58,7 @@ class Obstacle(NamedTuple):
     detail: str = ""
 
 
-class Question(NamedTuple):
+class PlacementQuery(NamedTuple):
     """A job of which is asked where it can run. ``targets``: ids of servers; None: any."""
 
     needs: JobNeeds
@@ -69,12 +69,12 @@ class Question(NamedTuple):
 
 
 def target_obstacles(targets: Collection[str] | None, server_id: str) -> list[Obstacle]:
-    """The job is for other servers."""
+    """The job targets other servers."""
     return [Obstacle("not_a_target")] if targets is not None and server_id not in targets else []
 
 
 def history_obstacles(exclusions: Sequence[Exclusion], refusals: int, server_id: str) -> list[Obstacle]:
-    """The server had the job before, or too many servers sent it back."""
+    """Return the obstacles from former runs: the server had the job, or too many sent it back."""
     found = [
         Obstacle(_BY_EXCLUSION[one.reason], detail=one.text)
         for one in exclusions
@@ -84,7 +84,7 @@ def history_obstacles(exclusions: Sequence[Exclusion], refusals: int, server_id:
 
 
 def server_obstacles(server: ServerFacts, submitted_by: str, *, queue_paused: bool) -> list[Obstacle]:
-    """What keeps a server from any job of that submitter, whatever the job needs."""
+    """Return what keeps a server from any job of that submitter, whatever the job needs."""
     found = [Obstacle("queue_paused")] if queue_paused else []
     if server.paused:
         found.append(Obstacle("server_paused"))
@@ -100,7 +100,7 @@ def server_obstacles(server: ServerFacts, submitted_by: str, *, queue_paused: bo
 
 
 def _presence_obstacles(server: ServerFacts) -> list[Obstacle]:
-    """The first of what keeps the server away from all jobs."""
+    """Return the first obstacle that keeps the server from all jobs."""
     if server.frozen:
         return [Obstacle("server_frozen")]
     if server.no_agent:

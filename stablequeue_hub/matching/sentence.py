@@ -16,7 +16,7 @@ from stablequeue_client.shared.models.model_files import MODEL_EXTENSIONS
 from stablequeue_client.shared.wire.jobs import ReasonCode
 from stablequeue_hub.matching.job_requirements import JobNeeds, JobRequirement
 from stablequeue_hub.matching.judge import NOBODY, Judge, NeedsAnswer, Servers
-from stablequeue_hub.matching.obstacles import Obstacle, Question, history_obstacles
+from stablequeue_hub.matching.obstacles import Obstacle, PlacementQuery, history_obstacles
 from stablequeue_hub.servers.servers import NO_AGENT
 
 NAME_MAX = 80
@@ -28,11 +28,11 @@ _UNCLEAR: dict[str, ModelMark] = {"ambiguous": "ambiguous", "unhashed": "unread"
 _EXCLUDED: dict[ReasonCode, str] = {
     "excluded_refused": "sent it back",
     "excluded_failed": "failed with it",
-    "excluded_lost": "did not come back from it",
+    "excluded_lost": "was lost while running it",
 }
 _OF_THE_SERVER: dict[ReasonCode, tuple[str, str]] = {
     "server_frozen": ("whose identity two running copies use", "whose identity two running copies use"),
-    "server_unknown": ("which never told which models it has", "which never told which models they have"),
+    "server_unknown": ("which has not reported its models yet", "which have not reported their models yet"),
     "no_webui": (
         "which cannot make pictures: only the agent runs there",
         "which cannot make pictures: only the agent runs there",
@@ -42,9 +42,12 @@ _OF_THE_SERVER: dict[ReasonCode, tuple[str, str]] = {
         "which accept no jobs: StableQueue is not running in a WebUI there",
     ),
     "server_paused": ("which is paused", "which are paused"),
-    "server_resting": ("which rests after several failures", "which rest after several failures"),
+    "server_resting": (
+        "which is in cooldown after several failures",
+        "which are in cooldown after several failures",
+    ),
     "server_unreachable": ("which is switched off", "which are switched off"),
-    "server_in_use": ("where somebody works just now", "where somebody works just now"),
+    "server_in_use": ("which is in use", "which are in use"),
 }
 """In the order in which servers are struck off; the words for one server and for two or three."""
 
@@ -65,12 +68,12 @@ class Sentences:
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
 
-    def waiting(self, job: Question, before: int | None = None) -> Waiting:
-        """What the job waits for. ``before``: jobs that come first; None: not known."""
+    def waiting(self, job: PlacementQuery, before: int | None = None) -> Waiting:
+        """Return what the job waits for. ``before``: jobs that come first; None: not known."""
         judge, answer = self.judge, self.judge.of_needs(job.needs)
         allowed = judge.allowed(job.targets)
         if any(one.code == "refused_often" for one in history_obstacles((), job.refusals, "")):
-            text = f"Sent back {job.refusals} times; it waits until you say where to try again"
+            text = f"Sent back {job.refusals} times; it waits until you choose where to try again"
             return Waiting(text, "refused_often")
         if not allowed:
             text = "Waits for a server: none has joined" if job.targets is None else "Its target is gone"
@@ -83,7 +86,7 @@ class Sentences:
         return self._waits_for_servers(job, answer, left, before)
 
     def _waits_for_servers(
-        self, job: Question, answer: NeedsAnswer, left: Servers, before: int | None
+        self, job: PlacementQuery, answer: NeedsAnswer, left: Servers, before: int | None
     ) -> Waiting:
         for place, one in enumerate(job.needs.requirements):
             if left <= answer.models[place].not_ready:
@@ -96,14 +99,14 @@ class Sentences:
         left = left.difference(*(one.not_ready for one in answer.models)) or left
         for obstacle, bad in (*_of_needs(answer), *self._of_history(job, left)):
             if left <= bad:
-                return Waiting(self._said(obstacle, job.needs, left), obstacle.code)
+                return Waiting(self._sentence_for(obstacle, job.needs, left), obstacle.code)
             left -= bad
         kept_away = self._of_servers(job.submitted_by, left)
         bad = kept_away.get("not_for_others", NOBODY)
         if left <= bad:
-            works = "works" if len(left) == 1 else "work"
+            take = "takes" if len(left) == 1 else "take"
             who = self.aliases(left, "and")
-            text = f"Waits for a server that works for others: {who} {works} for nobody else"
+            text = f"Waits for a server that takes jobs from others: {who} {take} none"
             return Waiting(text, "not_for_others")
         left -= bad
         for code, (one_is, several_are) in _OF_THE_SERVER.items():
@@ -113,10 +116,10 @@ class Sentences:
                 return Waiting(f"Waits for {self.aliases(left)}, {words}", code)
             left -= bad
         if self.judge.queue_paused:
-            return Waiting("Waits until the queue goes on", "queue_paused")
+            return Waiting("Waits until the queue is resumed", "queue_paused")
         return Waiting(self.in_line(left, before), servers=left)
 
-    def _of_history(self, job: Question, some: Servers) -> Iterator[tuple[Obstacle, Servers]]:
+    def _of_history(self, job: PlacementQuery, some: Servers) -> Iterator[tuple[Obstacle, Servers]]:
         for code in _EXCLUDED if job.exclusions else ():
             yield (
                 Obstacle(code),
@@ -136,14 +139,14 @@ class Sentences:
                 found.setdefault(one.code, set()).add(server_id)
         return {code: frozenset(ids) for code, ids in found.items()}
 
-    def _said(self, obstacle: Obstacle, needs: JobNeeds, left: Servers) -> str:
+    def _sentence_for(self, obstacle: Obstacle, needs: JobNeeds, left: Servers) -> str:
         """The sentence when the last servers are struck off."""
         code = obstacle.code
         if code == "architecture_unsupported":
             return f"Waits for a WebUI that loads {obstacle.detail}"
         if code == "model_name_shared":
             name, where = shown_name(needs.requirements[obstacle.place or 0]), self.aliases(left)
-            return f"Waits for another name of {name} on {where}, where another file is called so too"
+            return f"Waits for {name} to be renamed on {where}, where another file has the same name"
         if code in _EXCLUDED:
             return f"Waits for another server: {self.aliases(left, 'and')} {_EXCLUDED[code]}"
         return f"Waits for a WebUI with {obstacle.detail}"
@@ -184,12 +187,15 @@ class Sentences:
         anywhere: bool,
     ) -> tuple[ReasonCode, str]:
         if one.status == "ambiguous":
-            return "model_ambiguous", "several models are called so; say which"
+            return "model_ambiguous", "several models have this name; choose one"
         if one.status == "unhashed":
             return "model_unhashed", "it has to be read first, where the job was written"
         source = self.judge.servers.get(needs.source_id or "")
-        if is_not_told(one, needs, self.judge) and source is not None:
-            return "model_missing", f"its names are not known yet, {source.alias} never told what it has"
+        if source_never_reported(one, needs, self.judge) and source is not None:
+            return (
+                "model_missing",
+                f"its names cannot be resolved yet, {source.alias} has not reported its models",
+            )
         if targets is None or not anywhere:
             return "model_missing", "no server has it"
         if len(allowed) == 1:
@@ -210,7 +216,7 @@ class Sentences:
         return Waiting(f"Waits for {names} on {alias}, which has {rest}", "model_missing", places)
 
     def marks(self, needs: JobNeeds, targets: Collection[str] | None) -> list[ModelMark]:
-        """What is known of each model of a job for ``targets`` (None: any server)."""
+        """Return the mark of each model of a job for ``targets`` (None: any server)."""
         allowed, answer = self.judge.allowed(targets), self.judge.of_needs(needs)
         return [self._mark(place, one, answer, allowed) for place, one in enumerate(needs.requirements)]
 
@@ -226,8 +232,8 @@ class Sentences:
             return "unread"
         return "away" if allowed & answer.models[place].of("model_unreachable") else "missing"
 
-    def lacks_models(self, job: Question) -> bool:
-        """Whether ``waiting`` names models that it waits for; without finding the words."""
+    def lacks_models(self, job: PlacementQuery) -> bool:
+        """Return whether ``waiting`` would name models, without building the sentence."""
         judge, answer = self.judge, self.judge.of_needs(job.needs)
         allowed = judge.allowed(job.targets)
         if history_obstacles((), job.refusals, "") or all(judge.servers[one].no_agent for one in allowed):
@@ -237,7 +243,7 @@ class Sentences:
             left <= answer.models[place].not_ready for place in range(len(job.needs.requirements))
         )
 
-    def lacking(self, job: Question, blocking: tuple[int, ...]) -> list[tuple[int, ...]]:
+    def lacking(self, job: PlacementQuery, blocking: tuple[int, ...]) -> list[tuple[int, ...]]:
         """The places of models that would have to come, each a way out: those that no server has, else those
         that each of the servers lacks that have most. ``blocking``: as ``waiting`` says, not empty."""
         answer, allowed = self.judge.of_needs(job.needs), self.judge.allowed(job.targets)
@@ -250,7 +256,7 @@ class Sentences:
         least = min(len(way) for way in ways)
         return sorted({way for way in ways if len(way) == least}) if least else [blocking]
 
-    def able_without(self, job: Question, places: Collection[int]) -> Servers:
+    def able_without(self, job: PlacementQuery, places: Collection[int]) -> Servers:
         """The servers that could take the job now if the models at these places were there."""
         return frozenset(
             server_id
@@ -268,7 +274,7 @@ class Sentences:
         return _joined([server.alias for key, server in self.judge.servers.items() if key in some], word)
 
 
-def is_not_told(one: JobRequirement, needs: JobNeeds, judge: Judge) -> bool:
+def source_never_reported(one: JobRequirement, needs: JobNeeds, judge: Judge) -> bool:
     """Whether nobody knows yet what its name means, because the server where it was written never told what
     it has."""
     source = judge.servers.get(needs.source_id or "")
@@ -286,7 +292,7 @@ def _of_needs(answer: NeedsAnswer) -> Iterator[tuple[Obstacle, Servers]]:
 
 
 def shown_name(one: JobRequirement) -> str:
-    """What people call it: without hash and ending, and not longer than a line."""
+    """Return the name to show: without hash and extension, and not longer than a line."""
     return short_name(one.name)
 
 

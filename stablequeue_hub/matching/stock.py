@@ -1,6 +1,6 @@
 """What servers have of the wanted models, and which names there mean them: the one reading of both.
 
-The check, the reasons, the sentence and the hand-over all go by these files and these rules.
+The check, the reasons, the sentence and the dispatcher all go by these files and these rules.
 """
 
 from __future__ import annotations
@@ -18,8 +18,13 @@ from sqlalchemy import Connection
 from stablequeue_client.shared.generation.requirements import can_be_written, checkpoint_parts
 from stablequeue_client.shared.models.model_files import names_in_webui, stem_key
 from stablequeue_hub.inventory.availability_rows import MAY_BECOME_READY
-from stablequeue_hub.matching.called_files import FILE, OfFiles, read_called, unread_called
 from stablequeue_hub.matching.job_requirements import JobRequirement, Lookup
+from stablequeue_hub.matching.named_files import (
+    FILE,
+    FileStatement,
+    known_files_named,
+    unread_files_named,
+)
 from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.prepared import Prepared, in_list
 from stablequeue_hub.store.tables import model_aliases, models, server_files, server_roots
@@ -110,7 +115,7 @@ class ServerStock:
         # Names differ in case on some disks: the one that is called exactly so comes first.
         return sorted(found, key=lambda file: path not in names_in_webui(file.kind, file.path))
 
-    def take_over(self, further: ServerStock) -> None:
+    def merge(self, further: ServerStock) -> None:
         """Add what was read later, of other models."""
         self.shared |= further.shared
         self.being_copied |= further.being_copied
@@ -163,7 +168,7 @@ class Stock:
     def of_server(self, server_id: str) -> ServerStock:
         return self.doubtful.get(server_id) or ServerStock(server_id)
 
-    def take_over(self, further: Stock) -> None:
+    def merge(self, further: Stock) -> None:
         """Add what was read later, of other models."""
         self.asked |= further.asked
         self.plain.update(further.plain)
@@ -171,7 +176,7 @@ class Stock:
         for server_id, stock in further.doubtful.items():
             mine = self.doubtful.setdefault(server_id, stock)
             if mine is not stock:
-                mine.take_over(stock)
+                mine.merge(stock)
 
 
 def _as_path(name: str) -> str:
@@ -188,7 +193,7 @@ def _as_written(file: StockFile, one: JobRequirement) -> StockFile:
 
 @lru_cache(maxsize=8_192)
 def _can_be_named(kind: str, name: str) -> bool:
-    """Whether its name can stand in a prompt."""
+    """Return whether its name can stand in a prompt."""
     if kind == "lora":
         return can_be_written(name)
     return kind != "embedding" or not set(name) & _NOT_IN_A_WORD
@@ -197,8 +202,8 @@ def _can_be_named(kind: str, name: str) -> bool:
 # --- reading ----------------------------------------------------------------------------------------------
 
 
-def _holding(model_column: sa.Column[int], *conditions: sa.ColumnElement[bool]) -> OfFiles:
-    return OfFiles(
+def _holding(model_column: sa.Column[int], *conditions: sa.ColumnElement[bool]) -> FileStatement:
+    return FileStatement(
         sa.select(models.c.hash_sha256, server_files.c.link, *FILE)
         .select_from(sa.join(models, server_files, model_column == models.c.id))
         .where(in_list(models.c.hash_sha256, "contents"), server_files.c.rejected.is_(None), *conditions)
@@ -245,7 +250,7 @@ def read_stock(connection: Connection, wanted: Collection[Lookup], server_id: st
     named = _named(connection, contents)
     stems = by_name.union(*(one.stems for one in named.values()))
     in_folders = bool(by_name) or any(one.kind == "checkpoint" for one in named.values())
-    unread = list(unread_called(connection, stems, server_id, in_folders=in_folders))
+    unread = list(unread_files_named(connection, stems, server_id, in_folders=in_folders))
     doubtful = by_name | _shared_stems(connection, stems) | {stem_key(row[2]) for row in unread}
     unusable = _unusable_roots(connection)
     close = {sha256 for sha256, one in named.items() if one.unwritable or one.stems & doubtful}
@@ -261,12 +266,12 @@ def read_stock(connection: Connection, wanted: Collection[Lookup], server_id: st
     # Files that only probably hold a content have names of their own.
     further = {stem_key(row[4]) for row in (*ready, *claimed)} - stems
     if further:
-        unread += unread_called(connection, further, server_id, in_folders=True)
+        unread += unread_files_named(connection, further, server_id, in_folders=True)
         doubtful |= _shared_stems(connection, further) | {stem_key(row[2]) for row in unread}
     for rows, is_read in ((ready, True), (claimed, False)):
         for row in rows:
             stock.take(row, unusable, is_read=is_read)
-    _take_names(stock.doubtful, read_called(connection, doubtful, server_id), unread)
+    _index_names(stock.doubtful, known_files_named(connection, doubtful, server_id), unread)
     return stock
 
 
@@ -304,7 +309,7 @@ def _summary(
             yield from _SUMMARY_OF_ONE.all(connection, values)
 
 
-def files_again(
+def reload_files(
     connection: Connection, before: ServerStock, wanted: Collection[Lookup], *, is_source: bool
 ) -> ServerStock:
     """Return the files of a few models as they are now, with the names as they were read ``before``; those
@@ -349,12 +354,12 @@ def _shared_stems(connection: Connection, stems: Iterable[str]) -> set[str]:
     return shared
 
 
-def _take_names(
+def _index_names(
     stocks: dict[str, ServerStock],
     called: Iterable[Sequence[Any]],
     unread: Iterable[Sequence[Any]],
 ) -> None:
-    """Which names several contents share, and which files are only known by theirs."""
+    """Note the names that several contents share, and the files known only by name."""
     names: dict[tuple[str, str, str], set[str | None]] = defaultdict(set)
     seen: set[tuple[str, str, str]] = set()
     for rows in (called, unread):

@@ -50,7 +50,7 @@ ModelQuery = RowIdQuery | HashQuery | NameQuery
 
 
 def parse_query(text: str) -> ModelQuery:
-    """What ``text`` asks for. A hash that matches nothing may still be meant as a name: ``name_query``."""
+    """Parse ``text``. A hash that matches nothing may still be meant as a name: ``name_query``."""
     stripped = text.strip()
     if _ROW_ID.fullmatch(stripped):
         return RowIdQuery(int(stripped))

@@ -48,10 +48,10 @@ def check_order(request: OrderRequest) -> None:
     if request.kind == "put_back" and not request.path:
         raise InvalidValueError("An order 'put_back' needs a path.")
     if request.root is not None and len(request.root) > ROOT_MAX:
-        raise InvalidValueError(f"root has at most {ROOT_MAX} characters.")
+        raise InvalidValueError(f"root must have at most {ROOT_MAX} characters.")
     problem = wire_path_problem(request.path[: WIRE_PATH_MAX + 1]) if request.path is not None else None
     if problem:
-        raise InvalidValueError(f"path cannot be used: {problem}.")
+        raise InvalidValueError(f"path is not valid: {problem}.")
     if request.until_s is not None and not 0 < request.until_s <= UNTIL_MAX_S:
         raise InvalidValueError(f"until_s must be 1 to {UNTIL_MAX_S} seconds.")
 

@@ -171,11 +171,11 @@ def test_an_empty_form_becomes_the_job_that_was_typed(hub: Any, hosts: Any) -> N
     ("wrong", "says"),
     [
         ({"steps": "x"}, "Steps is a number."),
-        ({"count": "0"}, "`count` is a number from 1 to 1,000."),
+        ({"count": "0"}, "`count` must be an integer from 1 to 1,000."),
         ({"seed": "9" * 5000}, "Seed is a number."),
         ({"cfg_scale": "nan"}, "`cfg_scale` is a number from 0 to 1,000."),
         ({"width": "9" * 30}, "`width` is a whole number from 1 to 65,536."),
-        ({"seed_rule": "x"}, "There is no such rule for seeds."),
+        ({"seed_rule": "x"}, "Unknown seed rule."),
     ],
 )
 def test_what_cannot_be_queued_says_why(hub: Any, wrong: dict[str, str], says: str) -> None:

@@ -1,7 +1,7 @@
-"""Syncs wait in lanes: few large ones are worked on at once, so that heartbeats keep their pace.
+"""Limits how many syncs run at once, large and small ones apart, so that heartbeats keep their pace.
 
 Decoding and storing 10,000 rows is a second of Python in a worker thread. With one of these at a time the
-event loop competes for the interpreter with one thread; small deltas have a lane of their own.
+event loop competes for the interpreter with one thread; small deltas have a limit of their own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RETRY_AFTER_S = (2.0, 8.0)
 T = TypeVar("T")
 
 
-class SyncLane:
+class SyncLimit:
     """At most ``at_once`` pieces of work; others wait ``wait_s`` seconds, then get BusyError."""
 
     def __init__(self, name: str, at_once: int, wait_s: float) -> None:
@@ -56,14 +56,14 @@ class SyncLane:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
 
-class SyncLanes:
-    """One lane for large bodies, one for small ones."""
+class SyncLimiter:
+    """One limit for large bodies, one for small ones."""
 
     def __init__(self, large_at_once: int, wait_s: float) -> None:
-        self._large = SyncLane("sync-large", large_at_once, wait_s)
-        self._small = SyncLane("sync-small", SMALL_AT_ONCE, wait_s)
+        self._large = SyncLimit("sync-large", large_at_once, wait_s)
+        self._small = SyncLimit("sync-small", SMALL_AT_ONCE, wait_s)
 
-    def lane(self, body_bytes: int) -> SyncLane:
+    def limit_for(self, body_bytes: int) -> SyncLimit:
         return self._large if body_bytes > LARGE_BODY_BYTES else self._small
 
     def close(self) -> None:
@@ -74,6 +74,4 @@ class SyncLanes:
 def busy() -> BusyError:
     """With a Retry-After that spreads the servers which come back."""
     wait_s = random.uniform(*RETRY_AFTER_S)  # noqa: S311 - only to spread them
-    return BusyError(
-        "Many servers send their inventories right now.", details={"retry_after_s": round(wait_s, 1)}
-    )
+    return BusyError("Too many servers are syncing right now.", details={"retry_after_s": round(wait_s, 1)})
