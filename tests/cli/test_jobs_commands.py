@@ -25,7 +25,12 @@ from stablequeue_client.cli import main
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.own_hub.hub_process import hub_words
 from stablequeue_client.settings import Settings
-from stablequeue_client.shared.wire.inventory import Heartbeat, JoinRequest, ServerCapabilities
+from stablequeue_client.shared.wire.inventory import (
+    Heartbeat,
+    JoinRequest,
+    ServerCapabilities,
+    WorksForOthers,
+)
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -74,7 +79,7 @@ class Site:
         HubApi(self.url, self.admin).join(JoinRequest(SERVER_ID, SECRET, "forge"))
         self.key = f"sq_{SERVER_ID}_{SECRET}"
         api = HubApi(self.url, self.key)
-        api.put_capabilities(SERVER_ID, ServerCapabilities(webui="forge", works_for_others="always"))
+        self.only_for_itself(False)
         path = f"/api/v1/servers/{SERVER_ID}/models/sync"
         assert self.call("POST", path, json=self.webui.inventory()).status_code == 200
         api.heartbeat(SERVER_ID, Heartbeat("boot", 1, "index", 1, "0" * 64))
@@ -90,6 +95,11 @@ class Site:
     def call(self, method: str, path: str, json: Any = None, content: bytes | None = None) -> Any:
         headers = {"Authorization": f"Bearer {self.key}"}
         return requests.request(method, self.url + path, json=json, data=content, headers=headers, timeout=60)
+
+    def only_for_itself(self, alone: bool) -> None:
+        works: WorksForOthers = "never" if alone else "always"
+        told = ServerCapabilities(webui="forge", works_for_others=works)
+        HubApi(self.url, self.key).put_capabilities(SERVER_ID, told)
 
     def start(self) -> None:
         """Have the runner work from now on."""
@@ -241,6 +251,34 @@ def test_the_queue_is_held_back_and_an_impossible_job_says_why(commands: Any, si
     assert commands.run("queue", "resume", "forge", *site.data).code == 0
     (commands.folder / "broken.json").write_text('{"prompt": ')
     assert "no valid JSON at line 1" in commands.run("submit", "broken.json", *site.data).err
+
+
+@pytest.mark.usefixtures("goes_on")
+def test_submit_and_explain_say_why_no_server_may_make_it(commands: InProcess, site: Site) -> None:
+    laptop_id, laptop_secret = "7" * 32, "8" * 64
+    HubApi(site.url, site.admin).join(JoinRequest(laptop_id, laptop_secret, "laptop"))
+    api = HubApi(site.url, f"sq_{laptop_id}_{laptop_secret}")
+    key = {"Authorization": f"Bearer sq_{laptop_id}_{laptop_secret}"}
+    path = f"{site.url}/api/v1/servers/{laptop_id}/models/sync"
+    requests.post(path, json=site.webui.inventory(), headers=key, timeout=60).raise_for_status()
+    api.heartbeat(laptop_id, Heartbeat("boot", 1, "index", 1, "0" * 64))
+    site.only_for_itself(True)
+    try:
+        assert commands.run("queue", "pause", *site.data).code == 0
+        (commands.folder / "text.txt").write_text("a cat\nSteps: 3, Seed: 1, Size: 64x64")
+        queued = commands.run("submit", "text.txt", *site.data)
+        job_id = queued.out.split()[-1]
+        explained = commands.run("explain", "text.txt", *site.data)
+        assert commands.run("jobs", "cancel", job_id, *site.data).code == 0
+        assert "Could be made again on: no server now." in explained.out
+        for said in (queued.err, explained.out):
+            lines = {line.split(":")[0].strip(): line for line in said.splitlines() if line.startswith("  ")}
+            assert "It works for nobody else. Allow it in that WebUI" in lines["forge"]
+            assert "only the agent runs there. Install the StableQueue extension" in lines["laptop"]
+            assert all("The whole queue is paused." in line for line in lines.values())
+    finally:
+        site.only_for_itself(False)
+        HubApi(site.url, site.admin).forget_server(laptop_id)
 
 
 def test_a_pair_for_old_clients_is_made_and_taken_in_both_forms(commands: InProcess, site: Site) -> None:

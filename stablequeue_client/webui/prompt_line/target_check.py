@@ -22,6 +22,8 @@ from stablequeue_client.webui.views.prompt_check_view import GateTarget, who_has
 FRESH_S = 10.0
 FAILED_FOR_S = 5.0
 REMEMBERED = 16
+NO_WEBUI = ("no_agent", "no_webui")
+"""Reasons of a server without a WebUI that makes pictures: not counted where another server is able."""
 Check = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """``JobCheckRequest`` -> ``JobCheck`` as JSON values; raises StableQueueError."""
 
@@ -104,18 +106,27 @@ def names_alone(requirements: Iterable[Requirement]) -> dict[str, Any]:
 
 
 def target_words(check: JobCheck, target: str) -> GateTarget | None:
-    """What is to be said beside the line; None where there is only one server to run it."""
+    """Return what is said beside the line; None where there is no choice and nothing in the way."""
     if target:
         return _of_one(check, next((one for one in check.servers if one.server_id == target), None))
+    able = sum(one.ok for one in check.servers)
+    if not able:
+        return _of_none(check)
     servers = [one for one in check.servers if not _is_no_webui(one)]
-    able = [one for one in servers if one.ok]
     if len(servers) < 2:
         return None
-    text = f"Queued, it runs on {len(able)} of {len(servers)} servers."
-    if not able:
-        text = "Queued, it waits: no server can make it now."
     reasons = tuple(_why(check, one) for one in servers if not one.ok)
-    return GateTarget("good" if able else "warn", text, reasons)
+    return GateTarget("good", f"Queued, it runs on {able} of {len(servers)} servers.", reasons)
+
+
+def _of_none(check: JobCheck) -> GateTarget | None:
+    """Return why no server is able. A server alone is this WebUI, which is known here to run, and whose missing
+    models the line itself names."""
+    codes = [reason.code for one in check.servers for reason in one.reasons]
+    if len(check.servers) < 2 and all(code.startswith("model_") or code == "no_runner" for code in codes):
+        return None
+    reasons = tuple(_why(check, one) for one in sorted(check.servers, key=_is_no_webui))
+    return GateTarget("warn", "Queued, it waits: no server can make it now.", reasons)
 
 
 def _of_one(check: JobCheck, server: ServerCheck | None) -> GateTarget:
@@ -141,4 +152,4 @@ def _with_who(check: JobCheck, reason: Reason) -> str:
 
 
 def _is_no_webui(server: ServerCheck) -> bool:
-    return any(reason.code == "no_agent" for reason in server.reasons)
+    return any(reason.code in NO_WEBUI for reason in server.reasons)
