@@ -1,6 +1,6 @@
 // Marks on the cards of the WebUI's own browser (checkpoints, LoRAs, embeddings): a problem, or on how many
 // servers the model is. Only cards that are on screen get one; names are only ever compared and written as
-// text. What the marks are comes from our own route (stablequeue_client/webui/cards.py).
+// text. What the marks are comes from our own route (stablequeue_client/webui/prompt_line/card_marks.py).
 "use strict";
 
 (() => {

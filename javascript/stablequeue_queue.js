@@ -105,7 +105,7 @@
       remember("target", this.target.value);
       remember("alias", this.target.value ? this.target.selectedOptions[0].dataset.sqAlias : "");
       all((one) => one.targets());
-      if (window.stablequeueGate) for (const tab of TABS) window.stablequeueGate.changed(tab);
+      if (window.stablequeuePromptLine) for (const tab of TABS) window.stablequeuePromptLine.changed(tab);
     }
 
     // While the hub does not say which servers there are, the one that was chosen stays chosen.

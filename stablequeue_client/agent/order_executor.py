@@ -41,7 +41,7 @@ def store_orders(index: Index, orders: list[Order]) -> None:
         index.add_order(order.kind, known, order.expires_in_s, hub_order_id=order.id)
 
 
-class Obedience:
+class OrderExecutor:
     """Carries orders out, each once; what takes long goes to a thread of its own."""
 
     def __init__(
@@ -66,7 +66,7 @@ class Obedience:
         self._stop = stop
         self._in_work: set[int] = set()
 
-    def carry_out(self) -> None:
+    def execute_pending(self) -> None:
         """All orders that wait."""
         for order in self._index.take_orders():
             if order.id in self._in_work:
@@ -82,7 +82,7 @@ class Obedience:
     def _finish(self, order: StoredOrder) -> None:
         extra = {"action": "order", "kind": order.kind}
         try:
-            self._obey(order.kind, order.fields)
+            self._execute(order.kind, order.fields)
             logger.info("Order carried out: %s.", order.kind, extra=extra)
         except ReadingStoppedError:
             return  # taken up again at the next start
@@ -92,7 +92,7 @@ class Obedience:
         self._index.order_done(order.id)
         self._in_work.discard(order.id)
 
-    def _obey(self, kind: str, fields: Mapping[str, Any]) -> None:
+    def _execute(self, kind: str, fields: Mapping[str, Any]) -> None:
         if kind == "rescan":
             self._rescan_some(fields.get("root"))
         elif kind == "sync":

@@ -40,7 +40,7 @@ _AWAY = {
 }
 
 
-class FromHub(NamedTuple):
+class HubFindings(NamedTuple):
     """What a hub says. ``check`` None: the key may not ask where the picture could be made again."""
 
     url: str
@@ -101,7 +101,7 @@ def _embeddings(rows: Iterable[IndexRow]) -> list[str]:
     return [webui_name("embedding", row.path) for row in rows if row.kind == "embedding"]
 
 
-def _named(text: Infotext, rows: Sequence[IndexRow], hub: FromHub | None) -> list[NamedInPicture]:
+def _named(text: Infotext, rows: Sequence[IndexRow], hub: HubFindings | None) -> list[NamedInPicture]:
     """Embeddings are told from other words by the names that are known here, and those that the hub found."""
     if hub is not None:
         return list(hub.files)
@@ -113,7 +113,7 @@ def _named(text: Infotext, rows: Sequence[IndexRow], hub: FromHub | None) -> lis
 
 def _ask_hub(
     context: Context, text: Infotext, raw: str, rows: Sequence[IndexRow]
-) -> tuple[FromHub | None, str]:
+) -> tuple[HubFindings | None, str]:
     """The hub's answer, or why there is none ("": no hub is known, and none was asked for)."""
     try:
         hub = open_hub(context)
@@ -124,7 +124,7 @@ def _ask_hub(
         return None, str(error)
 
 
-def _from_hub(hub: HubApi, text: Infotext, raw: str, embeddings: Sequence[str]) -> FromHub:
+def _from_hub(hub: HubApi, text: Infotext, raw: str, embeddings: Sequence[str]) -> HubFindings:
     try:
         check: Json | None = hub.check_job({"infotext": raw})
     except ForbiddenError:
@@ -132,7 +132,7 @@ def _from_hub(hub: HubApi, text: Infotext, raw: str, embeddings: Sequence[str]) 
     said = [] if check is None else check["requirements"]
     names = [*embeddings, *(str(one["name"]) for one in said if one.get("role") == "embedding")]
     named = named_in(text, EmbeddingNames(names))
-    return FromHub(hub.base_url, check, _files_on_servers(hub, named))
+    return HubFindings(hub.base_url, check, _files_on_servers(hub, named))
 
 
 def _files_on_servers(hub: HubApi, named: Sequence[NamedInPicture]) -> dict[NamedInPicture, list[KnownFile]]:
@@ -177,7 +177,7 @@ def _files_of(match: Json, found_by: str | None) -> Iterable[KnownFile]:
 
 
 def _as_json(
-    text: Infotext, explained: Sequence[Explained], hub: FromHub | None, trouble: str
+    text: Infotext, explained: Sequence[Explained], hub: HubFindings | None, trouble: str
 ) -> dict[str, Any]:
     return {
         "prompt": text.prompt,
@@ -203,7 +203,7 @@ def _as_json(
     }
 
 
-def _say(explained: Sequence[Explained], hub: FromHub | None, trouble: str) -> None:
+def _say(explained: Sequence[Explained], hub: HubFindings | None, trouble: str) -> None:
     if trouble:
         warn(f"{visible(trouble)} Only this computer is looked at.")
     rows = [

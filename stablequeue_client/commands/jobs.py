@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stablequeue_client.commands.context import Context, open_hub
-from stablequeue_client.commands.looking import moment, server_called
+from stablequeue_client.commands.queries import moment, server_called
 from stablequeue_client.commands.terminal import say, say_error, say_json, say_table
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.connection import Json

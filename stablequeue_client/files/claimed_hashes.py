@@ -59,7 +59,7 @@ class ClaimReport:
 
 
 @dataclass(frozen=True)
-class Contradiction:
+class ContradictedClaim:
     """A claim beside which another digest was computed from the bytes."""
 
     claim: Claim
@@ -156,7 +156,7 @@ def settled(report: ClaimReport, digests: Digests) -> ClaimReport:
     return ClaimReport(tuple(item for item in report.claims if not is_other_sense(item)), report.refused)
 
 
-def check_claims(claims: Iterable[Claim], digests: Digests) -> tuple[Contradiction, ...]:
+def check_claims(claims: Iterable[Claim], digests: Digests) -> tuple[ContradictedClaim, ...]:
     """The claims that the computed digests contradict; digests not computed contradict nothing."""
     computed: dict[DigestKind, str | None] = {
         "sha256": digests.sha256,
@@ -166,7 +166,7 @@ def check_claims(claims: Iterable[Claim], digests: Digests) -> tuple[Contradicti
         "autov3": digests.autov3,
     }
     return tuple(
-        Contradiction(claim, found)
+        ContradictedClaim(claim, found)
         for claim in claims
         if (found := computed[claim.digest]) is not None and found != claim.value
     )

@@ -38,7 +38,7 @@ from stablequeue_client.index.change_log import Position
 from stablequeue_client.index.database import BUSY_TIMEOUT_S, Connect, Database, Schema, open_database
 from stablequeue_client.index.inventory import SyncContent
 from stablequeue_client.index.orders import StoredOrder
-from stablequeue_client.index.reconcile import Known, Look, ScanOutcome, ScanPlan, plan_scan
+from stablequeue_client.index.reconcile import IndexState, ScanOutcome, ScanPlan, ScanTime, plan_scan
 from stablequeue_client.index.rows import (
     ACKS,
     CONTENTS,
@@ -178,7 +178,7 @@ class Index:
         ``now``: when the scan looked. ``sample``: reads the sample digest of a file that may have been
         moved (outside of any transaction). ``accept``: roots whose owner accepts whatever this scan misses.
         """
-        look = Look(self._now_ms(now), int(quiet_s * 1000))
+        look = ScanTime(self._now_ms(now), int(quiet_s * 1000))
         scans = self._interesting(report.roots)
         if not scans:
             return ScanOutcome()
@@ -351,7 +351,7 @@ class Index:
 
     def order_done(self, order_id: int) -> None:
         with self._database.write() as connection:
-            orders.strike_off(connection, order_id, self._now_ms(None))
+            orders.remove_order(connection, order_id, self._now_ms(None))
 
     def orders_seen(self) -> int:
         """The highest id of a hub's order ever taken over; 0 at first."""
@@ -405,8 +405,8 @@ def _roots(connection: sqlite3.Connection) -> list[RootRow]:
     return [RootRow(*row) for row in ROOTS.select(connection)]
 
 
-def _known(connection: sqlite3.Connection) -> Known:
-    return Known(
+def _known(connection: sqlite3.Connection) -> IndexState:
+    return IndexState(
         {row.key: row for row in _files(connection)}, {root.root_id: root for root in _roots(connection)}
     )
 

@@ -73,7 +73,7 @@ def waiting_orders(connection: sqlite3.Connection, now_ms: int) -> list[StoredOr
     ]
 
 
-def strike_off(connection: sqlite3.Connection, order_id: int, now_ms: int) -> None:
+def remove_order(connection: sqlite3.Connection, order_id: int, now_ms: int) -> None:
     """The order is done; expired ones go with it."""
     connection.execute("DELETE FROM orders WHERE id = ? OR expires_ms <= ?", (order_id, now_ms))
 

@@ -34,7 +34,7 @@ _RETRIED = ("busy", "unstable", "unreadable")
 
 
 @dataclass(frozen=True)
-class Known:
+class IndexState:
     """The index before the scan."""
 
     rows: Mapping[Key, IndexRow]
@@ -42,7 +42,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Look:
+class ScanTime:
     """When the scan looked (Unix milliseconds), and how long stamps must be old to be at rest."""
 
     now_ms: int
@@ -93,9 +93,9 @@ def stamps_of(file: ScannedFile, root: RootRow | None = None) -> Stamps:
 
 
 def plan_scan(
-    known: Known,
+    known: IndexState,
     scans: Sequence[RootScan],
-    look: Look,
+    look: ScanTime,
     *,
     samples: Mapping[Key, str | None] | None = None,
     accept: Collection[str] = (),
@@ -137,7 +137,7 @@ class _FilePlanner:
     """Goes over the files of one scan; results in ``changes``, ``candidates``, ``moved_from``, ``counts``."""
 
     def __init__(
-        self, known: Known, scans: Sequence[RootScan], look: Look, samples: Mapping[Key, str | None]
+        self, known: IndexState, scans: Sequence[RootScan], look: ScanTime, samples: Mapping[Key, str | None]
     ) -> None:
         self._known, self._scans, self._look, self._samples = known, scans, look, samples
         self.changes: list[tuple[IndexRow | None, IndexRow]] = []

@@ -20,17 +20,23 @@ from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.own_hub import database_copy, running
 from stablequeue_client.own_hub.building import LOG as BUILD_LOG
 from stablequeue_client.own_hub.building import build
-from stablequeue_client.own_hub.chosen import hub_flags
-from stablequeue_client.own_hub.environments import Environments, Made, Source, read_source, replaces
+from stablequeue_client.own_hub.environments import (
+    EnvironmentRecord,
+    Environments,
+    HubSource,
+    read_source,
+    replaces,
+)
 from stablequeue_client.own_hub.errors import OwnHubError, StartedElsewhereError, UpdateError
+from stablequeue_client.own_hub.hub_options import hub_flags
 from stablequeue_client.own_hub.ports import PORTS_TRIED, port_is_free
 from stablequeue_client.own_hub.running import RunningHub
 from stablequeue_client.own_hub.service import Service, service_of
-from stablequeue_client.own_hub.shared_progress import SharedProgress, Step
+from stablequeue_client.own_hub.shared_progress import SharedProgress, SharedStep
 from stablequeue_client.own_hub.state import FILE_NAME as STATE
 from stablequeue_client.own_hub.state import OwnHubState, load_state, store_state
 from stablequeue_client.own_hub.status import OwnHubStatus, Phase
-from stablequeue_client.own_hub.updating import Updating
+from stablequeue_client.own_hub.updating import HubUpdate
 from stablequeue_client.settings import DEFAULT_HOST, DEFAULT_PORT, Settings
 from stablequeue_client.shared.errors import DataFolderError, HubUnreachableError, StableQueueError
 from stablequeue_client.terminal_text import visible
@@ -39,7 +45,7 @@ log = logging.getLogger(__name__)
 
 LOCK = "own_hub.lock"
 LOG_LINES = 30
-_LOCK_LOOK_S = 0.3
+_LOCK_POLL_S = 0.3
 Then = Callable[[HubApi], None]
 
 
@@ -107,7 +113,7 @@ class OwnHub:
         except StableQueueError:  # told at the next start
             return False
 
-    def _phase(self, here: RunningHub | None, step: Step | None, has_data: bool) -> Phase:
+    def _phase(self, here: RunningHub | None, step: SharedStep | None, has_data: bool) -> Phase:
         if step is not None:
             return step.phase
         if here is not None:
@@ -116,7 +122,7 @@ class OwnHub:
             return "failed"
         return "stopped" if has_data else "none"
 
-    def _step(self) -> Step | None:
+    def _step(self) -> SharedStep | None:
         """What is being done by us, or by another WebUI of this computer."""
         with self._guard:
             busy = self._thread is not None
@@ -171,8 +177,8 @@ class OwnHub:
     def _work(self) -> None:
         error: StableQueueError | None = None
         try:
-            with self._alone():
-                error = self._make_it_run()
+            with self._exclusive():
+                error = self._ensure_running()
             self._do_what_follows()
         except StableQueueError as problem:
             error = problem
@@ -195,14 +201,14 @@ class OwnHub:
             follow(self.api())
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _exclusive(self) -> Iterator[None]:
         """One process of this computer at a time."""
         try:
             self._machine_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock = filelock.FileLock(self._machine_dir / LOCK)
             while True:
                 with suppress(filelock.Timeout):
-                    lock.acquire(timeout=_LOCK_LOOK_S)
+                    lock.acquire(timeout=_LOCK_POLL_S)
                     break
                 self._progress.wait("Another WebUI of this computer is starting the hub")
         except OSError as error:
@@ -212,7 +218,7 @@ class OwnHub:
         finally:
             lock.release()
 
-    def _make_it_run(self) -> StableQueueError | None:
+    def _ensure_running(self) -> StableQueueError | None:
         """A hub that answers, of this version where that is ours to decide. The error is one that left
         another hub running. Raises what left none."""
         here = self._found()
@@ -234,25 +240,27 @@ class OwnHub:
         database_copy.drop_copy(self._machine_dir)  # of an update during which a WebUI was killed
         return error
 
-    def _former(self, here: RunningHub | None) -> Made | None:
+    def _former(self, here: RunningHub | None) -> EnvironmentRecord | None:
         """What ran before an update that a kill has cut off; None where that update is through after all."""
         former, current = self._environments.former(), self._environments.current()
         if former is None or here is not None or (current is not None and current.name == former.name):
             self._environments.end_update()
             return None
-        running.end_unheard(self._environments.starter)
+        running.end_unreachable(self._environments.starter)
         return former
 
     def _found(self) -> RunningHub | None:
         """The hub that answers. One of ours that lives and does not is ended: it would be in the way."""
-        here = running.find_running(self._machine_dir, timeouts=running.PATIENT)
+        here = running.find_running(self._machine_dir, timeouts=running.PATIENT_TIMEOUTS)
         pid = running.living(self._machine_dir)
         if here is None and pid is not None and running.is_started_by(pid, self._environments.starter):
             running.end(self._machine_dir)
         self._known = here
         return here
 
-    def _build(self, source: Source, made: Made, before: Made | None) -> StableQueueError | None:
+    def _build(
+        self, source: HubSource, made: EnvironmentRecord, before: EnvironmentRecord | None
+    ) -> StableQueueError | None:
         """Make the environment; with one from before, a failure is only reported."""
         self._progress.say("building", "Looking for the packages", 0, 100)
         try:
@@ -271,10 +279,10 @@ class OwnHub:
         return None
 
     def _switch(
-        self, made: Made, before: Made | None, *, was_running: bool, cut_off: bool
+        self, made: EnvironmentRecord, before: EnvironmentRecord | None, *, was_running: bool, cut_off: bool
     ) -> StableQueueError | None:
         """Run the hub from ``made``; when it does not answer, from ``before`` again."""
-        updating = Updating(self._machine_dir, self._environments, self._launch, cut_off=cut_off)
+        updating = HubUpdate(self._machine_dir, self._environments, self._launch, cut_off=cut_off)
         if before is None or (made.name == before.name and not cut_off):
             self._launch(made)
             return None
@@ -287,7 +295,7 @@ class OwnHub:
             return None
         return updating.switch(made, before)
 
-    def _launch(self, made: Made) -> RunningHub:
+    def _launch(self, made: EnvironmentRecord) -> RunningHub:
         self._progress.say("starting", "Starting the hub", 92, 100)
         settings, port = self._settings(), self._port()
         self._environments.use(made)
@@ -322,7 +330,7 @@ class OwnHub:
 
         Raises StartedElsewhereError, and OwnHubError while it is being started.
         """
-        with self._resting():
+        with self._when_idle():
             pid = running.living(self._machine_dir)
             if pid is not None and not running.is_started_by(pid, self._environments.starter):
                 raise StartedElsewhereError
@@ -336,7 +344,7 @@ class OwnHub:
         """
         self.stop()
         self.service.remove()
-        with self._resting():
+        with self._when_idle():
             names = [HUB_STATE, OWNER_KEY, STATE, str(running.LOG), f"{running.LOG}.1", f"logs/{BUILD_LOG}"]
             targets = [self._machine_dir / name for name in names]
             for path in [*targets, *self._machine_dir.glob(f"{database_copy.DATABASE}*")]:
@@ -344,7 +352,7 @@ class OwnHub:
             shutil.rmtree(self._environments.folder, ignore_errors=True)
 
     @contextmanager
-    def _resting(self) -> Iterator[None]:
+    def _when_idle(self) -> Iterator[None]:
         """While nobody starts it. Raises OwnHubError at once when somebody does."""
         with self._guard:
             busy = self._thread is not None
@@ -353,7 +361,7 @@ class OwnHub:
             if busy:
                 raise filelock.Timeout(str(LOCK))
             self._machine_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock.acquire(timeout=_LOCK_LOOK_S)
+            lock.acquire(timeout=_LOCK_POLL_S)
         except filelock.Timeout:
             raise OwnHubError("The hub is just being started.", remedy="Wait until it runs.") from None
         try:

@@ -237,12 +237,12 @@ def _alias(read: Read, server_id: str | None) -> str:
     return server.alias if server else "a server that is gone"
 
 
-def _servers(servers: Mapping[str, ServerFacts], viewer: Viewer) -> tuple[jv.QueueServer, ...]:
+def _servers(servers: Mapping[str, ServerFacts], viewer: Viewer) -> tuple[jv.QueueServerRow, ...]:
     found = []
     for server_id, server in servers.items():
         job_id, name, prompt = server.works_on or ("", "", "")
         found.append(
-            jv.QueueServer(
+            jv.QueueServerRow(
                 server_id,
                 server.alias,
                 server.reachable,

@@ -15,7 +15,7 @@ import pytest
 
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.identity import new_identity, store_identity
-from stablequeue_client.hub_client.user_calls import HubAwayError, HubCalls, NoHubError
+from stablequeue_client.hub_client.user_calls import HubAwayError, NoHubError, UserCalls
 from stablequeue_client.shared.errors import (
     ConflictError,
     ForbiddenError,
@@ -25,7 +25,7 @@ from stablequeue_client.shared.errors import (
 )
 from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.tab import fragments, pictures
-from stablequeue_client.webui.tab.queue_actions import Done
+from stablequeue_client.webui.tab.queue_actions import ActionAnswer
 from stablequeue_client.webui.tab.queue_page import VIEWS
 
 from ..agent.real_hub import RealHub, until
@@ -85,11 +85,11 @@ def shown(rt: Runtime, view: str, ident: str = "", **query: str) -> str:
     return found
 
 
-def press(rt: Runtime, path: str, /, *fields: tuple[str, str], **more: str) -> Done:
+def press(rt: Runtime, path: str, /, *fields: tuple[str, str], **more: str) -> ActionAnswer:
     return asyncio.run(fragments.act_on_queue(rt, path, [*fields, *more.items()]))
 
 
-def said(done: Done) -> str:
+def said(done: ActionAnswer) -> str:
     return " ".join(re.sub(r"<[^>]*>", " ", done.html).split())
 
 
@@ -323,7 +323,7 @@ def test_a_connection_is_used_again_and_greeted_again_after_a_while(
     rt: Runtime, said_by_hub: dict[str, Say], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said_by_hub["/api/v1/jobs/1"] = say_json({})
-    calls, greeted = HubCalls(rt.places.server_dir), []
+    calls, greeted = UserCalls(rt.places.server_dir), []
     said_by_hub["/healthz"] = say_json({**HEALTH, "hub_id": HUB_ID})
     for pause in (0, 0, 60):
         monkeypatch.setattr("stablequeue_client.hub_client.user_calls.GREETED_S", 10.0 - pause)

@@ -12,14 +12,14 @@ import pytest
 
 from stablequeue_client.files.file_io import escaped
 from stablequeue_client.hub_client.identity import new_identity, store_identity
-from stablequeue_client.hub_client.view_cache import PATIENCE_S, HubReader
-from stablequeue_client.index.agent_report import AgentReport, FileNote, HubProblem
+from stablequeue_client.hub_client.view_cache import WAIT_S, HubViewCache
+from stablequeue_client.index.agent_report import AgentReport, HubProblem, ReportedFile
 from stablequeue_client.index.rows import RootRow
 from stablequeue_client.shared.models.model_files import Claim
 from stablequeue_client.shared.wire.inventory import Activity
 from stablequeue_client.webui.agent_process.keeper import AgentState
 from stablequeue_client.webui.parts.runtime import Runtime
-from stablequeue_client.webui.runner.runner import Working
+from stablequeue_client.webui.runner.runner import RunningJob
 from stablequeue_client.webui.settings.webui_settings import WebuiSettings
 from stablequeue_client.webui.tab.page import ACTIONS, VIEWS
 
@@ -118,9 +118,9 @@ def test_this_webui_shows_what_is_read_skipped_disbelieved_and_in_doubt(
     index.index.write_progress(Activity(phase="paused", files_total=1))
     report = AgentReport(
         pid=1, started_ms=1, waits_for="idle", skipped=1, refused=1, rejected=1,
-        skipped_files=[FileNote("r-lora", "locked", "Permission denied")],
-        refused_claims=[FileNote("r-lora", "ink.safetensors", "it is the digest of no bytes at all")],
-        rejected_files=[FileNote("gone", "x", "its name is too long")],
+        skipped_files=[ReportedFile("r-lora", "locked", "Permission denied")],
+        refused_claims=[ReportedFile("r-lora", "ink.safetensors", "it is the digest of no bytes at all")],
+        rejected_files=[ReportedFile("gone", "x", "its name is too long")],
         watch_problems=["Changes in /mnt/nas are not heard of."],
     )  # fmt: skip
     index.index.write_agent_report(report)
@@ -276,16 +276,16 @@ def test_the_first_line_never_waits_for_a_hub_that_hangs(rt: Runtime, tmp_path: 
     with ScriptedHub(hang) as server:
         identity = msgspec.structs.replace(new_identity("attic", server.url), hub_id=HUB_ID)
         store_identity(tmp_path / "server", identity)
-        rt.hub = HubReader(tmp_path / "server")
+        rt.hub = HubViewCache(tmp_path / "server")
         shown(rt, "first-line")
         for view in ("first-line", "this"):
             began = time.monotonic()
             html = shown(rt, view)
-            assert time.monotonic() - began < PATIENCE_S / 2 * slowness()
+            assert time.monotonic() - began < WAIT_S / 2 * slowness()
             assert "sking" in html
         began = time.monotonic()
         assert "ink" in shown(rt, "models")
-        assert time.monotonic() - began < 1.5 * PATIENCE_S * slowness()
+        assert time.monotonic() - began < 1.5 * WAIT_S * slowness()
         over.set()
 
 
@@ -327,7 +327,7 @@ def test_no_name_becomes_markup_in_any_view(tmp_path: Path, number: int) -> None
     )
     doubtful = root("vae", health="suspect", missing=3, reason=stored)
     index.put_roots([replace_label(doubtful, stored), replace_label(root("lora"), stored)])
-    notes = [FileNote("r-lora", stored, stored)]
+    notes = [ReportedFile("r-lora", stored, stored)]
     index.index.write_agent_report(
         AgentReport(
             pid=1,
@@ -361,7 +361,7 @@ def replace_label(row: RootRow, label: str) -> RootRow:
 
 
 def test_the_line_and_the_view_say_whose_job_runs_and_offer_not_now(rt: Runtime) -> None:
-    rt.runner._working = Working("1", "a <b>cat</b>", "attic", False, now_ms())
+    rt.runner._working = RunningJob("1", "a <b>cat</b>", "attic", False, now_ms())
     line = shown(rt, "first-line")
     assert "makes a picture for" in line
     assert "attic" in line

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from stablequeue_client.own_hub import OwnHub
-from stablequeue_client.own_hub.chosen import hub_flags, hub_variables
+from stablequeue_client.own_hub.hub_options import hub_flags, hub_variables
 from stablequeue_client.settings import Settings
 from stablequeue_client.shared.errors import StableQueueError
 from stablequeue_client.webui.settings.source import TomlFile, hub_settings

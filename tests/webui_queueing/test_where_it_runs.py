@@ -13,7 +13,7 @@ import pytest
 from stablequeue_client.shared.errors import HubUnreachableError
 from stablequeue_client.shared.generation.requirements import Requirement, generation_requirements
 from stablequeue_client.shared.wire.jobs import Help, JobCheck, Reason, ServerCheck
-from stablequeue_client.webui.prompt_line.target_check import WhereItRuns, names_alone, target_words
+from stablequeue_client.webui.prompt_line.target_check import TargetCheckCache, names_alone, target_words
 
 LACKS = ServerCheck("2" * 32, "forge-b", False, [Reason("model_missing", "ink is not there.", 0)])
 HAS = ServerCheck("1" * 32, "forge-a", True)
@@ -41,7 +41,7 @@ def lora(name: str) -> list[Requirement]:
     return [Requirement("lora", name, tag="lora")]
 
 
-def answered(where: WhereItRuns, wanted: list[Requirement], target: str = "") -> JobCheck | None:
+def answered(where: TargetCheckCache, wanted: list[Requirement], target: str = "") -> JobCheck | None:
     end = time.monotonic() + 60
     while True:
         found, asking = where.known(wanted, target)
@@ -145,7 +145,7 @@ def test_without_any_server_there_is_nothing_to_say() -> None:
 
 def test_an_answer_is_not_waited_for_and_then_remembered() -> None:
     hub = Hub()
-    where = WhereItRuns(hub.check)
+    where = TargetCheckCache(hub.check)
     begun = time.monotonic()
     assert where.known(lora("ink"), "") == (None, True)
     assert time.monotonic() - begun < 5, "the hub says nothing before it may"
@@ -160,7 +160,7 @@ def test_an_answer_is_not_waited_for_and_then_remembered() -> None:
 
 def test_of_what_was_typed_while_the_hub_thinks_only_the_last_is_asked() -> None:
     hub = Hub()
-    where = WhereItRuns(hub.check)
+    where = TargetCheckCache(hub.check)
     where.known(lora("i"), "")
     while not hub.asked:
         time.sleep(0.01)
@@ -174,7 +174,7 @@ def test_of_what_was_typed_while_the_hub_thinks_only_the_last_is_asked() -> None
 def test_a_hub_that_cannot_be_asked_is_left_in_peace_for_a_while() -> None:
     hub, now = Hub(None), [0.0]
     hub.may.set()
-    where = WhereItRuns(hub.check, now=lambda: now[0])
+    where = TargetCheckCache(hub.check, now=lambda: now[0])
     assert answered(where, lora("ink")) is None
     assert answered(where, lora("ink")) is None
     assert len(hub.asked) == 1

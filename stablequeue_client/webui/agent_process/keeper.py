@@ -21,7 +21,7 @@ import msgspec
 
 from stablequeue_client.agent import busy_marker
 from stablequeue_client.agent.agent_settings import CAPABILITIES_NAME
-from stablequeue_client.child_processes import Child, ChildPlan, end_all
+from stablequeue_client.child_processes import Child, ChildSpec, stop_all
 from stablequeue_client.hub_client.identity import load_identity
 from stablequeue_client.shared.atomic_file import write_private
 from stablequeue_client.shared.errors import StableQueueError
@@ -35,11 +35,11 @@ from stablequeue_client.webui.settings.source import TomlFile, settings_file
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 0.5
+POLL_S = 0.5
 """How often the thread looks whether the WebUI generates and whether the child lives."""
 SETTINGS_S = 5.0
 CAPABILITIES_S = 60.0
-PATIENCE_S = 1.0
+END_TIMEOUT_S = 1.0
 """For the WebUI's folders, one of which may hang; meanwhile those of the last answer count."""
 START_UP_S = 60.0
 """A WebUI that says nothing of being up (``--nowebui``) counts as up after so long."""
@@ -53,7 +53,7 @@ _NAME = "The reading of the model folders"
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _AgentSpec:
     """What makes two starts different. ``connection``: whom the agent is at which hub."""
 
     words: tuple[str, ...]
@@ -72,7 +72,7 @@ class AgentKeeper:
         self._stop = threading.Event()
         self._look_now = threading.Event()
         self._child: Child | None = None
-        self._plan: _Plan | None = None
+        self._plan: _AgentSpec | None = None
         self._state = AgentState(False, time.time(), "")
         self._trouble = ""
         self._trouble_at = float("-inf")
@@ -132,8 +132,8 @@ class AgentKeeper:
                     up = self._is_up(now - started)
                     self._try(partial(self._write_capabilities, up=up))
                     capabilities_due = now + (CAPABILITIES_S if up else SETTINGS_S)
-                self._try(self._look_after)
-                self._look_now.wait(LOOK_S)
+                self._try(self._supervise)
+                self._look_now.wait(POLL_S)
         finally:
             self._end()
 
@@ -177,24 +177,24 @@ class AgentKeeper:
         self._plan = plan
         self._tell_state()
 
-    def _make_child(self, plan: _Plan) -> Child:
+    def _make_child(self, plan: _AgentSpec) -> Child:
         places = self._rt.places
 
         def environment() -> dict[str, str]:
             return agent_environment(os.environ, places, parent=parent_mark(), join=plan.join)
 
-        return Child(ChildPlan(_NAME, plan.words, environment, log_file(places), places.server_dir))
+        return Child(ChildSpec(_NAME, plan.words, environment, log_file(places), places.server_dir))
 
-    def _planned(self) -> _Plan:
+    def _planned(self) -> _AgentSpec:
         places, host, settings = self._rt.places, self._rt.host, self._rt.settings()
         words = agent_words(
             settings,
-            self._folders.now(PATIENCE_S),
+            self._folders.now(END_TIMEOUT_S),
             places,
             python=sys.executable,
             cache_dir=host.hash_cache_dir(),
         )
-        return _Plan(tuple(words), self._join_key(), self._connection(given=settings.hub is not None))
+        return _AgentSpec(tuple(words), self._join_key(), self._connection(given=settings.hub is not None))
 
     def _join_key(self) -> str | None:
         """As the environment or stablequeue.toml gives it; ``@FILE`` is the agent's to read."""
@@ -212,11 +212,11 @@ class AgentKeeper:
             return ()
         return (identity.server_id, identity.secret, "" if given else identity.hub_url)
 
-    def _look_after(self) -> None:
+    def _supervise(self) -> None:
         """Start the child again when it died and its wait is over."""
         if self._child is None:
             return
-        sentence = self._child.look_after()
+        sentence = self._child.supervise()
         if sentence:
             now = time.monotonic()
             # One that runs well again is no trouble; one that ends again and again stays told meanwhile.
@@ -227,7 +227,7 @@ class AgentKeeper:
 
     def _end(self) -> None:
         if self._child is not None:
-            end_all([self._child])
+            stop_all([self._child])
             self._child = None
         self._tell_state()
 
@@ -235,7 +235,7 @@ class AgentKeeper:
         running = self._child is not None and self._child.is_running
         before = self._state
         since = before.since if running == before.running else time.time()
-        words = self._child.last_words() if self._child and not running else ""
+        words = self._child.last_output() if self._child and not running else ""
         over = TROUBLE_OVER_S if self._lasting else WELL_AGAIN_S
         if running and time.monotonic() - self._trouble_at > over:
             self._trouble = ""

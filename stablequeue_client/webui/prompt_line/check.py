@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from stablequeue_client.files.file_io import WINDOWS
 from stablequeue_client.index.rows import IndexRow, RootRow
 from stablequeue_client.index.snapshot import Snapshot
-from stablequeue_client.prompt_check import CheckResult, Finding, NamesHere, written_name
+from stablequeue_client.prompt_check import CheckResult, Finding, LocalNames, written_name
 from stablequeue_client.prompt_check import check as check_requirements
 from stablequeue_client.shared.generation.requirements import (
     EmbeddingNames,
@@ -31,13 +31,13 @@ from stablequeue_client.shared.models.nearest_names import NearestNames
 from stablequeue_client.shared.views.labels import visible
 from stablequeue_client.shared.wire.inventory import native_path
 from stablequeue_client.webui.parts.runtime import Runtime
-from stablequeue_client.webui.prompt_line.target_check import WhereItRuns, target_words
+from stablequeue_client.webui.prompt_line.target_check import TargetCheckCache, target_words
 from stablequeue_client.webui.views.prompt_check_view import (
-    GateItem,
-    GateLine,
-    GateTarget,
-    gate_line,
+    PromptLine,
+    PromptLineItem,
+    PromptLineTarget,
     plain_sentence,
+    prompt_line,
 )
 
 T = TypeVar("T")
@@ -52,17 +52,17 @@ NEAREST_FOR_S = 0.05
 LONGEST_NAME = 300
 
 
-class Gate:
+class PromptCheck:
     """What is remembered between two answers. Any thread may call ``check``."""
 
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
-        self._own = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stablequeue-gate")
+        self._own = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stablequeue-prompt-check")
         self._refreshing: Future[bool] | None = None
         self._kept: dict[str, tuple[Any, Any]] = {}
-        self._who = WhoHas(rt)
-        self._looks = Looks()
-        self._where = WhereItRuns(lambda request: rt.calls.run(lambda hub: hub.check_job(request)))
+        self._who = WhoHasCache(rt)
+        self._looks = FileProbe()
+        self._where = TargetCheckCache(lambda request: rt.calls.run(lambda hub: hub.check_job(request)))
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The line for these values (docs/extension-api.md). From local values only; never waits for a hub.
@@ -79,7 +79,7 @@ class Gate:
         target, asking_where = self._target(wanted, values.get("queue_target"))
         return self._answer(result, others, asking, target, asking_where)
 
-    def _target(self, wanted: Sequence[Requirement], chosen: Any) -> tuple[GateTarget | None, bool]:
+    def _target(self, wanted: Sequence[Requirement], chosen: Any) -> tuple[PromptLineTarget | None, bool]:
         """Where Queue would have it made, as far as the hub said, and whether it is being asked."""
         if self._rt.settings().queue_button == "hidden" or self._rt.hub.state().kind != "connected":
             return None, False
@@ -92,11 +92,11 @@ class Gate:
         result: CheckResult,
         others: Mapping[Name, list[str]],
         asking: bool,
-        target: GateTarget | None,
+        target: PromptLineTarget | None,
         asking_where: bool,
     ) -> dict[str, Any]:
         items = [_item(found, others) for found in result.findings if found.weight != "good"]
-        line = GateLine(
+        line = PromptLine(
             items=tuple(items),
             named=len(result.findings),
             unread=sum(found.status == "not_read" for found in result.findings),
@@ -105,7 +105,7 @@ class Gate:
         )
         asks = self._rt.settings().ask_before_generate
         return {
-            "html": str(gate_line(line)),
+            "html": str(prompt_line(line)),
             "tone": result.weight if result.findings else "",
             "asks": asks,
             "ask": [plain_sentence(item) for item in items if item.tone == "bad"] if asks else [],
@@ -147,11 +147,11 @@ class Gate:
 
     # --- names ------------------------------------------------------------------------------------------
 
-    def _names(self, snapshot: Snapshot) -> NamesHere:
+    def _names(self, snapshot: Snapshot) -> LocalNames:
         family = self._rt.host.family
         until = time.monotonic() + NEAREST_FOR_S
         suspect = {root.root_id: root.path_on_disk for root in snapshot.roots if root.health == "suspect"}
-        return NamesHere(
+        return LocalNames(
             find=self._rt.models.find,
             known=self._known,
             is_lost=lambda row: (
@@ -202,7 +202,7 @@ class Gate:
         return value
 
 
-class Looks:
+class FileProbe:
     """Whether a file is there, looked at in a thread of its own: a share may hang."""
 
     def __init__(self) -> None:
@@ -220,7 +220,7 @@ class Looks:
             return False
 
 
-class WhoHas:
+class WhoHasCache:
     """Which other servers have a name: asked in a thread of its own, remembered for a minute."""
 
     def __init__(self, rt: Runtime) -> None:
@@ -259,12 +259,12 @@ class WhoHas:
 # --- parts ------------------------------------------------------------------------------------------------
 
 
-def _item(found: Finding, others: Mapping[Name, list[str]]) -> GateItem:
+def _item(found: Finding, others: Mapping[Name, list[str]]) -> PromptLineItem:
     in_a_prompt = found.requirement.role == "lora" and found.requirement.where not in ("setting", "style")
     meant = found.nearest[0] if found.status == "missing" and found.nearest and in_a_prompt else ""
     if visible(meant) != meant or not can_be_written(meant):
         meant = ""  # no button could put it into a prompt as it is
-    return GateItem(
+    return PromptLineItem(
         tone=found.weight,
         text=found.sentence.text,
         names=found.sentence.names,

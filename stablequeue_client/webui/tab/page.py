@@ -49,7 +49,7 @@ def first_line(rt: Runtime) -> Markup:
         action=action,
         action_label=label,
         work=work(rt),
-        queue=rt.hub.glance("first-line"),
+        queue=rt.hub.cached_view("first-line"),
         kept=len(rt.queueing.kept.all()),
     )
     return this_webui_view.first_line(line)
@@ -66,7 +66,7 @@ def _most_important(rt: Runtime, snapshot: Snapshot, hub: HubState) -> tuple[str
     if rt.models.problem is not None:
         needs.append((rt.models.problem.message, "?view=this", "Show"))
     agent = rt.agent.state()
-    if agent.problem or (agent.last_words and not agent.running):
+    if agent.problem or (agent.last_output and not agent.running):
         needs.append((agent.problem or "The reading of the folders has ended", "?view=this", "Show"))
     if hub.kind in ("old", "refused"):
         needs.append((hub.message, "?view=setup" if hub.kind == "old" else "?view=this", "Show"))
@@ -209,7 +209,7 @@ def _not_now(rt: Runtime, _form: Query) -> Markup:
 
 
 def _help_again(rt: Runtime, _form: Query) -> Markup:
-    rt.runner.help_again()
+    rt.runner.resume_helping()
     return views.notice(v.Notice("It helps again."))
 
 

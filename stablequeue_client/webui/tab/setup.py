@@ -107,8 +107,8 @@ def _belongs_to(identity: Identity | None, status: OwnHubStatus) -> bool:
     return status.has_data and identity.hub_url.startswith(("http://127.0.0.1:", "http://localhost:"))
 
 
-def _work(status: OwnHubStatus) -> sv.Work | None:
-    return sv.Work(status.step, status.done, status.total) if status.step else None
+def _work(status: OwnHubStatus) -> sv.HubWork | None:
+    return sv.HubWork(status.step, status.done, status.total) if status.step else None
 
 
 def _problem(error: StableQueueError | None) -> v.Problem | None:

@@ -21,7 +21,7 @@ REMOVE_WORD = "remove"
 
 
 @dataclass(frozen=True)
-class Work:
+class HubWork:
     """What is being done about the hub of this computer: a sentence, and ``done`` of ``total``."""
 
     step: str
@@ -48,7 +48,7 @@ class SetupPage:
 
     alias: str
     connection: Connection | None = None
-    work: Work | None = None
+    work: HubWork | None = None
     problem: v.Problem | None = None
     hub_here: Literal["none", "stopped", "running"] = "none"
     text: str = ""
@@ -71,7 +71,7 @@ class HubPage:
     reachable: bool = False
     addresses: tuple[str, ...] = ()
     port: int = 8383
-    work: Work | None = None
+    work: HubWork | None = None
     problem: v.Problem | None = None
     wanted: bool = False
     service: bool = False

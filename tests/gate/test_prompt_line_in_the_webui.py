@@ -111,7 +111,7 @@ def test_what_the_line_says_is_asked_though_gradio_tells_late_of_the_last_key(pa
     page.wait_for_timeout(500)  # what comes within 300 ms is taken for the key's own event
     page.evaluate(
         """() => {
-          window.stablequeueGate.changed("txt2img");
+          window.stablequeuePromptLine.changed("txt2img");
           document.querySelector("#txt2img_generate").click();
         }"""
     )

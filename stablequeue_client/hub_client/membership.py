@@ -24,7 +24,7 @@ class OtherHubError(ConflictError):
     remedy_text = "Give the address of the former hub, or join the new one with --join KEY."
 
 
-class NotJoinedError(UsageError):
+class JoinKeyMissingError(UsageError):
     """This server has not joined the hub at the address it was given."""
 
     code = "not_joined"
@@ -94,7 +94,7 @@ class Membership:
             raise OtherHubError(
                 f"At {self.identity.hub_url} answers another hub than the one this server joined."
             )
-        raise NotJoinedError(f"This server has not joined the hub at {self.identity.hub_url}.")
+        raise JoinKeyMissingError(f"This server has not joined the hub at {self.identity.hub_url}.")
 
     def _join(self) -> None:
         identity = self.identity
