@@ -217,7 +217,7 @@
 
   function question(promptLine, generate) {
     const dialog = made("dialog", "sq-gate-dialog");
-    const heading = made("h2", "", "Generate all the same?");
+    const heading = made("h2", "", "Generate anyway?");
     heading.id = "sq_gate_heading";
     dialog.setAttribute("aria-labelledby", heading.id);
     const list = made("ul");

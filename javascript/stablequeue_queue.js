@@ -154,7 +154,7 @@
         notePress(this.tab, this.press);
         const hidden = gradioApp().querySelector(`#sq_queue_press_${this.tab}`);
         if (!hidden) throw new Error("Queue is not part of this page; reload it.");
-        this.say("Being queued…");
+        this.say("Queueing…");
         hidden.click();
         this.look(0);
       } catch (error) {

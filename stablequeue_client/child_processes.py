@@ -20,7 +20,7 @@ from stablequeue_client.terminal_text import visible
 FIRST_BACKOFF_S = 1.0
 LONGEST_BACKOFF_S = 60.0
 STABLE_AFTER_S = 60.0
-"""A child that lived so long starts its back-off anew."""
+"""A child that has lived this long starts its back-off anew."""
 GRACE_S = 10.0
 _TAIL_BYTES = 4096
 
@@ -68,7 +68,7 @@ class Child:
         self._not_before = None
 
     def exit_code(self) -> int | None:
-        """What it ended with; None while it runs or when it was never started."""
+        """Return what it ended with; None while it runs or when it was never started."""
         return self._process.poll() if self._process else None
 
     @property
@@ -96,7 +96,7 @@ class Child:
     def _exit_text(self, code: int) -> str:
         again = self._back_off(self._clock())
         if code < 0 and not self._has_output():  # what a signal ends has no last words
-            return f"was ended from outside (signal {-code}) and {again}."
+            return f"was stopped from outside (signal {-code}) and {again}."
         return f"ended ({code}), {again}: {self.last_output()}"
 
     def _has_output(self) -> bool:
@@ -108,7 +108,7 @@ class Child:
     def _back_off(self, now: float) -> str:
         """Put the next start off, twice as long each time."""
         self._not_before = now + self._wait_s
-        sentence = f"is started again in {self._wait_s:.0f} s"
+        sentence = f"restarts in {self._wait_s:.0f} s"
         self._wait_s = min(2 * self._wait_s, LONGEST_BACKOFF_S)
         return sentence
 

@@ -151,28 +151,28 @@ COMMANDS: tuple[Command, ...] = (
         "One job: what it needs, why it waits or what came of it",
         jobs.run_show,
         ("jobs show 3f9c1a2b", "jobs show 3f9c1a2b --json"),
-        (Argument("job", "The job's id, or how it begins"),),
+        (Argument("job", "The job's id, or its first digits"),),
     ),
     Command(
         "jobs cancel",
-        "End jobs that have not ended",
+        "Cancel jobs that have not ended",
         jobs.run_cancel,
         ("jobs cancel 3f9c1a2b 77de0c41",),
-        (Argument("jobs", "Ids of jobs, or how they begin", "+"),),
+        (Argument("jobs", "Ids of jobs, or their first digits", "+"),),
     ),
     Command(
         "jobs delete",
         "Remove jobs with their prompts and pictures",
         jobs.run_delete,
         ("jobs delete 3f9c1a2b",),
-        (Argument("jobs", "Ids of jobs, or how they begin", "+"),),
+        (Argument("jobs", "Ids of jobs, or their first digits", "+"),),
     ),
     Command(
         "jobs star",
         "Keep jobs and their pictures for ever",
         jobs.run_star,
         ("jobs star 3f9c1a2b",),
-        (Argument("jobs", "Ids of jobs, or how they begin", "+"),),
+        (Argument("jobs", "Ids of jobs, or their first digits", "+"),),
     ),
     Command(
         "submit",
@@ -187,21 +187,21 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "queue pause",
-        "Give no more jobs to one server, or to any; running jobs go on",
+        "Give no more jobs to one server, or to any; running jobs finish",
         jobs.run_pause,
         ("queue pause", "queue pause forge-b"),
         (Argument("server", "Its alias or id (default: the whole queue)", "?"),),
     ),
     Command(
         "queue resume",
-        "Give jobs again",
+        "Resume the queue, or one server of it",
         jobs.run_resume,
         ("queue resume", "queue resume forge-b"),
         (Argument("server", "Its alias or id (default: the whole queue)", "?"),),
     ),
     Command(
         "explain",
-        "What a picture's generation text names, which models that is, who has them, and what cannot be told",
+        "What a picture's generation text names, which models that is, who has them, and what is unknown",
         explaining.run_explain,
         ("explain cat.png", "explain cat.png --hub http://192.168.1.20:8383 --key @view.key --json"),
         (Argument("picture", "A PNG, JPEG or WebP that a WebUI saved, or its text; - for standard input"),),
@@ -219,7 +219,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("keys list", "The keys there are, without their secrets", hub.run_keys, ("keys list --json",)),
     Command(
         "keys revoke",
-        "Make a key worthless",
+        "Revoke a key",
         hub.run_keys,
         ("keys revoke 3f9c1a",),
         (Argument("key_id", "The key's id, the part behind sq_"),),
@@ -238,7 +238,7 @@ COMMANDS: tuple[Command, ...] = (
         ("pause", "pause 90"),
         (Argument("minutes", "For how long (default: 60)", "?"),),
     ),
-    Command("resume", "Go on reading files now", local_orders.run_resume, ("resume",)),
+    Command("resume", "Resume reading files now", local_orders.run_resume, ("resume",)),
     Command(
         "service install",
         "Have the hub start with the system",
@@ -247,7 +247,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "service remove",
-        "Do not start the hub with the system any more; one that runs goes on",
+        "Stop starting the hub with the system; a hub that runs is not affected",
         service.run_service_remove,
         ("service remove",),
     ),
@@ -260,9 +260,9 @@ COMMANDS: tuple[Command, ...] = (
 )
 _GROUPS = {
     "servers": "List, rename or forget the servers of the hub",
-    "queue": "Hold back the queue or one server of it, or let it go on",
+    "queue": "Pause or resume the queue, or one server of it",
     "keys": "Create, list or revoke keys of the hub",
-    "service": "Start the hub with the system, or not any more",
+    "service": "Start the hub with the system, or stop doing so",
 }
 
 
@@ -381,7 +381,7 @@ def make_context(parsed: argparse.Namespace, environment: Mapping[str, str], her
 
 
 def data_folder(settings: Settings) -> Path:
-    """Where StableQueue keeps its own data for these settings; absolute."""
+    """Return where StableQueue keeps its own data for these settings; absolute."""
     if settings.data:
         return Path(settings.data).expanduser().absolute()
     name = "stablequeue-demo" if settings.demo else "stablequeue"
@@ -400,7 +400,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"The settings file {path} is no valid TOML: {error}.", remedy="Correct that line."
+            f"The settings file {path} is not valid TOML: {error}.", remedy="Correct that line."
         ) from error
 
 
@@ -409,7 +409,7 @@ def read_secret(path: str) -> str:
     try:
         return Path(path).expanduser().read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) else "it is no text"
+        cause = error.strerror if isinstance(error, OSError) else "it is not text"
         raise InvalidSettingError(
             f"The file {path} cannot be read: {cause}.", remedy="Give @FILE with a file that holds the key."
         ) from error

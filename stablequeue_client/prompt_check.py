@@ -166,7 +166,7 @@ def _judge_lora(requirement: Requirement, here: LocalNames) -> Finding:
         text = "{} is not used: this WebUI knows no <" + requirement.tag + ":...>. Write <lora:...>."
         return _finding(requirement, "ignored", text)
     if _is_ignored(requirement):
-        text = "LoRA {} stands in the negative prompt, where a WebUI does not look for LoRAs."
+        text = "LoRA {} is in the negative prompt, where a WebUI does not look for LoRAs."
         return _finding(requirement, "ignored", text)
     if requirement.mistake:
         return _argument_mistake(requirement, here)
@@ -184,7 +184,7 @@ def _judge_lora(requirement: Requirement, here: LocalNames) -> Finding:
 
 
 def _argument_mistake(requirement: Requirement, here: LocalNames) -> Finding:
-    text = "LoRA {}: {} is no weight" + _lora_outcome(here)
+    text = "LoRA {}: {} is not a weight" + _lora_outcome(here)
     if not requirement.name:
         return _finding(
             requirement, "mistake", "{} names no LoRA" + _lora_outcome(here), (requirement.mistake,)
@@ -196,7 +196,7 @@ def _missing_lora(requirement: Requirement, here: LocalNames) -> Finding:
     name = requirement.name
     files = tuple(here.shared(name))
     if files:
-        text = "{} is a name that several LoRAs carry, so it counts as missing" + _lora_outcome(here)
+        text = "{} is the name of several LoRAs, so it counts as missing" + _lora_outcome(here)
         text += " Write the name of the file instead: " + " or ".join("{}" for _ in files[:3]) + "."
         return _finding(requirement, "ambiguous", text, (name, *files[:3]), nearest=files[:3])
     return _missing(requirement, here, "LoRA {} is missing" + _lora_outcome(here))
@@ -297,7 +297,7 @@ def _judge_rows(requirement: Requirement, rows: Sequence[IndexRow], here: LocalN
         text = f"{word} {{}} is in a folder that is not connected" + _outcome(requirement, here)
         return _finding(requirement, "broken", text, (name,), rows=rows)
     if len({row.sha256 or row.key for row in rows}) > 1:
-        text = f"{len(rows)} files are called {{}}: this WebUI takes one of them, and which one is chance."
+        text = f"{len(rows)} files are called {{}}: this WebUI takes one of them, and which one is undefined."
         return _finding(requirement, "ambiguous", text, (name,), rows=rows)
     if any(row.state == "unhashed" for row in rows):
         return _finding(requirement, "not_read", f"{word} {{}} is here and not read yet.", (name,), rows=rows)
@@ -348,7 +348,7 @@ def _missing(requirement: Requirement, here: LocalNames, text: str) -> Finding:
 
 
 def written_name(row: IndexRow) -> str:
-    """What a person writes or chooses for this file."""
+    """Return what a person writes or chooses for this file."""
     return webui_name(row.kind, _native(re.sub(r"\.corrupted\Z", "", row.path)))
 
 

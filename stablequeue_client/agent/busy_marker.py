@@ -23,7 +23,7 @@ _POLL_S = 0.1
 
 
 def touch(machine_dir: Path) -> None:
-    """Somebody generates now. A folder that cannot be used is no reason to stop a generation."""
+    """Mark that somebody generates now. A folder that cannot be used is no reason to stop a generation."""
     path = machine_dir / FILE_NAME
     try:
         os.utime(path)

@@ -77,12 +77,12 @@ class CapabilitiesReporter:
         except StableQueueError as error:
             self._not_before = self._clock.monotonic() + RETRY_S
             extra = {"action": "capabilities_failed", "code": error.code}
-            logger.info("The hub does not take what this WebUI can do: %s", error.message, extra=extra)
+            logger.info("The hub rejected the capabilities of this WebUI: %s", error.message, extra=extra)
         else:
             self._told = digest
 
     def _read(self) -> ServerCapabilities | None:
-        """What the file says; None when there is none, or none that can be sent."""
+        """Return what the file says; None when there is none, or none that can be sent."""
         try:
             data = self._file.read_bytes()
             return msgspec.json.decode(data, type=ServerCapabilities) if _fits(data) else None

@@ -21,7 +21,7 @@ from stablequeue_client.shared.models.model_files import Kind
 logger = logging.getLogger(__name__)
 
 PROBE_TIMEOUT_S = 5.0
-"""A folder that does not say where it lies for so long counts as a network folder that hangs."""
+"""How long to wait for a folder's device; then it counts as a network folder that hangs."""
 
 Probe = Callable[[Kind, str], tuple[Root, Device]]
 _T = TypeVar("_T")
@@ -62,7 +62,7 @@ def probe_folders(
 
 
 def _unresponsive(kind: Kind, path: str, known: Mapping[tuple[str, str], str]) -> tuple[Root, Device]:
-    """What can be said of a folder that does not answer."""
+    """Return what can be said of a folder that does not answer."""
     root = make_root(kind, path, realpath=str)
     root_id = known.get((root.kind, root.path), root.root_id)
     extra = {"action": "root_stalled", "root": root_id}

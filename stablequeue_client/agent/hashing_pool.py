@@ -43,12 +43,12 @@ logger = logging.getLogger(__name__)
 RETRY_S: dict[FileState, float] = {"busy": 30.0, "unstable": 60.0, "unreadable": 600.0}
 """Seconds until a file that could not be read is tried again; a corrupt one waits for a change."""
 RECHECK_S = 60.0
-"""A file that is not as the index has it waits for a walk, at most so long until it is looked at again."""
+"""How long a file that differs from its index row waits for a scan before it is checked again."""
 HEADER_FIRST_BYTES = 16 * 1024 * 1024
 """The header of such a file is looked at before any file is read: it may be hours until its turn comes."""
 _IDLE_POLL_S = 1.0
 LOCKED_RETRY_S = 1.0
-"""A file that another agent of this computer reads is asked for again after so long."""
+"""How long until a file that another agent of this computer reads is tried again."""
 
 
 @dataclass
@@ -180,7 +180,7 @@ class HashingPool:
         return len(todo) + len(self._in_work), size
 
     def done(self) -> bool:
-        """Whether everything that can be read has been read (problems are tried again later)."""
+        """Return whether everything that can be read has been read (problems are tried again later)."""
         with self._condition:
             waiting = (item for lane in self._queues.values() for item in lane.waiting)
             if self._in_work or any((item.root_id, item.path) not in self._problems for item in waiting):
@@ -310,7 +310,8 @@ class HashingPool:
             return mine
 
     def _is_unchanged(self, item: PendingFile) -> bool:
-        """Whether the file is still what the index has. If not, it is left alone until a walk was there.
+        """Return whether the file is still what the index has. If not, it is left alone until a walk was
+        there.
 
         What cannot be looked at is for the reading to tell.
         """
@@ -359,7 +360,7 @@ class HashingPool:
         )
 
     def _from_digest_store(self, item: PendingFile) -> FileReading | None:
-        """What this machine computed of the file before, with its header and claims read anew."""
+        """Return what this machine computed of the file before, with its header and claims read anew."""
         if item.recheck:
             return None
         digests = self._store.get(item.native, item.stat)

@@ -64,7 +64,7 @@ REFRESH_S = 15.0
 REPORT_S = 2.0
 PARENT_S = 0.5
 CLOSE_S = 0.5
-"""Threads get so long to end by themselves; one that hangs in a call is left behind."""
+"""How long threads get to end by themselves; one that hangs in a call is left behind."""
 FAILED_RETRY_S = 10.0
 ONCE_HUB_PATIENCE_S = 30.0
 """With ``once``, a hub that stopped answering is waited for no longer than this after the work is done."""
@@ -132,7 +132,7 @@ def _first_contact(membership: Membership, once: bool) -> None:
         if once or (isinstance(error, NotAHubError) and not joined_before):
             raise
         extra = {"action": "hub_failed", "code": error.code}
-        logger.warning("%s It is tried again.", error.message, extra=extra)
+        logger.warning("%s Retrying.", error.message, extra=extra)
     except StableQueueError as error:
         if once or not joined_before:
             raise
@@ -250,7 +250,7 @@ class Agent:
         )
 
     def _is_joined(self) -> bool:
-        """Whether the hub knows us, and it is the one that answers."""
+        """Return whether the hub knows us, and it is the one that answers."""
         return bool(self._membership and self._membership.joined and self._sync and self._sync.greeted)
 
     def _build_hub_side(self, member: Membership) -> None:
@@ -316,7 +316,8 @@ class Agent:
         return False
 
     def _tolerates(self, error: BaseException) -> bool:
-        """Whether work goes on: a full disk passes, and all that was stored before is safe. Told once."""
+        """Return whether work goes on: a full disk passes, and all that was stored before is safe. Told
+        once."""
         if self._once or isinstance(error, DamagedDatabaseError) or not isinstance(error, DataFolderError):
             return False
         if self._reported != error.message and not self._stop.is_set():
@@ -404,7 +405,7 @@ class Agent:
                 extra = {"action": "loop_failed", "code": error.code}
                 logger.warning("%s %s", error.message, error.remedy, extra=extra)
             except Exception as error:
-                logger.exception("Something unexpected went wrong.", extra={"action": "loop_failed"})
+                logger.exception("Unexpected error.", extra={"action": "loop_failed"})
                 if self._once:
                     self._thread_failed(error)
                     return
@@ -414,7 +415,7 @@ class Agent:
         parent = self._settings.parent
         if parent is None or is_alive(parent):
             return True
-        logger.info("The process that started this one is gone.", extra={"action": "parent_gone"})
+        logger.info("The parent process has ended.", extra={"action": "parent_gone"})
         self._patience_s = 0.0  # nobody is left to whom another half second would be worth anything
         return False
 
@@ -465,7 +466,7 @@ class _Intervals:
         self._last: dict[str, float] = {}
 
     def due(self, name: str, every_s: float) -> bool:
-        """Whether it is time again (at the first call it is)."""
+        """Return whether it is time again (at the first call it is)."""
         now = self._clock.monotonic()
         if now - self._last.get(name, float("-inf")) < every_s:
             return False

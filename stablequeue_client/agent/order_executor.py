@@ -25,7 +25,7 @@ PAUSE_MAX_S = 7 * 86_400
 
 
 def restore_pause(index: Index, policy: HashingPolicy) -> None:
-    """A pause that was ordered before this process began goes on until its end."""
+    """Resume a pause that was ordered before this process began, until its end."""
     left = index.stored_pause()
     if 0 < left <= PAUSE_MAX_S:  # else the clock was set back since
         policy.pause(left)
@@ -67,7 +67,7 @@ class OrderExecutor:
         self._in_work: set[int] = set()
 
     def execute_pending(self) -> None:
-        """All orders that wait."""
+        """Execute all orders that wait."""
         for order in self._index.take_orders():
             if order.id in self._in_work:
                 continue
@@ -106,7 +106,7 @@ class OrderExecutor:
         elif kind == "put_back":
             self._put_back(str(fields.get("root")), str(fields.get("path")))
         else:
-            raise UsageError(f"There is no order {kind!r}.")
+            raise UsageError(f"Unknown order {kind!r}.")
 
     def _rescan_some(self, root_id: str | None) -> None:
         for root in [self._root(root_id)] if root_id else self._roots.values():
@@ -122,7 +122,7 @@ class OrderExecutor:
             self._policy.set_mode(mode)
             self._index.store_pause(0)
         else:
-            raise UsageError("The order about hashing names no mode.")
+            raise UsageError("The hashing order has no mode.")
         self._refresh()
 
     def _root(self, root_id: object) -> Root:

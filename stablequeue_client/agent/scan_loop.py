@@ -80,7 +80,7 @@ class ScanLoop:
         self._wake.set()
 
     def is_idle(self) -> bool:
-        """Whether no folder is being walked or due."""
+        """Return whether no folder is being walked or due."""
         with self._lock:
             return not self._working and not self._schedule.due(self._clock.monotonic())
 
@@ -128,7 +128,7 @@ class ScanLoop:
         self._scanned()
 
     def _plan_again(self, due: Sequence[str]) -> None:
-        """What was seen could not be stored: these folders are due again."""
+        """Make these folders due again, because what was seen could not be stored."""
         with self._lock:
             for root_id in due:
                 self._schedule.at_once(root_id, self._clock.monotonic())
@@ -162,9 +162,7 @@ def _log_outcome(report: ScanReport, outcome: ScanOutcome) -> None:
     for scan in report.roots:
         for skipped in scan.skipped:
             extra = {"action": "skipped", "root": scan.root.root_id, "code": skipped.code}
-            logger.warning(
-                "Not looked at: %s (%s).", skipped.path or scan.root.label, skipped.reason, extra=extra
-            )
+            logger.warning("Skipped: %s (%s).", skipped.path or scan.root.label, skipped.reason, extra=extra)
     for suspect in outcome.suspects:
         extra = {"action": "root_suspect", "root": suspect.root_id}
         logger.warning("%s: %s. Its files are kept.", suspect.label, suspect.reason, extra=extra)

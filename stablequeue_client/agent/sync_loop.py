@@ -130,7 +130,7 @@ class SyncLoop:
         self._urgent.set()
 
     def is_synced(self) -> bool:
-        """Whether the hub has acknowledged all there is, and nothing more is asked or being sent."""
+        """Return whether the hub has acknowledged all there is, and nothing more is asked or being sent."""
         if self._working or self._want is not None:
             return False
         here = self._index.position()
@@ -196,7 +196,10 @@ class SyncLoop:
                 content = self._realigned(content, error)
             except RolledBackError:
                 self._index.new_identity()
-                logger.warning("The index went back in time: new identity.", extra={"action": "rolled_back"})
+                logger.warning(
+                    "The index was set back to an earlier state: new identity.",
+                    extra={"action": "rolled_back"},
+                )
                 content = self._index.full()
             else:
                 self._index.acknowledge(hub_id, content.index_id, content.sequence)
@@ -204,7 +207,7 @@ class SyncLoop:
                 logger.info("Synchronised %d rows (%s).", content.rows, content.mode, extra=extra)
                 return answer
         raise SyncOutOfStepError(
-            "The hub does not come into step.", remedy="It is tried again after a while."
+            "The hub and this server cannot agree on the inventory.", remedy="It is retried later."
         )
 
     def _first_content(self, hub_id: str) -> SyncContent:
@@ -213,7 +216,7 @@ class SyncLoop:
         return self._index.full() if base is None or want == "full" else self._index.delta(base)
 
     def _realigned(self, sent: SyncContent, error: SyncOutOfStepError) -> SyncContent:
-        """What to send instead: the delta from where the hub stands, if that is a place we know of."""
+        """Return what to send instead: the delta from where the hub stands, if that is a place we know of."""
         base = error.details.get("sequence")
         same_index = error.details.get("index_id") == sent.index_id
         tried = sent.mode == "delta" and base == sent.base_sequence

@@ -14,7 +14,7 @@ from stablequeue_client.files.scanner import Root, RootScan, ScanReport, Skipped
 logger = logging.getLogger(__name__)
 
 STALL_S = 120.0
-"""No directory listed for so long: the folder hangs. A call that cannot be interrupted cannot be ended."""
+"""No directory listed within this time: the folder hangs. Such a call cannot be interrupted."""
 _POLL_S = 0.05
 
 

@@ -81,7 +81,7 @@ class Watcher(threading.Thread):
 
     def _tell(self, error: Exception) -> None:
         cause = wire_path(str(error) or type(error).__name__)[:200]
-        self.problem = f"File events of {self._root.label} are not heard ({cause}); it is walked hourly."
+        self.problem = f"File events of {self._root.label} cannot be watched ({cause}); it is scanned hourly."
         extra = {"action": "watch_failed", "root": self._root.root_id}
         logger.warning(
             "%s If it is the watch limit, raise fs.inotify.max_user_watches or max_user_instances.",

@@ -53,7 +53,8 @@ def run_explain(context: Context) -> int:
     made = what_to_make(read_bytes(context.arguments.picture))
     if "infotext" not in made:
         raise UsageError(
-            "This is a job, no picture and no generation text.", remedy="Give a picture that a WebUI saved."
+            "This is a job, neither a picture nor a generation text.",
+            remedy="Give a picture that a WebUI saved.",
         )
     text = parse_infotext(made["infotext"])
     rows = _local_rows(context)
@@ -136,7 +137,7 @@ def _from_hub(hub: HubApi, text: Infotext, raw: str, embeddings: Sequence[str]) 
 
 
 def _files_on_servers(hub: HubApi, named: Sequence[NamedInPicture]) -> dict[NamedInPicture, list[KnownFile]]:
-    """What the registry finds by each hash, and by each name."""
+    """Return what the registry finds by each hash, and by each name."""
     hashes = [one for one in named if _is_looked_up(one)]
     by_name: list[tuple[NamedInPicture, Kind]] = [
         (one, kind) for one in named if not one.filled_in for kind in KINDS_OF[one.role]
@@ -225,7 +226,7 @@ def _say(explained: Sequence[Explained], hub: HubFindings | None, trouble: str) 
 
 
 def _say_servers(servers: Sequence[Json]) -> None:
-    """Who could make the picture again, and why others could not."""
+    """Say who could make the picture again, and why others could not."""
     able = [visible(str(server["alias"])) for server in servers if server["ok"]]
     say(f"Could be made again on: {', '.join(able) or 'no server now'}.")
     for server in servers:

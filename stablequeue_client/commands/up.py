@@ -97,7 +97,7 @@ def _open_running(context: Context) -> int:
     hub = running_hub(context)
     if hub is None:
         raise ConflictError(
-            f"Another `up` is just starting or ending on {context.data_dir}.", remedy="Try again in a moment."
+            f"Another `up` is starting or stopping on {context.data_dir}.", remedy="Try again in a moment."
         )
     warn(f"StableQueue already runs on this data folder: {hub.url}")
     _show_page(context.settings, hub)
@@ -118,7 +118,7 @@ def _run(context: Context, servers: Sequence[LocalServer]) -> int:
                 child.start()
             _show_page(context.settings, hub)
             if not context.settings.json:
-                say("Press Ctrl-C to end it.")
+                say("Press Ctrl-C to stop it.")
             while not stop.wait(_POLL_S):
                 for child in children:
                     sentence = child.supervise()
@@ -146,7 +146,7 @@ def _agent_plan(context: Context, server: LocalServer, hub: HubAccess, several: 
     words += ["--alias", server.alias] if server.alias else []
     name = server.alias or "this computer"
     log = context.data_dir / "logs" / f"{name if several else 'agent'}.log"
-    return ChildSpec(f"The reading of {name}", words, lambda: _agent_environment(settings, server, hub), log)
+    return ChildSpec(f"Reading of {name}", words, lambda: _agent_environment(settings, server, hub), log)
 
 
 def _agent_words(settings: Settings) -> list[str]:

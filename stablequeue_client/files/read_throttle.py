@@ -15,7 +15,7 @@ class ReadingStoppedError(StableQueueError):
     """Reading was stopped before the file's end."""
 
     code = "stopped"
-    remedy_text = "It goes on at the next start; nothing is lost."
+    remedy_text = "It resumes at the next start; nothing is lost."
 
 
 class ReadThrottle:

@@ -122,7 +122,8 @@ class RootScan:
         return max(self.health_before, self.health_after, key=order.index)
 
     def knows(self, path: str) -> bool:
-        """Whether the walk can tell that a file is not at ``path`` (wire path): only then is it gone."""
+        """Return whether the walk can tell that a file is not at ``path`` (wire path): only then is it
+        gone."""
         if self.health == "unreachable":
             return False
         return not any(
@@ -343,7 +344,7 @@ def _wire_name(name: str) -> str:
 
 
 def _is_plain(names: str) -> bool:
-    """Whether wire names are the names themselves."""
+    """Return whether wire names are the names themselves."""
     return names.isascii() and names.isprintable() and "\\" not in names
 
 

@@ -80,7 +80,7 @@ class WebuiCache:
         self._family = ""
 
     def claims(self, job: FileJob, stat: StatKey, metadata: Mapping[str, str]) -> ClaimReport:
-        """What the cache says of a file; a ``file_reader.FurtherClaims``."""
+        """Return what the cache says of a file; a ``file_reader.FurtherClaims``."""
         section: Section = (
             "hashes-addnet" if job.kind == "lora" and job.native.endswith(".safetensors") else "hashes"
         )
@@ -288,11 +288,11 @@ def _pairs(items: list[tuple[str, object]]) -> dict[str, Value]:
         raise NotFlatError("a key lacks its value")
     for (key_word, key), (word, value) in zip(items[::2], items[1::2], strict=True):
         if key_word not in _TEXTS or not isinstance(key, str):
-            raise NotFlatError(f"{key_word} is no key")
+            raise NotFlatError(f"{key_word} is not a key")
         if word == "NONE":
             found[key] = None
         elif word in _TEXTS | _NUMBERS and isinstance(value, (str, float, int)):
             found[key] = value
         else:
-            raise NotFlatError(f"{word} is no value")
+            raise NotFlatError(f"{word} is not a value")
     return found

@@ -29,7 +29,7 @@ class NotJoinedError(StableQueueError):
 
 
 def connection_factory(ca_file: Callable[[], str | None]) -> Connect:
-    """How a connection is made. ``ca_file`` is asked for each: what authorities to trust is a setting."""
+    """Return the function that makes connections. ``ca_file`` is called for each: it is a setting."""
     return lambda identity, timeouts: HubApi(
         identity.hub_url, identity.key, ca_file=ca_file(), timeouts=timeouts
     )

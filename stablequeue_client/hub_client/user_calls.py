@@ -36,7 +36,7 @@ TIMEOUTS = Timeouts(connect=3.0, read=10.0, sync=20.0, total=30.0)
 IDLE_MAX = 4
 """Connections that stay open between two calls."""
 GREETED_S = 10.0
-"""So long after its last answer nobody else is taken for the hub."""
+"""How long after its last answer the hub's identity is not checked again."""
 _NOT_THE_HUB = (
     HubUnreachableError,
     AuthenticationError,
@@ -55,7 +55,7 @@ class NoHubError(StableQueueError):
 
 
 class HubAwayError(StableQueueError):
-    """The hub cannot be asked just now."""
+    """The hub cannot be reached now."""
 
     code = "hub_away"
     http_status = 502
@@ -75,7 +75,7 @@ class UserCalls:
         self._server = PerIdentityCache(server_dir, _IdleConnections)
 
     def run(self, call: Call[T]) -> T:
-        """What ``call`` gives. Raises NoHubError, HubAwayError (with what to do), and the hub's refusals."""
+        """Run ``call``. Raises NoHubError, HubAwayError (with what to do), and the hub's refusals."""
         free = self._server.current()
         if free is None:
             damage = self._server.damage
@@ -131,4 +131,4 @@ def _unreachable(error: StableQueueError, url: str, *, greeted: bool) -> HubAway
     if greeted and isinstance(error, NotAHubError):
         return HubAwayError(f"The hub at {url} is too old for that.", remedy="Update the hub.")
     _, message, remedy = describe_failure(error, url)
-    return HubAwayError(message, remedy=remedy.replace("It is tried again by itself.", "Then try again."))
+    return HubAwayError(message, remedy=remedy.replace("It is retried automatically.", "Then try again."))

@@ -45,13 +45,13 @@ HubKind = Literal["none", "asking", "connected", "away", "refused", "old"]
 """``asking``: it is being asked for the first time."""
 
 WAIT_S = 1.0
-"""So long an answer is waited for that nobody had before; a known one is refreshed in less."""
+"""How long to wait for an answer that is not cached yet; a cached one is refreshed in less."""
 REFRESH_WAIT_S = 0.3
 FRESH_S = 1.5
 """The page asks every two seconds; several windows of it share one answer."""
 PROBE_EVERY_S = 15.0
 KEEP_S = 60.0
-"""An answer of the hub stands so long when it does not answer any more."""
+"""How long a cached answer counts when the hub no longer answers."""
 WHO_FRESH_S = 10.0
 CACHED_FRESH_S = 3.0
 LONGEST_WAIT_S = 60.0
@@ -228,7 +228,7 @@ class HubViewCache:
     def _ask(
         self, connection: _Connection, key: _Key, fetch: _Fetch, *, patience: float, fresh_s: float
     ) -> HubAnswer | None:
-        """What is known under ``key``, refreshed when it is old and the hub's turn has come."""
+        """Return what is known under ``key``, refreshed when it is old and the hub's turn has come."""
         now = self._clock.monotonic()
         with self._lock:
             kept = connection.cache.get(key)
@@ -374,18 +374,22 @@ def _state_of(connection: _Connection) -> HubState:
 def describe_failure(error: StableQueueError, url: str) -> tuple[HubKind, str, str]:
     """A failed request in the words of somebody who looks at the WebUI: kind, what happened, what to do."""
     if isinstance(error, OldStableQueueError):
-        return "old", f"At {url} runs the old StableQueue, which cannot take what this WebUI reports.", OLD
+        return (
+            "old",
+            f"The old StableQueue server runs at {url}; it cannot take what this WebUI reports.",
+            OLD,
+        )
     if isinstance(error, NotJoinedError):
         return "refused", f"This WebUI has not joined the hub at {url} yet.", JOIN
     if isinstance(error, OtherHubError):
-        return "refused", f"At {url} another hub answers than the one this WebUI joined.", JOIN_AGAIN
+        return "refused", f"Another hub than the one this WebUI joined answers at {url}.", JOIN_AGAIN
     if isinstance(error, AuthenticationError):
-        return "refused", f"The hub at {url} does not know this WebUI any more.", JOIN_AGAIN
+        return "refused", f"The hub at {url} no longer knows this WebUI.", JOIN_AGAIN
     if isinstance(error, ForbiddenError):
         return "refused", f"The hub at {url} is too old to answer a WebUI.", "Update the hub."
     if isinstance(error, NotAHubError):
         return "refused", error.message, "Correct the address under Settings, StableQueue."
     if isinstance(error, HubUnreachableError):
-        remedy = "Check that its computer is on and StableQueue runs there. It is tried again by itself."
+        remedy = "Check that its computer is on and StableQueue runs there. It is retried automatically."
         return "away", error.message, remedy
     return "refused", error.message, error.remedy

@@ -231,7 +231,7 @@ class Index:
     # --- hashing ----------------------------------------------------------------------------------
 
     def pending_hashes(self, now: float | None = None) -> list[PendingFile]:
-        """What is to be hashed, each file once, small files first; second hashes of known ones last.
+        """Return what is to be hashed, each file once, small files first; second hashes of known ones last.
 
         Some may not be hashed yet (``not_before``).
         """
@@ -275,7 +275,7 @@ class Index:
     def record_claims(
         self, pending: PendingFile, claims: Collection[Claim], *, base_model: str | None = None
     ) -> bool:
-        """What others say of a file that is not hashed yet. False: it is another file now, or hashed.
+        """Store what others say of a file that is not hashed yet. False: it is another file now, or hashed.
 
         It was looked at after its quiet period: a file that was still being written is at rest now.
         """
@@ -289,7 +289,7 @@ class Index:
     def record_problem(
         self, pending: PendingFile, state: FileState, reason: str, *, retry_s: float = 30.0
     ) -> bool:
-        """Why a file could not be hashed. False: it is another file now; nothing was stored.
+        """Store why a file could not be hashed. False: it is another file now; nothing was stored.
 
         ``corrupt`` stays until the file changes, the others are pending again after ``retry_s``. A ``busy``
         file that was hashed before stays as it is. ``set_aside`` only notes the reason.
@@ -314,7 +314,8 @@ class Index:
             return change_log.content_since(connection, None)
 
     def delta(self, base_sequence: int) -> SyncContent:
-        """What changed after ``base_sequence``; ``mode`` "full" when that is not all known any more."""
+        """Return what changed after ``base_sequence``; ``mode`` "full" when that is not all known any
+        more."""
         with self._database.read() as connection:
             return change_log.content_since(connection, base_sequence)
 
@@ -375,7 +376,7 @@ class Index:
             orders.put_progress(connection, activity, self._now_ms(now))
 
     def read_progress(self) -> Activity | None:
-        """What the agent was doing when it last said so."""
+        """Return what the agent was doing when it last said so."""
         with self._database.read() as connection:
             return orders.get_progress(connection)
 
@@ -384,7 +385,7 @@ class Index:
             agent_report.put_report(connection, report)
 
     def agent_report(self) -> AgentReport | None:
-        """What the last agent said of itself and of the hub; None when none ever ran."""
+        """Return what the last agent said of itself and of the hub; None when none ever ran."""
         with self._database.read() as connection:
             return agent_report.get_report(connection)
 

@@ -101,7 +101,7 @@ def plan_scan(
     accept: Collection[str] = (),
     judge: Judge = judge_root,
 ) -> ScanPlan:
-    """What to change. ``samples``: by key, what was read of the ``candidates`` of an earlier plan.
+    """Return what to change. ``samples``: by key, what was read of the ``candidates`` of an earlier plan.
 
     ``accept``: ids of roots whose owner accepts whatever this scan misses.
     """
@@ -185,7 +185,7 @@ class _FilePlanner:
         return {key: path for key, (_, path) in names.items()}
 
     def _is_link(self, file: ScannedFile) -> int:
-        """Whether this is another name of a file that has one already."""
+        """Return whether this is another name of a file that has one already."""
         own = self._own_names.get((file.root_id, file.device, file.inode), file.path)
         return int(file.link or own != file.path)
 

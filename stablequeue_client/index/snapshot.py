@@ -192,7 +192,7 @@ class IndexReader:
         """
         if not self._path.exists():
             raise NotFoundError(
-                "The reading of this WebUI's folders has not begun yet.", remedy="Try again in a moment."
+                "Reading of this WebUI's folders has not started yet.", remedy="Try again in a moment."
             )
         with self._index() as index:
             index.add_order(kind, fields, ORDER_TTL_S)
@@ -267,7 +267,7 @@ class IndexReader:
             return None
         return Problem(
             f"The disk that holds {self._path.parent} is full, so nothing new is stored.",
-            "Free some space there; the reading goes on by itself.",
+            "Free some space there; reading resumes by itself.",
         )
 
     def _load(self) -> bool:

@@ -50,7 +50,7 @@ def build(environments: Environments, source: HubSource, made: EnvironmentRecord
         packages, scratch = unfinished / "packages", unfinished / "scratch"
         scratch.mkdir()
         _fetch(source, packages, scratch, made.python, tell)
-        tell("Trying the packages out", 88, 100)
+        tell("Testing the packages", 88, 100)
         source.copy_to(packages)
         _try_out(packages, made.python)
         (packages / RECORD).write_bytes(msgspec.json.encode(made))

@@ -65,7 +65,7 @@ class HubSource:
     """(path in the checkout, path in the environment) of our own folders and files."""
 
     def made(self, python: str) -> EnvironmentRecord:
-        """What an environment of these sources would be, for ``python``: a Python like this one."""
+        """Return what an environment of these sources would be, for ``python``: a Python like this one."""
         digest = hashlib.sha256()
         facts = [*self.requirements, sys.implementation.cache_tag or "", sysconfig.get_platform()]
         for part in facts:
@@ -178,8 +178,9 @@ class Environments:
 
 
 def replaces(new: EnvironmentRecord, old: EnvironmentRecord) -> bool:
-    """Whether a hub that runs from ``old`` is to run from ``new``: never an older version, and of one version
-    only what the same checkout became (another WebUI's checkout would change it back at its next start)."""
+    """Return whether a hub that runs from ``old`` is to run from ``new``: never an older version, and of one
+    version only what the same checkout became (another WebUI's checkout would change it back at its next
+    start)."""
     if new.version != old.version:
         return _order(new.version) > _order(old.version)
     return new.digest != old.digest and new.source == old.source

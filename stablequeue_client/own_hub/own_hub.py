@@ -87,7 +87,7 @@ class OwnHub:
     # --- looking -----------------------------------------------------------------------------------------
 
     def status(self) -> OwnHubStatus:
-        """How it is now. May ask the hub, for two seconds at most: not for the main thread."""
+        """Return how it is now. May ask the hub, for two seconds at most: not for the main thread."""
         here = self._here()
         state, step = load_state(self._machine_dir), self._step()
         has_data = (self._machine_dir / database_copy.DATABASE).is_file() or self._has_database(state)
@@ -107,7 +107,7 @@ class OwnHub:
         )
 
     def _has_database(self, state: OwnHubState) -> bool:
-        """Whether it ran here with a database elsewhere."""
+        """Return whether it ran here with a database elsewhere."""
         try:
             return state.port > 0 and bool(self._settings().database)
         except StableQueueError:  # told at the next start
@@ -123,7 +123,7 @@ class OwnHub:
         return "stopped" if has_data else "none"
 
     def _step(self) -> SharedStep | None:
-        """What is being done by us, or by another WebUI of this computer."""
+        """Return what is being done by us, or by another WebUI of this computer."""
         with self._guard:
             busy = self._thread is not None
         return self._progress.mine(busy)
@@ -139,7 +139,7 @@ class OwnHub:
         """The owner's client of the running hub. Raises HubUnreachableError, DataFolderError."""
         here = self._here()
         if here is None:
-            raise HubUnreachableError("The hub of this computer does not run.", remedy="Start it first.")
+            raise HubUnreachableError("The hub of this computer is not running.", remedy="Start it first.")
         key = owner_key(self._machine_dir)
         if key is None:
             raise DataFolderError(
@@ -241,7 +241,8 @@ class OwnHub:
         return error
 
     def _former(self, here: RunningHub | None) -> EnvironmentRecord | None:
-        """What ran before an update that a kill has cut off; None where that update is through after all."""
+        """Return what ran before an update that a kill has cut off; None where that update is through after
+        all."""
         former, current = self._environments.former(), self._environments.current()
         if former is None or here is not None or (current is not None and current.name == former.name):
             self._environments.end_update()
@@ -287,7 +288,7 @@ class OwnHub:
             self._launch(made)
             return None
         if was_running:
-            self._progress.say("starting", "Ending the hub of the former version", 90, 100)
+            self._progress.say("starting", "Stopping the previous version of the hub", 90, 100)
             running.end(self._machine_dir)
         self._settings(), self._port()  # what neither version can start with is no failure of the update
         if made.name == before.name:
@@ -313,7 +314,7 @@ class OwnHub:
             if not port_is_free(DEFAULT_HOST, used):
                 raise OwnHubError(
                     f"Another program uses port {used}, at which the other computers know this hub.",
-                    remedy="End that program, then press Start.",
+                    remedy="Stop that program, then press Start.",
                 )
             return used
         remembered = up_state(self._machine_dir).get("port")
@@ -321,7 +322,7 @@ class OwnHub:
         for port in range(first, min(first + PORTS_TRIED, 65_536)):
             if port_is_free(DEFAULT_HOST, port):
                 return port
-        raise OwnHubError(f"No port from {first} on is free.", remedy="End programs that listen there.")
+        raise OwnHubError(f"No port from {first} on is free.", remedy="Stop programs that listen there.")
 
     # --- ending ------------------------------------------------------------------------------------------
 
@@ -363,7 +364,7 @@ class OwnHub:
             self._machine_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock.acquire(timeout=_LOCK_POLL_S)
         except filelock.Timeout:
-            raise OwnHubError("The hub is just being started.", remedy="Wait until it runs.") from None
+            raise OwnHubError("The hub is starting.", remedy="Wait until it runs.") from None
         try:
             self._error = None
             yield
@@ -373,7 +374,7 @@ class OwnHub:
     # --- the system ----------------------------------------------------------------------------------------
 
     def service_words(self) -> list[str]:
-        """What a service runs. Raises OwnHubError before the first start."""
+        """Return what a service runs. Raises OwnHubError before the first start."""
         made, port = self._environments.current(), load_state(self._machine_dir).port
         if made is None or not port:
             raise OwnHubError("There is no hub here yet.", remedy="Start it once.")

@@ -73,7 +73,7 @@ def living(machine_dir: Path) -> int | None:
 
 
 def is_started_by(pid: int, starter: Path) -> bool:
-    """Whether that process was started through ``starter``, so from an environment of ours."""
+    """Return whether that process was started through ``starter``, so from an environment of ours."""
     return str(starter) in _words(pid)
 
 
@@ -124,7 +124,7 @@ def wait_until_it_answers(
         if running is not None:
             return running
         if process.poll() is not None:
-            raise OwnHubError(f"The hub ended at its start: {last_line(machine_dir)}", remedy=_SEE_LOG)
+            raise OwnHubError(f"The hub exited at startup: {last_line(machine_dir)}", remedy=_SEE_LOG)
         time.sleep(0.1)
     process.kill()
     process.wait()
@@ -211,7 +211,7 @@ def _told(machine_dir: Path) -> tuple[int, str] | None:
 
 
 def _is_hub(pid: int) -> bool:
-    """Whether a hub runs under that number; another program may have got it since."""
+    """Return whether a hub runs under that number; another program may have got it since."""
     words = _words(pid)
     return any("stablequeue_hub" in word or word.endswith("start_hub.py") for word in words)
 

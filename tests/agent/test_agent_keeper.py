@@ -93,7 +93,7 @@ def test_a_killed_agent_is_started_again_and_its_end_is_told(rt: PlainRuntime) -
     with kept(rt) as keeper:
         first = only_agent(rt.places.server_dir)
         first.kill()
-        until(lambda: "was ended from outside (signal 9)" in keeper.state().problem, 5, "the sentence")
+        until(lambda: "was stopped from outside (signal 9)" in keeper.state().problem, 5, "the sentence")
         assert "printed nothing" not in keeper.state().problem
         until(
             lambda: [p.pid for p in agents_of(rt.places.server_dir)] not in ([], [first.pid]), 20, "another"

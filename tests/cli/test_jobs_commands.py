@@ -203,7 +203,7 @@ def test_jobs_are_submitted_waited_for_saved_listed_and_shown(
     assert ended.code == 0, ended.err
     assert job_id in ended.out
     shown = commands.run("jobs", "show", job_id, *site.data)
-    assert "Outcome: made with these very models" in shown.out
+    assert "Outcome: made with exactly these models" in shown.out
 
     # A picture is a job again, and standard input a generation text.
     again = commands.run("submit", str(saved[0]), "--wait", "--json", *site.data)
@@ -215,7 +215,7 @@ def test_jobs_are_submitted_waited_for_saved_listed_and_shown(
     explained = commands.run("explain", str(saved[0]), *site.data)
     assert explained.code == 0, explained.err
     assert "forge: ink.safetensors" in explained.out
-    assert "this very content" in explained.out
+    assert "exactly this content" in explained.out
     assert "Could be made again on: forge." in explained.out
 
     gone = commands.run("jobs", "delete", job_id, "ffffffff", "--json", *site.data)
@@ -235,7 +235,7 @@ def goes_on(site: Site) -> Iterator[None]:
 
 @pytest.mark.usefixtures("goes_on")
 def test_the_queue_is_held_back_and_an_impossible_job_says_why(commands: Any, site: Site) -> None:
-    assert "The queue gets no jobs" in commands.run("queue", "pause", *site.data).out
+    assert "The queue is paused" in commands.run("queue", "pause", *site.data).out
     assert commands.run("queue", "resume", "--json", *site.data).json["paused"] is False
     held = commands.run("queue", "pause", "forge", "--json", *site.data).json
     assert [server["paused"] for server in held["servers"]] == [True]
@@ -405,7 +405,7 @@ def test_a_picture_is_explained_from_this_computers_files_alone(commands: InProc
     }
     assert [one.split()[0] for one in found.json["cannot_tell"]] == ["ink", "gone"]
     shown = commands.run("explain", "cat.png", *data)
-    assert "this very content" in shown.out
+    assert "exactly this content" in shown.out
     away = commands.run("explain", "cat.png", "--hub", "http://127.0.0.1:9", "--key", "k", *data)
     assert (away.code, "does not answer" in away.err, "renamed.ckpt" in away.out) == (3, True, True)
     (commands.folder / "plain.png").write_bytes(fake_runner.png(64, 64, ""))

@@ -95,7 +95,7 @@ def test_what_a_runner_has_to_say_of_a_finished_job_stands_in_its_history(hub: A
     assert runner.send(taken, 0, picture).status_code == 200
     assert runner.finish(taken, [picture], text=pictures_left_out(300)).status_code == 200
     report = hub.request("GET", f"/api/v1/jobs/{job_id}/report", key=hub.admin).json()
-    assert report["timeline"][-1]["reason"].startswith("It made 300 pictures and brings the first 256;")
+    assert report["timeline"][-1]["reason"].startswith("It made 300 pictures and sends the first 256;")
     assert pictures_left_out(256) == ""
 
 

@@ -41,7 +41,7 @@ def test_before_the_first_scan_there_is_nothing_and_no_problem(tmp_path: Path) -
     assert not look(models)
     assert (models.version, models.rows, models.problem, models.progress) == (0, (), None, None)
     assert not (tmp_path / "never").exists()
-    with pytest.raises(NotFoundError, match="has not begun"):
+    with pytest.raises(NotFoundError, match="has not started"):
         models.order("rescan")
 
 

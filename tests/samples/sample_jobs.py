@@ -48,7 +48,7 @@ ROWS = (
         needs=(_XL, _LOST, _STYLE),
         may_retry=True,
     ),
-    row(4, waiting="Waits for faces: several models are called so; say which", needs=(_CHECKPOINT, _FACES)),
+    row(4, waiting="Waits for faces: several models have this name; say which", needs=(_CHECKPOINT, _FACES)),
     row(
         5,
         waiting="Waits for new-style, which has to be read first on old-gtx",

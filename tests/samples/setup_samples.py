@@ -112,7 +112,7 @@ SETUP_SAMPLES: dict[str, Sample] = {
     ),
     "hub-stopped": _shown("hub", lambda: sv.own_hub(_with_hub(running=False, wanted=False))),
     "hub-updating": _shown(
-        "hub", lambda: sv.own_hub(_with_hub(work=sv.HubWork("Ending the hub of the former version", 90)))
+        "hub", lambda: sv.own_hub(_with_hub(work=sv.HubWork("Stopping the previous version of the hub", 90)))
     ),
     "hub-elsewhere": _shown("hub", lambda: sv.own_hub(_with_hub(elsewhere=True, joined=False))),
     "setup-hostile": _shown("setup", _hostile),

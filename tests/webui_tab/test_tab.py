@@ -195,7 +195,7 @@ def test_a_webui_that_does_not_answer_is_said_and_asked_ever_more_seldom(
         return len([path for path in tab.asked_since(begun) if path == "views/first-line"])
 
     assert asked_in(12) == 2
-    expect(tab.page.locator("#sq-away")).to_contain_text("This WebUI does not answer since")
+    expect(tab.page.locator("#sq-away")).to_contain_text("This WebUI has not answered since")
     # A host that comes up again can die of a request, so after the first seconds there are few.
     assert [asked_in(20), asked_in(80), asked_in(140)] == [1, 1, 1]
     assert asked_in(300) == 1, "in the end every five minutes"

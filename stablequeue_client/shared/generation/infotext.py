@@ -198,7 +198,8 @@ def _unquoted(value: str) -> str:
 
 
 def _json_end(line: str, at: int) -> tuple[int, int] | None:
-    """Where the object or list at ``at`` ends, and where the next key begins; None when there is none."""
+    """Return where the object or list at ``at`` ends, and where the next key begins; None when there is
+    none."""
     spaces = _SPACES.match(line, at)
     start = spaces.end() if spaces else at
     if line[start : start + 1] not in ("{", "["):
@@ -228,7 +229,7 @@ def _mention(role: Role, name: str, written: str) -> list[HashMention]:
 
 
 def _is_name_hash(name: str, value: str) -> bool:
-    """Whether ``value`` was made of the name, which stands in the text without its extension."""
+    """Return whether ``value`` was made of the name, which stands in the text without its extension."""
     base = name.replace("\\", "/").rsplit("/", 1)[-1]
     return any(name_digest(base + extension).startswith(value) for extension in ("", *MODEL_EXTENSIONS))
 

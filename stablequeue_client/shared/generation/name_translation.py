@@ -79,7 +79,7 @@ class _Names:
         self.embeddings = _Words(embeddings)
 
     def new(self, role: Role, name: str, now: str, fits: Callable[[str], bool] = bool) -> str:
-        """What to write for the model ``name``, which stands there as ``now``."""
+        """Return what to write for the model ``name``, which stands there as ``now``."""
         renaming = self._by_name.get((role, name))
         if renaming is None or renaming.name in (name, now) or not fits(renaming.name):
             return now
@@ -172,7 +172,7 @@ def _file(value: Any, role: Role, names: _Names) -> Any:
 
 
 def _names_nothing(value: str) -> bool:
-    """Whether it is one of the hosts' words for "no other one": ``None``, ``Automatic``, ..."""
+    """Return whether it is one of the hosts' words for "no other one": ``None``, ``Automatic``, ..."""
     return not generation_requirements({"override_settings": {"sd_lora": value}})
 
 
@@ -217,7 +217,7 @@ def _prompt(prompt: Any, names: _Names, comments: bool) -> Any:
 
 
 def _lora(network: re.Match[str]) -> list[tuple[int, int, Role, str]]:
-    """Where the name of the LoRA stands that one ``<lora:...>`` is for."""
+    """Return where the name of the LoRA stands that one ``<lora:...>`` is for."""
     named = prompt_requirements(network[0], comments=False)
     items = network[1].split(":")
     if not named or named[0].name not in items:

@@ -93,7 +93,8 @@ class EmbeddingNames:
 def prompt_requirements(
     prompt: str, where: Where = "prompt", embeddings: EmbeddingNames | None = None, *, comments: bool = True
 ) -> list[Requirement]:
-    """What one prompt names, in order, each as often as it stands there. ``comments``: they are left out."""
+    """Return what one prompt names, in order, each as often as it stands there. ``comments``: they are left
+    out."""
     text = without_comments(prompt) if comments else prompt
     # Nothing after the last ">" can be one; looking there would cost minutes in a long text of many "<".
     end = text.rfind(">") + 1
@@ -111,7 +112,8 @@ def prompt_requirements(
 def generation_requirements(
     values: Mapping[str, Any], embeddings: EmbeddingNames | None = None
 ) -> list[Requirement]:
-    """What a generation names. ``values`` are called as in the hosts' API; what is missing names nothing.
+    """Return what a generation names. ``values`` are called as in the hosts' API; what is missing names
+    nothing.
 
     ``prompt``, ``negative_prompt``, ``enable_hr``, ``hr_prompt``, ``hr_negative_prompt``,
     ``hr_checkpoint_name``, ``hr_additional_modules``, ``refiner_checkpoint``; of ``override_settings``:
@@ -132,7 +134,7 @@ def without_comments(prompt: str) -> str:
 
 
 def can_be_written(name: str) -> bool:
-    """Whether a LoRA of this name can be named in a prompt at all."""
+    """Return whether a LoRA of this name can be named in a prompt at all."""
     return bool(name) and not set(name) & set(">:#") and len(name.split("=", 2)) != 2
 
 

@@ -84,7 +84,7 @@ class HashQuery:
 
 
 def normalize_hash(text: str) -> str | None:
-    """Lower-case hex without ``0x``, or None when ``text`` is no hex number."""
+    """Lower-case hex without ``0x``, or None when ``text`` is not a hex number."""
     value = text.strip().lower()
     value = value.removeprefix("0x")
     return value if _HEX.match(value) else None

@@ -39,7 +39,7 @@ def tabs(error: Exception) -> list[tuple[Any, str, str]]:
 
 
 def sentences(error: Exception) -> str:
-    """What is wrong and what helps, as HTML; the log gets all of it."""
+    """Return what is wrong and what helps, as HTML; the log gets all of it."""
     log.error("StableQueue does not run: %s", error, exc_info=error)
     sentence, remedy = explain(error)
     return f'<div class="sq-broken"><p>{html.escape(sentence)}</p><p>{html.escape(remedy)}</p></div>'

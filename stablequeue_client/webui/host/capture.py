@@ -102,7 +102,8 @@ def input_of(component: Any, default: Any) -> PageInput:
 
 
 def mode_by_script(host: Host) -> bool:
-    """Whether the page's script has to say which of img2img's tabs is open: only Forge keeps it itself."""
+    """Return whether the page's script has to say which of img2img's tabs is open: only Forge keeps it
+    itself."""
     return not host.is_forge
 
 
@@ -113,7 +114,7 @@ class GenerationCapture:
     host: Host
 
     def capture(self, tab: str, values: Sequence[Any], inputs: Sequence[PageInput]) -> CapturedPage:
-        """What was pressed. Returns within a millisecond."""
+        """Note what was pressed. Returns within a millisecond."""
         return CapturedPage(tab, values, inputs, self._settings(), self._defaults())
 
     def payload(self, pressed: CapturedPage) -> dict[str, Any]:
@@ -239,7 +240,7 @@ def _chosen_words(inputs: Sequence[PageInput], values: Sequence[Any]) -> dict[st
 
 
 def _is_marked(option: Any) -> bool:
-    """Whether the host writes it under a picture, and a job may set it."""
+    """Return whether the host writes it under a picture, and a job may set it."""
     return getattr(option, "infotext", None) is not None and not getattr(option, "restrict_api", False)
 
 
@@ -261,7 +262,8 @@ class _PatchedModule:
 
 
 def _noted(maker: Any, values: Sequence[Any], form: str) -> dict[str, Any]:
-    """What the host's ``maker`` makes a generation of: the fields that it gives to the class ``form``."""
+    """Return what the host's ``maker`` makes a generation of: the fields that it gives to the class
+    ``form``."""
 
     def note(*_given: Any, **fields: Any) -> None:
         raise _CapturedError(fields)

@@ -258,7 +258,7 @@ class GenerationHost(HostModels):
         return fields
 
     def _folders(self, img2img: bool) -> tuple[str, str]:
-        """Where the page saves pictures and grids."""
+        """Return where the page saves pictures and grids."""
         from modules import shared
 
         kind, opts = ("img2img" if img2img else "txt2img"), shared.opts
@@ -437,7 +437,7 @@ def _png(image: Any, text: str) -> bytes:
 
 
 def _sentence(error: Exception) -> str:
-    """What went wrong, without the values of the job: a form's complaint quotes them."""
+    """Return what went wrong, without the values of the job: a form's complaint quotes them."""
     complaints = getattr(error, "errors", None)
     if callable(complaints):
         places = [".".join(map(str, one.get("loc", ()))) for one in complaints()]

@@ -25,7 +25,7 @@ _last: list[Any] = []
 
 
 def file_state(path: str) -> FileState | None:
-    """How a file looks now; None when it cannot be looked at."""
+    """Return how a file looks now; None when it cannot be looked at."""
     try:
         found = os.stat(path)
     except OSError:
@@ -48,13 +48,13 @@ def note(model: Any, paths: Iterable[str]) -> None:
 
 
 def confirm(path: str, seen: FileState) -> None:
-    """What is in memory of ``path`` was read while it looked like that."""
+    """Note that what is in memory of ``path`` was read while it looked like that."""
     with _lock:
         _looks[_key(path)] = seen
 
 
 def is_fresh(path: str) -> bool:
-    """Whether whatever a host keeps in memory of ``path`` is what lies there now."""
+    """Return whether whatever a host keeps in memory of ``path`` is what lies there now."""
     seen = file_state(path)
     with _lock:
         return seen is not None and _looks.get(_key(path)) == seen

@@ -146,7 +146,7 @@ class HostModels:
         self.forget_prompts()
 
     def forget_prompts(self) -> None:
-        """What the text encoder made of the last prompts belongs to the files as they were."""
+        """Drop what the text encoder made of the last prompts, which belongs to the files as they were."""
         from modules import processing
 
         for form in (processing.StableDiffusionProcessing, processing.StableDiffusionProcessingTxt2Img):
@@ -165,7 +165,7 @@ class HostModels:
     # --- of one generation ------------------------------------------------------------------------------
 
     def lora_state(self) -> tuple[int, str] | None:
-        """Which LoRAs the host takes for applied to the model in memory."""
+        """Return which LoRAs the host takes for applied to the model in memory."""
         from modules import sd_models
 
         model: Any = sd_models.model_data.sd_model

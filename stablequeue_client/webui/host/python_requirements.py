@@ -49,12 +49,13 @@ def installed_version(name: str) -> str | None:
 
 
 def missing() -> list[PythonRequirement]:
-    """What is not installed at all."""
+    """Return what is not installed at all."""
     return [item for item in REQUIREMENTS if installed_version(item.name) is None]
 
 
 def too_old() -> list[PythonRequirement]:
-    """What is installed, but older than we need: perhaps a pin of the WebUI, so never changed by us."""
+    """Return what is installed, but older than we need: perhaps a pin of the WebUI, so never changed by
+    us."""
     return [
         item
         for item in REQUIREMENTS

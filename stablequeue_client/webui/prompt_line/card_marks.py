@@ -154,7 +154,7 @@ def _card(
 
 
 def _card_name(row: IndexRow) -> str:
-    """What the host writes on the card: the file name without its extension, for every kind."""
+    """Return what the host writes on the card: the file name without its extension, for every kind."""
     return webui_name("lora", _native(row.path))
 
 

@@ -1,4 +1,4 @@
-"""Gate 0 in the WebUI: is everything here that the next generation names?
+"""The prompt check: is everything here that the next generation names?
 
 Answered from this process's own values within milliseconds; whether a hub hangs makes no difference. Who else
 has what is missing is asked beside it, once per name, and comes with a later answer.
@@ -48,7 +48,7 @@ KNOWN_FOR_S = 2.0
 WHO_FOR_S = 60.0
 WHO_MAX = 20
 NEAREST_FOR_S = 0.05
-"""So long the nearest are looked for of one generation's missing names; the others are only named."""
+"""Time limit for suggesting similar names for one generation's missing ones."""
 LONGEST_NAME = 300
 
 
@@ -80,7 +80,7 @@ class PromptCheck:
         return self._answer(result, others, asking, target, asking_where)
 
     def _target(self, wanted: Sequence[Requirement], chosen: Any) -> tuple[PromptLineTarget | None, bool]:
-        """Where Queue would have it made, as far as the hub said, and whether it is being asked."""
+        """Return where Queue would have it made, as far as the hub said, and whether it is being asked."""
         if self._rt.settings().queue_button == "hidden" or self._rt.hub.state().kind != "connected":
             return None, False
         server = chosen if isinstance(chosen, str) else ""
@@ -194,7 +194,7 @@ class PromptCheck:
         return self._keep("roots", (span, roots), lambda: _read_roots(roots, host.model_folders()))
 
     def _keep(self, what: str, key: Any, make: Callable[[], T]) -> T:
-        """What ``make`` makes, as long as ``key`` stays the same."""
+        """Return what ``make`` makes, as long as ``key`` stays the same."""
         kept = self._kept.get(what)
         if kept is None or kept[0] != key:
             kept = self._kept[what] = (key, make())
@@ -284,7 +284,7 @@ def _place(folder: str, row: IndexRow) -> str:
 
 
 def _overridden(texts: Any) -> dict[str, str]:
-    """What "Override settings" puts in the place of the settings: ``Model hash: 31e35c80fc``."""
+    """Return what "Override settings" puts in the place of the settings: ``Model hash: 31e35c80fc``."""
     names = {"Model hash": "sd_model_checkpoint", "VAE": "sd_vae"}
     pairs = (text.partition(":") for text in _strings(texts))
     return {names[name]: value.strip() for name, _, value in pairs if name in names}
@@ -299,7 +299,7 @@ def _names_of(snapshot: Snapshot, kind: Kind) -> Iterable[str]:
 
 
 def _choices(snapshot: Snapshot, kind: Kind, known: Iterable[str]) -> list[str]:
-    """What a person can mean: names of files, and aliases; no hashes and no titles with one."""
+    """Return what a person can mean: names of files, and aliases; no hashes and no titles with one."""
     names = set(_names_of(snapshot, kind))
     if kind == "checkpoint":
         return sorted(names or {name for name in known if "." in name and " [" not in name})

@@ -133,7 +133,7 @@ def _of_none(check: JobCheck) -> PromptLineTarget | None:
 
 def _of_one(check: JobCheck, server: ServerCheck | None) -> PromptLineTarget:
     if server is None:
-        return PromptLineTarget("warn", "The chosen server is not known to the hub any more.")
+        return PromptLineTarget("warn", "The hub no longer knows the chosen server.")
     if server.ok:
         return PromptLineTarget("good", f"Queued, it runs on {server.alias}.")
     return PromptLineTarget("warn", "Queued, it waits.", (_why(check, server),))

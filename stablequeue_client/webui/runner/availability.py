@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from stablequeue_client.shared.wire.inventory import WorksForOthers
 
 IDLE_AFTER_S = 600.0
-"""So long nobody must have used the WebUI where it works for others only then."""
+"""How long a WebUI must be unused where it works for others only when idle."""
 NOT_NOW_S = 3600.0
 
 
@@ -34,12 +34,12 @@ class Permission:
 
 
 def permission(now: Usage) -> Permission:
-    """What is allowed at this moment."""
+    """Return what is allowed at this moment."""
     return Permission(poll=not now.generating, others=not now.generating and may_help(now))
 
 
 def may_help(now: Usage) -> bool:
-    """Whether it may work for others, were it free."""
+    """Return whether it may work for others, were it free."""
     if now.not_now_s > 0 or now.works_for_others == "never":
         return False
     return now.works_for_others == "always" or now.unused_s >= IDLE_AFTER_S

@@ -1,4 +1,4 @@
-"""Gate 3 on the host's side: what it really loaded, against the files that were confirmed."""
+"""The evidence of a run: what the host really loaded, against the files that were confirmed."""
 
 from __future__ import annotations
 

@@ -40,9 +40,9 @@ CHECKPOINTS = ("checkpoint", "hires_checkpoint", "refiner")
 _PLACES = {"hires_checkpoint": "hr_checkpoint_name", "refiner": "refiner_checkpoint"}
 RECHECK_S = (0.3, 0.7, 1.0, 0.0)
 """Waits after each look at the index that does not confirm the files; none follows the last."""
-BUSY = "Somebody uses this WebUI just now."
-STOPPED_HERE = "Somebody stopped it at the WebUI."
-MODEL_CHANGED = "Somebody chose another model at the WebUI meanwhile."
+BUSY = "This WebUI is in use."
+STOPPED_HERE = "It was stopped in the WebUI."
+MODEL_CHANGED = "The model was changed in the WebUI during the run."
 
 
 class JobHost(Protocol):
@@ -66,7 +66,7 @@ def pictures_left_out(pictures: int) -> str:
     """A sentence when a job made more than it can bring; "" else."""
     if pictures <= PICTURES_MAX:
         return ""
-    return f"It made {pictures} pictures and brings the first {PICTURES_MAX}; the output folder has all."
+    return f"It made {pictures} pictures and sends the first {PICTURES_MAX}; the output folder has all."
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class JobRun:
         return Refusal("model_ambiguous", text, requirement)
 
     def _freshen(self, files: Sequence[ConfirmedFile]) -> None:
-        """What the host keeps in memory of a file that may have changed since is read anew."""
+        """Have the host read anew what it keeps in memory of a file that may have changed since."""
         stale = [one for one in files if one.file.used and not loaded_files.is_fresh(one.path)]
         if any(one.file.role == "lora" for one in stale):
             self._host.forget_loras()
@@ -195,7 +195,7 @@ class JobRun:
         loaded: Sequence[LoadedFile],
         looks: dict[str, loaded_files.FileState | None],
     ) -> None:
-        """What was loaded and stayed the same is known to be in memory as it lies on the disk."""
+        """Note that what was loaded and stayed the same is in memory as it lies on the disk."""
         states = {one.requirement: one.state for one in loaded}
         for one in files:
             seen = looks[one.path]
@@ -223,7 +223,7 @@ class JobRun:
 
 
 def _names(file: AssignedFile, values: dict[str, Any]) -> list[str]:
-    """How the host may take the file's name: as the job has it now, then as it is called here."""
+    """Return how the host may take the file's name: as the job has it now, then as it is called here."""
     if file.role not in CHECKPOINTS:
         return [file.name]
     if file.role == "checkpoint":

@@ -71,12 +71,12 @@ class LeaseRenewal:
         self._api.close()
 
     def _renew(self, progress: float | None) -> bool:
-        """Whether it arrived."""
+        """Return whether it arrived."""
         try:
             answer = self._api.renew_job(self._server_id, RenewRequest(self._job_id, self._fence, progress))
         except StableQueueError as error:
             extra = {"action": "renew_failed", "code": error.code}
-            logger.info("A sign of life did not reach the hub: %s", error.message, extra=extra)
+            logger.info("A lease renewal did not reach the hub: %s", error.message, extra=extra)
             return False
         if answer.stop:
             self.stopped = True

@@ -70,7 +70,7 @@ class SupportedPayload:
 
 
 def is_img2img(payload: Mapping[str, Any]) -> bool:
-    """Whether it starts from pictures."""
+    """Return whether it starts from pictures."""
     return bool(payload.get("init_images"))
 
 
@@ -80,7 +80,9 @@ def adapted(payload: Mapping[str, Any], dialect: SupportedPayload) -> dict[str, 
         if _is_missing(need, dialect):
             return _refused(f"This WebUI does not have {_WORDS[need.kind]} “{need.name[:_SHOWN]}”.")
     if _names_an_address(payload):
-        return _refused("The job names a picture by its address; only pictures in the job itself are taken.")
+        return _refused(
+            "The job names a picture by its address; only pictures in the job itself are accepted."
+        )
     values = {key: value for key, value in payload.items() if key not in NOT_THEIRS}
     values.update({key: None for key, word in _SAME.items() if values.get(key) == word})
     values = _samplers(values, dialect)

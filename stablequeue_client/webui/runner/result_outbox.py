@@ -77,7 +77,7 @@ class ResultOutbox:
         os.replace(making, self._folder / name)
 
     def waiting(self) -> int:
-        """How many results the hub does not have yet."""
+        """Return how many results the hub does not have yet."""
         return sum(1 for _ in self._folders())
 
     def deliver(self, api: HubApi, hub_id: str, server_id: str) -> Iterator[Delivery]:
@@ -105,7 +105,7 @@ class ResultOutbox:
 
     def _give_up(self, api: HubApi, kept: StoredResult, error: StableQueueError) -> Delivery:
         """The hub does not take these pictures: the run has failed."""
-        text = f"The hub does not take the pictures: {error.message}"
+        text = f"The hub rejected the pictures: {error.message}"
         finish = msgspec.structs.replace(kept.finish, outcome="failed", pictures=[], loaded=[], text=text)
         try:
             return Delivery(finish.job_id, api.finish_job(kept.server_id, finish), text)

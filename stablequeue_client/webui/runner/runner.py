@@ -124,7 +124,7 @@ class Runner:
             self._thread.join(timeout_s)
 
     def state(self) -> RunnerStatus:
-        """How it stands; costs nothing."""
+        """Return how it stands; costs nothing."""
         working = self._working
         if working is not None:
             working = replace(working, progress=self._context.host.progress())
@@ -147,13 +147,13 @@ class Runner:
             self.note_use()
 
     def not_now(self) -> None:
-        """No jobs of others for an hour; the one of somebody else that is under way goes back."""
+        """No jobs from others for an hour; the one of somebody else that is under way goes back."""
         self._not_now_until = time.time() + NOT_NOW_S
         self._store_not_now()
         working = self._working
         if working is not None and not working.own:
             self._give_back()
-        self._report("Not now: no jobs of others for an hour.")
+        self._report("Not now: no jobs from others for an hour.")
 
     def resume_helping(self) -> None:
         """The hour is over."""
@@ -168,7 +168,7 @@ class Runner:
             try:
                 wait = self._turn()
             except Exception:
-                logger.exception("StableQueue: the runner failed and tries again.")
+                logger.exception("StableQueue: the runner failed; it retries.")
                 wait = AFTER_FAULT_S
             self._wake.wait(wait)
             self._wake.clear()
@@ -222,9 +222,9 @@ class Runner:
     def _deliver(self, api: HubApi, identity: Identity) -> None:
         for one in self._outbox.deliver(api, identity.hub_id or "", identity.server_id):
             if one.answer is None:
-                self._report(f"A finished job was not taken by the hub: {one.text}")
+                self._report(f"The hub did not accept a finished job: {one.text}")
             elif one.answer.state == "completed":
-                self._report("A job is done, and its pictures are at the hub.")
+                self._report("A job is done, and the hub has its pictures.")
             else:
                 self._report(f"A job ended as {one.answer.state}. {one.text}".strip())
             self._results = self._outbox.waiting()
@@ -258,7 +258,7 @@ class Runner:
             return self._job_run(job).run()
         except Exception as error:  # of the host, or ours: the hub must hear of it either way
             logger.exception("StableQueue: a job failed before or after its generation.")
-            text = f"The WebUI could not do it: {type(error).__name__}. Its log has more."
+            text = f"The WebUI failed: {type(error).__name__}. Its log has more."
             return RunResult(FinishRequest(job.job_id, job.fence, "failed", text=text))
 
     def _job_run(self, job: Assignment) -> JobRun:
@@ -300,7 +300,7 @@ class Runner:
         try:
             self._outbox.keep(kept, result.pictures)
         except OSError as error:
-            self._report(f"A result could not be kept on the disk: {error.strerror}.")
+            self._report(f"A result could not be stored on disk: {error.strerror}.")
             job_id, fence = result.finish.job_id, result.finish.fence
             for number, data in enumerate(result.pictures):
                 api.send_picture(identity.server_id, job_id, fence, number, data)
@@ -313,7 +313,7 @@ class Runner:
         said = RefuseRequest(job.job_id, job.fence, why.code, why.text[:TEXT_MAX], why.requirement)
         with suppress(StaleRunError):
             api.refuse_job(identity.server_id, said)
-        self._report(f"A job went back: {why.text}")
+        self._report(f"A job was returned: {why.text}")
 
     # --- small things ----------------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ def make() -> Runtime:
 
 
 def _runner_context(rt: Runtime, connect: Connect) -> RunnerContext:
-    """What the runner may know and do of this WebUI."""
+    """Return what the runner may know and do of this WebUI."""
     started = time.monotonic()
 
     def is_up() -> bool:

@@ -67,8 +67,8 @@ class QueueButtons:
 
 
 def _before(main: ClickEvent, events: list[ClickEvent]) -> list[ClickEvent]:
-    """What Generate's click also does to those of its inputs that nobody sees: it puts ControlNet's units
-    together."""
+    """Return what Generate's click also does to those of its inputs that nobody sees: it puts ControlNet's
+    units together."""
     states = {one._id for one in main.inputs if is_state(one)}
     others = (event for event in events if event is not main and event.fn is not None)
     return [event for event in others if [one._id in states for one in event.outputs] == [True]]

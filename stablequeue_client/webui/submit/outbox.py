@@ -65,7 +65,7 @@ class SubmissionOutbox:
         return found
 
     def read(self, job: OutboxJob) -> dict[str, Any] | None:
-        """What is to be sent; None when the file is gone or damaged."""
+        """Return what is to be sent; None when the file is gone or damaged."""
         try:
             return msgspec.json.decode(job.path.read_bytes(), type=dict[str, Any])
         except (OSError, msgspec.DecodeError):

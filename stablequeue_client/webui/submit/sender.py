@@ -81,7 +81,7 @@ class Sender:
             return self._sent.get(key)
 
     def problem(self) -> StableQueueError | None:
-        """Why the hub could not be reached the last time."""
+        """Return why the hub could not be reached the last time."""
         return self._link.state().problem
 
     # --- the thread ------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ class Sender:
             try:
                 wait = self._turn()
             except Exception:
-                logger.exception("StableQueue: jobs could not be sent; it is tried again.")
+                logger.exception("StableQueue: jobs could not be sent; retrying.")
                 wait = AFTER_FAULT_S
             self._wake.wait(wait)
             self._wake.clear()

@@ -53,7 +53,7 @@ class StatusLine:
         return {"done": self._service.send_again(key) if what == "again" else self._service.kept.drop(key)}
 
     def choices(self) -> dict[str, Any]:
-        """What is chosen among: ``servers [{id, alias, connected}]``, ``placement``, ``shortcut``."""
+        """Return what is chosen among: ``servers [{id, alias, connected}]``, ``placement``, ``shortcut``."""
         settings = self._rt.settings()
         page = self._rt.hub.view("servers")
         servers = page.value.servers if page is not None else ()
@@ -72,7 +72,7 @@ class StatusLine:
     def _of_press(
         self, press: Submission | None, kept: list[OutboxJob], sent: SentJob | None
     ) -> tuple[list[QueueItem], bool, bool]:
-        """What there is to say, and whether that changes soon, or some time."""
+        """Return what there is to say, and whether that changes soon, or some time."""
         if press is None:
             return [], False, False
         if self._service.timed_out(press):
@@ -89,7 +89,7 @@ class StatusLine:
         if job is None and press.stage == "kept":  # thrown away meanwhile
             return [], False, False
         if job is None:
-            return [QueueItem("note", "Being queued…")], True, False
+            return [QueueItem("note", "Queueing…")], True, False
         if job.refused:
             return [QueueItem("bad", f"The hub refused it: {job.refused}", key=job.key)], False, False
         others = sum(not one.refused for one in kept) - 1
@@ -122,7 +122,8 @@ class StatusLine:
 
 
 def of_sent(sent: SentJob, details: JobDetails | None) -> tuple[QueueItem, bool]:
-    """What became of it, and whether that can change. ``details``: of the first job, as the hub told last."""
+    """Return what became of it, and whether that can change. ``details``: of the first job, as the hub told
+    last."""
     queued = "Queued." if sent.count == 1 else f"{counted(sent.count, 'job')} queued."
     if details is None:
         text = queued if sent.possible else f"{queued} No server can make it now."

@@ -93,7 +93,7 @@ class SubmissionService:
         return key
 
     def capture(self, key: Any, tab: str, values: Sequence[Any], inputs: Sequence[PageInput]) -> bool:
-        """What Gradio's event brings for an announced press. Returns at once; False for any other."""
+        """Capture what Gradio's event brings for an announced press. Returns at once; False for any other."""
         with self._lock:
             press = self._submissions.get(key) if isinstance(key, str) else None
             late = press is None or self._now() - press.at > ANNOUNCED_S
@@ -105,7 +105,7 @@ class SubmissionService:
         return True
 
     def submission(self, key: str) -> Submission | None:
-        """What became of a press of this process; None when it is not known any more."""
+        """Return what became of a press of this process; None when it is not known any more."""
         with self._lock:
             return self._submissions.get(key)
 

@@ -42,7 +42,7 @@ def throw_away(rt: Runtime, key: str) -> None:
 
 
 def _gone() -> NotFoundError:
-    return NotFoundError("It is not kept here any more.", remedy="The hub may have it by now.")
+    return NotFoundError("It is no longer kept here.", remedy="The hub may have it by now.")
 
 
 def _row(job: OutboxJob) -> OutboxRow:
@@ -61,7 +61,8 @@ class _StoredSubmission(msgspec.Struct):
 
 @lru_cache(maxsize=4 * SHOWN)
 def _said(path: Path) -> tuple[str, int]:
-    """How its prompt begins, and how many jobs it becomes. A kept file never changes, and may be large."""
+    """Return how its prompt begins, and how many jobs it becomes. A kept file never changes, and may be
+    large."""
     try:
         found = msgspec.json.decode(path.read_bytes(), type=_StoredSubmission)
     except (OSError, msgspec.DecodeError):

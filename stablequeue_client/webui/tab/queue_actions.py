@@ -70,7 +70,7 @@ def from_text(rt: Runtime, fields: Fields) -> Markup:
 
 
 def check(rt: Runtime, fields: Fields) -> Markup:
-    """What a filled form needs, and who can make it. Raises what the hub says of it."""
+    """Return what a filled form needs, and who can make it. Raises what the hub says of it."""
     return job_views.job_check(rt.calls.run(lambda hub: hub.check_form(fields)))
 
 
@@ -96,7 +96,7 @@ def _many(rt: Runtime, fields: Fields) -> ActionAnswer:
 
 
 def _edit(rt: Runtime, fields: Fields, job_id: str) -> ActionAnswer:
-    """What the form says, as far as it differs from what is there."""
+    """Return what the form says, as far as it differs from what is there."""
 
     def call(hub: Any) -> bool:
         wanted = changes(msgspec.convert(hub.job(job_id), JobInfo), fields)
@@ -128,13 +128,13 @@ def _accept(rt: Runtime, _fields: Fields, job_id: str) -> ActionAnswer:
 def _pause(rt: Runtime, _fields: Fields, server_id: str, step: str) -> ActionAnswer:
     paused = step == "pause"
     rt.calls.run(lambda hub: hub.pause_queue(server_id, paused=paused))
-    return _said("Paused." if paused else "It goes on.")
+    return _said("Paused." if paused else "Resumed.")
 
 
 def _kept(rt: Runtime, _fields: Fields, key: str, step: str) -> ActionAnswer:
     if step == "again":
         send_again(rt, key)
-        return _said("It is being sent.")
+        return _said("Sending it.")
     throw_away(rt, key)
     return _said("Thrown away.")
 

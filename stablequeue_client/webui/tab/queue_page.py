@@ -22,7 +22,7 @@ Query = Mapping[str, str]
 
 
 def queue(rt: Runtime, query: Query) -> Markup:
-    """What runs, what waits and for what, what came of it."""
+    """Return what runs, what waits and for what, what came of it."""
     found = _asked(rt, "queue", "", query, job_views.queue, "the jobs of all servers")
     return local_queue_view.queue(local_queue(rt), found, hub_line(rt.hub.state()))
 

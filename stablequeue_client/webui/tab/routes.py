@@ -158,7 +158,7 @@ async def _marks(asked: RouteRequest) -> Response:
     wanted = asked.request.query_params.get("kind", "")
     kind = next((kind for kind in KINDS if kind == wanted), None)
     if kind is None:
-        raise InvalidValueError("There is no such kind of model.", remedy=f"Say one of {', '.join(KINDS)}.")
+        raise InvalidValueError("There is no such kind of model.", remedy=f"Use one of {', '.join(KINDS)}.")
     content = await asked.rt.in_worker(lambda: asked.rt.card_marks.marks(kind))
     return _tagged(asked.request, content, "application/json")
 
@@ -248,7 +248,7 @@ async def _values(request: Request, limit: int) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidValueError("The body is not a JSON object.", remedy=SEE_DOCS) from error
+        raise InvalidValueError("The body is nott a JSON object.", remedy=SEE_DOCS) from error
 
 
 async def _form(request: Request, limit: int, most_fields: int) -> list[tuple[str, str]]:
@@ -268,7 +268,7 @@ async def _body(request: Request, limit: int, timeout_s: float = BODY_TIMEOUT_S)
     try:
         return await asyncio.wait_for(_read(request, limit), timeout_s)
     except asyncio.TimeoutError as error:
-        raise UsageError("The request's body did not come.", remedy="Send it again.") from error
+        raise UsageError("The request body did not arrive.", remedy="Send it again.") from error
 
 
 async def _read(request: Request, limit: int) -> bytes:

@@ -110,7 +110,7 @@ def _doubts(snapshot: Snapshot) -> tuple[view.SuspectFolder, ...]:
 
 
 def _reading(rt: Runtime, snapshot: Snapshot) -> view.AgentStatus:
-    """How the process is that reads."""
+    """Return how the process is that reads."""
     agent = rt.agent.state()
     state: Literal["starting", "running", "ended"] = "running"
     if agent.running and snapshot.index_id is None:
@@ -122,7 +122,7 @@ def _reading(rt: Runtime, snapshot: Snapshot) -> view.AgentStatus:
 
 
 def _disbelieved(snapshot: Snapshot, report: AgentReport | None) -> view.NoteList:
-    """What sidecars, headers and the WebUI's cache say: poison, and what the content contradicts."""
+    """Return what sidecars, headers and the WebUI's cache say: poison, and what the content contradicts."""
     labels = _labels(snapshot)
     contradicted = [
         view.FileNote(labels[row.root_id], row.path, _says(found))
@@ -156,7 +156,7 @@ def _short(digest: str) -> str:
 
 
 def _outside(settings: WebuiSettings, alias_at_hub: str) -> tuple[view.OutsideSetting, ...]:
-    """What the environment or stablequeue.toml fixes, in the order and words of the settings page."""
+    """Return what the environment or stablequeue.toml fixes, in the order and words of the settings page."""
     return tuple(
         view.OutsideSetting(
             LABELS.get(item.name, item.name),

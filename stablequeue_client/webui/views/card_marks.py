@@ -46,7 +46,7 @@ def on_servers(number: int, servers: int) -> CardMark:
 
 
 def place(sha256: str | None, name: str) -> str:
-    """Where a click leads in our tab: the model, or the search for its name."""
+    """Return where a click leads in our tab: the model, or the search for its name."""
     if sha256:
         return "?" + urlencode({"view": "model", "id": sha256})
     return "?" + urlencode({"view": "models", "search": name}, errors="replace")

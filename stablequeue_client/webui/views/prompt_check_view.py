@@ -87,7 +87,7 @@ def _sentence(item: PromptLineItem) -> Markup:
 
 
 def who_has(others: Sequence[str]) -> str:
-    """Who else has it: "forge-b and attic have it." Plain text."""
+    """Return who else has it: "forge-b and attic have it." Plain text."""
     shown = [labels.visible(name) for name in others[:3]]
     if len(others) > len(shown):
         return f"{', '.join(shown)} and {len(others) - len(shown)} more have it."

@@ -99,5 +99,6 @@ def sign_in_links(links: tuple[str, ...]) -> Markup:
 
 
 def texts_to_paste(texts: tuple[str, ...], expires_ms: int | None) -> Markup:
-    """What joins one more WebUI when it is pasted there; one text for each address of this computer."""
+    """Return what joins one more WebUI when it is pasted there; one text for each address of this
+    computer."""
     return views.render("texts_to_paste.html", texts=texts, expires_ms=expires_ms)
