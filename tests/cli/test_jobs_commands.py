@@ -250,7 +250,7 @@ def test_the_queue_is_held_back_and_an_impossible_job_says_why(commands: Any, si
         assert commands.run(*wrong, *site.data).code == 2
     assert commands.run("queue", "resume", "forge", *site.data).code == 0
     (commands.folder / "broken.json").write_text('{"prompt": ')
-    assert "no valid JSON at line 1" in commands.run("submit", "broken.json", *site.data).err
+    assert "not valid JSON at line 1" in commands.run("submit", "broken.json", *site.data).err
 
 
 @pytest.mark.usefixtures("goes_on")
