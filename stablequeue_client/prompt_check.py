@@ -253,7 +253,7 @@ def _candidates(here: LocalNames, name: str) -> list[IndexRow]:
 
 def _means(row: IndexRow, name: str) -> bool:
     """A host takes this file for that name, or its page shows it without its folder."""
-    path = _native(row.path)
+    path = native_path(row.path)
     return name.replace("\\", "/") in (*names_in_webui(row.kind, path), path.rsplit("/", 1)[-1])
 
 
@@ -349,11 +349,7 @@ def _missing(requirement: Requirement, here: LocalNames, text: str) -> Finding:
 
 def written_name(row: IndexRow) -> str:
     """Return what a person writes or chooses for this file."""
-    return webui_name(row.kind, _native(re.sub(r"\.corrupted\Z", "", row.path)))
-
-
-def _native(path: str) -> str:
-    return native_path(path, windows=False) if "\\" in path else path
+    return webui_name(row.kind, native_path(re.sub(r"\.corrupted\Z", "", row.path)))
 
 
 # --- base models ------------------------------------------------------------------------------------------

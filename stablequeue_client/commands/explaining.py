@@ -86,7 +86,7 @@ def _local_rows(context: Context) -> list[IndexRow]:
 def _local_files(rows: Iterable[IndexRow]) -> list[KnownFile]:
     found = []
     for row in rows:
-        path = native_path(row.path, windows=False) if "\\" in row.path else row.path
+        path = native_path(row.path)
         sha256 = row.sha256 if row.state == "ready" else None
         digests = row.digests
         where = f"{HERE}: {path}"

@@ -9,7 +9,6 @@ notes, into which Civitai Browser Plus writes ``sha256``), ``X.metadata.json`` (
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from stablequeue_client.shared.models.model_files import (
     ClaimSource,
     DigestKind,
     Digests,
+    name_digest,
     normalize_hash,
 )
 
@@ -185,13 +185,9 @@ def refusal(digest: DigestKind, value: str, base_name: str) -> str | None:
     if SHA256_OF_NOTHING.startswith(value) or value == _BLAKE3_OF_NOTHING:
         return "it is the digest of an empty file"
     names = (base_name, os.path.splitext(base_name)[0])
-    if any(_name_digest(name).startswith(value) for name in names):
+    if any(name_digest(name).startswith(value) for name in names):
         return "it is the digest of the file's name, not of its content"
     return None
-
-
-def _name_digest(name: str) -> str:
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class _Collector:

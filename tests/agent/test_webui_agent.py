@@ -225,7 +225,7 @@ def test_what_was_skipped_and_what_is_not_believed_stands_in_the_report(tmp_path
         until(lambda: report(index).refused == 1 and report(index).skipped == 1, 20, "the report")
         told = report(index)
     assert told.refused_claims[0].path == "a.safetensors"
-    assert "no bytes" in told.refused_claims[0].reason
+    assert "an empty file" in told.refused_claims[0].reason
     assert told.skipped_files[0].path == "linked"
 
 

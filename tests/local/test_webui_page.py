@@ -19,7 +19,7 @@ from stablequeue_client.shared.models.model_files import Claim
 from stablequeue_client.shared.wire.inventory import Activity
 from stablequeue_client.webui.agent_process.keeper import AgentState
 from stablequeue_client.webui.parts.runtime import Runtime
-from stablequeue_client.webui.runner.runner import RunningJob
+from stablequeue_client.webui.runner.runner import CurrentJob
 from stablequeue_client.webui.settings.webui_settings import WebuiSettings
 from stablequeue_client.webui.tab.page import ACTIONS, VIEWS
 
@@ -361,7 +361,7 @@ def replace_label(row: RootRow, label: str) -> RootRow:
 
 
 def test_the_line_and_the_view_say_whose_job_runs_and_offer_not_now(rt: Runtime) -> None:
-    rt.runner._working = RunningJob("1", "a <b>cat</b>", "attic", False, now_ms())
+    rt.runner._working = CurrentJob("1", "a <b>cat</b>", "attic", False, now_ms())
     line = shown(rt, "first-line")
     assert "makes a picture for" in line
     assert "attic" in line

@@ -30,9 +30,9 @@ class Here:
         presses = {key: Submission(key, "txt2img", SubmissionChoices(), 0.0, "kept") for key in KEYS}
         self.queueing = SimpleNamespace(
             kept=jobs,
-            press=presses.get,
-            never_came=lambda press: False,
-            sender=SimpleNamespace(sent=lambda key: None, trouble=lambda: None),
+            submission=presses.get,
+            timed_out=lambda press: False,
+            sender=SimpleNamespace(sent=lambda key: None, problem=lambda: None),
         )
         self.hub = SimpleNamespace(state=lambda: HubState("none"))
         self.own_hub = SimpleNamespace(status=lambda: OwnHubStatus(phase))

@@ -14,7 +14,6 @@ What the host says it loaded counts most. Without that, the generation text deci
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +24,7 @@ from stablequeue_client.shared.generation.requirements import checkpoint_parts
 from stablequeue_client.shared.models.model_files import (
     MODEL_EXTENSIONS,
     SHA256_OF_NOTHING,
+    name_digest,
     normalize_hash,
     search_key,
 )
@@ -313,8 +313,4 @@ def _is_name_hash(model: AssignedModel, value: str) -> bool:
     path = checkpoint_parts(model.name)[0].replace("\\", "/")
     base = path.rsplit("/", 1)[-1]
     names = {path, _stem(path), base, _stem(base), *(base + extension for extension in MODEL_EXTENSIONS)}
-    return any(_digest(name).startswith(value) for name in names)
-
-
-def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return any(name_digest(name).startswith(value) for name in names)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -75,19 +75,21 @@ class EmbeddingNames:
             found.sort(key=lambda entry: -len(entry[0]))
 
     def find(self, text: str) -> list[str]:
-        """The names that stand in ``text``, each once, in order; of two at one place the longer."""
-        folded, end = text.lower(), 0
-        found: dict[str, None] = {}
-        for word in _WORD.finditer(folded):
+        """Return the names that stand in ``text``, each once, in order."""
+        return list(dict.fromkeys(name for _, _, name in self.places(text.lower())))
+
+    def places(self, folded: str) -> Iterator[tuple[int, int, str]]:
+        """Yield start, end and name of each place in a lower-case text; of two at one place the longer."""
+        end = 0
+        for word in _WORD.finditer(folded) if self._by_word else ():
             if word.start() < end:
                 continue
             for name, before, written in self._by_word.get(word[0], ()):
                 start = word.start() - before
                 if start >= end and folded.startswith(name, start) and _stands_alone(folded, start, name):
-                    found[written] = None
                     end = start + len(name)
+                    yield start, end, written
                     break
-        return list(found)
 
 
 def prompt_requirements(

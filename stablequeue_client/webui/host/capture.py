@@ -114,16 +114,16 @@ class GenerationCapture:
     host: Host
 
     def capture(self, tab: str, values: Sequence[Any], inputs: Sequence[PageInput]) -> CapturedPage:
-        """Note what was pressed. Returns within a millisecond."""
+        """Note what stands on the page. Returns within a millisecond."""
         return CapturedPage(tab, values, inputs, self._settings(), self._defaults())
 
-    def payload(self, pressed: CapturedPage) -> dict[str, Any]:
+    def payload(self, page: CapturedPage) -> dict[str, Any]:
         """The JSON of the host's own API. Raises CannotQueueError."""
-        if pressed.tab == "img2img" and pressed.values[1] == _BATCH_MODE:
+        if page.tab == "img2img" and page.values[1] == _BATCH_MODE:
             raise CannotQueueError("A batch of files from a folder cannot be queued.", remedy="Use Generate.")
-        fields, arguments = self._generation(pressed)
-        scripts = self._scripts(pressed, arguments)
-        settings = {**pressed.settings, **(fields.pop("override_settings", None) or {})}
+        fields, arguments = self._generation(page)
+        scripts = self._scripts(page, arguments)
+        settings = {**page.settings, **(fields.pop("override_settings", None) or {})}
         # Their words, not their names: another server has others, and LoRAs are named in them too.
         styles = self.host.styles(fields.pop("styles", None) or ())
         payload = {
@@ -132,11 +132,11 @@ class GenerationCapture:
             },
             **scripts,
             "override_settings": settings,
-            DEFAULTS: {name: value for name, value in pressed.defaults.items() if name not in settings},
+            DEFAULTS: {name: value for name, value in page.defaults.items() if name not in settings},
         }
         if styles:
             payload["styles"] = styles
-        if pressed.tab == "img2img" and not _given(payload.get("init_images")):
+        if page.tab == "img2img" and not _given(payload.get("init_images")):
             raise CannotQueueError("There is no picture to start from.", remedy="Choose one, then queue it.")
         if "scheduler" not in payload and plain_means_another(str(payload.get("sampler_name"))):
             payload["scheduler"] = PLAIN
@@ -177,10 +177,10 @@ class GenerationCapture:
             and data.get(key, info.default) == info.default
         }
 
-    def _generation(self, pressed: CapturedPage) -> tuple[dict[str, Any], list[Any]]:
+    def _generation(self, page: CapturedPage) -> tuple[dict[str, Any], list[Any]]:
         """(what the host would make the generation of, the arguments of all scripts)."""
-        module = importlib.import_module(f"modules.{pressed.tab}")
-        makers = (getattr(module, name, None) for name in _MAKERS[pressed.tab])
+        module = importlib.import_module(f"modules.{page.tab}")
+        makers = (getattr(module, name, None) for name in _MAKERS[page.tab])
         maker = next((one for one in makers if one is not None), None)
         if maker is None:
             raise CannotQueueError("This WebUI makes its generations in an unknown way.")
@@ -190,17 +190,17 @@ class GenerationCapture:
             for one in inspect.signature(maker).parameters.values()
             if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
         ]
-        values = list(pressed.values)
+        values = list(page.values)
         if "request" in names:
             values.insert(names.index("request"), types.SimpleNamespace(username=None))
-        return _noted(maker, values, _FORMS[pressed.tab]), values[len(names) :]
+        return _noted(maker, values, _FORMS[page.tab]), values[len(names) :]
 
-    def _scripts(self, pressed: CapturedPage, arguments: list[Any]) -> dict[str, Any]:
+    def _scripts(self, page: CapturedPage, arguments: list[Any]) -> dict[str, Any]:
         """Scripts by their titles; those that only fill in the generation's fields, as these fields."""
         from modules import scripts
 
-        runner = scripts.scripts_img2img if pressed.tab == "img2img" else scripts.scripts_txt2img
-        inputs = list(pressed.inputs)[len(pressed.inputs) - len(arguments) :]
+        runner = scripts.scripts_img2img if page.tab == "img2img" else scripts.scripts_txt2img
+        inputs = list(page.inputs)[len(page.inputs) - len(arguments) :]
         found: dict[str, Any] = {}
         alwayson: dict[str, Any] = {}
         words: dict[str, Any] = {}

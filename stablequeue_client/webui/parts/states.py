@@ -23,7 +23,7 @@ class AgentState:
 
 
 @dataclass(frozen=True)
-class RunningJob:
+class CurrentJob:
     """The job that this WebUI works on. ``submitter``: whose it is, as people call them."""
 
     job_id: str
@@ -47,7 +47,7 @@ class RunnerStatus:
     """For the tab. ``not_now_until_ms`` None: it helps as its owner chose. ``results``: how many wait for the
     hub."""
 
-    working: RunningJob | None = None
+    working: CurrentJob | None = None
     works_for_others: WorksForOthers = "never"
     not_now_until_ms: int | None = None
     results: int = 0

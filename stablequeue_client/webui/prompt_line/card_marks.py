@@ -150,16 +150,12 @@ def _card(
     others = elsewhere.get(row.sha256 or "")
     if look is None and others is not None and servers > 1:
         look = card_marks.on_servers(1 + others, servers)
-    return _Card(name, _native(row.path), look, card_marks.place(row.sha256, name)) if look else None
+    return _Card(name, native_path(row.path), look, card_marks.place(row.sha256, name)) if look else None
 
 
 def _card_name(row: IndexRow) -> str:
     """Return what the host writes on the card: the file name without its extension, for every kind."""
-    return webui_name("lora", _native(row.path))
-
-
-def _native(path: str) -> str:
-    return native_path(path, windows=False) if "\\" in path else path
+    return webui_name("lora", native_path(row.path))
 
 
 def _away_roots(snapshot: Snapshot) -> frozenset[str]:

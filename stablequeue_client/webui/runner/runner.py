@@ -36,7 +36,7 @@ from stablequeue_client.shared.wire.runner import (
     RefuseRequest,
 )
 from stablequeue_client.webui.host.models import LoadedModels
-from stablequeue_client.webui.parts.states import RunnerMessage, RunnerStatus, RunningJob
+from stablequeue_client.webui.parts.states import CurrentJob, RunnerMessage, RunnerStatus
 from stablequeue_client.webui.runner import job_run
 from stablequeue_client.webui.runner.availability import NOT_NOW_S, Usage, permission
 from stablequeue_client.webui.runner.file_check import same_path
@@ -87,19 +87,19 @@ class Runner:
     """One per process. Any thread may call anything; nothing but the thread itself blocks."""
 
     def __init__(
-        self, around: RunnerContext, *, look_s: float = POLL_S, lock_wait_s: float = LOCK_WAIT_S
+        self, context: RunnerContext, *, look_s: float = POLL_S, lock_wait_s: float = LOCK_WAIT_S
     ) -> None:
-        self._context = around
+        self._context = context
         self._look_s, self._lock_wait_s = look_s, lock_wait_s
-        self._outbox = ResultOutbox(around.server_dir)
+        self._outbox = ResultOutbox(context.server_dir)
         self._runner_id = secrets.token_hex(16)
         self._link = HubLink(SYSTEM_CLOCK, Backoff(first_s=2.0, longest_s=LONGEST_WAIT_S))
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
-        self._server = PerIdentityCache(around.server_dir, self._connection)
-        self._working: RunningJob | None = None
+        self._server = PerIdentityCache(context.server_dir, self._connection)
+        self._working: CurrentJob | None = None
         self._stop_job = threading.Event()
         self._not_now_until = self._stored_not_now()
         self._used = time.monotonic()
@@ -237,7 +237,7 @@ class Runner:
         if not job.own and not permission(self._usage()).others:
             self._refuse(api, identity, job, Refusal("busy", job_run.BUSY))
             return
-        self._working = RunningJob(job.job_id, job.name, job.submitter, job.own, int(time.time() * 1000))
+        self._working = CurrentJob(job.job_id, job.name, job.submitter, job.own, int(time.time() * 1000))
         renewing = self._lease_renewal(identity, job)
         renewing.start()
         try:

@@ -55,8 +55,8 @@ def make() -> Runtime:
     rt.runner = Runner(_runner_context(rt, connect))
     kept = SubmissionOutbox(places.server_dir)
     sender = Sender(places.server_dir, kept, connect)
-    desk = SubmissionService(GenerationCapture(host), kept, sender)
-    rt.queueing, rt.queue_line = desk, StatusLine(rt, desk)
+    service = SubmissionService(GenerationCapture(host), kept, sender)
+    rt.queueing, rt.queue_line = service, StatusLine(rt, service)
     rt.prompt_check, rt.card_marks = PromptCheck(rt), CardMarkCache(rt)
     return rt
 

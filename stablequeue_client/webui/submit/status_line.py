@@ -37,11 +37,11 @@ class StatusLine:
     def line(self, tab: str, press_key: str) -> dict[str, Any]:
         """``html``: the line; ``busy``: it will say something else soon; ``later``: at some time; ``kept``:
         how many wait here."""
-        press = self._service.submission(press_key)
-        if press is not None and press.tab != tab:
-            press = None
+        submission = self._service.submission(press_key)
+        if submission is not None and submission.tab != tab:
+            submission = None
         kept = self._service.kept.all()
-        items, busy, later = self._of_press(press, kept, self._service.sender.sent(press_key))
+        items, busy, later = self._of_press(submission, kept, self._service.sender.sent(press_key))
         others = [job for job in kept if job.key != press_key]
         told = any(job.key == press_key and not job.refused for job in kept)
         items += self._of_the_others(others, told=told)
@@ -70,23 +70,23 @@ class StatusLine:
     # --- the line --------------------------------------------------------------------------------------
 
     def _of_press(
-        self, press: Submission | None, kept: list[OutboxJob], sent: SentJob | None
+        self, submission: Submission | None, kept: list[OutboxJob], sent: SentJob | None
     ) -> tuple[list[QueueItem], bool, bool]:
         """Return what there is to say, and whether that changes soon, or some time."""
-        if press is None:
+        if submission is None:
             return [], False, False
-        if self._service.timed_out(press):
+        if self._service.timed_out(submission):
             return [QueueItem("bad", "Not queued: the page did not send it. Reload the page.")], False, False
-        if press.stage == "failed":
-            return [QueueItem("bad", f"Not queued: {press.text}")], False, False
+        if submission.stage == "failed":
+            return [QueueItem("bad", f"Not queued: {submission.text}")], False, False
         if sent is not None:
             try:
                 item, later = of_sent(sent, self._rt.hub.cached_view("job", sent.job_id))
             except NotFoundError:
                 return [QueueItem("note", "The job was deleted.")], False, False
             return [item], False, later
-        job = next((one for one in kept if one.key == press.key), None)
-        if job is None and press.stage == "kept":  # thrown away meanwhile
+        job = next((one for one in kept if one.key == submission.key), None)
+        if job is None and submission.stage == "kept":  # thrown away meanwhile
             return [], False, False
         if job is None:
             return [QueueItem("note", "Queueing…")], True, False

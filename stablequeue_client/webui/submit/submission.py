@@ -37,7 +37,7 @@ class PageCapture(Protocol):
     """``host.capture.GenerationCapture``."""
 
     def capture(self, tab: str, values: Sequence[Any], inputs: Sequence[PageInput]) -> CapturedPage: ...
-    def payload(self, pressed: CapturedPage) -> dict[str, Any]: ...
+    def payload(self, page: CapturedPage) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,13 @@ class SubmissionService:
 
     def __init__(
         self,
-        taker: PageCapture,
+        page_capture: PageCapture,
         kept: SubmissionOutbox,
         sender: Sender,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.kept, self.sender = kept, sender
-        self._page_capture = taker
+        self._page_capture = page_capture
         self._now = now
         self._lock = threading.Lock()
         self._submissions: OrderedDict[str, Submission] = OrderedDict()
@@ -95,13 +95,13 @@ class SubmissionService:
     def capture(self, key: Any, tab: str, values: Sequence[Any], inputs: Sequence[PageInput]) -> bool:
         """Capture what Gradio's event brings for an announced press. Returns at once; False for any other."""
         with self._lock:
-            press = self._submissions.get(key) if isinstance(key, str) else None
-            late = press is None or self._now() - press.at > ANNOUNCED_S
-            if press is None or late or press.stage != "announced" or press.tab != tab:
+            submission = self._submissions.get(key) if isinstance(key, str) else None
+            late = submission is None or self._now() - submission.at > ANNOUNCED_S
+            if submission is None or late or submission.stage != "announced" or submission.tab != tab:
                 return False
-            self._submissions[press.key] = replace(press, stage="making")
-        pressed = self._page_capture.capture(tab, values, inputs)
-        self._worker.submit(self._make, press, pressed)
+            self._submissions[submission.key] = replace(submission, stage="making")
+        page = self._page_capture.capture(tab, values, inputs)
+        self._worker.submit(self._make, submission, page)
         return True
 
     def submission(self, key: str) -> Submission | None:
@@ -109,9 +109,9 @@ class SubmissionService:
         with self._lock:
             return self._submissions.get(key)
 
-    def timed_out(self, press: Submission) -> bool:
+    def timed_out(self, submission: Submission) -> bool:
         """The page announced it, and its event did not come."""
-        return press.stage == "announced" and self._now() - press.at > NO_WORD_S
+        return submission.stage == "announced" and self._now() - submission.at > NO_WORD_S
 
     def send_again(self, key: str) -> bool:
         """A refused job is sent again; False when there is no such job."""
@@ -121,26 +121,26 @@ class SubmissionService:
 
     # --- in a thread of our own --------------------------------------------------------------------------
 
-    def _make(self, press: Submission, pressed: CapturedPage) -> None:
+    def _make(self, submission: Submission, page: CapturedPage) -> None:
         try:
-            payload = self._page_capture.payload(pressed)
+            payload = self._page_capture.payload(page)
             if sum(map(len, _texts(payload))) > LARGEST:
                 raise InvalidValueError("The pictures in it are too large.", remedy="Use smaller ones.")
-            self.kept.keep(press.key, _job_submission(press.choices, payload))
+            self.kept.keep(submission.key, _job_submission(submission.choices, payload))
         except StableQueueError as error:
-            self._put(replace(press, stage="failed", text=f"{error.message} {error.remedy}".strip()))
+            self._put(replace(submission, stage="failed", text=f"{error.message} {error.remedy}".strip()))
         except Exception as error:
             logger.exception("StableQueue: a press of Queue failed.")
             text = f"It could not be made into a job ({type(error).__name__}). The WebUI's log says more."
-            self._put(replace(press, stage="failed", text=text))
+            self._put(replace(submission, stage="failed", text=text))
         else:
-            self._put(replace(press, stage="kept"))
+            self._put(replace(submission, stage="kept"))
             self.sender.wake()
 
-    def _put(self, press: Submission) -> None:
+    def _put(self, submission: Submission) -> None:
         with self._lock:
-            self._submissions[press.key] = press
-            self._submissions.move_to_end(press.key)
+            self._submissions[submission.key] = submission
+            self._submissions.move_to_end(submission.key)
             while len(self._submissions) > SUBMISSIONS_MAX:
                 self._submissions.popitem(last=False)
 
