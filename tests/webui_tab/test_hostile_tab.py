@@ -33,7 +33,7 @@ made = {
     "servers": lambda *_: views.servers(hostile.servers()),
     "this": lambda *_: hostile.parts(),
     "setup": lambda *_: views.keys(hostile.keys()),
-    "queue": lambda *_: queue_here_view.queue(
+    "queue": lambda *_: local_queue_view.queue(
         hostile.here(),
         job_views.queue(sj.hostile_page()) + job_views.queue(sj.hostile_groups()),
         this_webui_view.HubLine("away"),
