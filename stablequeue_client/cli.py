@@ -96,7 +96,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "agent",
-        "Read this computer's folders and tell the hub; --once ends when all is told",
+        "Read this computer's folders and tell the hub; makes no pictures; --once ends when all is told",
         scanning.run_agent,
         ("agent --hub http://192.168.1.20:8383 --join KEY --alias forge-b --webui ~/forge", "agent --once"),
     ),
