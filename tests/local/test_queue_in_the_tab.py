@@ -79,7 +79,7 @@ def shown(rt: Runtime, view: str, ident: str = "", **query: str) -> str:
     def ready() -> bool:
         nonlocal found
         found = " ".join(str(VIEWS[view](rt, ident, query)).split())
-        return "being asked" not in found
+        return "Contacting the hub" not in found
 
     until(ready, 20, view)
     return found
