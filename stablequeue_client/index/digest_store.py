@@ -68,7 +68,7 @@ class DigestStore:
             self._database.close()
 
     def get(self, native: str, stat: StatKey) -> Digests | None:
-        """What was computed of the file at ``native`` when it had exactly these stamps."""
+        """Return what was computed of the file at ``native`` when it had exactly these stamps."""
         key = (_real(native), *stored_stamps(stat))
         try:
             if self._database is None:

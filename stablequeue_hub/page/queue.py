@@ -242,12 +242,12 @@ def _alias(context: QueueContext, server_id: str | None) -> str:
     return server.alias if server else "a removed server"
 
 
-def _servers(servers: Mapping[str, ServerFacts], viewer: Viewer) -> tuple[jv.QueueServer, ...]:
+def _servers(servers: Mapping[str, ServerFacts], viewer: Viewer) -> tuple[jv.QueueServerRow, ...]:
     found = []
     for server_id, server in servers.items():
         job_id, name, prompt = server.works_on or ("", "", "")
         found.append(
-            jv.QueueServer(
+            jv.QueueServerRow(
                 server_id,
                 server.alias,
                 server.reachable,

@@ -83,7 +83,7 @@ class LoopsUnderTest:
     def end(self) -> None:
         self.stop.set()
         self.sync.wake()
-        self.heartbeat.hurry()
+        self.heartbeat.send_now()
         for thread in self.threads:
             thread.join(5)
             assert not thread.is_alive()
@@ -202,6 +202,6 @@ def test_a_frozen_server_says_so_and_its_heartbeats_go_on(tmp_path: Path) -> Non
         hub.answer = healthy
         agent.pass_time(301)
         assert agent.heartbeat.frozen is None
-        assert agent.sync.settled()
+        assert agent.sync.is_synced()
     assert beats >= 9
     assert syncs == 1

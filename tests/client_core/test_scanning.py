@@ -171,7 +171,7 @@ def test_names_that_differ_only_in_case_or_unicode_form_are_told(tmp_path: Path)
     composed, decomposed = unicodedata.normalize("NFC", "é.pt"), unicodedata.normalize("NFD", "é.pt")
     touch(tmp_path, "Model.pt", "model.pt", composed, decomposed, "sub/model.pt", "other.pt")
     found = scan(tmp_path)
-    assert {frozenset(twins.paths) for twins in found.twins} == {
+    assert {frozenset(twins.paths) for twins in found.name_collisions} == {
         frozenset({"Model.pt", "model.pt"}),
         frozenset({composed, decomposed}),
     }

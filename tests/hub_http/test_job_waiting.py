@@ -294,7 +294,7 @@ def tired(hub: Any, hosts: Any) -> tuple[Any, str]:
     text = "Waits for forge, which is in cooldown after several failures"
     assert why(hub, job_id) == (text, {"forge": ["server_resting"]})
     page = hub.request("GET", "/views/queue", key=hub.admin).text
-    assert "rests after several failures</span>" in page
+    assert "cooling down after several failures</span>" in page
     assert runner.next() is None
     return runner, job_id
 

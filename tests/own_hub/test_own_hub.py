@@ -21,8 +21,7 @@ import pytest
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.join import join
 from stablequeue_client.own_hub import OwnHub, OwnHubStatus
-from stablequeue_client.own_hub.environments import Environments, read_source
-from stablequeue_client.own_hub.environments import Made as MadeFrom
+from stablequeue_client.own_hub.environments import EnvironmentRecord, Environments, read_source
 from stablequeue_client.shared.errors import ConflictError, HubUnreachableError
 
 from ..free_ports import free_port
@@ -378,7 +377,7 @@ def use_source(made: Made, checkout: Path) -> None:
     current = environments.current()
     assert current is not None
     record = environments.path(current) / "environment.json"
-    moved = MadeFrom(current.version, current.digest, os.path.realpath(checkout), current.python)
+    moved = EnvironmentRecord(current.version, current.digest, os.path.realpath(checkout), current.python)
     record.write_bytes(msgspec.json.encode(moved))
 
 

@@ -47,7 +47,7 @@ def architecture_text(architecture: str) -> str:
 def missing_architecture(
     base_model: str | None, loadable: Collection[str]
 ) -> Literal["ok", "missing", "not_checked"]:
-    """Whether a WebUI that can load ``loadable`` can load a checkpoint of this base model.
+    """Return whether a WebUI that can load ``loadable`` can load a checkpoint of this base model.
 
     ``not_checked``: the base model is not known, or the WebUI did not say what it can load.
     """

@@ -7,6 +7,7 @@ SHA256 of everything after the safetensors header (kohya ``addnet_hash_safetenso
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ class HashQuery:
 
 
 def normalize_hash(text: str) -> str | None:
-    """Lower-case hex without ``0x``, or None when ``text`` is no hex number."""
+    """Lower-case hex without ``0x``, or None when ``text`` is not a hex number."""
     value = text.strip().lower()
     value = value.removeprefix("0x")
     return value if _HEX.match(value) else None
@@ -146,3 +147,11 @@ def _folded(text: str) -> str:
         return text.lower().replace("\x00", "")
     composed = unicodedata.normalize("NFC", text)
     return unicodedata.normalize("NFC", composed.casefold()).replace("\x00", "")
+
+
+def name_digest(base_name: str) -> str:
+    """Forge wrote its first 10 digits as the hash of any file of this name from August 2024 to February 2025.
+
+    Its ``modules/hashes.py`` hashed the file's name instead of its bytes, from commit cfa5242a to ed0dc79a.
+    """
+    return hashlib.sha256(base_name.encode("utf-8", "surrogatepass")).hexdigest()

@@ -49,7 +49,7 @@ class NearestNames:
 
 
 def fold(name: str) -> str:
-    """How names are compared: case, and what people write between words, make no difference."""
+    """Return the form in which names are compared: without case and what people write between words."""
     return "".join(" " if char in "_-. " else char for char in name[:LONGEST].lower()).strip()
 
 

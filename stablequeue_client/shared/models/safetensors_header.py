@@ -178,7 +178,7 @@ def _unique(pairs: list[tuple[str, str]]) -> None:
 
 
 def _payload_bytes(tensors: Mapping[str, _Tensor]) -> int:
-    """Where the last tensor ends; every byte before must belong to exactly one tensor."""
+    """Return where the last tensor ends; every byte before must belong to exactly one tensor."""
     position = 0
     for begin, end in sorted(tensor.data_offsets for tensor in tensors.values()):
         if begin != position:

@@ -79,7 +79,8 @@ def native_path(wire: str, *, windows: bool = False) -> str:
 
 
 def wire_path_problem(path: str) -> str | None:
-    """Why ``path`` is no acceptable wire path, or None. Relative, no ``.`` or ``..``, canonical escapes."""
+    """Return why ``path`` is no acceptable wire path, or None. Relative, no ``.`` or ``..``, canonical
+    escapes."""
     if not path or len(path) > WIRE_PATH_MAX:
         return f"path is empty or longer than {WIRE_PATH_MAX} characters"
     if any(part in ("", ".", "..") for part in path.split("/")):

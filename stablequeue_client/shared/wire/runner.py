@@ -14,7 +14,7 @@ import msgspec
 from stablequeue_client.shared.models.roles import Role
 
 LEASE_S = 60.0
-"""Without a sign of life for so long, a job is given to another server."""
+"""A job whose lease is not renewed for this long is given to another server."""
 RENEW_S = 15.0
 NEXT_WAIT_MAX_S = 25.0
 PICTURE_MAX_BYTES = 64 * 1024 * 1024

@@ -160,7 +160,7 @@ class _Sources:
         return value if value is not None else self._usable(name, self._in_toml)
 
     def _usable(self, name: str, read: Callable[[str], Any]) -> Any:
-        """What one source says; None when it says nothing, or nothing that can be used."""
+        """Return what one source says; None when it says nothing, or nothing that can be used."""
         try:
             value = read(name)
             return _checked_address(value) if name == "hub" and value is not None else value

@@ -11,7 +11,7 @@ import sys
 from typing import NamedTuple
 
 
-class Needed(NamedTuple):
+class PythonRequirement(NamedTuple):
     """One requirement: pip's name, the lowest version, and the module it brings."""
 
     name: str
@@ -23,17 +23,17 @@ class Needed(NamedTuple):
         return f"{self.name}>={self.lowest}"
 
 
-NEEDED = (
-    Needed("blake3", "1.0", "blake3"),
-    Needed("filelock", "3.12", "filelock"),
-    Needed("Jinja2", "3.1", "jinja2"),
-    Needed("msgspec", "0.18", "msgspec"),
-    Needed("platformdirs", "3.10", "platformdirs"),
-    Needed("psutil", "5.9.5", "psutil"),
-    Needed("requests", "2.31", "requests"),
-    *([Needed("tomli", "2.0", "tomli")] if sys.version_info < (3, 11) else []),
-    Needed("tqdm", "4.66", "tqdm"),
-    Needed("watchfiles", "0.21", "watchfiles"),
+REQUIREMENTS = (
+    PythonRequirement("blake3", "1.0", "blake3"),
+    PythonRequirement("filelock", "3.12", "filelock"),
+    PythonRequirement("Jinja2", "3.1", "jinja2"),
+    PythonRequirement("msgspec", "0.18", "msgspec"),
+    PythonRequirement("platformdirs", "3.10", "platformdirs"),
+    PythonRequirement("psutil", "5.9.5", "psutil"),
+    PythonRequirement("requests", "2.31", "requests"),
+    *([PythonRequirement("tomli", "2.0", "tomli")] if sys.version_info < (3, 11) else []),
+    PythonRequirement("tqdm", "4.66", "tqdm"),
+    PythonRequirement("watchfiles", "0.21", "watchfiles"),
 )
 
 
@@ -48,16 +48,17 @@ def installed_version(name: str) -> str | None:
     return version if isinstance(version, str) else None
 
 
-def missing() -> list[Needed]:
-    """What is not installed at all."""
-    return [item for item in NEEDED if installed_version(item.name) is None]
+def missing() -> list[PythonRequirement]:
+    """Return what is not installed at all."""
+    return [item for item in REQUIREMENTS if installed_version(item.name) is None]
 
 
-def too_old() -> list[Needed]:
-    """What is installed, but older than we need: perhaps a pin of the WebUI, so never changed by us."""
+def too_old() -> list[PythonRequirement]:
+    """Return what is installed, but older than we need: perhaps a pin of the WebUI, so never changed by
+    us."""
     return [
         item
-        for item in NEEDED
+        for item in REQUIREMENTS
         if (version := installed_version(item.name)) and _numbers(version) < _numbers(item.lowest)
     ]
 

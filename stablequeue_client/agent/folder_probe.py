@@ -20,15 +20,15 @@ from stablequeue_client.shared.models.model_files import Kind
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_S = 5.0
-"""A folder that does not say where it lies for so long counts as a network folder that hangs."""
+PROBE_TIMEOUT_S = 5.0
+"""How long to wait for a folder's device; then it counts as a network folder that hangs."""
 
-Look = Callable[[Kind, str], tuple[Root, Device]]
+Probe = Callable[[Kind, str], tuple[Root, Device]]
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Located:
+class ProbedFolders:
     """The folders of an agent without the private ones, each once; by root id the device it lies on."""
 
     roots: tuple[Root, ...]
@@ -39,30 +39,30 @@ class Located:
         return self.devices[root_id].kind == "network"
 
 
-def look_at(kind: Kind, path: str) -> tuple[Root, Device]:
+def probe(kind: Kind, path: str) -> tuple[Root, Device]:
     """Asks the file system; may never return."""
     root = make_root(kind, path)
     return root, device_of(root.path)
 
 
-def locate(
-    settings: AgentSettings, index: Index, *, look: Look = look_at, patience_s: float = PATIENCE_S
-) -> Located:
+def probe_folders(
+    settings: AgentSettings, index: Index, *, look: Probe = probe, patience_s: float = PROBE_TIMEOUT_S
+) -> ProbedFolders:
     """The folders of the settings. One that hangs keeps the id it had before."""
     known: dict[tuple[str, str], str] = {(row.kind, row.path_on_disk): row.root_id for row in index.roots()}
-    answers = answers_within(patience_s, [partial(look, kind, path) for kind, path in settings.folders])
+    answers = results_within(patience_s, [partial(look, kind, path) for kind, path in settings.folders])
     found = [
-        answer or _hanging(kind, path, known)
+        answer or _unresponsive(kind, path, known)
         for answer, (kind, path) in zip(answers, settings.folders, strict=True)
     ]
     private = _private(settings.private, patience_s)
     shown = {root.root_id: (root, device) for root, device in found if not private.hides_root(root)}
     roots = tuple(root for root, _ in shown.values())
-    return Located(roots, {root.root_id: device for root, device in shown.values()}, private)
+    return ProbedFolders(roots, {root.root_id: device for root, device in shown.values()}, private)
 
 
-def _hanging(kind: Kind, path: str, known: Mapping[tuple[str, str], str]) -> tuple[Root, Device]:
-    """What can be said of a folder that does not answer."""
+def _unresponsive(kind: Kind, path: str, known: Mapping[tuple[str, str], str]) -> tuple[Root, Device]:
+    """Return what can be said of a folder that does not answer."""
     root = make_root(kind, path, realpath=str)
     root_id = known.get((root.kind, root.path), root.root_id)
     extra = {"action": "root_stalled", "root": root_id}
@@ -75,14 +75,14 @@ def _hanging(kind: Kind, path: str, known: Mapping[tuple[str, str], str]) -> tup
 
 def _private(patterns: Sequence[str], patience_s: float) -> PrivateFiles:
     def realpath(path: str) -> str:
-        return answers_within(patience_s, [lambda: os.path.realpath(path)])[0] or path
+        return results_within(patience_s, [lambda: os.path.realpath(path)])[0] or path
 
     return PrivateFiles(patterns, realpath=realpath)
 
 
-def answers_within(seconds: float, calls: Sequence[Callable[[], _T]]) -> list[_T | None]:
+def results_within(seconds: float, calls: Sequence[Callable[[], _T]]) -> list[_T | None]:
     """All calls at once; None for those without an answer in that time, which are left to themselves."""
-    asked = [_Asked(call) for call in calls]
+    asked = [_TimedCall(call) for call in calls]
     for thread in asked:
         thread.start()
     end = time.monotonic() + seconds
@@ -91,7 +91,7 @@ def answers_within(seconds: float, calls: Sequence[Callable[[], _T]]) -> list[_T
     return [thread.answer for thread in asked]
 
 
-class _Asked(threading.Thread, Generic[_T]):
+class _TimedCall(threading.Thread, Generic[_T]):
     """One call in a thread of its own."""
 
     def __init__(self, call: Callable[[], _T]) -> None:

@@ -15,7 +15,7 @@ from stablequeue_client.settings import ENVIRONMENT_PREFIX
 
 
 @dataclass(frozen=True)
-class Places:
+class ExtensionFolders:
     """The folders of this WebUI's StableQueue. ``machine_dir`` and ``server_dir`` may not exist yet."""
 
     machine_dir: Path
@@ -26,7 +26,7 @@ class Places:
     """The checkout: what stands on PYTHONPATH of the processes we start."""
 
 
-def find_places(data_dir: str, environment: Mapping[str, str], toml: Mapping[str, Any]) -> Places:
+def find_folders(data_dir: str, environment: Mapping[str, str], toml: Mapping[str, Any]) -> ExtensionFolders:
     """The places of the WebUI whose data lies in ``data_dir``: environment, else TOML, else user data."""
     chosen = environment.get(ENVIRONMENT_PREFIX + "DATA") or toml.get("data")
     if chosen:
@@ -35,4 +35,4 @@ def find_places(data_dir: str, environment: Mapping[str, str], toml: Mapping[str
         machine_dir = Path(platformdirs.user_data_dir("stablequeue", appauthor=False))
     mark = hashlib.sha256(os.fsencode(os.path.realpath(data_dir))).hexdigest()[:8]
     extension_dir = Path(__file__).resolve().parents[3]
-    return Places(machine_dir, machine_dir / "webuis" / mark, extension_dir)
+    return ExtensionFolders(machine_dir, machine_dir / "webuis" / mark, extension_dir)

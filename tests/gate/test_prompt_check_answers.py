@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from stablequeue_client.webui.views.prompt_check_view import (
-    GateItem,
-    GateLine,
-    gate_line,
+    PromptLine,
+    PromptLineItem,
     plain_sentence,
+    prompt_line,
     who_has,
 )
 
@@ -32,7 +32,7 @@ LIMIT_S = 0.1
 
 def test_everything_here_is_one_quiet_line(make_runtime: MakeRuntime) -> None:
     rt = make_runtime([LORA, BASE], names=KNOWN)
-    said = rt.gate.check({"prompt": "<lora:foo:1>", "checkpoint": "base.safetensors"})
+    said = rt.prompt_check.check({"prompt": "<lora:foo:1>", "checkpoint": "base.safetensors"})
     assert (said["tone"], said["ask"], said["more"]) == ("good", [], False)
     assert "All 2 models" in said["html"]
 
@@ -48,16 +48,16 @@ def test_what_was_removed_is_missing_though_the_webui_still_lists_it(
     files = {"private": private, "gone": removed, "base.safetensors": base}
     rt = make_runtime(names=names, files=files)
     values = {"prompt": "<lora:private:1> <lora:gone:1>", "checkpoint": "base.safetensors"}
-    said = rt.gate.check(values)
+    said = rt.prompt_check.check(values)
     assert said["tone"] == "bad"
     assert ">gone</bdi> is gone, though this WebUI still lists it: all LoRAs" in said["html"]
     assert ">private</bdi>" not in said["html"]
     removed.touch()
-    assert rt.gate.check(values)["tone"] == "good"
+    assert rt.prompt_check.check(values)["tone"] == "good"
     base.unlink()
     assert (
         "is gone, though this WebUI still lists it: the generation would fail."
-        in (rt.gate.check(values)["html"])
+        in (rt.prompt_check.check(values)["html"])
     )
 
 
@@ -70,16 +70,16 @@ def test_in_a_folder_that_lost_its_files_only_what_is_there_counts(
     roots = [lost, root("checkpoint")]
     rt = make_runtime([LORA, BASE], roots=roots, names=names, more_folders=(("lora", str(tmp_path)),))
     values = {"prompt": "<lora:foo:1>", "checkpoint": "base.safetensors"}
-    html = rt.gate.check(values)["html"]
+    html = rt.prompt_check.check(values)["html"]
     assert (
         ">foo</bdi> is in a folder that is not connected: all LoRAs of this prompt would be dropped" in html
     )
     (tmp_path / "foo.safetensors").touch()
-    assert ">foo</bdi>" not in rt.gate.check(values)["html"]
+    assert ">foo</bdi>" not in rt.prompt_check.check(values)["html"]
 
 
 def test_nothing_named_says_nothing(make_runtime: MakeRuntime) -> None:
-    said = make_runtime().gate.check({"prompt": "a cat"})
+    said = make_runtime().prompt_check.check({"prompt": "a cat"})
     assert said == {"html": "", "tone": "", "asks": False, "ask": [], "more": False}
 
 
@@ -97,7 +97,7 @@ def test_styles_override_settings_and_the_options_of_the_webui_count(make_runtim
         "enable_refiner": False,
         "refiner_checkpoint": "not.safetensors",
     }
-    html = rt.gate.check(values)["html"]
+    html = rt.prompt_check.check(values)["html"]
     for name in ("always", "ink", "0123456789"):
         assert f">{name}</bdi>" in html
     for name in ("commented", "not.safetensors", "base.safetensors"):
@@ -106,17 +106,17 @@ def test_styles_override_settings_and_the_options_of_the_webui_count(make_runtim
 
 def test_before_generate_it_is_asked_only_when_the_owner_wants_it(make_runtime: MakeRuntime) -> None:
     wanted = make_runtime([LORA], settings={"ask_before_generate": True})
-    said = wanted.gate.check({"prompt": "<lora:foo:1> <lora:gone:1> <lyco:foo:1>"})
+    said = wanted.prompt_check.check({"prompt": "<lora:foo:1> <lora:gone:1> <lyco:foo:1>"})
     assert said["ask"] == ["LoRA “gone” is missing: all LoRAs of this prompt would be dropped."]
-    assert make_runtime([LORA]).gate.check({"prompt": "<lora:gone:1>"})["ask"] == []
+    assert make_runtime([LORA]).prompt_check.check({"prompt": "<lora:gone:1>"})["ask"] == []
 
 
 def test_a_mistyped_name_comes_with_a_button_that_cannot_write_what_no_prompt_can_hold(
     make_runtime: MakeRuntime,
 ) -> None:
     rt = make_runtime([LORA, file("lora", "detail:tweak.safetensors")])
-    assert 'data-sq-gate-to="foo"' in rt.gate.check({"prompt": "<lora:foo1:1>"})["html"]
-    assert "data-sq-gate-to" not in rt.gate.check({"prompt": "<lora:detail_tweak:1>"})["html"]
+    assert 'data-sq-gate-to="foo"' in rt.prompt_check.check({"prompt": "<lora:foo1:1>"})["html"]
+    assert "data-sq-gate-to" not in rt.prompt_check.check({"prompt": "<lora:detail_tweak:1>"})["html"]
 
 
 @pytest.mark.parametrize(
@@ -132,16 +132,16 @@ def test_with_ten_thousand_models_an_answer_takes_a_tenth_of_a_second(
 ) -> None:
     rt = make_runtime(library(10_000))
     values = {"prompt": prompt}
-    rt.gate.check(values)
-    assert rt.gate.check(values)["tone"] == "bad"
-    takes_at_most(LIMIT_S, lambda: rt.gate.check(values))
+    rt.prompt_check.check(values)
+    assert rt.prompt_check.check(values)["tone"] == "bad"
+    takes_at_most(LIMIT_S, lambda: rt.prompt_check.check(values))
 
 
 @pytest.mark.parametrize(
     "values", [{"prompt": 1}, {"styles": {"a": 1}}, {"checkpoint": []}, {"modules": "x"}]
 )
 def test_values_of_the_wrong_kind_do_no_harm(make_runtime: MakeRuntime, values: dict[str, object]) -> None:
-    assert "html" in make_runtime().gate.check(values)
+    assert "html" in make_runtime().prompt_check.check(values)
 
 
 def test_who_else_has_it_comes_with_a_later_answer(
@@ -153,11 +153,11 @@ def test_who_else_has_it_comes_with_a_later_answer(
     rt = make_runtime([LORA])
     join(real_hub, tmp_path, "this")
     deadline = time.monotonic() + 60
-    said = rt.gate.check({"prompt": "<lora:gone:1>"})
+    said = rt.prompt_check.check({"prompt": "<lora:gone:1>"})
     while "attic" not in said["html"] or said["more"]:
         assert time.monotonic() < deadline, (said, rt.hub.state())
         time.sleep(0.1)
-        said = rt.gate.check({"prompt": "<lora:gone:1>"})
+        said = rt.prompt_check.check({"prompt": "<lora:gone:1>"})
     assert "attic has it." in said["html"]
     assert "Queued, it waits: no server can make it now." in said["html"]
 
@@ -187,10 +187,10 @@ class Tags(HTMLParser):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_name_becomes_an_element_or_an_attribute(name: str) -> None:
-    item = GateItem(
+    item = PromptLineItem(
         "bad", "LoRA {} is missing. Write <lora:...>, {}.", (name, name), (name, name), name, name
     )
-    html = gate_line(GateLine(items=(item,) * 4, named=4))
+    html = prompt_line(PromptLine(items=(item,) * 4, named=4))
     found = Tags()
     found.feed(str(html))
     assert found.tags <= {"ul", "li", "span", "bdi", "button", "details", "summary"}

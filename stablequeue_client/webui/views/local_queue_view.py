@@ -12,7 +12,7 @@ from stablequeue_client.webui.views.this_webui_view import HubLine
 
 
 @dataclass(frozen=True)
-class KeptRow:
+class OutboxRow:
     """A job that was queued here and that the hub does not have. ``refused``: why it does not take it; ""
     while the job waits."""
 
@@ -24,18 +24,18 @@ class KeptRow:
 
 
 @dataclass(frozen=True)
-class QueueHere:
+class LocalQueue:
     """``waiting`` and ``refused``: the first of the kept jobs of either kind, out of ``waiting_total`` and
     ``refused_total``. ``results``: finished jobs whose pictures the hub does not have yet."""
 
-    waiting: tuple[KeptRow, ...] = ()
+    waiting: tuple[OutboxRow, ...] = ()
     waiting_total: int = 0
-    refused: tuple[KeptRow, ...] = ()
+    refused: tuple[OutboxRow, ...] = ()
     refused_total: int = 0
     results: int = 0
 
 
-def queue(here: QueueHere, fragment: Markup, hub: HubLine) -> Markup:
+def queue(here: LocalQueue, fragment: Markup, hub: HubLine) -> Markup:
     """The queue's view: what waits here, then the hub's ``fragment``."""
     return render("webui_queue.html", here=here, fragment=fragment, hub=hub)
 

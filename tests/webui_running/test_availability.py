@@ -8,23 +8,23 @@ from pathlib import Path
 import pytest
 
 from stablequeue_client.webui.host import loaded_files
-from stablequeue_client.webui.runner.availability import May, Moment, may_ask
+from stablequeue_client.webui.runner.availability import Permission, Usage, permission
 
 
 @pytest.mark.parametrize(
     ("moment", "ask", "others"),
     [
-        (Moment(False, 0, "never"), True, False),
-        (Moment(False, 0, "always"), True, True),
-        (Moment(True, 0, "always"), False, False),
-        (Moment(False, 599, "idle"), True, False),
-        (Moment(False, 600, "idle"), True, True),
-        (Moment(False, 9999, "idle", not_now_s=1), True, False),
-        (Moment(False, 0, "always", not_now_s=1), True, False),
+        (Usage(False, 0, "never"), True, False),
+        (Usage(False, 0, "always"), True, True),
+        (Usage(True, 0, "always"), False, False),
+        (Usage(False, 599, "idle"), True, False),
+        (Usage(False, 600, "idle"), True, True),
+        (Usage(False, 9999, "idle", not_now_s=1), True, False),
+        (Usage(False, 0, "always", not_now_s=1), True, False),
     ],
 )
-def test_nobody_else_s_job_runs_without_the_owner_s_word(moment: Moment, ask: bool, others: bool) -> None:
-    assert may_ask(moment) == May(ask, others)
+def test_nobody_else_s_job_runs_without_the_owner_s_word(moment: Usage, ask: bool, others: bool) -> None:
+    assert permission(moment) == Permission(ask, others)
 
 
 class Model:
@@ -39,9 +39,9 @@ def old_file(path: Path, content: bytes) -> str:
 def test_memory_is_trusted_only_while_the_file_still_looks_as_it_was_read(tmp_path: Path) -> None:
     path = old_file(tmp_path / "a.safetensors", b"one")
     assert not loaded_files.is_fresh(path)
-    seen = loaded_files.look(path)
+    seen = loaded_files.file_state(path)
     assert seen is not None
-    loaded_files.vouch(path, seen)
+    loaded_files.confirm(path, seen)
     assert loaded_files.is_fresh(path)
     stamps = os.stat(path)
     old_file(tmp_path / "b", b"two")

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from stablequeue_client.agent.policy import HashingPolicy
-from stablequeue_client.agent.progress import Progress
+from stablequeue_client.agent.progress import ProgressTracker
 from stablequeue_client.clock import Clock
 from stablequeue_client.files.claimed_hashes import RefusedClaim
 from stablequeue_client.files.devices import Device, device_of
@@ -29,7 +29,7 @@ from stablequeue_client.files.file_reader import (
 )
 from stablequeue_client.files.hashing import HashResult, usable_cores
 from stablequeue_client.files.read_lock import ReadingLocks
-from stablequeue_client.files.read_throttle import Pace, ReadingStoppedError
+from stablequeue_client.files.read_throttle import ReadingStoppedError, ReadThrottle
 from stablequeue_client.files.same_file import same_file
 from stablequeue_client.index.digest_store import DigestStore
 from stablequeue_client.index.index import Index
@@ -42,21 +42,21 @@ logger = logging.getLogger(__name__)
 
 RETRY_S: dict[FileState, float] = {"busy": 30.0, "unstable": 60.0, "unreadable": 600.0}
 """Seconds until a file that could not be read is tried again; a corrupt one waits for a change."""
-HELD_S = 60.0
-"""A file that is not as the index has it waits for a walk, at most so long until it is looked at again."""
+RECHECK_S = 60.0
+"""How long a file that differs from its index row waits for a scan before it is checked again."""
 HEADER_FIRST_BYTES = 16 * 1024 * 1024
 """The header of such a file is looked at before any file is read: it may be hours until its turn comes."""
-_IDLE_LOOK_S = 1.0
-ELSEWHERE_S = 1.0
-"""A file that another agent of this computer reads is asked for again after so long."""
+_IDLE_POLL_S = 1.0
+LOCKED_RETRY_S = 1.0
+"""How long until a file that another agent of this computer reads is tried again."""
 
 
 @dataclass
-class _Lane:
+class _DeviceQueue:
     """The files of one device that wait, and how many are being read. ``headers``: of large ones, first."""
 
     device: Device
-    pace: Pace
+    pace: ReadThrottle
     streams: int
     waiting: list[PendingFile] = field(default_factory=list)
     headers: deque[PendingFile] = field(default_factory=deque)
@@ -64,10 +64,10 @@ class _Lane:
     threads: int = 0
 
 
-class _Reading:
+class _FileProgress:
     """Bytes of one file in work. It counts with its size in the end, however often it was read."""
 
-    def __init__(self, size: int, progress: Progress) -> None:
+    def __init__(self, size: int, progress: ProgressTracker) -> None:
         self._size = size
         self._progress = progress
         self._count = 0
@@ -90,12 +90,12 @@ class _Task:
     """A file in work. ``full``: its digests, else only its header. ``alone``: nothing else is read."""
 
     item: PendingFile
-    work: _Reading
+    work: _FileProgress
     full: bool
     alone: bool
 
 
-class HashingRound:
+class HashingPool:
     """Reading threads for one index. ``changed`` is called after a row was recorded, ``rescan`` (root id)
     when a file is not what the index thinks. ``failed`` is told what a reading thread could not do, and says
     whether it goes on."""
@@ -105,7 +105,7 @@ class HashingRound:
         index: Index,
         store: DigestStore,
         policy: HashingPolicy,
-        progress: Progress,
+        progress: ProgressTracker,
         *,
         changed: Callable[[], None],
         rescan: Callable[[str], None],
@@ -133,15 +133,15 @@ class HashingRound:
         self._clock = clock
         self._stop = stop
         self._condition = threading.Condition()
-        self._lanes: dict[Device, _Lane] = {}
-        self._in_work: dict[Key, _Reading] = {}
+        self._queues: dict[Device, _DeviceQueue] = {}
+        self._in_work: dict[Key, _FileProgress] = {}
         self._problems: set[Key] = set()
-        self._held: dict[tuple[Key, StatKey], float] = {}
+        self._out_of_date: dict[tuple[Key, StatKey], float] = {}
         self._headers_seen: set[tuple[Key, StatKey]] = set()
         self._devices: dict[str, Device] = dict(devices or {})
         self._locks = locks
         self._further_claims = further_claims
-        self._elsewhere: dict[Key, float] = {}
+        self._locked_elsewhere: dict[Key, float] = {}
         self._refused: dict[Key, tuple[RefusedClaim, ...]] = {}
 
     # --- what is to be done ----------------------------------------------------------------------------
@@ -151,12 +151,12 @@ class HashingRound:
         with self._condition:
             # Asked inside the lock: a file is in work until it is recorded, so none is taken up twice.
             pending = self._index.pending_hashes()
-            for lane in self._lanes.values():
+            for lane in self._queues.values():
                 lane.waiting = []
                 lane.headers.clear()
             waiting = [item for item in pending if self._is_waiting(item)]
             for item in waiting:
-                lane = self._lane_of(item)
+                lane = self._queue_of(item)
                 lane.waiting.append(item)
                 if item.stat.size >= HEADER_FIRST_BYTES:
                     lane.headers.append(item)
@@ -168,7 +168,10 @@ class HashingRound:
     def _is_waiting(self, item: PendingFile) -> bool:
         """Not in work, and not one that was out of place a moment ago."""
         key = (item.root_id, item.path)
-        return key not in self._in_work and self._held.get((key, item.stat), 0.0) <= self._clock.monotonic()
+        return (
+            key not in self._in_work
+            and self._out_of_date.get((key, item.stat), 0.0) <= self._clock.monotonic()
+        )
 
     def _left(self, waiting: list[PendingFile]) -> tuple[int, int]:
         """Files and bytes still to be read, those in work and without those that failed just now."""
@@ -177,9 +180,9 @@ class HashingRound:
         return len(todo) + len(self._in_work), size
 
     def done(self) -> bool:
-        """Whether everything that can be read has been read (problems are tried again later)."""
+        """Return whether everything that can be read has been read (problems are tried again later)."""
         with self._condition:
-            waiting = (item for lane in self._lanes.values() for item in lane.waiting)
+            waiting = (item for lane in self._queues.values() for item in lane.waiting)
             if self._in_work or any((item.root_id, item.path) not in self._problems for item in waiting):
                 return False
             return not any(
@@ -187,18 +190,18 @@ class HashingRound:
                 for item in self._index.pending_hashes()
             )
 
-    def _lane_of(self, item: PendingFile) -> _Lane:
+    def _queue_of(self, item: PendingFile) -> _DeviceQueue:
         device = self._devices.get(item.root_id)
         if device is None:
             device = self._devices[item.root_id] = self._device_of(item.native)
-        if device not in self._lanes:
+        if device not in self._queues:
             rate = float(self._network_rate) if device.kind == "network" and self._network_rate else None
-            pace = Pace(rate, paused=self._policy.is_paused)
-            self._lanes[device] = _Lane(device, pace, usable_cores() if device.kind == "ssd" else 1)
-        return self._lanes[device]
+            pace = ReadThrottle(rate, paused=self._policy.is_paused)
+            self._queues[device] = _DeviceQueue(device, pace, usable_cores() if device.kind == "ssd" else 1)
+        return self._queues[device]
 
     def _start_threads(self) -> None:
-        for lane in self._lanes.values():
+        for lane in self._queues.values():
             while lane.threads < min(lane.streams, len(lane.waiting)):
                 lane.threads += 1
                 threading.Thread(
@@ -212,14 +215,14 @@ class HashingRound:
 
     # --- one reading thread ----------------------------------------------------------------------------
 
-    def _work(self, lane: _Lane) -> None:
+    def _work(self, lane: _DeviceQueue) -> None:
         """Read files of one device until stopped."""
         try:
             while not self._stop.is_set():
                 try:
-                    task = self._take(lane)
+                    task = self._next_task(lane)
                     if task is not None:
-                        self._do(lane, task)
+                        self._run_task(lane, task)
                 except DataFolderError as error:
                     if not self._failed(error):
                         return
@@ -228,7 +231,7 @@ class HashingRound:
         except BaseException as error:  # handed to the thread that watches over all
             self._failed(error)
 
-    def _take(self, lane: _Lane) -> _Task | None:
+    def _next_task(self, lane: _DeviceQueue) -> _Task | None:
         """The next file that may be read now; while none may be, one of which only the header is read.
 
         Waits a while when there is nothing.
@@ -243,18 +246,18 @@ class HashingRound:
             else:
                 item = next((item for item in lane.waiting if self._is_due(item, now, full)), None)
             if item is None:
-                self._condition.wait(self._patience(lane, now))
+                self._condition.wait(self._wait_s(lane, now))
                 return None
             if full:
                 lane.waiting.remove(item)
             else:
                 self._headers_seen.add(((item.root_id, item.path), item.stat))
             lane.active += 1
-            work = self._in_work[item.root_id, item.path] = _Reading(item.stat.size, self._progress)
+            work = self._in_work[item.root_id, item.path] = _FileProgress(item.stat.size, self._progress)
             alone = lane.streams == 1 or (lane.active == 1 and not lane.waiting)
             return _Task(item, work, full, alone)
 
-    def _next_header(self, lane: _Lane, now: float) -> PendingFile | None:
+    def _next_header(self, lane: _DeviceQueue, now: float) -> PendingFile | None:
         """The next large file of which nothing is known yet: its header goes before anybody's content."""
         while lane.headers:
             item = lane.headers.popleft()
@@ -266,19 +269,19 @@ class HashingRound:
         key = (item.root_id, item.path)
         if item.not_before > now or key in self._in_work:
             return False
-        if full and self._elsewhere.get(key, 0.0) > self._clock.monotonic():
+        if full and self._locked_elsewhere.get(key, 0.0) > self._clock.monotonic():
             return False
         return full or ((key, item.stat) not in self._headers_seen and not item.recheck)
 
-    def _patience(self, lane: _Lane, now: float) -> float:
-        soonest = min((item.not_before - now for item in lane.waiting), default=_IDLE_LOOK_S)
-        return min(max(soonest, 0.02), _IDLE_LOOK_S)
+    def _wait_s(self, lane: _DeviceQueue, now: float) -> float:
+        soonest = min((item.not_before - now for item in lane.waiting), default=_IDLE_POLL_S)
+        return min(max(soonest, 0.02), _IDLE_POLL_S)
 
-    def _do(self, lane: _Lane, task: _Task) -> None:
+    def _run_task(self, lane: _DeviceQueue, task: _Task) -> None:
         item = task.item
         mine = True
         try:
-            if not self._in_place(item):
+            if not self._is_unchanged(item):
                 self._rescan(item.root_id)
             elif task.full:
                 mine = self._read_alone(lane, task)
@@ -289,13 +292,13 @@ class HashingRound:
                 lane.active -= 1
                 del self._in_work[item.root_id, item.path]
                 if not mine:
-                    self._elsewhere[item.root_id, item.path] = self._clock.monotonic() + ELSEWHERE_S
+                    self._locked_elsewhere[item.root_id, item.path] = self._clock.monotonic() + LOCKED_RETRY_S
                     lane.waiting.append(item)
         if task.full and mine:
             self._progress.file_done()
         self._changed()
 
-    def _read_alone(self, lane: _Lane, task: _Task) -> bool:
+    def _read_alone(self, lane: _DeviceQueue, task: _Task) -> bool:
         """Read the file unless another agent of this computer does so now; then False.
 
         What that one computes is in the store when the file's turn comes again.
@@ -306,8 +309,9 @@ class HashingRound:
                 task.work.settle()
             return mine
 
-    def _in_place(self, item: PendingFile) -> bool:
-        """Whether the file is still what the index has. If not, it is left alone until a walk was there.
+    def _is_unchanged(self, item: PendingFile) -> bool:
+        """Return whether the file is still what the index has. If not, it is left alone until a walk was
+        there.
 
         What cannot be looked at is for the reading to tell.
         """
@@ -322,7 +326,7 @@ class HashingRound:
             if same_file(stat_key(found, stable_inode=item.stat.inode != 0), item.stat):
                 return True
         with self._condition:
-            self._held[(item.root_id, item.path), item.stat] = self._clock.monotonic() + HELD_S
+            self._out_of_date[(item.root_id, item.path), item.stat] = self._clock.monotonic() + RECHECK_S
         return False
 
     def _look_at_header(self, item: PendingFile) -> None:
@@ -344,8 +348,8 @@ class HashingRound:
             if reading.claims.refused:
                 self._refused[item.root_id, item.path] = reading.claims.refused
 
-    def _read(self, lane: _Lane, task: _Task) -> FileReading:
-        return self._known(task.item) or read_model_file(
+    def _read(self, lane: _DeviceQueue, task: _Task) -> FileReading:
+        return self._from_digest_store(task.item) or read_model_file(
             _job(task.item),
             pace=lane.pace,
             progress=task.work,
@@ -355,8 +359,8 @@ class HashingRound:
             further_claims=self._further_claims,
         )
 
-    def _known(self, item: PendingFile) -> FileReading | None:
-        """What this machine computed of the file before, with its header and claims read anew."""
+    def _from_digest_store(self, item: PendingFile) -> FileReading | None:
+        """Return what this machine computed of the file before, with its header and claims read anew."""
         if item.recheck:
             return None
         digests = self._store.get(item.native, item.stat)
@@ -384,7 +388,7 @@ class HashingRound:
         else:
             reason = reading.reason or "it cannot be read"
             stored = self._index.record_problem(
-                item, reading.state, reason, retry_s=RETRY_S.get(reading.state, HELD_S)
+                item, reading.state, reason, retry_s=RETRY_S.get(reading.state, RECHECK_S)
             )
             self._problems.add(key)
             extra = {"action": "file_problem", "state": reading.state, "root": item.root_id}

@@ -8,7 +8,7 @@ from stablequeue_client.index.rows import IndexRow
 from stablequeue_client.shared.generation.name_translation import Renaming
 from stablequeue_client.shared.models.model_files import Kind
 from stablequeue_client.shared.views.job_values import JobModel
-from stablequeue_client.webui.tab.names_here import renamings_here
+from stablequeue_client.webui.tab.local_names import local_renamings
 
 MADE = JobModel(
     0, "checkpoint", "sub/uno.safetensors [c96cab1bb3]", "there", sha256="c" * 64, file="one.safetensors"
@@ -35,7 +35,7 @@ def known(sha256: str) -> Sequence[IndexRow]:
 
 
 def test_the_name_that_the_job_was_written_with_comes_before_others_of_the_content() -> None:
-    assert renamings_here([MADE, GRAIN, GONE], known) == (
+    assert local_renamings([MADE, GRAIN, GONE], known) == (
         Renaming("checkpoint", "one", "uno"),
         Renaming("lora", "film_grain", "korn"),
     )
@@ -43,6 +43,6 @@ def test_the_name_that_the_job_was_written_with_comes_before_others_of_the_conte
 
 def test_a_name_that_is_one_here_too_stays() -> None:
     there = JobModel(0, "lora", "film_grain_2", "there", sha256="a" * 64)
-    assert renamings_here([there], known) == ()
+    assert local_renamings([there], known) == ()
     other = JobModel(0, "lora", "dust", "there", sha256="a" * 64, translated="film_grain_2")
-    assert renamings_here([other], known) == ()
+    assert local_renamings([other], known) == ()

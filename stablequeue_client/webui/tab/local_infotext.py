@@ -17,7 +17,7 @@ _LISTS = (("Lora hashes", "lora"), ("TI hashes", "embedding"))
 _PAIRS = (("Sampler", "Schedule type"), ("Hires sampler", "Hires schedule type"))
 
 
-def text_here(text: str, renamings: Sequence[Renaming], samplers: Collection[str]) -> str:
+def local_text(text: str, renamings: Sequence[Renaming], samplers: Collection[str]) -> str:
     """``text`` as this WebUI reads it. ``renamings``: a model as the text has it, and its name here;
     ``samplers``: those of this WebUI."""
     settings = parse_infotext(text).settings

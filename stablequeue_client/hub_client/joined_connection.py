@@ -1,7 +1,7 @@
 """This server's way to the hub that it joined: who it is there, whether that hub answers, when to try again.
 
-Everything in a WebUI that asks the hub goes this way. The agent has ``joining.Membership`` instead, which may
-join, and so writes what is only read here.
+Everything in a WebUI that asks the hub goes this way. The agent has ``membership.Membership`` instead, which
+may join, and so writes what is only read here.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from stablequeue_client.clock import SYSTEM_CLOCK
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.connection import Timeouts
 from stablequeue_client.hub_client.identity import FILE_NAME, Identity, load_identity
-from stablequeue_client.hub_client.joining import OtherHubError
 from stablequeue_client.hub_client.link import HubLink
+from stablequeue_client.hub_client.membership import OtherHubError
 from stablequeue_client.shared.errors import DataFolderError, StableQueueError
 
 Connect = Callable[[Identity, Timeouts], HubApi]
@@ -28,8 +28,8 @@ class NotJoinedError(StableQueueError):
     code = "not_joined"
 
 
-def trusting(ca_file: Callable[[], str | None]) -> Connect:
-    """How a connection is made. ``ca_file`` is asked for each: what authorities to trust is a setting."""
+def connection_factory(ca_file: Callable[[], str | None]) -> Connect:
+    """Return the function that makes connections. ``ca_file`` is called for each: it is a setting."""
     return lambda identity, timeouts: HubApi(
         identity.hub_url, identity.key, ca_file=ca_file(), timeouts=timeouts
     )
@@ -81,7 +81,7 @@ class Closing(Protocol):
 C = TypeVar("C", bound=Closing)
 
 
-class PerIdentity(Generic[C]):
+class PerIdentityCache(Generic[C]):
     """What ``make`` makes of the identity in ``server.json`` as it is now; another one begins anew. For any
     thread."""
 

@@ -26,7 +26,7 @@
 
   const pause = (ms) => (ms > 0 ? new Promise((done) => setTimeout(done, ms)) : undefined);
 
-  class Gate {
+  class PromptLine {
     constructor(tab) {
       this.tab = tab;
       this.turn = 0;
@@ -215,20 +215,20 @@
     return element;
   }
 
-  function question(gate, generate) {
+  function question(promptLine, generate) {
     const dialog = made("dialog", "sq-gate-dialog");
-    const heading = made("h2", "", "Generate all the same?");
+    const heading = made("h2", "", "Generate anyway?");
     heading.id = "sq_gate_heading";
     dialog.setAttribute("aria-labelledby", heading.id);
     const list = made("ul");
-    for (const sentence of gate.answer.ask) list.append(made("li", "", sentence));
+    for (const sentence of promptLine.answer.ask) list.append(made("li", "", sentence));
     const buttons = made("div", "sq-gate-buttons");
     const cancel = made("button", "sq-gate-button", "Cancel");
     const go = made("button", "sq-gate-button sq-gate-button-primary", "Generate anyway");
     for (const button of [cancel, go]) button.type = "button";
     cancel.addEventListener("click", () => dialog.close());
     go.addEventListener("click", () => {
-      gate.allow();
+      promptLine.allow();
       dialog.close();
       generate.click();
     });
@@ -243,12 +243,12 @@
   }
 
   // Presses Generate, or asks, as soon as it is known which.
-  async function hold(gate, generate) {
-    if (gate.held) return;
-    gate.held = true;
-    await gate.known();
-    gate.held = false;
-    if (gate.mustAsk()) question(gate, generate);
+  async function hold(promptLine, generate) {
+    if (promptLine.held) return;
+    promptLine.held = true;
+    await promptLine.known();
+    promptLine.held = false;
+    if (promptLine.mustAsk()) question(promptLine, generate);
     else generate.click();
   }
 
@@ -257,16 +257,16 @@
   function onGenerate(event) {
     const tab = event.target instanceof Element && generatingTab(event);
     if (!tab) return;
-    const gate = gates[tab];
+    const promptLine = promptLines[tab];
     const generate = gradioApp().querySelector(`#${tab}_generate`);
     const open = document.querySelector(".sq-gate-dialog[open]");
-    const asks = gate.mustAsk();
-    if (!open && !asks && !gate.mustWait()) return;
+    const asks = promptLine.mustAsk();
+    if (!open && !asks && !promptLine.mustWait()) return;
     event.preventDefault();
     event.stopImmediatePropagation();
     if (open) return;
-    if (asks) question(gate, generate);
-    else hold(gate, generate);
+    if (asks) question(promptLine, generate);
+    else hold(promptLine, generate);
   }
 
   function generatingTab(event) {
@@ -277,31 +277,31 @@
 
   // --- starting --------------------------------------------------------------------------------------------
 
-  const gates = Object.fromEntries(TABS.map((tab) => [tab, new Gate(tab)]));
-  const all = (delay) => { for (const tab of TABS) gates[tab].outdated(delay); };
+  const promptLines = Object.fromEntries(TABS.map((tab) => [tab, new PromptLine(tab)]));
+  const all = (delay) => { for (const tab of TABS) promptLines[tab].outdated(delay); };
 
   // What the page's own events call.
-  window.stablequeueGate = {
-    changed: (tab) => gates[tab].changed(),
-    told: (tab, names, values) => gates[tab].told(names, values),
+  window.stablequeuePromptLine = {
+    changed: (tab) => promptLines[tab].changed(),
+    told: (tab, names, values) => promptLines[tab].told(names, values),
   };
 
   document.addEventListener("input", (event) => {
     const within = (id) => event.target instanceof Element && event.target.closest(`#${id}`);
-    for (const tab of TABS) if (typedFields(tab).some(([id]) => within(id))) gates[tab].typed();
+    for (const tab of TABS) if (typedFields(tab).some(([id]) => within(id))) promptLines[tab].typed();
   }, true);
   document.addEventListener("click", onGenerate, true);
   document.addEventListener("keydown", onGenerate, true);
   onUiLoaded(() => {
-    for (const gate of Object.values(gates)) gate.place();
+    for (const promptLine of Object.values(promptLines)) promptLine.place();
     all(0);
   });
   onOptionsChanged(() => all(CHANGE_MS));
   document.addEventListener("visibilitychange", () => { if (!document.hidden) all(0); });
   // Files come and go, here and on other servers: while the line says something, look whether it is still so.
   setInterval(() => {
-    for (const gate of Object.values(gates)) {
-      if (!document.hidden && gate.answer && gate.answer.html && gate.line?.offsetParent) gate.check(MORE_MS.length - 2);
+    for (const promptLine of Object.values(promptLines)) {
+      if (!document.hidden && promptLine.answer && promptLine.answer.html && promptLine.line?.offsetParent) promptLine.check(MORE_MS.length - 2);
     }
   }, LOOK_AGAIN_MS);
 })();

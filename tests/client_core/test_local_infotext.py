@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stablequeue_client.shared.generation.name_translation import Renaming
-from stablequeue_client.webui.tab.infotext_here import text_here
+from stablequeue_client.webui.tab.local_infotext import local_text
 
 FORGE = (
     "a boat <lora:film_grain:0.8>, dots\n"
@@ -23,13 +23,13 @@ RENAMED = (
 
 
 def test_models_get_their_names_here_in_the_prompt_and_in_the_list_of_hashes() -> None:
-    assert text_here(FORGE, RENAMED, FORGE_SAMPLERS) == FORGE.replace("film_grain", "korn").replace(
+    assert local_text(FORGE, RENAMED, FORGE_SAMPLERS) == FORGE.replace("film_grain", "korn").replace(
         "dots", "points"
     ).replace("Model: one", "Model: uno")
 
 
 def test_sampler_and_schedule_become_the_one_name_where_they_are_one() -> None:
-    found = text_here(FORGE, (), CLASSIC_SAMPLERS)
+    found = local_text(FORGE, (), CLASSIC_SAMPLERS)
     assert found == FORGE.replace("DPM++ 2M, Schedule type: Karras", "DPM++ 2M Karras")
 
 
@@ -43,23 +43,23 @@ def test_sampler_and_schedule_become_the_one_name_where_they_are_one() -> None:
 )
 def test_automatic_is_what_it_is_for_the_sampler(pair: str, name: str) -> None:
     text = FORGE.replace("DPM++ 2M, Schedule type: Karras", pair)
-    assert text_here(text, (), CLASSIC_SAMPLERS) == text.replace(pair, name)
+    assert local_text(text, (), CLASSIC_SAMPLERS) == text.replace(pair, name)
 
 
 def test_hires_has_a_pair_of_its_own() -> None:
     text = f"{FORGE}, Hires sampler: DPM++ 2M, Hires schedule type: Karras"
-    found = text_here(text, (), CLASSIC_SAMPLERS)
+    found = local_text(text, (), CLASSIC_SAMPLERS)
     assert found.endswith(", Hires sampler: DPM++ 2M Karras")
     assert "Sampler: DPM++ 2M Karras, CFG scale" in found
 
 
 @pytest.mark.parametrize("text", ["", "a boat <lora:film_grain:0.8>", "a\nb", "Steps: 3, Seed: 4"])
 def test_what_is_no_generation_text_stays(text: str) -> None:
-    assert text_here(text, RENAMED, CLASSIC_SAMPLERS) == text
+    assert local_text(text, RENAMED, CLASSIC_SAMPLERS) == text
 
 
 def test_a_prompt_that_speaks_of_settings_is_not_touched() -> None:
     text = "Sampler: DPM++ 2M, Schedule type: Karras # <lora:film_grain:1>\n" + FORGE
-    found = text_here(text, RENAMED, CLASSIC_SAMPLERS).split("\n")
+    found = local_text(text, RENAMED, CLASSIC_SAMPLERS).split("\n")
     assert found[0] == "Sampler: DPM++ 2M, Schedule type: Karras # <lora:korn:1>"
     assert "Sampler: DPM++ 2M Karras" in found[-1]

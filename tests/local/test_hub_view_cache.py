@@ -15,7 +15,7 @@ import pytest
 from stablequeue_client.clock import SYSTEM_CLOCK
 from stablequeue_client.hub_client.connection import Timeouts
 from stablequeue_client.hub_client.identity import FILE_NAME, Identity, new_identity, store_identity
-from stablequeue_client.hub_client.view_cache import PATIENCE_S, TIMEOUTS, HubReader, HubState
+from stablequeue_client.hub_client.view_cache import TIMEOUTS, WAIT_S, HubState, HubViewCache
 from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.shared.views import values as v
 
@@ -100,11 +100,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def reader(hub: tuple[Hub, ScriptedHub], tmp_path: Path, clock: Clock) -> HubReader:
+def reader(hub: tuple[Hub, ScriptedHub], tmp_path: Path, clock: Clock) -> HubViewCache:
     """A WebUI that joined the hub."""
     identity = joined(tmp_path, hub[1].url)
     hub[0].server_id = identity.server_id
-    return HubReader(tmp_path, clock=clock, timeouts=FAST)
+    return HubViewCache(tmp_path, clock=clock, timeouts=FAST)
 
 
 def joined(folder: Path, url: str) -> Identity:
@@ -113,7 +113,7 @@ def joined(folder: Path, url: str) -> Identity:
     return identity
 
 
-def settled(reader: HubReader, kind: str) -> HubState:
+def settled(reader: HubViewCache, kind: str) -> HubState:
     """The state once it is ``kind``."""
     for _ in range(400):
         state = reader.state()
@@ -127,7 +127,7 @@ def settled(reader: HubReader, kind: str) -> HubState:
 
 
 def test_without_a_server_json_there_is_no_hub_and_nothing_is_asked(tmp_path: Path) -> None:
-    reader = HubReader(tmp_path)
+    reader = HubViewCache(tmp_path)
     assert reader.state() == HubState("none")
     assert reader.view("models") is None
     assert reader.who_has(["x"]) == {}
@@ -143,7 +143,7 @@ def test_views_of_a_real_hub_come_with_the_servers_own_key(tmp_path: Path) -> No
         tell(join(real, tmp_path / "one", "one"), index.index)
         index.close()
         own = join(real, tmp_path / "two", "two")
-        reader = HubReader(tmp_path / "two")
+        reader = HubViewCache(tmp_path / "two")
         page = reader.view("models")
         assert page is not None
         assert isinstance(page.value, v.ModelsPage)
@@ -163,19 +163,19 @@ def test_views_of_a_real_hub_come_with_the_servers_own_key(tmp_path: Path) -> No
         real.admin().forget_server(own.server_id)
         time.sleep(1.6)
         reader.view("models")
-        assert "does not know this WebUI any more" in settled(reader, "refused").message
+        assert "no longer knows this WebUI" in settled(reader, "refused").message
     finally:
         real.kill()
 
 
-def test_several_windows_share_one_answer(reader: HubReader, hub: tuple[Hub, ScriptedHub]) -> None:
+def test_several_windows_share_one_answer(reader: HubViewCache, hub: tuple[Hub, ScriptedHub]) -> None:
     for _ in range(20):
         assert reader.view("models") is not None
     assert [asked.path for asked in hub[1].asked] == ["/healthz", "/views/models"]
 
 
 def test_an_unchanged_view_is_asked_for_by_its_etag(
-    reader: HubReader, hub: tuple[Hub, ScriptedHub], clock: Clock
+    reader: HubViewCache, hub: tuple[Hub, ScriptedHub], clock: Clock
 ) -> None:
     first = reader.view("models", "", {"search": "x", "page": "", "view": "models"})
     clock.ahead += 2
@@ -189,22 +189,22 @@ def test_an_unchanged_view_is_asked_for_by_its_etag(
     assert hub[1].asked[-1].headers["If-None-Match"] == '"m"'
 
 
-def test_who_has_a_model_leaves_out_ourselves_and_what_is_not_certain(reader: HubReader) -> None:
+def test_who_has_a_model_leaves_out_ourselves_and_what_is_not_certain(reader: HubViewCache) -> None:
     assert reader.who_has(["ink", "two", "none"]) == {"ink": ["barn"]}
     assert reader.who_has([]) == {}
 
 
-def test_a_glance_returns_at_once_and_says_later_that_there_is_no_such_thing(reader: HubReader) -> None:
-    assert reader.glance("job", "gone") is None
+def test_a_glance_returns_at_once_and_says_later_that_there_is_no_such_thing(reader: HubViewCache) -> None:
+    assert reader.cached_view("job", "gone") is None
     with pytest.raises(NotFoundError):  # noqa: PT012 - at some time
         for _ in range(100):
-            reader.glance("job", "gone", fresh_s=0)
+            reader.cached_view("job", "gone", fresh_s=0)
             time.sleep(0.05)
-    assert reader.glance("first-line") is None  # a hub that has no such view
+    assert reader.cached_view("first-line") is None  # a hub that has no such view
 
 
 def test_the_state_returns_at_once_and_asks_every_15_seconds(
-    reader: HubReader, hub: tuple[Hub, ScriptedHub], clock: Clock
+    reader: HubViewCache, hub: tuple[Hub, ScriptedHub], clock: Clock
 ) -> None:
     assert reader.state().kind == "asking"
     settled(reader, "connected")
@@ -220,7 +220,7 @@ def test_the_state_returns_at_once_and_asks_every_15_seconds(
 
 
 def test_a_hub_that_went_away_is_told_with_since_and_the_last_answer_stands_for_a_minute(
-    reader: HubReader, hub: tuple[Hub, ScriptedHub], clock: Clock
+    reader: HubViewCache, hub: tuple[Hub, ScriptedHub], clock: Clock
 ) -> None:
     assert reader.view("models") is not None
     hub[0].say = Say(200, b"{", length=100)  # the connection breaks in the middle of an answer
@@ -230,14 +230,14 @@ def test_a_hub_that_went_away_is_told_with_since_and_the_last_answer_stands_for_
     assert old.stale
     state = settled(reader, "away")
     assert "does not answer" in state.message
-    assert "tried again by itself" in state.remedy
+    assert "retried automatically" in state.remedy
     assert abs((state.since_ms or 0) / 1000 - clock.now()) < 5
     clock.ahead += 70
     assert reader.view("models") is None
 
 
 def test_a_hub_that_hangs_delays_nobody_for_long_and_is_not_asked_again_and_again(
-    reader: HubReader, hub: tuple[Hub, ScriptedHub]
+    reader: HubViewCache, hub: tuple[Hub, ScriptedHub]
 ) -> None:
     hub[0].silent.set()
     began = time.monotonic()
@@ -247,12 +247,12 @@ def test_a_hub_that_hangs_delays_nobody_for_long_and_is_not_asked_again_and_agai
     for number in range(20):
         reader.view("models", "", {"search": str(number)})
         assert reader.state().kind in ("asking", "away")
-    assert time.monotonic() - began < 20 * PATIENCE_S / 2, "the others do not wait at all"
+    assert time.monotonic() - began < 20 * WAIT_S / 2, "the others do not wait at all"
     assert len(hub[1].asked) == 1
 
 
 def test_an_outage_of_ten_minutes_costs_few_requests(
-    reader: HubReader, hub: tuple[Hub, ScriptedHub], clock: Clock
+    reader: HubViewCache, hub: tuple[Hub, ScriptedHub], clock: Clock
 ) -> None:
     hub[0].say = Say(503, b"<html>maintenance</html>", {"Content-Type": "text/html"})
     for _ in range(300):
@@ -269,16 +269,21 @@ def test_an_outage_of_ten_minutes_costs_few_requests(
 @pytest.mark.parametrize(
     ("said", "kind", "words", "remedy"),
     [
-        (say_error("authentication_required", 401), "refused", "does not know this WebUI", "Join it again"),
-        (say_error("server_forgotten", 401), "refused", "does not know this WebUI", "Join it again"),
+        (say_error("authentication_required", 401), "refused", "no longer knows this WebUI", "Join it again"),
+        (say_error("server_forgotten", 401), "refused", "no longer knows this WebUI", "Join it again"),
         (say_error("forbidden", 403), "refused", "too old", "Update the hub"),
         (say_error("protocol_mismatch", 400), "refused", "protocol_mismatch", "Mend it"),
-        (Say(200, b"<html>hotel</html>", {"Content-Type": "text/html"}), "refused", "is no hub", "address"),
+        (
+            Say(200, b"<html>hotel</html>", {"Content-Type": "text/html"}),
+            "refused",
+            "is not a hub",
+            "address",
+        ),
         (say_error("busy", 429, None, **{"Retry-After": "5"}), "refused", "busy", "Mend it"),
     ],
 )
 def test_each_trouble_has_a_sentence_and_a_remedy(
-    reader: HubReader, hub: tuple[Hub, ScriptedHub], said: Say, kind: str, words: str, remedy: str
+    reader: HubViewCache, hub: tuple[Hub, ScriptedHub], said: Say, kind: str, words: str, remedy: str
 ) -> None:
     hub[0].say = said
     reader.view("models")
@@ -299,7 +304,7 @@ def test_the_old_stablequeue_is_named_and_left_in_peace(tmp_path: Path, clock: C
             joined(tmp_path, server.url)
         else:  # its address stands in the settings
             store_identity(tmp_path, new_identity("attic", server.url))
-        reader = HubReader(tmp_path, clock=clock, timeouts=FAST)
+        reader = HubViewCache(tmp_path, clock=clock, timeouts=FAST)
         reader.view("models")
         state = settled(reader, "old")
         assert "old StableQueue" in state.message
@@ -313,16 +318,16 @@ def test_the_old_stablequeue_is_named_and_left_in_peace(tmp_path: Path, clock: C
 
 
 def test_another_hub_at_the_address_never_sees_the_key(
-    reader: HubReader, hub: tuple[Hub, ScriptedHub]
+    reader: HubViewCache, hub: tuple[Hub, ScriptedHub]
 ) -> None:
     hub[0].hub_id = "another"
     assert reader.view("models") is None
-    assert "another hub" in settled(reader, "refused").message
+    assert "Another hub" in settled(reader, "refused").message
     assert all("Authorization" not in asked.headers for asked in hub[1].asked)
 
 
 def test_a_frozen_server_is_told_while_its_views_go_on(
-    reader: HubReader, hub: tuple[Hub, ScriptedHub]
+    reader: HubViewCache, hub: tuple[Hub, ScriptedHub]
 ) -> None:
     hub[0].frozen = "Stop one of them."
     state = settled(reader, "refused")
@@ -333,19 +338,19 @@ def test_a_frozen_server_is_told_while_its_views_go_on(
 
 def test_a_server_that_has_not_joined_yet_shows_no_key(tmp_path: Path, hub: tuple[Hub, ScriptedHub]) -> None:
     store_identity(tmp_path, new_identity("attic", hub[1].url))
-    reader = HubReader(tmp_path)
+    reader = HubViewCache(tmp_path)
     assert reader.view("models") is None
     assert "has not joined" in settled(reader, "refused").message
     assert [asked.path for asked in hub[1].asked] == ["/healthz"]
     assert "Authorization" not in hub[1].asked[0].headers
 
 
-def test_a_name_changed_on_the_hubs_page_is_the_name_here(reader: HubReader) -> None:
+def test_a_name_changed_on_the_hubs_page_is_the_name_here(reader: HubViewCache) -> None:
     until(lambda: reader.state().alias == "a", 5, "the hub's name for it")
 
 
 def test_a_changed_server_json_begins_anew(
-    reader: HubReader, hub: tuple[Hub, ScriptedHub], tmp_path: Path
+    reader: HubViewCache, hub: tuple[Hub, ScriptedHub], tmp_path: Path
 ) -> None:
     hub[0].hub_id = "another"
     reader.view("models")
@@ -359,7 +364,7 @@ def test_a_changed_server_json_begins_anew(
 
 def test_a_damaged_server_json_is_told(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_text("{")
-    state = HubReader(tmp_path).state()
+    state = HubViewCache(tmp_path).state()
     assert state.kind == "refused"
     assert "cannot be read" in state.message
     assert "join the hub again" in state.remedy
@@ -368,7 +373,7 @@ def test_a_damaged_server_json_is_told(tmp_path: Path) -> None:
 def test_fifty_connections_leave_no_threads_behind(
     hub: tuple[Hub, ScriptedHub], tmp_path: Path, clock: Clock
 ) -> None:
-    reader = HubReader(tmp_path, clock=clock, timeouts=FAST)
+    reader = HubViewCache(tmp_path, clock=clock, timeouts=FAST)
     for _ in range(50):
         joined(tmp_path, hub[1].url)
         os.utime(tmp_path / FILE_NAME)

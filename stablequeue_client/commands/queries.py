@@ -131,7 +131,7 @@ def server_called(hub: HubApi, wanted: str) -> Json:
 
 
 def run_status(context: Context) -> int:
-    """What this data folder knows, what its agent does, and whether its hub answers."""
+    """Show what this data folder knows, what its agent does, and whether its hub answers."""
     report = {"data": str(context.data_dir), **_local_status(context), "hub": _hub_status(context)}
     if context.settings.json:
         say_json(report)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
-from stablequeue_client.webui.runner.payload_adaptation import Dialect, fitted
+from stablequeue_client.webui.runner.payload_adaptation import SupportedPayload, adapted
 from stablequeue_client.webui.runner.refusal import Refusal
 
 FIELDS = {
@@ -20,7 +20,7 @@ FIELDS = {
     "script_name",
     "init_images",
 }
-FORGE = Dialect(
+FORGE = SupportedPayload(
     ServerCapabilities(
         webui="forge", samplers=["Euler", "DPM++ 2M"], schedulers=["Karras"], scripts=["Prompt matrix"]
     ),
@@ -33,7 +33,7 @@ FORGE = Dialect(
     },
     frozenset({"known"}),
 )
-CLASSIC = Dialect(
+CLASSIC = SupportedPayload(
     ServerCapabilities(webui="classic", samplers=["Euler", "DPM++ 2M Karras"], scripts=["Prompt matrix"]),
     frozenset(FIELDS),
     {"sd_model_checkpoint": "sd", "sd_vae": "vae", "CLIP_stop_at_last_layers": "sd"},
@@ -41,14 +41,14 @@ CLASSIC = Dialect(
 )
 
 
-def fit(dialect: Dialect, **payload: Any) -> dict[str, Any]:
-    found = fitted(payload, dialect)
+def fit(dialect: SupportedPayload, **payload: Any) -> dict[str, Any]:
+    found = adapted(payload, dialect)
     assert isinstance(found, dict), found
     return found
 
 
-def refused(dialect: Dialect, **payload: Any) -> str:
-    found = fitted(payload, dialect)
+def refused(dialect: SupportedPayload, **payload: Any) -> str:
+    found = adapted(payload, dialect)
     assert isinstance(found, Refusal), found
     assert found.code == "not_supported"
     return found.text
@@ -68,10 +68,10 @@ def refused(dialect: Dialect, **payload: Any) -> str:
     ],
 )
 def test_what_a_webui_would_leave_out_or_replace_is_refused_by_its_name(
-    dialect: Dialect, payload: dict[str, Any], named: str
+    dialect: SupportedPayload, payload: dict[str, Any], named: str
 ) -> None:
     if "alwayson_scripts" in payload:
-        dialect = Dialect(
+        dialect = SupportedPayload(
             ServerCapabilities(webui=dialect.capabilities.webui, alwayson_scripts=["Other"]),
             dialect.fields,
             dialect.options,
@@ -148,7 +148,7 @@ def test_a_schedule_is_the_same_where_it_is_part_of_the_sampler_s_name(
     sampler: str, schedule: str | None, here: str
 ) -> None:
     names = ["Euler", "DPM++ 2M", "DPM++ 2M Karras", "DPM++ 2M SDE", "DPM++ 2M SDE Exponential"]
-    joined = Dialect(
+    joined = SupportedPayload(
         ServerCapabilities(webui="classic", samplers=names), CLASSIC.fields, CLASSIC.options, CLASSIC.styles
     )
     given = {"sampler_name": sampler, **({"scheduler": schedule} if schedule else {})}

@@ -9,18 +9,18 @@ import msgspec
 
 from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.webui.parts.runtime import Runtime
-from stablequeue_client.webui.parts.states import KeptJob
-from stablequeue_client.webui.views.queue_here_view import KeptRow, QueueHere
+from stablequeue_client.webui.parts.states import OutboxJob
+from stablequeue_client.webui.views.local_queue_view import LocalQueue, OutboxRow
 
 SHOWN = 10
 TITLE_MAX = 90
 
 
-def queue_here(rt: Runtime) -> QueueHere:
+def local_queue(rt: Runtime) -> LocalQueue:
     """The value, from what lies here now."""
     kept = rt.queueing.kept.all()
     waiting, refused = ([job for job in kept if bool(job.refused) is said] for said in (False, True))
-    return QueueHere(
+    return LocalQueue(
         waiting=tuple(map(_row, waiting[:SHOWN])),
         waiting_total=len(waiting),
         refused=tuple(map(_row, refused[:SHOWN])),
@@ -42,28 +42,29 @@ def throw_away(rt: Runtime, key: str) -> None:
 
 
 def _gone() -> NotFoundError:
-    return NotFoundError("It is not kept here any more.", remedy="The hub may have it by now.")
+    return NotFoundError("It is no longer kept here.", remedy="The hub may have it by now.")
 
 
-def _row(job: KeptJob) -> KeptRow:
+def _row(job: OutboxJob) -> OutboxRow:
     title, count = _said(job.path)
-    return KeptRow(job.key, title, job.made_ms, count, job.refused)
+    return OutboxRow(job.key, title, job.made_ms, count, job.refused)
 
 
 class _Payload(msgspec.Struct):
     prompt: str = ""
 
 
-class _Submission(msgspec.Struct):
+class _StoredSubmission(msgspec.Struct):
     payload: _Payload
     count: int = 1
 
 
 @lru_cache(maxsize=4 * SHOWN)
 def _said(path: Path) -> tuple[str, int]:
-    """How its prompt begins, and how many jobs it becomes. A kept file never changes, and may be large."""
+    """Return how its prompt begins, and how many jobs it becomes. A kept file never changes, and may be
+    large."""
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=_Submission)
+        found = msgspec.json.decode(path.read_bytes(), type=_StoredSubmission)
     except (OSError, msgspec.DecodeError):
         return "A job that cannot be read", 1
     words = " ".join(found.payload.prompt.split())

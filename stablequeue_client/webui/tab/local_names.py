@@ -14,7 +14,7 @@ _IN_A_TEXT: dict[str, Role] = {"checkpoint": "checkpoint", "lora": "lora", "embe
 """Roles that a generation text names."""
 
 
-def renamings_here(
+def local_renamings(
     models: Iterable[JobModel], by_sha256: Callable[[str], Sequence[IndexRow]]
 ) -> tuple[Renaming, ...]:
     """The names in the text of the server that made it, and those here. What is not here keeps its name."""

@@ -57,10 +57,10 @@ def test_it_says_what_is_wrong_for_each_kind_of_wrong(page: Page) -> None:
     write(page, "<lora:detail_tweaker:1>", "All 2 models")
     write(page, "<lora:twin:1>", "2 files are called twin")
     write(page, "<lora:damaged:1>", "LoRA damaged is damaged")
-    write(page, "<lora:detail_tweaker:much>", "much is no weight")
+    write(page, "<lora:detail_tweaker:much>", "much is not a weight")
     write(page, "<lora:gone:1> <lora:lost:1> <lora:twin:1>", "and 2 more")
     page.fill("#txt2img_neg_prompt textarea", "<lora:detail_tweaker:1>")
-    write(page, "a cat", "stands in the negative prompt")
+    write(page, "a cat", "is in the negative prompt")
 
 
 def test_a_mistyped_name_is_put_right_by_one_click(page: Page) -> None:
@@ -89,7 +89,7 @@ def test_img2img_has_a_line_of_its_own(page: Page) -> None:
 def test_the_question_before_generate_can_be_answered_by_keyboard(page: Page) -> None:
     write(page, "first <lora:gone:1>", "gone")
     page.press(TYPE, "Control+Enter")
-    dialog = page.get_by_role("dialog", name="Generate all the same?")
+    dialog = page.get_by_role("dialog", name="Generate anyway?")
     expect(dialog).to_contain_text("LoRA “gone” is missing")
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
@@ -111,7 +111,7 @@ def test_what_the_line_says_is_asked_though_gradio_tells_late_of_the_last_key(pa
     page.wait_for_timeout(500)  # what comes within 300 ms is taken for the key's own event
     page.evaluate(
         """() => {
-          window.stablequeueGate.changed("txt2img");
+          window.stablequeuePromptLine.changed("txt2img");
           document.querySelector("#txt2img_generate").click();
         }"""
     )
@@ -120,7 +120,7 @@ def test_what_the_line_says_is_asked_though_gradio_tells_late_of_the_last_key(pa
 
 def test_generate_pressed_right_after_the_last_key_waits_for_what_is_to_be_said(page: Page) -> None:
     write(page, "<lora:detail_tweaker:1>", "All 2 models")
-    dialog = page.get_by_role("dialog", name="Generate all the same?")
+    dialog = page.get_by_role("dialog", name="Generate anyway?")
     held: list[Route] = []
     page.route(re.compile("/stablequeue/v1/check"), lambda route: held.append(route))
     for number, press in enumerate(("Control+Enter", "Shift+Enter")):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stablequeue_client.webui.host.scripts import own_places
+from stablequeue_client.webui.host.scripts import translate_choices
 
 AXES = ["Nothing", "Seed", "CFG Scale", "Sampler"]
 
@@ -27,18 +27,20 @@ def job(place: int, word: str, args: Any = None) -> tuple[dict[str, Any], dict[s
 @pytest.mark.parametrize("axes", [AXES, [(one, one) for one in AXES]], ids=["gradio 3", "gradio 4"])
 def test_a_choice_is_told_by_its_word_where_it_has_another_place(axes: list[Any]) -> None:
     values, words = job(4, "Sampler")
-    found = own_places(values, words, runner(axes))
+    found = translate_choices(values, words, runner(axes))
     assert isinstance(found, dict)
     assert (found["script_args"], values["script_args"]) == ([3, "5,6"], [4, "5,6"])
 
 
 def test_what_is_not_offered_here_or_is_another_script_of_that_title_goes_back() -> None:
-    assert "does not offer “Distilled CFG Scale”" in own_places(*job(2, "Distilled CFG Scale"), runner(AXES))
-    assert "takes other values" in own_places(*job(2, "Sampler", [2, "5", True]), runner(AXES))
+    assert "does not offer “Distilled CFG Scale”" in translate_choices(
+        *job(2, "Distilled CFG Scale"), runner(AXES)
+    )
+    assert "takes other values" in translate_choices(*job(2, "Sampler", [2, "5", True]), runner(AXES))
 
 
 def test_always_on_scripts_have_their_places_too_and_others_stay_as_they_are() -> None:
     values = {"alwayson_scripts": {"X/Y/Z plot": {"args": [9, ""]}, "Other": {"args": [3]}}}
-    found = own_places(values, {"X/Y/Z plot": {"0": "Seed"}, "Other": {"0": "x"}}, runner(AXES))
+    found = translate_choices(values, {"X/Y/Z plot": {"0": "Seed"}, "Other": {"0": "x"}}, runner(AXES))
     assert found == {"alwayson_scripts": {"X/Y/Z plot": {"args": [1, ""]}, "Other": {"args": [3]}}}
-    assert own_places(values, None, runner(AXES)) == values
+    assert translate_choices(values, None, runner(AXES)) == values

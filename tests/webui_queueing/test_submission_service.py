@@ -16,10 +16,15 @@ from stablequeue_client.hub_client.connection import Timeouts
 from stablequeue_client.hub_client.identity import Identity, new_identity, store_identity
 from stablequeue_client.shared.errors import HubUnreachableError, InvalidValueError
 from stablequeue_client.shared.wire.inventory import JoinRequest
-from stablequeue_client.webui.host.capture import CannotQueueError, Input, Pressed
-from stablequeue_client.webui.submit.outbox import KeptJobs
+from stablequeue_client.webui.host.capture import CannotQueueError, CapturedPage, PageInput
+from stablequeue_client.webui.submit.outbox import SubmissionOutbox
 from stablequeue_client.webui.submit.sender import Sender
-from stablequeue_client.webui.submit.submission import ANNOUNCED_S, Choices, Press, QueueDesk
+from stablequeue_client.webui.submit.submission import (
+    ANNOUNCED_S,
+    Submission,
+    SubmissionChoices,
+    SubmissionService,
+)
 
 from ..agent.real_hub import RealHub
 
@@ -27,10 +32,10 @@ from ..agent.real_hub import RealHub
 class Page:
     """In the place of a host: the second value of a press is the payload."""
 
-    def note(self, tab: str, values: Sequence[Any], inputs: Sequence[Input]) -> Pressed:
-        return Pressed(tab, values, inputs, {})
+    def capture(self, tab: str, values: Sequence[Any], inputs: Sequence[PageInput]) -> CapturedPage:
+        return CapturedPage(tab, values, inputs, {})
 
-    def payload(self, pressed: Pressed) -> dict[str, Any]:
+    def payload(self, pressed: CapturedPage) -> dict[str, Any]:
         if pressed.values[1] is None:
             raise CannotQueueError("There is no picture to start from.", remedy="Choose one.")
         return dict(pressed.values[1])
@@ -61,23 +66,23 @@ class Desk:
     """The desk of one WebUI. ``api``: how its sender speaks to a hub."""
 
     def __init__(self, folder: Path, api: type[HubApi] = HubApi) -> None:
-        self.kept = KeptJobs(folder)
+        self.kept = SubmissionOutbox(folder)
 
         def connect(identity: Identity, timeouts: Timeouts) -> HubApi:
             return api(identity.hub_url, identity.key, timeouts=timeouts)
 
         self.now = 0.0
         self.sender = Sender(folder, self.kept, connect)
-        self.desk = QueueDesk(Page(), self.kept, self.sender, now=lambda: self.now)
+        self.desk = SubmissionService(Page(), self.kept, self.sender, now=lambda: self.now)
 
-    def press(self, payload: dict[str, Any] | None, **choices: Any) -> str:
-        key = self.desk.announce("txt2img", Choices(**choices))
-        assert self.desk.take(key, "txt2img", (key, payload), [])
+    def submission(self, payload: dict[str, Any] | None, **choices: Any) -> str:
+        key = self.desk.announce("txt2img", SubmissionChoices(**choices))
+        assert self.desk.capture(key, "txt2img", (key, payload), [])
         until(lambda: self.now_of(key).stage in ("kept", "failed"))
         return key
 
-    def now_of(self, key: str) -> Press:
-        press = self.desk.press(key)
+    def now_of(self, key: str) -> Submission:
+        press = self.desk.submission(key)
         assert press is not None
         return press
 
@@ -112,13 +117,13 @@ def payload(**more: Any) -> dict[str, Any]:
 
 def test_what_was_kept_without_a_hub_is_sent_once_when_there_is_one(tmp_path: Path, hub: RealHub) -> None:
     before = Desk(tmp_path / "server")
-    key = before.press(payload(), count=3)
+    key = before.submission(payload(), count=3)
     assert [job.key for job in before.kept.all()] == [key]
     assert before.sender.sent(key) is None
     after = Desk(tmp_path / "server")  # the WebUI was started again meanwhile
     after.sender.start()
     server = join(hub, tmp_path / "server")
-    after.sender.look()
+    after.sender.wake()
     sent = until(lambda: after.sender.sent(key))
     assert (sent.count, sent.possible) == (3, False)
     until(lambda: after.kept.all() == [])
@@ -130,7 +135,7 @@ def test_a_lost_answer_makes_no_second_job(tmp_path: Path, hub: RealHub) -> None
     LosesAnswers.lost = 2
     desk = Desk(tmp_path / "server", LosesAnswers)
     desk.sender.start()
-    key = desk.press(payload())
+    key = desk.submission(payload())
     until(lambda: desk.sender.sent(key))
     assert LosesAnswers.lost == 0
     assert len(jobs_of(hub, server)) == 1
@@ -141,11 +146,11 @@ def test_an_outage_delays_and_loses_nothing_and_keeps_the_order(tmp_path: Path, 
     desk = Desk(tmp_path / "server")
     desk.sender.start()
     hub.kill()
-    keys = [desk.press(payload(prompt=f"cat {number}")) for number in range(3)]
-    until(lambda: desk.sender.trouble() is not None)
+    keys = [desk.submission(payload(prompt=f"cat {number}")) for number in range(3)]
+    until(lambda: desk.sender.problem() is not None)
     assert [job.key for job in desk.kept.all()] == keys
     hub.start()
-    desk.sender.look()
+    desk.sender.wake()
     until(lambda: all(desk.sender.sent(key) for key in keys))
     listed = [hub.admin().job(job["job_id"]) for job in jobs_of(hub, server)]
     assert [job["payload"]["prompt"] for job in reversed(listed)] == ["cat 0", "cat 1", "cat 2"]
@@ -155,8 +160,8 @@ def test_a_refused_job_stays_with_the_reason_and_holds_up_no_other(tmp_path: Pat
     server = join(hub, tmp_path / "server")
     desk = Desk(tmp_path / "server")
     desk.sender.start()
-    refused = desk.press(payload(seed=2.5))
-    fine = desk.press(payload())
+    refused = desk.submission(payload(seed=2.5))
+    fine = desk.submission(payload())
     until(lambda: desk.sender.sent(fine) and len(desk.kept.all()) == 1)
     (job,) = desk.kept.all()
     assert job.key == refused
@@ -171,7 +176,7 @@ def test_a_job_for_one_server_goes_to_that_one(tmp_path: Path, hub: RealHub) -> 
     identity = join(hub, tmp_path / "server")
     desk = Desk(tmp_path / "server")
     desk.sender.start()
-    key = desk.press(payload(), target=identity.server_id)
+    key = desk.submission(payload(), target=identity.server_id)
     sent = until(lambda: desk.sender.sent(key))
     assert hub.admin().job(sent.job_id)["targets"] == [identity.server_id]
 
@@ -181,29 +186,30 @@ def test_the_key_goes_to_no_other_hub(tmp_path: Path, hub: RealHub) -> None:
     store_identity(tmp_path / "server", msgspec.structs.replace(identity, hub_id="0" * 32))
     desk = Desk(tmp_path / "server")
     desk.sender.start()
-    desk.press(payload())
-    trouble = until(desk.sender.trouble)
+    desk.submission(payload())
+    trouble = until(desk.sender.problem)
     assert trouble.code == "other_hub"
     assert len(desk.kept.all()) == 1
 
 
 def test_what_the_page_cannot_make_is_said_and_kept_nowhere(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
-    press = desk.now_of(desk.press(None))
+    press = desk.now_of(desk.submission(None))
     assert (press.stage, press.text) == ("failed", "There is no picture to start from. Choose one.")
     assert desk.kept.all() == []
 
 
 def test_only_an_announced_press_is_taken_and_once(tmp_path: Path) -> None:
     desk = Desk(tmp_path).desk
-    key = desk.announce("txt2img", Choices())
+    key = desk.announce("txt2img", SubmissionChoices())
     values = (key, payload())
-    assert not desk.take("0" * 32, "txt2img", values, [])
-    assert not desk.take({"key": key}, "txt2img", values, [])
-    assert not desk.take(key, "img2img", values, [])
+    assert not desk.capture("0" * 32, "txt2img", values, [])
+    assert not desk.capture({"key": key}, "txt2img", values, [])
+    assert not desk.capture(key, "img2img", values, [])
     taken = []
     threads = [
-        threading.Thread(target=lambda: taken.append(desk.take(key, "txt2img", values, []))) for _ in range(4)
+        threading.Thread(target=lambda: taken.append(desk.capture(key, "txt2img", values, [])))
+        for _ in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -214,13 +220,16 @@ def test_only_an_announced_press_is_taken_and_once(tmp_path: Path) -> None:
 
 def test_a_press_that_comes_too_late_is_not_taken(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
-    key = desk.desk.announce("txt2img", Choices())
+    key = desk.desk.announce("txt2img", SubmissionChoices())
     desk.now = ANNOUNCED_S + 1
-    assert not desk.desk.take(key, "txt2img", (key, payload()), [])
-    assert desk.desk.never_came(desk.now_of(key))
+    assert not desk.desk.capture(key, "txt2img", (key, payload()), [])
+    assert desk.desk.timed_out(desk.now_of(key))
 
 
-@pytest.mark.parametrize("choices", [Choices(count=0), Choices(count=101), Choices(seed_rule="guess")])
-def test_what_the_page_does_not_offer_is_refused(tmp_path: Path, choices: Choices) -> None:
+@pytest.mark.parametrize(
+    "choices",
+    [SubmissionChoices(count=0), SubmissionChoices(count=101), SubmissionChoices(seed_rule="guess")],
+)
+def test_what_the_page_does_not_offer_is_refused(tmp_path: Path, choices: SubmissionChoices) -> None:
     with pytest.raises(InvalidValueError):
         Desk(tmp_path).desk.announce("txt2img", choices)

@@ -18,13 +18,13 @@ logger = logging.getLogger(__name__)
 
 
 class OtherHubError(ConflictError):
-    """At this address answers another hub than the one this server joined."""
+    """Another hub than the one this server joined answers at this address."""
 
     code = "other_hub"
     remedy_text = "Give the address of the former hub, or join the new one with --join KEY."
 
 
-class NotJoinedError(UsageError):
+class JoinKeyMissingError(UsageError):
     """This server has not joined the hub at the address it was given."""
 
     code = "not_joined"
@@ -92,9 +92,9 @@ class Membership:
             return
         if self.joined:
             raise OtherHubError(
-                f"At {self.identity.hub_url} answers another hub than the one this server joined."
+                f"Another hub than the one this server joined answers at {self.identity.hub_url}."
             )
-        raise NotJoinedError(f"This server has not joined the hub at {self.identity.hub_url}.")
+        raise JoinKeyMissingError(f"This server has not joined the hub at {self.identity.hub_url}.")
 
     def _join(self) -> None:
         identity = self.identity

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from stablequeue_client.index.checked_tables import set_facts
-from stablequeue_client.index.snapshot import COMPARE_PAUSE_S, PIECE, READ_PAUSE_S, LocalModels, Snapshot
+from stablequeue_client.index.snapshot import CHUNK, COMPARE_PAUSE_S, READ_PAUSE_S, IndexReader, Snapshot
 from stablequeue_client.shared.errors import DataFolderError, NotFoundError
 from stablequeue_client.shared.wire.inventory import Activity
 
@@ -23,12 +23,12 @@ from ..slowness import slowness
 from .synthetic_index import SyntheticIndex, file, library, make_index, root
 
 
-def order_until_it_fails(models: LocalModels) -> None:
+def order_until_it_fails(models: IndexReader) -> None:
     for _ in range(2000):
         models.order("rescan")
 
 
-def look(models: LocalModels) -> bool:
+def look(models: IndexReader) -> bool:
     return models.refresh(max_age_s=0)
 
 
@@ -37,16 +37,16 @@ def as_stored(index: SyntheticIndex) -> set[object]:
 
 
 def test_before_the_first_scan_there_is_nothing_and_no_problem(tmp_path: Path) -> None:
-    models = LocalModels(tmp_path / "never")
+    models = IndexReader(tmp_path / "never")
     assert not look(models)
     assert (models.version, models.rows, models.problem, models.progress) == (0, (), None, None)
     assert not (tmp_path / "never").exists()
-    with pytest.raises(NotFoundError, match="has not begun"):
+    with pytest.raises(NotFoundError, match="has not started"):
         models.order("rescan")
 
 
 def test_an_index_that_appears_later_is_taken_over(tmp_path: Path) -> None:
-    models = LocalModels(tmp_path, pause=lambda _: None)
+    models = IndexReader(tmp_path, pause=lambda _: None)
     assert not look(models)
     index = make_index(tmp_path, 3)
     assert look(models)
@@ -55,7 +55,7 @@ def test_an_index_that_appears_later_is_taken_over(tmp_path: Path) -> None:
     index.close()
 
 
-def test_every_change_is_seen_whatever_the_agent_does(index: SyntheticIndex, models: LocalModels) -> None:
+def test_every_change_is_seen_whatever_the_agent_does(index: SyntheticIndex, models: IndexReader) -> None:
     choose = random.Random(20_261_122)
     known = {row.key: row for row in library(40, unread=10)}
     index.put(list(known.values()))
@@ -80,14 +80,14 @@ def test_every_change_is_seen_whatever_the_agent_does(index: SyntheticIndex, mod
         assert look(models)
         stored = as_stored(index)
         assert set(models.rows) == stored
-        anew = LocalModels(models._path.parent, pause=lambda _: None)
+        anew = IndexReader(models._path.parent, pause=lambda _: None)
         look(anew)
         assert dict(models.snapshot.models) == dict(anew.snapshot.models)
         assert dict(models.snapshot.names) == dict(anew.snapshot.names)
         anew.close()
 
 
-def test_a_snapshot_that_was_taken_does_not_change(index: SyntheticIndex, models: LocalModels) -> None:
+def test_a_snapshot_that_was_taken_does_not_change(index: SyntheticIndex, models: IndexReader) -> None:
     index.put(library(5))
     look(models)
     taken = models.snapshot
@@ -99,7 +99,7 @@ def test_a_snapshot_that_was_taken_does_not_change(index: SyntheticIndex, models
     assert models.version == taken.version + 1
 
 
-def test_without_a_change_nothing_is_read_again(index: SyntheticIndex, models: LocalModels) -> None:
+def test_without_a_change_nothing_is_read_again(index: SyntheticIndex, models: IndexReader) -> None:
     index.put(library(5))
     assert look(models)
     before = models.snapshot
@@ -112,7 +112,7 @@ def test_without_a_change_nothing_is_read_again(index: SyntheticIndex, models: L
 
 def test_looks_within_a_second_cost_nothing(index: SyntheticIndex, tmp_path: Path) -> None:
     clock = [100.0]
-    models = LocalModels(tmp_path, pause=lambda _: None, clock=lambda: clock[0])
+    models = IndexReader(tmp_path, pause=lambda _: None, clock=lambda: clock[0])
     index.put(library(2))
     assert models.refresh()
     index.put([file("vae", "later.safetensors")])
@@ -125,12 +125,12 @@ def test_looks_within_a_second_cost_nothing(index: SyntheticIndex, tmp_path: Pat
 
 def test_the_gil_is_given_up_after_each_piece(tmp_path: Path) -> None:
     pauses: list[float] = []
-    models = LocalModels(tmp_path, pause=pauses.append)
-    count = 3 * PIECE + 7
+    models = IndexReader(tmp_path, pause=pauses.append)
+    count = 3 * CHUNK + 7
     index = make_index(tmp_path, count)
     look(models)
     assert len(models.rows) == count
-    assert pauses.count(READ_PAUSE_S) >= 4 * (count // PIECE)
+    assert pauses.count(READ_PAUSE_S) >= 4 * (count // CHUNK)
     pauses.clear()
     index.put([file("vae", "one.safetensors")])
     look(models)
@@ -140,7 +140,7 @@ def test_the_gil_is_given_up_after_each_piece(tmp_path: Path) -> None:
 
 
 def test_readers_see_whole_snapshots_while_the_index_changes(index: SyntheticIndex, tmp_path: Path) -> None:
-    models = LocalModels(tmp_path)
+    models = IndexReader(tmp_path)
     stop = threading.Event()
     wrong: list[Snapshot] = []
 
@@ -169,7 +169,7 @@ def test_readers_see_whole_snapshots_while_the_index_changes(index: SyntheticInd
 
 @pytest.mark.parametrize("seed", range(20))
 def test_what_the_agent_writes_between_two_readings_is_neither_lost_nor_kept(
-    index: SyntheticIndex, models: LocalModels, monkeypatch: pytest.MonkeyPatch, seed: int
+    index: SyntheticIndex, models: IndexReader, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     choose = random.Random(seed)
     rows = library(12)
@@ -199,7 +199,7 @@ def test_what_the_agent_writes_between_two_readings_is_neither_lost_nor_kept(
 # --- names ------------------------------------------------------------------------------------------------
 
 
-def test_files_are_found_by_stem_name_or_path(index: SyntheticIndex, models: LocalModels) -> None:
+def test_files_are_found_by_stem_name_or_path(index: SyntheticIndex, models: IndexReader) -> None:
     paths = ["a/Foo.safetensors", "b/foo.ckpt", "b/foo bar.safetensors", "b/v1.5.safetensors", "Мир.pt"]
     index.put([file("lora", path) for path in paths])
     index.put([file("checkpoint", "a/foo.safetensors")])
@@ -217,7 +217,7 @@ def test_files_are_found_by_stem_name_or_path(index: SyntheticIndex, models: Loc
     assert models.names("checkpoint") == ("foo",)
 
 
-def test_one_content_in_two_files_is_one_model(index: SyntheticIndex, models: LocalModels) -> None:
+def test_one_content_in_two_files_is_one_model(index: SyntheticIndex, models: IndexReader) -> None:
     first, second = (file("lora", path, content="x") for path in ("a.safetensors", "b.safetensors"))
     index.put([first, second])
     look(models)
@@ -231,7 +231,7 @@ def test_one_content_in_two_files_is_one_model(index: SyntheticIndex, models: Lo
 # --- orders -----------------------------------------------------------------------------------------------
 
 
-def test_orders_reach_the_agent(index: SyntheticIndex, models: LocalModels) -> None:
+def test_orders_reach_the_agent(index: SyntheticIndex, models: IndexReader) -> None:
     models.order("rescan")
     models.order("hashing", mode="pause", until_s=60)
     taken = [(order.kind, dict(order.fields)) for order in index.index.take_orders()]
@@ -242,7 +242,7 @@ def test_orders_reach_the_agent(index: SyntheticIndex, models: LocalModels) -> N
 
 
 def test_an_index_that_was_replaced_is_opened_again(tmp_path: Path) -> None:
-    models = LocalModels(tmp_path, pause=lambda _: None)
+    models = IndexReader(tmp_path, pause=lambda _: None)
     first = make_index(tmp_path, 30)
     look(models)
     first.close()
@@ -258,7 +258,7 @@ def test_an_index_that_was_replaced_is_opened_again(tmp_path: Path) -> None:
     second.close()
 
 
-def test_a_new_identity_keeps_the_rows(index: SyntheticIndex, models: LocalModels) -> None:
+def test_a_new_identity_keeps_the_rows(index: SyntheticIndex, models: IndexReader) -> None:
     index.put(library(5))
     look(models)
     index.index.new_identity()
@@ -269,7 +269,7 @@ def test_a_new_identity_keeps_the_rows(index: SyntheticIndex, models: LocalModel
 
 @pytest.mark.parametrize("damage", ["zeroed", "truncated", "emptied", "flipped"])
 def test_a_damaged_index_is_told_and_what_was_known_stands(tmp_path: Path, damage: str) -> None:
-    models = LocalModels(tmp_path, pause=lambda _: None)
+    models = IndexReader(tmp_path, pause=lambda _: None)
     index = make_index(tmp_path, 300)
     look(models)
     index.close()
@@ -286,7 +286,7 @@ def test_a_damaged_index_is_told_and_what_was_known_stands(tmp_path: Path, damag
         at = content.index(b"safetensors")
         content[at] ^= 1
         assert models.snapshot.rows
-        models = LocalModels(tmp_path, pause=lambda _: None)  # one that has to read the damaged row
+        models = IndexReader(tmp_path, pause=lambda _: None)  # one that has to read the damaged row
     path.write_bytes(content)
     before = models.snapshot
     assert not look(models)
@@ -307,7 +307,7 @@ def test_an_index_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version = 99")
         set_facts(connection, {"schema_version": "99"})
     index.close()
-    models = LocalModels(tmp_path)
+    models = IndexReader(tmp_path)
     assert not look(models)
     assert models.problem is not None
     assert "newer version" in models.problem.message
@@ -321,7 +321,7 @@ def test_a_full_disk_is_told_and_passes(tmp_path: Path) -> None:
         pytest.skip("no small file system can be mounted here")
     try:
         index = make_index(folder, 20)
-        models = LocalModels(folder, pause=lambda _: None)
+        models = IndexReader(folder, pause=lambda _: None)
         assert look(models)
         filler = folder / "filler"
         with filler.open("wb", buffering=0) as out:
@@ -347,7 +347,7 @@ def test_a_full_disk_is_told_and_passes(tmp_path: Path) -> None:
         os.system(f"umount {folder}")
 
 
-def test_a_folder_that_vanished_does_not_raise(index: SyntheticIndex, models: LocalModels) -> None:
+def test_a_folder_that_vanished_does_not_raise(index: SyntheticIndex, models: IndexReader) -> None:
     index.put(library(3))
     look(models)
     shutil.rmtree(models._path.parent)
@@ -358,7 +358,7 @@ def test_a_folder_that_vanished_does_not_raise(index: SyntheticIndex, models: Lo
 
 def test_ten_thousand_models_cost_a_refresh_few_milliseconds_of_the_gil(tmp_path: Path) -> None:
     index = make_index(tmp_path, 10_000)
-    models = LocalModels(tmp_path)
+    models = IndexReader(tmp_path)
     look(models)
     index.put([file("vae", "one.safetensors")])
     began = time.thread_time()
@@ -369,7 +369,7 @@ def test_ten_thousand_models_cost_a_refresh_few_milliseconds_of_the_gil(tmp_path
     models.close()
 
 
-def test_a_root_in_doubt_is_seen(index: SyntheticIndex, models: LocalModels) -> None:
+def test_a_root_in_doubt_is_seen(index: SyntheticIndex, models: IndexReader) -> None:
     look(models)
     index.put_roots([root("lora", health="suspect", missing=30, reason="the folder is empty")])
     assert look(models)

@@ -26,7 +26,7 @@ from stablequeue_client.terminal_text import visible
 
 
 def agent_settings(context: Context, *, hub: str | None = None) -> AgentSettings:
-    """What the agent is told, from the settings of this call."""
+    """Return what the agent is told, from the settings of this call."""
     settings = context.settings
     return AgentSettings(
         data_dir=context.data_dir,
@@ -103,7 +103,7 @@ def _root_id(index: Index, wanted: str) -> str:
         if wanted == root.root_id or real == os.path.realpath(root.path_on_disk):
             return root.root_id
     known = ", ".join(visible(root.path) for root in roots) or "none"
-    raise NotFoundError(f"{wanted!r} is no folder that is known here. Known: {known}.")
+    raise NotFoundError(f"{wanted!r} is not a known folder. Known: {known}.")
 
 
 @contextmanager

@@ -19,6 +19,6 @@ def hub_flags(settings: Settings) -> list[str]:
 
 
 def hub_variables(settings: Settings) -> dict[str, str]:
-    """What belongs into the environment of the hub."""
+    """Return what belongs into the environment of the hub."""
     said = {"database": settings.database, "allowed_hosts": ",".join(settings.allowed_hosts)}
     return {OPTIONS[name].environment: value for name, value in said.items() if value}
