@@ -50,7 +50,7 @@ from stablequeue_hub.models.availability import availability_of
 from stablequeue_hub.models.filters import ModelFilter
 from stablequeue_hub.models.matrix import list_models
 from stablequeue_hub.page.queue import Viewer, queue_page
-from stablequeue_hub.servers.presence import RunnerStatus
+from stablequeue_hub.servers.presence import RunnerPresence
 from stablequeue_hub.store.engine import SQLITE_NAME, Store, open_store
 from stablequeue_hub.store.migrate import migrate
 from stablequeue_hub.store.tables import models, servers
@@ -96,8 +96,8 @@ class Everybody:
     def is_reachable(self, _server_id: str) -> bool:
         return True
 
-    def runner(self, _server_id: str) -> RunnerStatus:
-        return RunnerStatus(polling=True)
+    def runner(self, _server_id: str) -> RunnerPresence:
+        return RunnerPresence(polling=True)
 
     def last_contact_ms(self, _server_id: str) -> int | None:
         return 5_000

@@ -179,6 +179,15 @@ def test_no_router_imports_a_router() -> None:
     assert wrong == []
 
 
+def test_no_class_name_has_two_meanings() -> None:
+    found: dict[str, list[str]] = {}
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(module_of(path))
+    assert {name: where for name, where in found.items() if len(where) > 1} == {}
+
+
 def test_only_the_host_s_room_imports_a_host() -> None:
     """So differences between hosts can stand nowhere else."""
     wrong = [

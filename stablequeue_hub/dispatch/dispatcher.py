@@ -47,7 +47,7 @@ from stablequeue_hub.matching.obstacles import PlacementQuery, server_obstacles,
 from stablequeue_hub.matching.re_resolve import changed_names, resolve_waiting
 from stablequeue_hub.matching.server_facts import ServerFacts, server_now
 from stablequeue_hub.matching.stock import Stock, read_stock
-from stablequeue_hub.servers.presence import Presence, RunnerStatus
+from stablequeue_hub.servers.presence import Presence, RunnerPresence
 from stablequeue_hub.store.engine import Store
 from stablequeue_hub.store.hub_settings_table import queue_is_paused
 
@@ -88,7 +88,7 @@ class Dispatcher:
         """The whole queue, by its owner."""
         return self._paused
 
-    def runner_status(self, server_id: str) -> RunnerStatus:
+    def runner_status(self, server_id: str) -> RunnerPresence:
         """Return what is known of the server's runner."""
         is_working = self.leases.of_server(server_id) is not None
         return self._polling.state(server_id, is_working=is_working)

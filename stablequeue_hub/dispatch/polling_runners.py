@@ -11,7 +11,7 @@ from stablequeue_hub.matching.job_requirements import Lookup
 from stablequeue_hub.matching.judge import Judge
 from stablequeue_hub.matching.server_facts import ServerFacts
 from stablequeue_hub.matching.stock import Stock
-from stablequeue_hub.servers.presence import RunnerStatus
+from stablequeue_hub.servers.presence import RunnerPresence
 
 POLLS_WITHIN_S = 90.0
 FAILURES_MAX = 3
@@ -79,13 +79,13 @@ class PollingRunners:
             return False
         return self._clock.monotonic() < runner.yielded_until == runner.cooldown_until
 
-    def state(self, server_id: str, *, is_working: bool) -> RunnerStatus:
+    def state(self, server_id: str, *, is_working: bool) -> RunnerPresence:
         """Return what is known of its runner. ``is_working``: it has a job."""
         runner = self.find(server_id)
         if runner is None:
-            return RunnerStatus(polling=is_working)
+            return RunnerPresence(polling=is_working)
         in_cooldown, yielded = self._clock.monotonic() < runner.cooldown_until, self.has_yielded(server_id)
-        return RunnerStatus(
+        return RunnerPresence(
             polling=is_working or self.polled_recently(server_id),
             in_use=bool(runner.runner_id) and not runner.others,
             in_cooldown=in_cooldown and not yielded,

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksForOthers
 from stablequeue_hub.servers.capabilities import has_webui, stored_capabilities, works_for_others
-from stablequeue_hub.servers.presence import Live, RunnerStatus
+from stablequeue_hub.servers.presence import Live, RunnerPresence
 from stablequeue_hub.store.prepared import Prepared
 from stablequeue_hub.store.tables import job_payloads, jobs, servers
 
@@ -47,7 +47,7 @@ class ServerFacts(NamedTuple):
     paused: bool
     sequence: int
     capabilities: ServerCapabilities | None
-    runner: RunnerStatus
+    runner: RunnerPresence
     works_on: tuple[str, str, str] | None = None
     no_agent: bool = False
 

@@ -276,7 +276,7 @@ def read_stock(connection: Connection, wanted: Collection[Lookup], server_id: st
 
 
 @dataclass
-class _Named:
+class _KnownNames:
     """What a content is called, or was. ``unwritable``: one of its names cannot stand in a prompt."""
 
     kind: str
@@ -284,13 +284,13 @@ class _Named:
     unwritable: bool = False
 
 
-def _named(connection: Connection, contents: Sequence[str]) -> dict[str, _Named]:
-    found: dict[str, _Named] = {}
+def _named(connection: Connection, contents: Sequence[str]) -> dict[str, _KnownNames]:
+    found: dict[str, _KnownNames] = {}
     for part in slices(contents):
         for sha256, kind, path in _ALIASES.all(connection, {"contents": part}):
             one = found.get(sha256)
             if one is None:
-                one = found[sha256] = _Named(kind)
+                one = found[sha256] = _KnownNames(kind)
             if path is not None:
                 one.stems.add(stem_key(path))
                 one.unwritable |= not _can_be_named(kind, name_for_webui(kind, path))

@@ -27,7 +27,7 @@ THAW_AFTER_S = 900.0
 BOOTS_KEPT = 32
 
 
-class RunnerStatus(NamedTuple):
+class RunnerPresence(NamedTuple):
     """What the hub knows of a server's runner, the part of a WebUI that asks for jobs and makes the pictures.
 
     ``polling``: it asks for jobs, or works on one. ``in_use``: it takes only its own server's jobs now.
@@ -50,7 +50,7 @@ class Live(Protocol):
 
     def activity(self, server_id: str) -> Activity | None: ...
 
-    def runner(self, server_id: str) -> RunnerStatus: ...
+    def runner(self, server_id: str) -> RunnerPresence: ...
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Presence:
         self._servers: dict[str, ServerPresence] = {}
         self._changed: set[str] = set()
         self._taken_over: dict[str, int] = {}
-        self._runner_status: Callable[[str], RunnerStatus] | None = None
+        self._runner_status: Callable[[str], RunnerPresence] | None = None
 
     # --- Live ------------------------------------------------------------------------------------------
 
@@ -125,10 +125,10 @@ class Presence:
         server = self._servers.get(server_id)
         return server.activity if server and self.is_reachable(server_id) else None
 
-    def runner(self, server_id: str) -> RunnerStatus:
-        return self._runner_status(server_id) if self._runner_status else RunnerStatus()
+    def runner(self, server_id: str) -> RunnerPresence:
+        return self._runner_status(server_id) if self._runner_status else RunnerPresence()
 
-    def set_runner_source(self, state: Callable[[str], RunnerStatus]) -> None:
+    def set_runner_source(self, state: Callable[[str], RunnerPresence]) -> None:
         """Set where the state of runners comes from: the dispatcher of this process."""
         self._runner_status = state
 

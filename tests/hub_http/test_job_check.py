@@ -19,7 +19,7 @@ from stablequeue_client.shared.wire.inventory import (
     row_digest,
 )
 from stablequeue_hub.matching.resolve import DEPTH_MAX
-from stablequeue_hub.servers.presence import RunnerStatus
+from stablequeue_hub.servers.presence import RunnerPresence
 from stablequeue_hub.store.tables import models
 
 ON_BOTH_DATABASES = True
@@ -70,7 +70,7 @@ def tell(
     }
     assert hub.sync(server, body).status_code == 200
     assert hub.beat(server, "boot", sequence).status_code == 200
-    if webui and hub.hub.presence.runner(server.server_id) == RunnerStatus():
+    if webui and hub.hub.presence.runner(server.server_id) == RunnerPresence():
         base = f"/api/v1/servers/{server.server_id}"
         assert hub.request("PUT", f"{base}/capabilities", key=server.key, json=WORKS).status_code == 204
         asks = {"runner_id": "r", "others": True, "wait_s": 0}
