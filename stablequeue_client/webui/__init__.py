@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def start() -> None:
+def start_or_tell() -> None:
     """Called by ``scripts/stablequeue.py`` at each start and each "Reload UI". Never raises.
 
     What our package needs may be missing or broken; then the WebUI gets a tab with one sentence instead.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import importlib
 import logging
 import sys
 from typing import Any
 
+from stablequeue_client.webui.host import sentence_tab
 from stablequeue_client.webui.host.python_requirements import (
     REQUIREMENTS,
     PythonRequirement,
@@ -21,28 +21,18 @@ log = logging.getLogger("stablequeue")
 
 def show(error: Exception) -> None:
     """Have the host show why StableQueue does not run. Never raises."""
-    try:
-        from modules import script_callbacks
-
-        script_callbacks.on_ui_tabs(lambda: tabs(error))
-    except Exception:
-        log.exception("StableQueue: not even its tab could be shown.")
+    sentence_tab.show(lambda: sentences(error))
 
 
 def tabs(error: Exception) -> list[tuple[Any, str, str]]:
     """A tab that says why StableQueue does not run, as the host wants it while it builds its page."""
-    import gradio
-
-    with gradio.Blocks(analytics_enabled=False) as blocks:
-        gradio.HTML(sentences(error))
-    return [(blocks, "StableQueue", "stablequeue")]
+    return sentence_tab.tabs(sentences(error))
 
 
 def sentences(error: Exception) -> str:
     """Return what is wrong and what helps, as HTML; the log gets all of it."""
     log.error("StableQueue does not run: %s", error, exc_info=error)
-    sentence, remedy = explain(error)
-    return f'<div class="sq-broken"><p>{html.escape(sentence)}</p><p>{html.escape(remedy)}</p></div>'
+    return sentence_tab.paragraphs(*explain(error))
 
 
 def explain(error: Exception) -> tuple[str, str]:

@@ -15,7 +15,7 @@ import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from stablequeue_client.webui.host import compat, loaded_files, page_build_lock
+from stablequeue_client.webui.host import compat, loaded_files, page_build_lock, updated
 from stablequeue_client.webui.host.guarded import guarded
 from stablequeue_client.webui.host.page_parts import PageParts, Part
 
@@ -30,8 +30,15 @@ _loaded: dict[int, Future[Runtime]] = {}
 
 
 def begin() -> None:
-    """Start loading, once per process, and have the host call us before each page."""
+    """Start loading, once per process, and have the host call us before each page.
+
+    Where what this process has loaded does not fit its files any more, it gets a tab that says so instead.
+    """
     page_build_lock.begins()
+    if updated.changed():  # jobs go on meanwhile, and must not be in the way of this page either
+        compat.on_before_ui(_watch_the_page, "stablequeue")
+        updated.show()
+        return
     loaded = _loaded.get(os.getpid())
     if loaded is None:
         loaded = _loaded[os.getpid()] = Future()
@@ -41,6 +48,10 @@ def begin() -> None:
         thread.start()
     compat.on_before_ui(lambda: _before_ui(loaded), "stablequeue")
     compat.on_model_loaded(loaded_files.note, "stablequeue-loads")
+
+
+def _watch_the_page() -> None:
+    compat.detect().on_app_started(lambda _demo, _app: page_build_lock.done(), "stablequeue-page-built")
 
 
 def _before_ui(loaded: Future[Runtime]) -> None:
@@ -101,6 +112,7 @@ def _app_started(loaded: Future[Runtime], demo: Any, app: Any) -> None:
 
 def _background(loaded: Future[Runtime]) -> None:
     try:
+        updated.note()
         # First what the WebUI asks for first: it would have to wait for it.
         from stablequeue_client.webui.host import tab_frame  # noqa: F401
         from stablequeue_client.webui.prompt_line import page  # noqa: F401

@@ -32,6 +32,7 @@ from stablequeue_client.shared.models.model_files import KINDS
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views import views
 from stablequeue_client.shared.wire.runner import PICTURE_MAX_BYTES
+from stablequeue_client.webui.host import updated
 from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.tab import fragments, pictures, queue_actions
 from stablequeue_client.webui.tab.local_answers import inventory, status
@@ -170,6 +171,8 @@ async def _view(asked: RouteRequest) -> Response:
     except StableQueueError as error:
         return _problem(error)
     except Exception:
+        if updated.changed():  # then its templates may be gone, also that for problems
+            return Response(updated.sentences(), 500, media_type="text/html")
         log.exception("StableQueue: the view %s could not be made.", name)
         return _problem(StableQueueError("This view could not be made.", remedy="The WebUI's log says why."))
     answer = _tagged(asked.request, html.encode(), "text/html")

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from stablequeue_client.shared.errors import StableQueueError
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views import views
+from stablequeue_client.webui.host import updated
 from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.tab import fragments
 from stablequeue_client.webui.tab.request_guard import RequestGuard
@@ -40,6 +41,8 @@ async def content(rt: Runtime, headers: list[tuple[str, str]]) -> str:
     except StableQueueError as error:
         return str(tab_shell.refused(error.message, error.remedy))
     except Exception:
+        if updated.changed():
+            return updated.sentences()
         log.exception("StableQueue: the tab could not be filled.")
         return str(tab_shell.refused("StableQueue could not fill its tab.", "The WebUI's log says why."))
 
