@@ -310,7 +310,7 @@ def killed(machine_dir, ended=[]):
     ended.append(end(machine_dir))
 running.end = killed
 hub = OwnHub(Path({str(made.machine_dir)!r}), Path({str(made.checkout)!r}), {sys.executable!r})
-hub._make_it_run()
+hub._ensure_running()
 """
     assert subprocess.run([sys.executable, "-c", words], cwd=ROOT, timeout=180).returncode == -signal.SIGKILL
     assert version_of(made.machine_dir) == "0.2.0"
