@@ -13,8 +13,8 @@ from typing import Literal
 
 from stablequeue_client.index.rows import IndexRow
 from stablequeue_client.shared.generation.requirements import LORA_TAG, Requirement, checkpoint_parts
-from stablequeue_client.shared.models.model_files import Kind, names_in_webui, webui_name
-from stablequeue_client.shared.models.roles import Role
+from stablequeue_client.shared.model_files.model_file import Kind, names_in_webui, webui_name
+from stablequeue_client.shared.model_files.roles import Role
 from stablequeue_client.shared.wire.inventory import native_path
 
 Status = Literal[

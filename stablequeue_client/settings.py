@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from stablequeue_client.shared.errors import UsageError
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 
 ENVIRONMENT_PREFIX = "STABLEQUEUE_"
 CONFIG_NAME = "stablequeue.toml"

@@ -11,7 +11,7 @@ from stablequeue_client import __version__
 from stablequeue_hub.access.keys import KeyCache
 from stablequeue_hub.access.login_throttle import LoginThrottle
 from stablequeue_hub.access.network import Listener
-from stablequeue_hub.access.rate_limit import RateLimiter
+from stablequeue_hub.access.request_limit import RateLimiter
 from stablequeue_hub.access.sessions import OneTimeCodes, SessionCache
 from stablequeue_hub.background.tasks import run_background
 from stablequeue_hub.clock import SYSTEM_CLOCK, HubClock

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from stablequeue_hub.access.keys import KeyCache, flush_used
 from stablequeue_hub.access.login_throttle import LoginThrottle
 from stablequeue_hub.access.network import Listener
-from stablequeue_hub.access.rate_limit import RateLimiter
+from stablequeue_hub.access.request_limit import RateLimiter
 from stablequeue_hub.access.sessions import OneTimeCodes, SessionCache, flush_extended
 from stablequeue_hub.clock import ClockJumps, HubClock
 from stablequeue_hub.dispatch.dispatcher import Dispatcher

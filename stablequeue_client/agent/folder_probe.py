@@ -16,7 +16,7 @@ from stablequeue_client.files.devices import Device, device_of
 from stablequeue_client.files.private_files import PrivateFiles
 from stablequeue_client.files.scanner import Root, make_root
 from stablequeue_client.index.index import Index
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 
 logger = logging.getLogger(__name__)
 

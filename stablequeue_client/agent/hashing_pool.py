@@ -35,8 +35,8 @@ from stablequeue_client.index.digest_store import DigestStore
 from stablequeue_client.index.index import Index
 from stablequeue_client.index.rows import Key, PendingFile
 from stablequeue_client.shared.errors import DataFolderError
-from stablequeue_client.shared.models.model_files import FileState, StatKey
-from stablequeue_client.shared.models.safetensors_header import allowed_metadata, base_model
+from stablequeue_client.shared.model_files.model_file import FileState, StatKey
+from stablequeue_client.shared.model_files.safetensors_header import allowed_metadata, base_model
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from stablequeue_client.shared.wire.inventory import (
     Activity,
     Heartbeat,
     HeartbeatAnswer,
-    Order,
 )
+from stablequeue_client.shared.wire.orders import Order
 
 logger = logging.getLogger(__name__)
 

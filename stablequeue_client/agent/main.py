@@ -50,7 +50,8 @@ from stablequeue_client.shared.errors import (
     UsageError,
 )
 from stablequeue_client.shared.parent_process import ParentProcess, is_alive
-from stablequeue_client.shared.wire.inventory import Order, digest_hex, native_path
+from stablequeue_client.shared.wire.inventory import digest_hex, native_path
+from stablequeue_client.shared.wire.orders import Order
 
 __all__ = ["AgentSettings", "HashingMode", "ParentProcess", "run", "scan_only"]
 

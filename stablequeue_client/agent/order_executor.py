@@ -17,7 +17,8 @@ from stablequeue_client.index.index import Index
 from stablequeue_client.index.orders import StoredOrder
 from stablequeue_client.index.rows import PendingFile
 from stablequeue_client.shared.errors import NotFoundError, StableQueueError, UsageError
-from stablequeue_client.shared.wire.inventory import Order, native_path
+from stablequeue_client.shared.wire.inventory import native_path
+from stablequeue_client.shared.wire.orders import Order
 
 logger = logging.getLogger(__name__)
 

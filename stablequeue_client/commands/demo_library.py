@@ -20,7 +20,7 @@ import struct
 from dataclasses import dataclass, field
 
 from stablequeue_client.shared.errors import DataFolderError
-from stablequeue_client.shared.models.model_files import SHA256_OF_NOTHING, Kind
+from stablequeue_client.shared.model_files.model_file import SHA256_OF_NOTHING, Kind
 
 MARKER = "demo.json"
 VERSION = 1

@@ -26,8 +26,8 @@ from stablequeue_client.index.rows import IndexRow
 from stablequeue_client.shared.errors import ForbiddenError, HubUnreachableError, NotFoundError, UsageError
 from stablequeue_client.shared.generation.infotext import Infotext, parse_infotext
 from stablequeue_client.shared.generation.requirements import EmbeddingNames
-from stablequeue_client.shared.models.model_files import Kind, webui_name
-from stablequeue_client.shared.models.roles import KINDS_OF
+from stablequeue_client.shared.model_files.model_file import Kind, webui_name
+from stablequeue_client.shared.model_files.roles import KINDS_OF
 from stablequeue_client.shared.wire.inventory import native_path
 from stablequeue_client.terminal_text import visible
 

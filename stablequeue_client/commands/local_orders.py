@@ -13,7 +13,8 @@ from stablequeue_client.commands.terminal import say, say_json
 from stablequeue_client.index.index import Index, open_index
 from stablequeue_client.index.rows import IndexRow
 from stablequeue_client.shared.errors import AlreadyRunningError, NotFoundError, StableQueueError, UsageError
-from stablequeue_client.shared.wire.inventory import ORDER_TTL_S, native_path
+from stablequeue_client.shared.wire.inventory import native_path
+from stablequeue_client.shared.wire.orders import ORDER_TTL_S
 
 PAUSE_MINUTES = 60
 _LONGEST_PAUSE_MINUTES = 60 * 24 * 7

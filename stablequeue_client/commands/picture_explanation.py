@@ -23,8 +23,8 @@ from stablequeue_client.shared.generation.requirements import (
     checkpoint_parts,
     generation_requirements,
 )
-from stablequeue_client.shared.models.model_files import parse_hash, stem_key
-from stablequeue_client.shared.models.roles import Role
+from stablequeue_client.shared.model_files.model_file import parse_hash, stem_key
+from stablequeue_client.shared.model_files.roles import Role
 
 Verdict = Literal["this", "several", "called_so", "other_content", "not_read", "nowhere", "filled_in"]
 """``this``: a file of exactly this content. ``several``: contents among which the short hash does not choose.

@@ -28,7 +28,7 @@ from stablequeue_client.hub_client.identity import load_identity
 from stablequeue_client.own_hub.hub_process import child_environment, require_hub
 from stablequeue_client.settings import Settings
 from stablequeue_client.shared.errors import ConflictError, DataFolderError
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_client.shared.parent_process import PARENT_VARIABLE, parent_mark
 
 _POLL_S = 0.5

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import msgspec
 
 from stablequeue_client.files.file_io import OS_IO, FileUnreadableError, ScanIO
-from stablequeue_client.shared.models.model_files import (
+from stablequeue_client.shared.model_files.model_file import (
     SHA256_OF_NOTHING,
     Claim,
     ClaimSource,

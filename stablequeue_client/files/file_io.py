@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from stablequeue_client.shared.errors import StableQueueError
-from stablequeue_client.shared.models.model_files import StatKey
+from stablequeue_client.shared.model_files.model_file import StatKey
 from stablequeue_client.shared.wire.inventory import wire_path
 
 WINDOWS = os.name == "nt"

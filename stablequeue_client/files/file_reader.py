@@ -33,8 +33,8 @@ from stablequeue_client.files.hashing import (
 )
 from stablequeue_client.files.read_throttle import ReadThrottle
 from stablequeue_client.files.scanner import SET_ASIDE_SUFFIX
-from stablequeue_client.shared.models.model_files import FileState, Kind, StatKey
-from stablequeue_client.shared.models.safetensors_header import Header, HeaderError, read_header
+from stablequeue_client.shared.model_files.model_file import FileState, Kind, StatKey
+from stablequeue_client.shared.model_files.safetensors_header import Header, HeaderError, read_header
 
 RETRY_AFTER_S = (1.0, 4.0)
 """A file that changed while it was read is read again after these pauses, then it is ``unstable``."""

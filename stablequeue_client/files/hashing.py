@@ -27,7 +27,7 @@ from stablequeue_client.files.file_io import (
     stat_key,
 )
 from stablequeue_client.files.read_throttle import ReadThrottle, raise_if_stopped
-from stablequeue_client.shared.models.model_files import Digests, StatKey
+from stablequeue_client.shared.model_files.model_file import Digests, StatKey
 
 BUFFER_BYTES = 1024 * 1024
 SAMPLE_BYTES = 64 * 1024

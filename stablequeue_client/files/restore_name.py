@@ -10,7 +10,7 @@ from stablequeue_client.files.file_reader import FileJob, FileReading, read_mode
 from stablequeue_client.files.same_file import same_file
 from stablequeue_client.files.scanner import SET_ASIDE_SUFFIX
 from stablequeue_client.shared.errors import ConflictError
-from stablequeue_client.shared.models.model_files import Kind, StatKey
+from stablequeue_client.shared.model_files.model_file import Kind, StatKey
 
 
 class NotPutBackError(ConflictError):

@@ -21,7 +21,7 @@ import msgspec
 from stablequeue_client.files.devices import device_of
 from stablequeue_client.files.file_io import OS_IO, WINDOWS, ScanIO
 from stablequeue_client.files.model_folders import EXTENSIONS, Root, find_webui_roots, make_root
-from stablequeue_client.shared.models.model_files import Kind, RootHealth, StatKey
+from stablequeue_client.shared.model_files.model_file import Kind, RootHealth, StatKey
 from stablequeue_client.shared.wire.inventory import WIRE_PATH_MAX, wire_path
 
 __all__ = [

@@ -28,7 +28,7 @@ import msgspec
 from stablequeue_client.files.claimed_hashes import ClaimReport, cache_claim, refused_entry
 from stablequeue_client.files.file_io import WINDOWS
 from stablequeue_client.files.file_reader import FileJob
-from stablequeue_client.shared.models.model_files import DigestKind, Kind, StatKey, webui_name
+from stablequeue_client.shared.model_files.model_file import DigestKind, Kind, StatKey, webui_name
 from stablequeue_client.shared.wire.inventory import ServerCapabilities, native_path
 
 logger = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from stablequeue_client.shared.errors import (
     ProtocolMismatchError,
     StableQueueError,
 )
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_client.shared.views.job_values import CheckShown, NewJob
 from stablequeue_client.shared.views.view_types import VIEW_TYPES, View
 from stablequeue_client.shared.wire import inventory, queue, runner

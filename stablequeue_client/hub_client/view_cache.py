@@ -37,7 +37,7 @@ from stablequeue_client.shared.errors import (
     OldStableQueueError,
     StableQueueError,
 )
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.wire.inventory import AVAILABILITY_MAX_HASHES
 

@@ -21,7 +21,7 @@ from stablequeue_client.files.same_file import stored_stamps
 from stablequeue_client.index.checked_tables import Table
 from stablequeue_client.index.database import Connect, Database, Schema, open_database
 from stablequeue_client.shared.errors import DataFolderError
-from stablequeue_client.shared.models.model_files import Digests, StatKey
+from stablequeue_client.shared.model_files.model_file import Digests, StatKey
 
 logger = logging.getLogger(__name__)
 

@@ -56,7 +56,7 @@ from stablequeue_client.index.rows import (
     wants_payload,
 )
 from stablequeue_client.shared.errors import StableQueueError
-from stablequeue_client.shared.models.model_files import Claim, FileState
+from stablequeue_client.shared.model_files.model_file import Claim, FileState
 from stablequeue_client.shared.wire.inventory import Activity, native_path
 
 __all__ = ["Index", "Position", "open_index"]

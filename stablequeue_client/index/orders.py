@@ -38,7 +38,7 @@ _PAUSED_UNTIL = "paused_until_ms"
 
 @dataclass(frozen=True)
 class StoredOrder:
-    """An order that waits. ``fields`` as in ``wire.inventory.Order``; ``hub_order_id`` None: given here."""
+    """An order that waits. ``fields`` as in ``wire.orders.Order``; ``hub_order_id`` None: given here."""
 
     id: int
     kind: str

@@ -3,7 +3,7 @@
 Unchanged is (size, mtime_ns, ctime_ns, inode where it means something). Another ctime alone is another file:
 its digests go until it is hashed again. A file that turned up under another path, with a row's inode, size
 and mtime, keeps that row's digests when its sample digest agrees, and is hashed again in the background.
-Whether files that were not seen are gone is decided by ``root_guard``.
+Whether files that were not seen are gone is decided by ``removal_guard``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from stablequeue_client.index.rows import (
     RootRow,
     wants_payload,
 )
-from stablequeue_client.shared.models.model_files import FileState
+from stablequeue_client.shared.model_files.model_file import FileState
 
 _NS_PER_MS = 1_000_000
 _OUT_OF_SIGHT = ("file_unreadable", "broken_link")

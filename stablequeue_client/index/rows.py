@@ -10,7 +10,7 @@ from typing import NamedTuple, cast
 from stablequeue_client.files.file_io import WINDOWS
 from stablequeue_client.files.same_file import Stamps
 from stablequeue_client.index.checked_tables import Table
-from stablequeue_client.shared.models.model_files import (
+from stablequeue_client.shared.model_files.model_file import (
     Claim,
     ClaimSource,
     DigestKind,

@@ -25,9 +25,10 @@ from stablequeue_client.index.database import Database, open_database
 from stablequeue_client.index.index import INDEX_SCHEMA, Index
 from stablequeue_client.index.rows import FILES, IndexRow, Key, RootRow
 from stablequeue_client.shared.errors import DataFolderError, NotFoundError, StableQueueError
-from stablequeue_client.shared.models.model_files import Kind, search_key, stem_key, webui_name
+from stablequeue_client.shared.model_files.model_file import Kind, search_key, stem_key, webui_name
 from stablequeue_client.shared.views.values import Problem
-from stablequeue_client.shared.wire.inventory import ORDER_TTL_S, Activity
+from stablequeue_client.shared.wire.inventory import Activity
+from stablequeue_client.shared.wire.orders import ORDER_TTL_S
 
 __all__ = ["IndexReader", "LocalModel", "Snapshot"]
 

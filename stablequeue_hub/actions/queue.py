@@ -6,7 +6,8 @@ from sqlalchemy import Connection
 
 from stablequeue_client.shared.wire.queue import QueueInfo
 from stablequeue_hub.hub import Hub
-from stablequeue_hub.jobs.queue_state import pause_queue, pause_server, queue_info
+from stablequeue_hub.jobs.queue_state import pause_queue, queue_info
+from stablequeue_hub.servers.pause import pause_server
 
 
 async def pause_jobs(hub: Hub, actor: str, server_id: str | None, *, paused: bool) -> QueueInfo:

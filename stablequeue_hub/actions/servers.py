@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.wire.inventory import JoinAnswer, JoinRequest, Order, ServerCapabilities
+from stablequeue_client.shared.wire.inventory import JoinAnswer, JoinRequest, ServerCapabilities
+from stablequeue_client.shared.wire.orders import Order
 from stablequeue_hub.access.keys import Principal
 from stablequeue_hub.hub import Hub
 from stablequeue_hub.jobs import rows

@@ -19,8 +19,8 @@ from stablequeue_client.shared.generation.picture_verification import (
     overall,
 )
 from stablequeue_client.shared.generation.requirements import Requirement
-from stablequeue_client.shared.models.model_files import names_in_webui
-from stablequeue_client.shared.models.roles import KINDS_OF, Role
+from stablequeue_client.shared.model_files.model_file import names_in_webui
+from stablequeue_client.shared.model_files.roles import KINDS_OF, Role
 from stablequeue_client.shared.wire.runner import AssignedFile, FinishAnswer, FinishRequest, PictureVerdict
 from stablequeue_hub.dispatch.runs import TEXT_KEPT, Run, end_run, fail_attempt
 from stablequeue_hub.jobs.picture_files import StagedPicture

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.models.model_files import search_key, stem_key
+from stablequeue_client.shared.model_files.model_file import search_key, stem_key
 from stablequeue_hub.inventory.sync_decoding import ServerFileRow
 from stablequeue_hub.store.bulk import change_rows, insert_rows, slices
 from stablequeue_hub.store.prepared import Prepared, in_list

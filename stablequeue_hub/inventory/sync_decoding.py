@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from stablequeue_client.shared.errors import InvalidValueError, ProtocolMismatchError, TooLargeError
-from stablequeue_client.shared.models.model_files import (
+from stablequeue_client.shared.model_files.model_file import (
     FILE_STATES,
     KINDS,
     ROOT_HEALTHS,

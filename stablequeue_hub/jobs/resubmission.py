@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from stablequeue_client.shared.generation.infotext import HashMention
 from stablequeue_client.shared.generation.requirements import Requirement
-from stablequeue_client.shared.models.roles import Role
+from stablequeue_client.shared.model_files.roles import Role
 from stablequeue_client.shared.wire.jobs import Submitted
 from stablequeue_client.shared.wire.queue import RunAgain
 from stablequeue_hub.errors import unknown_job

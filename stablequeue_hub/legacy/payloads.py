@@ -15,7 +15,7 @@ from stablequeue_client.shared.errors import InvalidValueError
 from stablequeue_client.shared.generation.infotext import infotext_hashes, parse_infotext
 from stablequeue_client.shared.generation.png_text import TEXT_MAX_BYTES
 from stablequeue_client.shared.generation.requirements import checkpoint_parts
-from stablequeue_client.shared.models.model_files import parse_hash
+from stablequeue_client.shared.model_files.model_file import parse_hash
 
 _HASH_FIELDS = ("model_hash", "checkpoint_hash", "hash", "autov2_hash", "sha256_hash")
 _HASH_OBJECTS = ("checkpoint", "model_info")

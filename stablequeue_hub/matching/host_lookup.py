@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from stablequeue_client.shared.generation.requirements import Requirement, checkpoint_parts
-from stablequeue_client.shared.models.model_files import names_in_webui, search_key, stem_key
+from stablequeue_client.shared.model_files.model_file import names_in_webui, search_key, stem_key
 from stablequeue_hub.inventory.availability_rows import MAY_BECOME_READY
 
 NOT_READ = (*MAY_BECOME_READY, "partial")

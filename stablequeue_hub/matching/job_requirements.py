@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 
 from stablequeue_client.shared.generation.capability_needs import CapabilityNeed
 from stablequeue_client.shared.generation.requirements import Requirement, checkpoint_parts
-from stablequeue_client.shared.models.model_files import Kind, stem_key
-from stablequeue_client.shared.models.roles import KINDS_OF, Role
+from stablequeue_client.shared.model_files.model_file import Kind, stem_key
+from stablequeue_client.shared.model_files.roles import KINDS_OF, Role
 from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.prepared import Prepared, in_list
 from stablequeue_hub.store.tables import job_payloads, job_requirements, models

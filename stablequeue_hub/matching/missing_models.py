@@ -10,8 +10,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.models.model_files import search_key
-from stablequeue_client.shared.models.roles import KINDS_OF, Role
+from stablequeue_client.shared.model_files.model_file import search_key
+from stablequeue_client.shared.model_files.roles import KINDS_OF, Role
 from stablequeue_client.shared.wire.jobs import ReasonCode
 from stablequeue_client.shared.wire.queue import ModelCopy, ModelPlace, WaitingGroup, WaitingGroups
 from stablequeue_hub.matching.job_requirements import JobRequirement

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.generation.requirements import Requirement
-from stablequeue_client.shared.models.model_files import MODEL_EXTENSIONS, search_key, stem_key
+from stablequeue_client.shared.model_files.model_file import MODEL_EXTENSIONS, search_key, stem_key
 from stablequeue_hub.inventory.metadata import OUTPUT_NAME
 from stablequeue_hub.matching.host_lookup import (
     MATCHED_LOOSELY,

@@ -11,7 +11,7 @@ from stablequeue_client.shared.generation.capability_needs import (
     CapabilityNeed,
     missing_capability,
 )
-from stablequeue_client.shared.models.architectures import (
+from stablequeue_client.shared.model_files.architectures import (
     architecture_of,
     architecture_text,
     missing_architecture,

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.generation.requirements import Requirement
-from stablequeue_client.shared.models.roles import Role
+from stablequeue_client.shared.model_files.roles import Role
 from stablequeue_client.shared.wire.jobs import RequirementStatus
 from stablequeue_hub.events.events import details_text
 from stablequeue_hub.matching.resolve import resolve

@@ -34,7 +34,8 @@ _SERVERS: dict[ReasonCode, str] = {
     "server_unknown": "It has not reported its models yet.",
     "server_unreachable": "It is switched off or not connected.",
     "no_webui": NO_WEBUI,
-    "no_runner": "It accepts no jobs: StableQueue is not running in a WebUI there. Start the WebUI.",
+    "no_runner": "It accepts no jobs: StableQueue is not running in a WebUI there, so start the WebUI; "
+    "or that WebUI has been generating its own pictures for a while.",
 }
 _EXCLUDED: dict[ReasonCode, str] = {
     "excluded_refused": "It sent the job back.",

@@ -24,14 +24,14 @@ from stablequeue_client.shared.generation.requirements import (
     checkpoint_parts,
     generation_requirements,
 )
-from stablequeue_client.shared.models.model_files import (
+from stablequeue_client.shared.model_files.model_file import (
     Kind,
     normalize_hash,
     parse_hash,
     search_key,
     webui_name,
 )
-from stablequeue_client.shared.models.roles import KINDS_OF
+from stablequeue_client.shared.model_files.roles import KINDS_OF
 from stablequeue_client.shared.wire.inventory import AVAILABILITY_MAX_HASHES
 from stablequeue_client.shared.wire.jobs import REQUIREMENTS_MAX, RequirementCheck, RequirementStatus
 from stablequeue_hub.matching.embedding_words import embedding_names, may_be_a_word

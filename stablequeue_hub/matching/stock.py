@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.generation.requirements import can_be_written, checkpoint_parts
-from stablequeue_client.shared.models.model_files import names_in_webui, stem_key
+from stablequeue_client.shared.model_files.model_file import names_in_webui, stem_key
 from stablequeue_hub.inventory.availability_rows import MAY_BECOME_READY
 from stablequeue_hub.matching.job_requirements import JobRequirement, Lookup
 from stablequeue_hub.matching.named_files import (

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import InvalidValueError, TooLargeError
-from stablequeue_client.shared.models.model_files import MODEL_EXTENSIONS, search_key, stem_key
+from stablequeue_client.shared.model_files.model_file import MODEL_EXTENSIONS, search_key, stem_key
 from stablequeue_client.shared.wire.inventory import AVAILABILITY_MAX_HASHES
 from stablequeue_hub.inventory.availability_rows import MAY_BECOME_READY
 from stablequeue_hub.models.lookup import ModelRef, ModelRefT, find_models, query_of

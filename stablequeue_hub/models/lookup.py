@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
 
-from stablequeue_client.shared.models.model_files import HashQuery
+from stablequeue_client.shared.model_files.model_file import HashQuery
 from stablequeue_hub.models.model_query import (
     ModelQuery,
     NamedModel,

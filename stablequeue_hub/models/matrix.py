@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
 
 from stablequeue_client.shared.errors import InvalidValueError
-from stablequeue_client.shared.models.model_files import KINDS
+from stablequeue_client.shared.model_files.model_file import KINDS
 from stablequeue_hub.models.availability import utc_text
 from stablequeue_hub.models.filters import ModelFilter, conditions_of
 from stablequeue_hub.servers.known_servers import KnownServer, known_servers

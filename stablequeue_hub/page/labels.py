@@ -6,7 +6,8 @@ from typing import Any
 
 from stablequeue_client.shared.views.labels import FILE_MARKS
 from stablequeue_client.shared.views.values import MarkName
-from stablequeue_client.shared.wire.inventory import Order, ServerCapabilities
+from stablequeue_client.shared.wire.inventory import ServerCapabilities
+from stablequeue_client.shared.wire.orders import Order
 
 _CELL_MARKS: dict[str, MarkName] = {
     "available": "here",

@@ -9,7 +9,7 @@ from typing import TypeAlias, get_args
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.models.model_files import KINDS, search_key
+from stablequeue_client.shared.model_files.model_file import KINDS, search_key
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views.labels import TROUBLED_STATES, UNREAD_STATES
 from stablequeue_client.shared.views.views import FILE_STATES

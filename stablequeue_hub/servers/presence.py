@@ -16,7 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
-from stablequeue_client.shared.wire.inventory import UNREACHABLE_AFTER_S, Activity, Order
+from stablequeue_client.shared.wire.inventory import UNREACHABLE_AFTER_S, Activity
+from stablequeue_client.shared.wire.orders import Order
 from stablequeue_hub.clock import SYSTEM_CLOCK, HubClock
 from stablequeue_hub.errors import unknown_server
 

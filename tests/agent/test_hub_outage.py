@@ -21,7 +21,8 @@ from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.backoff import Backoff
 from stablequeue_client.hub_client.link import HubLink
 from stablequeue_client.index.index import Index, open_index
-from stablequeue_client.shared.wire.inventory import Activity, Order, digest_hex
+from stablequeue_client.shared.wire.inventory import Activity, digest_hex
+from stablequeue_client.shared.wire.orders import Order
 
 from .agent_clock import SteppedClock
 from .scripted_hub import HEALTH, HUB_ID, Asked, Say, ScriptedHub, say_error, say_json

@@ -21,9 +21,10 @@ from stablequeue_client.files.devices import Device
 from stablequeue_client.files.scanner import Root
 from stablequeue_client.index.agent_report import AgentReport
 from stablequeue_client.index.index import Index, open_index
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_client.shared.parent_process import ParentProcess, parent_of_now
-from stablequeue_client.shared.wire.inventory import ORDER_TTL_S, ServerCapabilities
+from stablequeue_client.shared.wire.inventory import ServerCapabilities
+from stablequeue_client.shared.wire.orders import ORDER_TTL_S
 
 from .real_hub import RealHub, as_ready, index_rows, on_disk, settings_for, until, write_model
 

@@ -20,7 +20,7 @@ from stablequeue_client.files.file_io import FileUnreadableError, OpenedFile, Sc
 from stablequeue_client.files.file_reader import FileJob, read_model_file
 from stablequeue_client.files.hashing import BUFFER_BYTES, RACY_WINDOW_NS, hash_file
 from stablequeue_client.files.read_throttle import ReadThrottle
-from stablequeue_client.shared.models.model_files import StatKey
+from stablequeue_client.shared.model_files.model_file import StatKey
 
 pytestmark = pytest.mark.fault
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stablequeue_client.files.claimed_hashes import ClaimReport, check_claims, claims_for
 from stablequeue_client.files.file_io import OpenedFile, ScanIO
 from stablequeue_client.files.file_reader import FileJob, read_model_file
-from stablequeue_client.shared.models.model_files import SHA256_OF_NOTHING, Claim, Digests
+from stablequeue_client.shared.model_files.model_file import SHA256_OF_NOTHING, Claim, Digests
 
 SHA = hashlib.sha256(b"content").hexdigest()
 OTHER = hashlib.sha256(b"other").hexdigest()

@@ -16,7 +16,7 @@ from blake3 import blake3
 from stablequeue_client.files.file_io import FileUnreadableError, OpenedFile, ScanIO
 from stablequeue_client.files.hashing import WantedDigests, hash_file, sample_digest
 from stablequeue_client.files.read_throttle import ReadingStoppedError, ReadThrottle
-from stablequeue_client.shared.models.model_files import Digests
+from stablequeue_client.shared.model_files.model_file import Digests
 
 KIB, MIB = 1024, 1024 * 1024
 SIZES = [

@@ -15,7 +15,7 @@ import pytest
 
 from stablequeue_client.files.file_io import ScanIO, stat_key
 from stablequeue_client.files.scanner import RootScan, make_root, scan_root, scan_roots
-from stablequeue_client.shared.models.model_files import Kind, StatKey
+from stablequeue_client.shared.model_files.model_file import Kind, StatKey
 from stablequeue_client.shared.wire.inventory import wire_path_problem
 
 

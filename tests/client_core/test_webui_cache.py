@@ -25,7 +25,7 @@ from stablequeue_client.files.webui_hash_cache import (
     read_cache,
     read_flat_pickle,
 )
-from stablequeue_client.shared.models.model_files import SHA256_OF_NOTHING, Claim, Kind
+from stablequeue_client.shared.model_files.model_file import SHA256_OF_NOTHING, Claim, Kind
 from stablequeue_client.shared.wire.inventory import ServerCapabilities, encode
 
 diskcache = pytest.importorskip("diskcache", reason="the cache's own writer is not installed here")

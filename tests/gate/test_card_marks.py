@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stablequeue_client.index.rows import IndexRow
-from stablequeue_client.shared.models.model_files import FileState
+from stablequeue_client.shared.model_files.model_file import FileState
 from stablequeue_client.webui.parts.runtime import Runtime
 
 from ..agent.real_hub import RealHub

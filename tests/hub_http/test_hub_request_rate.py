@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stablequeue_hub.access.rate_limit import BURST_S, CLIENTS_MAX, RateLimiter
+from stablequeue_hub.access.request_limit import BURST_S, CLIENTS_MAX, RateLimiter
 from stablequeue_hub.settings import HubSettings
 
 PER_S = HubSettings.requests_per_s

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stablequeue_client.shared.errors import InvalidValueError, ProtocolMismatchError, TooLargeError
-from stablequeue_client.shared.models.model_files import FILE_STATES, KINDS, SHA256_OF_NOTHING
+from stablequeue_client.shared.model_files.model_file import FILE_STATES, KINDS, SHA256_OF_NOTHING
 from stablequeue_client.shared.wire.inventory import SYNC_MAX_BYTES, SYNC_MAX_ROWS, row_digest
 from stablequeue_hub.inventory.sync_decoding import (
     decode_sync,

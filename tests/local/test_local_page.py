@@ -13,7 +13,7 @@ from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.index.rows import IndexRow
 from stablequeue_client.index.snapshot import IndexReader, Snapshot
 from stablequeue_client.shared.errors import ConflictError, NotFoundError
-from stablequeue_client.shared.models.model_files import Claim
+from stablequeue_client.shared.model_files.model_file import Claim
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views import views
 from stablequeue_client.webui.tab import local_views

@@ -15,7 +15,7 @@ from stablequeue_client.hub_client.identity import new_identity, store_identity
 from stablequeue_client.hub_client.view_cache import WAIT_S, HubViewCache
 from stablequeue_client.index.agent_report import AgentReport, HubProblem, ReportedFile
 from stablequeue_client.index.rows import RootRow
-from stablequeue_client.shared.models.model_files import Claim
+from stablequeue_client.shared.model_files.model_file import Claim
 from stablequeue_client.shared.wire.inventory import Activity
 from stablequeue_client.webui.agent_process.keeper import AgentState
 from stablequeue_client.webui.parts.runtime import Runtime

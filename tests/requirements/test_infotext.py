@@ -24,7 +24,7 @@ from stablequeue_client.shared.generation.infotext import (
 )
 from stablequeue_client.shared.generation.infotext_settings import not_taken_over, option_settings
 from stablequeue_client.shared.generation.requirements import Requirement, generation_requirements
-from stablequeue_client.shared.models.model_files import name_digest
+from stablequeue_client.shared.model_files.model_file import name_digest
 
 from ..slowness import slowness
 

@@ -18,7 +18,7 @@ from stablequeue_client.shared.generation.requirements import (
     generation_requirements,
     prompt_requirements,
 )
-from stablequeue_client.shared.models.roles import KINDS_OF
+from stablequeue_client.shared.model_files.roles import KINDS_OF
 
 from ..slowness import slowness
 

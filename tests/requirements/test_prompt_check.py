@@ -18,7 +18,7 @@ from stablequeue_client.shared.generation.requirements import (
     generation_requirements,
     prompt_requirements,
 )
-from stablequeue_client.shared.models.model_files import FileState, Kind, stem_key
+from stablequeue_client.shared.model_files.model_file import FileState, Kind, stem_key
 
 from ..local.synthetic_index import file
 

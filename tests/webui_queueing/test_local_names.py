@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from stablequeue_client.index.rows import IndexRow
 from stablequeue_client.shared.generation.name_translation import Renaming
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_client.shared.views.job_values import JobModel
 from stablequeue_client.webui.tab.local_names import local_renamings
 

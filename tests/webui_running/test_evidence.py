@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.shared.models.model_files import StatKey
+from stablequeue_client.shared.model_files.model_file import StatKey
 from stablequeue_client.shared.wire.runner import AssignedFile
 from stablequeue_client.webui.runner.evidence import HostReport, SamplerStep, evidence
 from stablequeue_client.webui.runner.file_check import ConfirmedFile

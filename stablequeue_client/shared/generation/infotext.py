@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from stablequeue_client.shared.generation.infotext_settings import numbers, option_settings
 from stablequeue_client.shared.generation.requirements import Requirement, checkpoint_parts
-from stablequeue_client.shared.models.model_files import (
+from stablequeue_client.shared.model_files.model_file import (
     MODEL_EXTENSIONS,
     SHA256_OF_NOTHING,
     Kind,
@@ -30,7 +30,7 @@ from stablequeue_client.shared.models.model_files import (
     parse_hash,
     stem_key,
 )
-from stablequeue_client.shared.models.roles import KINDS_OF, Role
+from stablequeue_client.shared.model_files.roles import KINDS_OF, Role
 
 Dialect = Literal["sha256", "autov2", "autov3_or_sha256", "autov1", "file_name"]
 """What the digits are. ``autov3_or_sha256``: 12 digits, of the whole file on Forge 2 and of the bytes after

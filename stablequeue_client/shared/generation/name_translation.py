@@ -17,7 +17,7 @@ from stablequeue_client.shared.generation.requirements import (
     generation_requirements,
     prompt_requirements,
 )
-from stablequeue_client.shared.models.roles import Role
+from stablequeue_client.shared.model_files.roles import Role
 
 _PROMPTS = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt")
 _NETWORK = re.compile(r"<\w+:([^>]+)>")

@@ -21,14 +21,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stablequeue_client.shared.generation.requirements import checkpoint_parts
-from stablequeue_client.shared.models.model_files import (
+from stablequeue_client.shared.model_files.model_file import (
     MODEL_EXTENSIONS,
     SHA256_OF_NOTHING,
     name_digest,
     normalize_hash,
     search_key,
 )
-from stablequeue_client.shared.models.roles import Role
+from stablequeue_client.shared.model_files.roles import Role
 
 LoadState = Literal["loaded", "other_file", "changed", "not_loaded", "unknown"]
 Outcome = Literal["confirmed", "not_provable", "wrong"]

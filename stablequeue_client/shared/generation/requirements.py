@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from stablequeue_client.shared.models.model_files import Kind
-from stablequeue_client.shared.models.roles import KINDS_OF, Role
+from stablequeue_client.shared.model_files.model_file import Kind
+from stablequeue_client.shared.model_files.roles import KINDS_OF, Role
 
 Where = Literal["prompt", "negative", "hires_prompt", "hires_negative", "style", "negative_style", "setting"]
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from stablequeue_client.shared.models.roles import Role
+from stablequeue_client.shared.model_files.roles import Role
 
 LEASE_S = 60.0
 """A job whose lease is not renewed for this long is given to another server."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from os import devnull, pathsep
 from pathlib import Path
 
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_client.webui.host.extension_folders import ExtensionFolders
 from stablequeue_client.webui.settings.webui_settings import WebuiSettings
 

@@ -18,7 +18,7 @@ from stablequeue_client import __version__
 from stablequeue_client.webui.host.guarded import guarded, log
 
 if TYPE_CHECKING:  # this file is loaded in the WebUI's main thread: nothing heavy
-    from stablequeue_client.shared.models.model_files import Kind
+    from stablequeue_client.shared.model_files.model_file import Kind
     from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksForOthers
 
 Family = Literal["forge", "classic", "a1111"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from stablequeue_client.webui.host.compat import Host, lora_file
 
 if TYPE_CHECKING:
-    from stablequeue_client.shared.models.roles import Role
+    from stablequeue_client.shared.model_files.roles import Role
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from stablequeue_client.hub_client.user_calls import UserCalls
 from stablequeue_client.hub_client.view_cache import HubViewCache
 from stablequeue_client.index.snapshot import IndexReader
 from stablequeue_client.own_hub import OwnHub
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_client.webui.host.compat import Host
 from stablequeue_client.webui.host.extension_folders import ExtensionFolders
 from stablequeue_client.webui.parts.states import AgentState, OutboxJob, RunnerStatus

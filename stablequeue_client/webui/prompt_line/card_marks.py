@@ -17,7 +17,7 @@ import msgspec
 
 from stablequeue_client.index.rows import IndexRow
 from stablequeue_client.index.snapshot import Snapshot
-from stablequeue_client.shared.models.model_files import Kind, webui_name
+from stablequeue_client.shared.model_files.model_file import Kind, webui_name
 from stablequeue_client.shared.wire.inventory import AVAILABILITY_MAX_HASHES, native_path
 from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.views import card_marks

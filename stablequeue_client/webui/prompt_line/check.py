@@ -26,8 +26,8 @@ from stablequeue_client.shared.generation.requirements import (
     can_be_written,
     generation_requirements,
 )
-from stablequeue_client.shared.models.model_files import Kind
-from stablequeue_client.shared.models.nearest_names import NearestNames
+from stablequeue_client.shared.model_files.model_file import Kind
+from stablequeue_client.shared.model_files.nearest_names import NearestNames
 from stablequeue_client.shared.views.labels import visible
 from stablequeue_client.shared.wire.inventory import native_path
 from stablequeue_client.webui.parts.runtime import Runtime

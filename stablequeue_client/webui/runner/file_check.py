@@ -10,7 +10,7 @@ from stablequeue_client.files.file_io import OS_IO, WINDOWS, stat_key
 from stablequeue_client.files.same_file import same_file
 from stablequeue_client.index.rows import RootRow
 from stablequeue_client.index.snapshot import Snapshot
-from stablequeue_client.shared.models.model_files import StatKey
+from stablequeue_client.shared.model_files.model_file import StatKey
 from stablequeue_client.shared.wire.inventory import native_path
 from stablequeue_client.shared.wire.runner import AssignedFile
 from stablequeue_client.webui.runner.refusal import Refusal

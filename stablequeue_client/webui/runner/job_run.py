@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from stablequeue_client.index.snapshot import Snapshot
 from stablequeue_client.shared.generation.requirements import checkpoint_parts
-from stablequeue_client.shared.models.roles import Role
+from stablequeue_client.shared.model_files.roles import Role
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
 from stablequeue_client.shared.wire.runner import (
     PICTURES_MAX,

@@ -23,7 +23,7 @@ from stablequeue_client.shared.errors import StableQueueError
 
 if TYPE_CHECKING:  # this file is loaded in the WebUI's main thread: nothing heavy
     from stablequeue_client.agent.agent_settings import HashingMode
-    from stablequeue_client.shared.models.model_files import Kind
+    from stablequeue_client.shared.model_files.model_file import Kind
     from stablequeue_client.shared.wire.inventory import WorksForOthers
 
 __all__ = ["FOLDER_WORDS", "WebuiSettings", "option_key", "resolve_webui"]

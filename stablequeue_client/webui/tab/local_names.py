@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from stablequeue_client.index.rows import IndexRow
 from stablequeue_client.shared.generation.name_translation import Renaming
-from stablequeue_client.shared.models.model_files import MODEL_EXTENSIONS, webui_name
-from stablequeue_client.shared.models.roles import KINDS_OF, Role
+from stablequeue_client.shared.model_files.model_file import MODEL_EXTENSIONS, webui_name
+from stablequeue_client.shared.model_files.roles import KINDS_OF, Role
 from stablequeue_client.shared.views.job_values import JobModel
 
 _IN_A_TEXT: dict[str, Role] = {"checkpoint": "checkpoint", "lora": "lora", "embedding": "embedding"}

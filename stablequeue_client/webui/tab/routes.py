@@ -28,7 +28,7 @@ from stablequeue_client.shared.errors import (
     TooLargeError,
     UsageError,
 )
-from stablequeue_client.shared.models.model_files import KINDS
+from stablequeue_client.shared.model_files.model_file import KINDS
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views import views
 from stablequeue_client.shared.wire.runner import PICTURE_MAX_BYTES

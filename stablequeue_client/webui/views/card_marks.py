@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from stablequeue_client.shared.models.model_files import FileState
+from stablequeue_client.shared.model_files.model_file import FileState
 from stablequeue_client.shared.views.labels import MARKS
 
 

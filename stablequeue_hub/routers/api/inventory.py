@@ -17,7 +17,7 @@ from stablequeue_client.shared.errors import (
     SyncOutOfStepError,
     TooLargeError,
 )
-from stablequeue_client.shared.models.safetensors_header import METADATA_MAX_BYTES
+from stablequeue_client.shared.model_files.safetensors_header import METADATA_MAX_BYTES
 from stablequeue_client.shared.wire.inventory import (
     CAPABILITIES_MAX_BYTES,
     HEARTBEAT_MAX_BYTES,

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stablequeue_client.shared.errors import ConflictError, InvalidValueError, NotFoundError
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_hub.actions.models import register_model
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_json

@@ -8,7 +8,7 @@ Buttons post urlencoded forms and get a fragment that says what happened.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 from urllib.parse import urlencode
 
 import msgspec
@@ -29,6 +29,7 @@ from stablequeue_client.shared.errors import (
 from stablequeue_client.shared.views import job_views, views
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views.view_types import VIEW_TYPES
+from stablequeue_client.shared.wire.orders import HashingOrder, OrderKind
 from stablequeue_hub.access.network import network_info
 from stablequeue_hub.actions.access import create_join_code, create_key, revoke_key, set_reachable
 from stablequeue_hub.actions.servers import forget_server, give_order, rename_server, thaw_server
@@ -206,9 +207,9 @@ async def order(request: Request, server_id: str) -> Response:
 
 def _order(form: dict[str, str]) -> OrderRequest:
     kind, mode = form.get("kind"), form.get("mode") or None
-    if kind not in ("rescan", "sync", "hashing", "accept_removals", "put_back"):
+    if kind not in get_args(OrderKind):
         raise InvalidValueError("There is no such order.", remedy="Reload the page.")
-    if mode not in (None, "now", "later", "pause"):
+    if mode not in (None, *get_args(HashingOrder)):
         raise InvalidValueError("There is no such mode.", remedy="Reload the page.")
     until_s = PAUSE_S if mode == "pause" else None
     return OrderRequest(kind, form.get("root") or None, form.get("path") or None, mode, until_s)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 
 Role = Literal[
     "checkpoint", "hires_checkpoint", "refiner", "vae", "text_encoder", "module", "lora", "embedding"
