@@ -1,4 +1,4 @@
-"""Every reason why a server does not get a job has words, for the server and for the sentence in the queue."""
+"""Every reason why a server does not get a job has words, for the server and for the sentence."""
 
 from __future__ import annotations
 
