@@ -18,7 +18,7 @@ from collections.abc import Sequence
 # The WebUI runs this file by its path; make sure of our own folder however it was started.
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from stablequeue_client.webui.host.needed import Needed, missing, too_old
+from stablequeue_client.webui.host.python_requirements import PythonRequirement, missing, too_old
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _VERSION = re.compile(r"\d[A-Za-z0-9.!+_-]*")
@@ -38,7 +38,7 @@ def main() -> None:
         _tell(f"{_listed(wanted)} could not be installed ({cause})", wanted)
 
 
-def _install(wanted: Sequence[Needed]) -> None:
+def _install(wanted: Sequence[PythonRequirement]) -> None:
     """Raises RuntimeError (or what pip's start raises) when pip fails."""
     with tempfile.TemporaryDirectory(prefix="stablequeue-") as folder:
         constraints = os.path.join(folder, "installed.txt")
@@ -82,11 +82,11 @@ def _everything_installed() -> list[str]:
     return sorted(found)
 
 
-def _listed(items: Sequence[Needed]) -> str:
+def _listed(items: Sequence[PythonRequirement]) -> str:
     return ", ".join(item.name for item in items)
 
 
-def _tell(what: str, items: Sequence[Needed]) -> None:
+def _tell(what: str, items: Sequence[PythonRequirement]) -> None:
     """One sentence with the remedy, where the WebUI's start-up messages stand."""
     words = " ".join(f'"{item.requirement}"' for item in items)
     sys.stdout.write(

@@ -23,7 +23,7 @@ import sys
 from collections import defaultdict, deque
 from dataclasses import dataclass
 
-from stablequeue_hub.dispatch.fair_queue import PASSES_MAX, WaitingJob, WaitingLine
+from stablequeue_hub.dispatch.fair_queue import PASSES_MAX, FairQueue, QueuedJob
 
 SERVERS = 4
 CHECKPOINTS = 8
@@ -105,7 +105,7 @@ def pinned(servers: list[Server], jobs: list[Job], costs: Costs) -> dict[int, fl
 
 def in_line(servers: list[Server], jobs: list[Job], costs: Costs) -> tuple[dict[int, float], int]:
     """Waits by job with the hub's line, and the most often that a job was passed over."""
-    line = WaitingLine()
+    line = FairQueue()
     kinds = {name: number for number, name in enumerate(sorted({job.checkpoint for job in jobs}))}
     for server in servers:
         able = {kinds[name] for name in server.has if name in kinds}
@@ -119,10 +119,10 @@ def in_line(servers: list[Server], jobs: list[Job], costs: Costs) -> tuple[dict[
     def hand_over(now: float) -> None:
         nonlocal passed
         for name in sorted(idle, key=lambda one: idle[one].slowness):
-            choice = line.choose(name, loaded[name], now)
+            choice = line.select(name, loaded[name], now)
             if choice is None:
                 continue
-            line.served(name, choice, now)
+            line.record_served(name, choice, now)
             passed = max(passed, choice.passed.passed if choice.passed else 0)
             job = jobs[choice.job.seq]
             waits[job.number] = now - job.at
@@ -139,7 +139,7 @@ def in_line(servers: list[Server], jobs: list[Job], costs: Costs) -> tuple[dict[
     for job in jobs:
         until(job.at)
         kind = kinds[job.checkpoint]
-        line.put(WaitingJob(str(job.number), job.number, 0, job.person, kind, 0, job.checkpoint))
+        line.put(QueuedJob(str(job.number), job.number, 0, job.person, kind, 0, job.checkpoint))
         hand_over(job.at)
     until(float("inf"))
     return waits, passed

@@ -85,7 +85,7 @@ class Agent:
                 index = open_index(self.data, repair=False)
                 progress = index.read_progress()
                 index.close()
-                if progress is not None and progress.activity.bytes_done > 0:
+                if progress is not None and progress.bytes_done > 0:
                     return
         raise SystemExit("The agent does not read.")
 

@@ -30,12 +30,12 @@ from pathlib import Path
 from blake3 import blake3
 
 from stablequeue_client.files.file_io import OpenedFile, ScanIO
-from stablequeue_client.files.hashing import Want, hash_file, usable_cores
+from stablequeue_client.files.hashing import WantedDigests, hash_file, usable_cores
 
 MIB = 1024 * 1024
-SHA_ONLY = Want(blake3=False, autov1=False)
-SHA_AND_BLAKE3 = Want(autov1=False)
-WITH_AUTOV3 = Want(autov1=False, payload_from=1_000)
+SHA_ONLY = WantedDigests(blake3=False, autov1=False)
+SHA_AND_BLAKE3 = WantedDigests(autov1=False)
+WITH_AUTOV3 = WantedDigests(autov1=False, payload_from=1_000)
 CPU_FLAGS = ("sha_ni", "avx2", "avx512f", "avx512vl", "sha2", "asimd")
 LIMIT_SHARE = 0.95
 
@@ -134,7 +134,7 @@ def one_file(path: str, rounds: int, cores: int) -> list[Row]:
     io, size = WarmIO(), os.path.getsize(path)
     memory = bytearray(size)
 
-    def ours(want: Want) -> Callable[[], object]:
+    def ours(want: WantedDigests) -> Callable[[], object]:
         return lambda: hash_file(path, want=want, io=io)
 
     def two_passes() -> None:

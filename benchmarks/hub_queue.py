@@ -173,7 +173,7 @@ def claims(folder: Path, scale: Scale, url: str | None) -> base.Result:
     hub: Hub = create_app(HubSettings(data_dir=folder), store).state.hub
     least = least_of_postgresql(url) if url else least_of_sqlite(store.sqlite_path)
     claim_s, least_s = asyncio.run(measure(hub, names, least, scale))
-    hub.lanes.close()
+    hub.sync_limits.close()
     store.close()
     which = "PostgreSQL" if url else "SQLite"
     print(f"{which}: claim {claim_s * 1e6:.0f} µs, least {least_s * 1e6:.0f} µs")

@@ -45,12 +45,12 @@ from stablequeue_client.shared.wire.inventory import (
 from stablequeue_client.shared.wire.jobs import JobCheckRequest, JobSubmission
 from stablequeue_hub.inventory.sync import apply_sync, decode_sync, decompress_limited
 from stablequeue_hub.jobs.submission import submit
-from stablequeue_hub.matching.check import check_job
+from stablequeue_hub.matching.check import judge_job
 from stablequeue_hub.models.availability import availability_of
 from stablequeue_hub.models.filters import ModelFilter
 from stablequeue_hub.models.matrix import list_models
 from stablequeue_hub.page.queue import Viewer, queue_page
-from stablequeue_hub.servers.presence import RunnerState
+from stablequeue_hub.servers.presence import RunnerPresence
 from stablequeue_hub.store.engine import SQLITE_NAME, Store, open_store
 from stablequeue_hub.store.migrate import migrate
 from stablequeue_hub.store.tables import models, servers
@@ -83,7 +83,7 @@ class NoLine:
     def before(self, _server_id: str, _job_id: str) -> int | None:
         return None
 
-    def before_anywhere(self, _job_id: str) -> int | None:
+    def jobs_ahead_anywhere(self, _job_id: str) -> int | None:
         return None
 
     def progress(self, _job_id: str) -> float | None:
@@ -96,8 +96,8 @@ class Everybody:
     def is_reachable(self, _server_id: str) -> bool:
         return True
 
-    def runner(self, _server_id: str) -> RunnerState:
-        return RunnerState(polling=True)
+    def runner(self, _server_id: str) -> RunnerPresence:
+        return RunnerPresence(polling=True)
 
     def last_contact_ms(self, _server_id: str) -> int | None:
         return 5_000
@@ -291,7 +291,7 @@ def questions(store: Store, scale: Scale) -> dict[str, Callable[[], object]]:
         prompt = " ".join(f"<lora:{stem}:0.8>" for stem in stems[1:])
         wanted = JobCheckRequest({"prompt": prompt, "override_settings": {"sd_model_checkpoint": title}})
         with store.read() as connection:
-            answer = check_job(connection, wanted, live, own_server=None, now_ms=9_000)
+            answer = judge_job(connection, wanted, live, own_server=None, now_ms=9_000).check
         assert [found.status for found in answer.requirements] == ["found"] * 6
         assert len(answer.servers) == scale.servers
         return answer

@@ -27,11 +27,11 @@ from heartbeat import start_hub
 
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.join import join
-from stablequeue_client.index.snapshot import LocalModels
+from stablequeue_client.index.snapshot import IndexReader
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
-from stablequeue_client.webui.host.models import Memory
+from stablequeue_client.webui.host.models import LoadedModels
 from stablequeue_client.webui.runner import runner as runner_module
-from stablequeue_client.webui.runner.runner import Runner, Surroundings
+from stablequeue_client.webui.runner.runner import Runner, RunnerContext
 
 AIM = 0.99
 VARIANTS = ("alone", "waits", "looks")
@@ -42,8 +42,8 @@ THREAD = "stablequeue-runner"
 class NoHost:
     """What a runner without a job asks of its host."""
 
-    def memory(self) -> Memory:
-        return Memory()
+    def memory(self) -> LoadedModels:
+        return LoadedModels()
 
     def __getattr__(self, name: str) -> object:
         raise AssertionError(f"An idle runner asked the host for {name}.")
@@ -53,10 +53,10 @@ class NoHost:
 def idle_runner(server_dir: Path, *, generating: bool) -> Iterator[None]:
     """A runner that has been at its place for a moment."""
     runner = Runner(
-        Surroundings(
+        RunnerContext(
             host=NoHost(),  # type: ignore[arg-type]
             server_dir=server_dir,
-            models=LocalModels(server_dir),
+            models=IndexReader(server_dir),
             works_for_others=lambda: "always",
             capabilities=ServerCapabilities,
             is_generating=lambda: generating,

@@ -23,7 +23,7 @@ from stablequeue_client.files.hashing import HashResult
 from stablequeue_client.files.scanner import Root, RootScan, ScannedFile, ScanReport
 from stablequeue_client.index.index import Index, open_index
 from stablequeue_client.index.rows import FILES
-from stablequeue_client.shared.models.model_files import Digests
+from stablequeue_client.shared.model_files.model_file import Digests
 
 ROOT = Root("0123abcd", "lora", "/models/loras", "models/loras")
 

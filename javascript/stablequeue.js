@@ -54,7 +54,7 @@
     // fetch() for a route below /stablequeue/v1/, with the token. Waits until the tab has brought it.
     async ask(path, options = {}) {
       await ready;
-      if (page.ended.signal.aborted) throw new Error("This WebUI was started again; the page has to be loaded again.");
+      if (page.ended.signal.aborted) throw new Error("This WebUI was restarted; reload the page.");
       return page.requests.ask(`${tab.base}/${path}`, options);
     },
     // Calls back with our view each time that something in it was replaced.

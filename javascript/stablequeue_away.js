@@ -38,7 +38,7 @@
     lost() {
       if (this.ended.signal.aborted) return;
       this.ended.abort();
-      this.say("This WebUI was started again since this page was loaded. Reload the page to go on.");
+      this.say("This WebUI was restarted since this page was loaded. Reload the page to continue.");
       const reload = this.line.querySelector("[data-sq-reload]");
       reload.parentElement.hidden = false;
       reload.addEventListener("click", () => window.location.reload());

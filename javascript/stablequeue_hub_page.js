@@ -52,7 +52,7 @@
     }
 
     awayText(since) {
-      return `Hub not reachable since ${since}. What you see is from then; it is tried again by itself.`;
+      return `Hub not reachable since ${since}. What you see is from then; it is retried automatically.`;
     }
   }
 

@@ -135,7 +135,7 @@
       window[`switch_to_${tab}`]();
       result.textContent = written && placed ? "Sent." : `This WebUI's ${tab} page could not be filled. Save the picture and open it there.`;
     } catch {
-      result.textContent = "The picture could not be had from the hub. Try again when it answers.";
+      result.textContent = "The hub did not send the picture. Try again when it answers.";
     }
   }
 

@@ -105,7 +105,7 @@
       remember("target", this.target.value);
       remember("alias", this.target.value ? this.target.selectedOptions[0].dataset.sqAlias : "");
       all((one) => one.targets());
-      if (window.stablequeueGate) for (const tab of TABS) window.stablequeueGate.changed(tab);
+      if (window.stablequeuePromptLine) for (const tab of TABS) window.stablequeuePromptLine.changed(tab);
     }
 
     // While the hub does not say which servers there are, the one that was chosen stays chosen.
@@ -154,7 +154,7 @@
         notePress(this.tab, this.press);
         const hidden = gradioApp().querySelector(`#sq_queue_press_${this.tab}`);
         if (!hidden) throw new Error("Queue is not part of this page; reload it.");
-        this.say("Being queued…");
+        this.say("Queueing…");
         hidden.click();
         this.look(0);
       } catch (error) {

@@ -76,7 +76,7 @@
     }
 
     awayText(since) {
-      return `This WebUI does not answer since ${since}. What you see is from then; it is tried again by itself.`;
+      return `This WebUI has not answered since ${since}. What you see is from then; it is retried automatically.`;
     }
 
     // Brings our tab to the front.

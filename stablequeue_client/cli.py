@@ -22,8 +22,8 @@ from stablequeue_client.commands import (
     hub,
     jobs,
     local_orders,
-    looking,
-    reading,
+    queries,
+    scanning,
     service,
     submitting,
     up,
@@ -50,7 +50,7 @@ else:
 
 
 @dataclass(frozen=True)
-class Word:
+class Argument:
     """A word of a command that is no setting."""
 
     name: str
@@ -66,7 +66,7 @@ class Command:
     summary: str
     run: Callable[[Context], int]
     examples: tuple[str, ...]
-    words: tuple[Word, ...] = ()
+    arguments: tuple[Argument, ...] = ()
 
     def options(self) -> list[Option]:
         """The settings it takes, in the order of ``Settings``: its own, and those of every command."""
@@ -96,14 +96,14 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "agent",
-        "Read this computer's folders and tell the hub; --once ends when all is told",
-        reading.run_agent,
+        "Read this computer's folders and tell the hub; makes no pictures; --once ends when all is told",
+        scanning.run_agent,
         ("agent --hub http://192.168.1.20:8383 --join KEY --alias forge-b --webui ~/forge", "agent --once"),
     ),
     Command(
         "scan",
         "Read folders and print what is in them, without a hub",
-        reading.run_scan,
+        scanning.run_scan,
         ("scan --checkpoints /models/sd --loras /models/lora --json", "scan --accept-removals /models/old"),
     ),
     Command(
@@ -115,30 +115,30 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "status",
         "What is known here, what is being read, and whether the hub answers",
-        looking.run_status,
+        queries.run_status,
         ("status", "status --json"),
     ),
     Command(
         "where",
         "On which servers a model is",
-        looking.run_where,
+        queries.run_where,
         ("where 31e35c80fc", "where aquarelleXL_v30 --hub http://192.168.1.20:8383 --key @view.key --json"),
-        (Word("model", "A hash (8, 10, 12 or 64 hex digits) or a name", None),),
+        (Argument("model", "A hash (8, 10, 12 or 64 hex digits) or a name", None),),
     ),
-    Command("servers list", "The servers the hub knows", looking.run_servers, ("servers list",)),
+    Command("servers list", "The servers the hub knows", queries.run_servers, ("servers list",)),
     Command(
         "servers rename",
         "Give a server another alias",
-        looking.run_rename,
+        queries.run_rename,
         ("servers rename forge-b attic",),
-        (Word("server", "Its alias or id"), Word("alias", "The new alias")),
+        (Argument("server", "Its alias or id"), Argument("alias", "The new alias")),
     ),
     Command(
         "servers forget",
         "Remove a server and what the hub knows of its files",
-        looking.run_forget,
+        queries.run_forget,
         ("servers forget attic",),
-        (Word("server", "Its alias or id"),),
+        (Argument("server", "Its alias or id"),),
     ),
     Command(
         "jobs",
@@ -151,28 +151,28 @@ COMMANDS: tuple[Command, ...] = (
         "One job: what it needs, why it waits or what came of it",
         jobs.run_show,
         ("jobs show 3f9c1a2b", "jobs show 3f9c1a2b --json"),
-        (Word("job", "The job's id, or how it begins"),),
+        (Argument("job", "The job's id, or its first digits"),),
     ),
     Command(
         "jobs cancel",
-        "End jobs that have not ended",
+        "Cancel jobs that have not ended",
         jobs.run_cancel,
         ("jobs cancel 3f9c1a2b 77de0c41",),
-        (Word("jobs", "Ids of jobs, or how they begin", "+"),),
+        (Argument("jobs", "Ids of jobs, or their first digits", "+"),),
     ),
     Command(
         "jobs delete",
         "Remove jobs with their prompts and pictures",
         jobs.run_delete,
         ("jobs delete 3f9c1a2b",),
-        (Word("jobs", "Ids of jobs, or how they begin", "+"),),
+        (Argument("jobs", "Ids of jobs, or their first digits", "+"),),
     ),
     Command(
         "jobs star",
         "Keep jobs and their pictures for ever",
         jobs.run_star,
         ("jobs star 3f9c1a2b",),
-        (Word("jobs", "Ids of jobs, or how they begin", "+"),),
+        (Argument("jobs", "Ids of jobs, or their first digits", "+"),),
     ),
     Command(
         "submit",
@@ -183,28 +183,28 @@ COMMANDS: tuple[Command, ...] = (
             "submit payload.json --target forge-a --target forge-b --wait",
             "submit - --priority 5 --name poster",
         ),
-        (Word("file", "A JSON file, a picture (PNG, JPEG, WebP), a text file; - for standard input"),),
+        (Argument("file", "A JSON file, a picture (PNG, JPEG, WebP), a text file; - for standard input"),),
     ),
     Command(
         "queue pause",
-        "Give no more jobs to one server, or to any; running jobs go on",
+        "Give no more jobs to one server, or to any; running jobs finish",
         jobs.run_pause,
         ("queue pause", "queue pause forge-b"),
-        (Word("server", "Its alias or id (default: the whole queue)", "?"),),
+        (Argument("server", "Its alias or id (default: the whole queue)", "?"),),
     ),
     Command(
         "queue resume",
-        "Give jobs again",
+        "Resume the queue, or one server of it",
         jobs.run_resume,
         ("queue resume", "queue resume forge-b"),
-        (Word("server", "Its alias or id (default: the whole queue)", "?"),),
+        (Argument("server", "Its alias or id (default: the whole queue)", "?"),),
     ),
     Command(
         "explain",
-        "What a picture's generation text names, which models that is, who has them, and what cannot be told",
+        "What a picture's generation text names, which models that is, who has them, and what is unknown",
         explaining.run_explain,
         ("explain cat.png", "explain cat.png --hub http://192.168.1.20:8383 --key @view.key --json"),
-        (Word("picture", "A PNG, JPEG or WebP that a WebUI saved, or its text; - for standard input"),),
+        (Argument("picture", "A PNG, JPEG or WebP that a WebUI saved, or its text; - for standard input"),),
     ),
     Command(
         "keys create",
@@ -219,26 +219,26 @@ COMMANDS: tuple[Command, ...] = (
     Command("keys list", "The keys there are, without their secrets", hub.run_keys, ("keys list --json",)),
     Command(
         "keys revoke",
-        "Make a key worthless",
+        "Revoke a key",
         hub.run_keys,
         ("keys revoke 3f9c1a",),
-        (Word("key_id", "The key's id, the part behind sq_"),),
+        (Argument("key_id", "The key's id, the part behind sq_"),),
     ),
     Command(
         "put-back",
         "Give a file that a WebUI set aside (*.corrupted) its name back, when it is whole",
         local_orders.run_put_back,
         ("put-back /models/lora/pixel_quest.safetensors.corrupted",),
-        (Word("file", "Its path, or its name where only one has it"),),
+        (Argument("file", "Its path, or its name where only one has it"),),
     ),
     Command(
         "pause",
         "Stop reading files for a while",
         local_orders.run_pause,
         ("pause", "pause 90"),
-        (Word("minutes", "For how long (default: 60)", "?"),),
+        (Argument("minutes", "For how long (default: 60)", "?"),),
     ),
-    Command("resume", "Go on reading files now", local_orders.run_resume, ("resume",)),
+    Command("resume", "Resume reading files now", local_orders.run_resume, ("resume",)),
     Command(
         "service install",
         "Have the hub start with the system",
@@ -247,7 +247,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "service remove",
-        "Do not start the hub with the system any more; one that runs goes on",
+        "Stop starting the hub with the system; a hub that runs is not affected",
         service.run_service_remove,
         ("service remove",),
     ),
@@ -260,9 +260,9 @@ COMMANDS: tuple[Command, ...] = (
 )
 _GROUPS = {
     "servers": "List, rename or forget the servers of the hub",
-    "queue": "Hold back the queue or one server of it, or let it go on",
+    "queue": "Pause or resume the queue, or one server of it",
     "keys": "Create, list or revoke keys of the hub",
-    "service": "Start the hub with the system, or not any more",
+    "service": "Start the hub with the system, or stop doing so",
 }
 
 
@@ -298,7 +298,7 @@ def _add_command(parsers: Any, word: str, command: Command) -> argparse.Argument
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(command=command, action=word)
-    for extra in command.words:
+    for extra in command.arguments:
         parser.add_argument(extra.name, help=extra.help, nargs=extra.nargs)
     for opt in command.options():
         _add_option(parser, opt)
@@ -381,7 +381,7 @@ def make_context(parsed: argparse.Namespace, environment: Mapping[str, str], her
 
 
 def data_folder(settings: Settings) -> Path:
-    """Where StableQueue keeps its own data for these settings; absolute."""
+    """Return where StableQueue keeps its own data for these settings; absolute."""
     if settings.data:
         return Path(settings.data).expanduser().absolute()
     name = "stablequeue-demo" if settings.demo else "stablequeue"
@@ -400,7 +400,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"The settings file {path} is no valid TOML: {error}.", remedy="Correct that line."
+            f"The settings file {path} is not valid TOML: {error}.", remedy="Correct that line."
         ) from error
 
 
@@ -409,7 +409,7 @@ def read_secret(path: str) -> str:
     try:
         return Path(path).expanduser().read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) else "it is no text"
+        cause = error.strerror if isinstance(error, OSError) else "it is not text"
         raise InvalidSettingError(
             f"The file {path} cannot be read: {cause}.", remedy="Give @FILE with a file that holds the key."
         ) from error

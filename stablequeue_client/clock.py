@@ -50,7 +50,7 @@ class JumpWatch:
         self._offset = clock.now() - clock.monotonic()
 
     def jumped(self) -> bool:
-        """Whether it happened since the last call."""
+        """Return whether it happened since the last call."""
         offset = self._clock.now() - self._clock.monotonic()
         moved = abs(offset - self._offset) > JUMP_S
         self._offset = offset

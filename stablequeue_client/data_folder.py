@@ -16,7 +16,7 @@ OWNER_KEY = "admin.key"
 
 
 def up_state(data_dir: Path) -> dict[str, object]:
-    """What ``up`` remembered in this folder; empty when it never ran or the file is damaged."""
+    """Return what ``up`` remembered in this folder; empty when it never ran or the file is damaged."""
     return _json_object(data_dir / UP_STATE)
 
 

@@ -1,4 +1,4 @@
-"""Is everything here that a generation names? Pure: what the index and the WebUI know comes as ``NamesHere``.
+"""Is everything here that a generation names? Pure: what index and WebUI know comes as ``LocalNames``.
 
 What a WebUI does with a name it cannot use is the point, because it does not say so itself: on Forge one
 missing, broken or ambiguous LoRA drops all LoRAs of the prompt, and an unknown checkpoint means another one.
@@ -13,8 +13,8 @@ from typing import Literal
 
 from stablequeue_client.index.rows import IndexRow
 from stablequeue_client.shared.generation.requirements import LORA_TAG, Requirement, checkpoint_parts
-from stablequeue_client.shared.models.model_files import Kind, names_in_webui, webui_name
-from stablequeue_client.shared.models.roles import Role
+from stablequeue_client.shared.model_files.model_file import Kind, names_in_webui, webui_name
+from stablequeue_client.shared.model_files.roles import Role
 from stablequeue_client.shared.wire.inventory import native_path
 
 Status = Literal[
@@ -69,7 +69,7 @@ class Sentence:
 
 
 @dataclass(frozen=True)
-class NamesHere:
+class LocalNames:
     """What is known here. ``find``: the index's rows that a name may mean. ``known``: every name that the
     WebUI would take now, as it must be written. ``nearest``: names like one that is not known.
 
@@ -124,7 +124,7 @@ class CheckResult:
         return tuple(dict.fromkeys((kind, wanted.name) for wanted in gone for kind in wanted.kinds))
 
 
-def check(requirements: Iterable[Requirement], here: NamesHere) -> CheckResult:
+def check(requirements: Iterable[Requirement], here: LocalNames) -> CheckResult:
     """Judge each requirement. The same name twice in one role is judged once."""
     wanted = list(_each_once(requirements))
     findings = [_judge(requirement, here) for requirement in wanted]
@@ -147,7 +147,7 @@ def _each_once(requirements: Iterable[Requirement]) -> Iterable[Requirement]:
             yield requirement
 
 
-def _judge(requirement: Requirement, here: NamesHere) -> Finding:
+def _judge(requirement: Requirement, here: LocalNames) -> Finding:
     if requirement.role == "lora":
         return _judge_lora(requirement, here)
     if requirement.role == "embedding":
@@ -160,13 +160,13 @@ def _judge(requirement: Requirement, here: NamesHere) -> Finding:
 # --- LoRAs ------------------------------------------------------------------------------------------------
 
 
-def _judge_lora(requirement: Requirement, here: NamesHere) -> Finding:
+def _judge_lora(requirement: Requirement, here: LocalNames) -> Finding:
     name = requirement.name
     if requirement.tag and requirement.tag not in here.tags:
         text = "{} is not used: this WebUI knows no <" + requirement.tag + ":...>. Write <lora:...>."
         return _finding(requirement, "ignored", text)
     if _is_ignored(requirement):
-        text = "LoRA {} stands in the negative prompt, where a WebUI does not look for LoRAs."
+        text = "LoRA {} is in the negative prompt, where a WebUI does not look for LoRAs."
         return _finding(requirement, "ignored", text)
     if requirement.mistake:
         return _argument_mistake(requirement, here)
@@ -183,8 +183,8 @@ def _judge_lora(requirement: Requirement, here: NamesHere) -> Finding:
     return _missing_lora(requirement, here)
 
 
-def _argument_mistake(requirement: Requirement, here: NamesHere) -> Finding:
-    text = "LoRA {}: {} is no weight" + _lora_outcome(here)
+def _argument_mistake(requirement: Requirement, here: LocalNames) -> Finding:
+    text = "LoRA {}: {} is not a weight" + _lora_outcome(here)
     if not requirement.name:
         return _finding(
             requirement, "mistake", "{} names no LoRA" + _lora_outcome(here), (requirement.mistake,)
@@ -192,17 +192,17 @@ def _argument_mistake(requirement: Requirement, here: NamesHere) -> Finding:
     return _finding(requirement, "mistake", text, (requirement.name, requirement.mistake))
 
 
-def _missing_lora(requirement: Requirement, here: NamesHere) -> Finding:
+def _missing_lora(requirement: Requirement, here: LocalNames) -> Finding:
     name = requirement.name
     files = tuple(here.shared(name))
     if files:
-        text = "{} is a name that several LoRAs carry, so it counts as missing" + _lora_outcome(here)
+        text = "{} is the name of several LoRAs, so it counts as missing" + _lora_outcome(here)
         text += " Write the name of the file instead: " + " or ".join("{}" for _ in files[:3]) + "."
         return _finding(requirement, "ambiguous", text, (name, *files[:3]), nearest=files[:3])
     return _missing(requirement, here, "LoRA {} is missing" + _lora_outcome(here))
 
 
-def _lora_outcome(here: NamesHere) -> str:
+def _lora_outcome(here: LocalNames) -> str:
     return ": all LoRAs of this prompt would be dropped." if here.one_drops_all else ": it would be left out."
 
 
@@ -216,7 +216,7 @@ _WITHOUT: dict[Role, str] = {
 }
 
 
-def _judge_checkpoint(requirement: Requirement, here: NamesHere) -> Finding:
+def _judge_checkpoint(requirement: Requirement, here: LocalNames) -> Finding:
     name, short_hash = checkpoint_parts(requirement.name)
     found = [row for row in _candidates(here, name) if row.kind == "checkpoint" and _means(row, name)]
     rows = _usable(found, here)
@@ -245,7 +245,7 @@ def _judge_checkpoint(requirement: Requirement, here: NamesHere) -> Finding:
     )
 
 
-def _candidates(here: NamesHere, name: str) -> list[IndexRow]:
+def _candidates(here: LocalNames, name: str) -> list[IndexRow]:
     base = name.replace("\\", "/").rsplit("/", 1)[-1]
     found = [*here.find("checkpoint", base), *here.find("checkpoint", base + ".safetensors")]
     return list({row.key: row for row in found}.values())
@@ -253,11 +253,11 @@ def _candidates(here: NamesHere, name: str) -> list[IndexRow]:
 
 def _means(row: IndexRow, name: str) -> bool:
     """A host takes this file for that name, or its page shows it without its folder."""
-    path = _native(row.path)
+    path = native_path(row.path)
     return name.replace("\\", "/") in (*names_in_webui(row.kind, path), path.rsplit("/", 1)[-1])
 
 
-def _judge_module(requirement: Requirement, here: NamesHere) -> Finding:
+def _judge_module(requirement: Requirement, here: LocalNames) -> Finding:
     name = requirement.name
     found = [row for kind in requirement.kinds for row in here.find(kind, name) if written_name(row) == name]
     rows = _usable(found, here)
@@ -270,7 +270,7 @@ def _judge_module(requirement: Requirement, here: NamesHere) -> Finding:
     )
 
 
-def _judge_embedding(requirement: Requirement, here: NamesHere) -> Finding:
+def _judge_embedding(requirement: Requirement, here: LocalNames) -> Finding:
     name = requirement.name
     rows = _usable([row for row in here.find("embedding", name) if written_name(row) == name], here)
     if not rows:
@@ -285,7 +285,7 @@ def _without(requirement: Requirement) -> str:
 # --- files ------------------------------------------------------------------------------------------------
 
 
-def _judge_rows(requirement: Requirement, rows: Sequence[IndexRow], here: NamesHere) -> Finding:
+def _judge_rows(requirement: Requirement, rows: Sequence[IndexRow], here: LocalNames) -> Finding:
     """``rows`` are all files that the WebUI may take for this name."""
     word = ROLE_WORDS[requirement.role]
     name = checkpoint_parts(requirement.name)[0]
@@ -297,14 +297,14 @@ def _judge_rows(requirement: Requirement, rows: Sequence[IndexRow], here: NamesH
         text = f"{word} {{}} is in a folder that is not connected" + _outcome(requirement, here)
         return _finding(requirement, "broken", text, (name,), rows=rows)
     if len({row.sha256 or row.key for row in rows}) > 1:
-        text = f"{len(rows)} files are called {{}}: this WebUI takes one of them, and which one is chance."
+        text = f"{len(rows)} files are called {{}}: this WebUI takes one of them, and which one is undefined."
         return _finding(requirement, "ambiguous", text, (name,), rows=rows)
     if any(row.state == "unhashed" for row in rows):
         return _finding(requirement, "not_read", f"{word} {{}} is here and not read yet.", (name,), rows=rows)
     return _finding(requirement, "here", f"{word} {{}} is here.", (name,), rows=rows)
 
 
-def _only_listed(requirement: Requirement, here: NamesHere) -> Finding:
+def _only_listed(requirement: Requirement, here: LocalNames) -> Finding:
     """The index has no file of this name, because it is private or was not looked at yet, or because it is
     gone: a WebUI goes on listing what was removed."""
     word = ROLE_WORDS[requirement.role]
@@ -314,7 +314,7 @@ def _only_listed(requirement: Requirement, here: NamesHere) -> Finding:
     return _finding(requirement, "unknown", word + " {} is known to this WebUI.")
 
 
-def _outcome(requirement: Requirement, here: NamesHere) -> str:
+def _outcome(requirement: Requirement, here: LocalNames) -> str:
     if requirement.role == "lora":
         return _lora_outcome(here)
     if requirement.role == "checkpoint":
@@ -324,7 +324,7 @@ def _outcome(requirement: Requirement, here: NamesHere) -> str:
     return _without(requirement)
 
 
-def _set_apart(requirement: Requirement, found: Sequence[IndexRow], here: NamesHere) -> Finding:
+def _set_apart(requirement: Requirement, found: Sequence[IndexRow], here: LocalNames) -> Finding:
     """Files of this name are here, but none that the WebUI could take."""
     word = ROLE_WORDS[requirement.role]
     if any(row.state == "set_aside" for row in found):
@@ -334,12 +334,12 @@ def _set_apart(requirement: Requirement, found: Sequence[IndexRow], here: NamesH
     return _finding(requirement, "unseen", text, rows=found)
 
 
-def _usable(rows: Sequence[IndexRow], here: NamesHere) -> list[IndexRow]:
+def _usable(rows: Sequence[IndexRow], here: LocalNames) -> list[IndexRow]:
     roots = here.read_roots
     return [row for row in rows if row.state != "set_aside" and (roots is None or row.root_id in roots)]
 
 
-def _missing(requirement: Requirement, here: NamesHere, text: str) -> Finding:
+def _missing(requirement: Requirement, here: LocalNames, text: str) -> Finding:
     asked = checkpoint_parts(requirement.name)[0]
     near = [name for kind in requirement.kinds for name in here.nearest(kind, asked)][:3]
     if near:
@@ -348,12 +348,8 @@ def _missing(requirement: Requirement, here: NamesHere, text: str) -> Finding:
 
 
 def written_name(row: IndexRow) -> str:
-    """What a person writes or chooses for this file."""
-    return webui_name(row.kind, _native(re.sub(r"\.corrupted\Z", "", row.path)))
-
-
-def _native(path: str) -> str:
-    return native_path(path, windows=False) if "\\" in path else path
+    """Return what a person writes or chooses for this file."""
+    return webui_name(row.kind, native_path(re.sub(r"\.corrupted\Z", "", row.path)))
 
 
 # --- base models ------------------------------------------------------------------------------------------

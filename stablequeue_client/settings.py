@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from stablequeue_client.shared.errors import UsageError
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 
 ENVIRONMENT_PREFIX = "STABLEQUEUE_"
 CONFIG_NAME = "stablequeue.toml"
@@ -156,9 +156,9 @@ class Settings:
         metavar="WHEN",
         choices=("now", "later", "idle"),
     )
-    once: bool = option("Read everything, synchronise, and end", "agent", type="flag", default=False)
+    once: bool = option("Read everything, synchronise, and exit", "agent", type="flag", default=False)
     sync: str = option(
-        "When the hub is told what changed: by itself, or only when asked",
+        "When the hub is told what changed: automatically, or only when asked",
         "agent",
         default="auto",
         metavar="WHEN",
@@ -184,7 +184,7 @@ class Settings:
         metavar="PATTERN",
     )
     webui_cache: str | None = option(
-        "Folder of a WebUI's hash cache, believed only until the files are read", "agent", metavar="DIR"
+        "Folder of a WebUI's hash cache, trusted only until the files are read", "agent", metavar="DIR"
     )
 
     works_for_others: str = option(
@@ -204,14 +204,14 @@ class Settings:
         "In a WebUI: ask before Generate when a model is missing", IN_A_WEBUI, type="flag", default=False
     )
     queue_button: str = option(
-        "In a WebUI: where the Queue button stands, seen from Generate",
+        "In a WebUI: position of the Queue button relative to Generate",
         IN_A_WEBUI,
         default="beside",
         metavar="WHERE",
         choices=("beside", "under", "hidden"),
     )
     queue_shortcut: str = option(
-        "In a WebUI: the keys that queue; none: no keys",
+        "In a WebUI: keyboard shortcut of the Queue button; none: no shortcut",
         IN_A_WEBUI,
         default="Ctrl+Shift+Enter",
         metavar="KEYS",
@@ -264,7 +264,7 @@ class Settings:
         metavar="N",
     )
     pictures_gb: int = option(
-        "Most GB of pictures that are kept, starred ones not counted; the oldest go first; 0: no limit",
+        "Most GB of pictures to keep, starred ones not counted; the oldest go first; 0: no limit",
         "up hub",
         type="number",
         default=20,
@@ -308,7 +308,7 @@ class Settings:
         metavar="STATE",
         choices=("pending", "processing", "completed", "failed", "cancelled"),
     )
-    limit: int = option("How many jobs are listed", "jobs", type="number", default=50, metavar="N")
+    limit: int = option("Number of jobs to list", "jobs", type="number", default=50, metavar="N")
     target: tuple[str, ...] = option(
         "Server that may run the job, by alias or id (may be repeated; default: any)",
         "submit",
@@ -317,7 +317,7 @@ class Settings:
         metavar="SERVER",
     )
     count: int = option(
-        "How many jobs, which differ in their seed", "submit", type="number", default=1, metavar="N"
+        "Number of jobs; they differ in their seed", "submit", type="number", default=1, metavar="N"
     )
     seed_rule: str = option(
         "Seeds of several jobs",

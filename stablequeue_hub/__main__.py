@@ -15,7 +15,7 @@ from stablequeue_client.shared.parent_process import PARENT_VARIABLE
 from stablequeue_hub.access import keys_command
 from stablequeue_hub.access.keys import CREATED_SCOPES
 from stablequeue_hub.process import server
-from stablequeue_hub.process.parent import end_with_parent
+from stablequeue_hub.process.parent import exit_with_parent
 from stablequeue_hub.settings import DEFAULT_PORT, HubSettings
 
 DATABASE_VARIABLE = "STABLEQUEUE_DATABASE"
@@ -24,42 +24,42 @@ HOSTS_VARIABLE = "STABLEQUEUE_ALLOWED_HOSTS"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 ok, 1 failed, 2 usage, 5 refused."""
-    given = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        if given.command == "hub":
-            end_with_parent(os.environ.get(PARENT_VARIABLE))
-            return server.run_hub(_settings(given), host=given.host)
-        return _print_keys(given)
+        if options.command == "hub":
+            exit_with_parent(os.environ.get(PARENT_VARIABLE))
+            return server.run_hub(_settings(options), host=options.host)
+        return _print_keys(options)
     except StableQueueError as error:
-        if getattr(given, "json", False):
-            _say(json.dumps({"error": error.as_wire()}))
-        _say(f"{error.message} {error.remedy}".strip(), sys.stderr)
+        if getattr(options, "json", False):
+            _print_line(json.dumps({"error": error.as_wire()}))
+        _print_line(f"{error.message} {error.remedy}".strip(), sys.stderr)
         return error.exit_code
 
 
-def _say(text: str, stream: TextIO | None = None) -> None:
+def _print_line(text: str, stream: TextIO | None = None) -> None:
     print(text, file=stream or sys.stdout)
 
 
-def _settings(given: argparse.Namespace) -> HubSettings:
+def _settings(options: argparse.Namespace) -> HubSettings:
     further = [name.strip() for name in os.environ.get(HOSTS_VARIABLE, "").split(",")]
     return HubSettings(
-        data_dir=Path(given.data),
-        port=given.port,
-        allowed_hosts=tuple(name for name in [*further, *given.allowed_host] if name),
-        database_url=_database_url(given.database),
-        backup_confirmed=given.backup_confirmed,
-        requests_per_s=given.requests_per_s,
-        events_days=given.events_days,
-        jobs_days=given.jobs_days,
-        pictures_gb=given.pictures_gb,
-        legacy_open=given.legacy_open,
+        data_dir=Path(options.data),
+        port=options.port,
+        allowed_hosts=tuple(name for name in [*further, *options.allowed_host] if name),
+        database_url=_database_url(options.database),
+        backup_confirmed=options.backup_confirmed,
+        requests_per_s=options.requests_per_s,
+        events_days=options.events_days,
+        jobs_days=options.jobs_days,
+        pictures_gb=options.pictures_gb,
+        legacy_open=options.legacy_open,
     )
 
 
-def _database_url(given: str | None) -> str | None:
+def _database_url(value: str | None) -> str | None:
     """``--database``, or the environment; ``@FILE`` means the first line of that file."""
-    text = given or os.environ.get(DATABASE_VARIABLE) or None
+    text = value or os.environ.get(DATABASE_VARIABLE) or None
     if text is None or not text.startswith("@"):
         return text
     try:
@@ -70,22 +70,22 @@ def _database_url(given: str | None) -> str | None:
         ) from None
 
 
-def _print_keys(given: argparse.Namespace) -> int:
-    if not given.data and not given.database and not os.environ.get(DATABASE_VARIABLE):
+def _print_keys(options: argparse.Namespace) -> int:
+    if not options.data and not options.database and not os.environ.get(DATABASE_VARIABLE):
         raise UsageError("Say which hub is meant.", remedy="Give --data DIR or --database URL.")
-    data_dir = Path(given.data) if given.data else None
-    url = _database_url(given.database)
-    if given.action == "create":
+    data_dir = Path(options.data) if options.data else None
+    url = _database_url(options.database)
+    if options.action == "create":
         answer = (
-            keys_command.create_old_pair(data_dir, url, given.name)
-            if given.legacy
-            else keys_command.create(data_dir, url, given.scope, given.name)
+            keys_command.create_old_pair(data_dir, url, options.name)
+            if options.legacy
+            else keys_command.create(data_dir, url, options.scope, options.name)
         )
-    elif given.action == "list":
+    elif options.action == "list":
         answer = keys_command.list_all(data_dir, url)
     else:
-        answer = keys_command.revoke(data_dir, url, given.key_id)
-    _say(json.dumps(answer) if given.json else keys_command.as_text(answer))
+        answer = keys_command.revoke(data_dir, url, options.key_id)
+    _print_line(json.dumps(answer) if options.json else keys_command.as_text(answer))
     return 0
 
 
@@ -149,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _count(text: str) -> int:
     if not text.isdigit() or int(text) > 1_000_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1,000,000")
+        raise argparse.ArgumentTypeError(f"{text!r} must be an integer from 0 to 1,000,000")
     return int(text)
 
 
@@ -171,7 +171,7 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
 
 def _port(text: str) -> int:
     if not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
     return int(text)
 
 

@@ -8,17 +8,17 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from stablequeue_client import __version__
-from stablequeue_hub.access.keys import KeyRing
-from stablequeue_hub.access.login_throttle import Attempts
+from stablequeue_hub.access.keys import KeyCache
+from stablequeue_hub.access.login_throttle import LoginThrottle
 from stablequeue_hub.access.network import Listener
-from stablequeue_hub.access.rate_limit import RequestRate
-from stablequeue_hub.access.sessions import SessionCodes, SessionRing
+from stablequeue_hub.access.request_limit import RateLimiter
+from stablequeue_hub.access.sessions import OneTimeCodes, SessionCache
 from stablequeue_hub.background.tasks import run_background
-from stablequeue_hub.clock import SYSTEM_CLOCK, Clock
-from stablequeue_hub.http.middleware import AllowedHosts, Guard
+from stablequeue_hub.clock import SYSTEM_CLOCK, HubClock
+from stablequeue_hub.http.middleware import AllowedHosts, SecurityMiddleware
 from stablequeue_hub.http.responses import install_error_answers
 from stablequeue_hub.hub import Hub
-from stablequeue_hub.inventory.sync_slots import SyncLanes
+from stablequeue_hub.inventory.sync_limiter import SyncLimiter
 from stablequeue_hub.routers.api import (
     availability,
     docs,
@@ -67,7 +67,7 @@ ROUTERS = (*API, *PAGES)
 
 
 def create_app(
-    settings: HubSettings, store: Store, *, clock: Clock = SYSTEM_CLOCK, listener: Listener | None = None
+    settings: HubSettings, store: Store, *, clock: HubClock = SYSTEM_CLOCK, listener: Listener | None = None
 ) -> FastAPI:
     """The application over a migrated store. Reads what the hub knew at its last end; starts nothing."""
     hub = _hub(settings, store, clock, listener)
@@ -83,11 +83,11 @@ def create_app(
     for module in ROUTERS:
         app.include_router(module.router)
     install_error_answers(app)
-    app.add_middleware(Guard, hosts=AllowedHosts(lambda: hub.host, settings.allowed_hosts))
+    app.add_middleware(SecurityMiddleware, hosts=AllowedHosts(lambda: hub.host, settings.allowed_hosts))
     return app
 
 
-def _hub(settings: HubSettings, store: Store, clock: Clock, listener: Listener | None) -> Hub:
+def _hub(settings: HubSettings, store: Store, clock: HubClock, listener: Listener | None) -> Hub:
     with store.write() as connection:
         hub_id = ensure_hub_id(connection)
     with store.read() as connection:
@@ -98,12 +98,12 @@ def _hub(settings: HubSettings, store: Store, clock: Clock, listener: Listener |
         hub_id=hub_id,
         clock=clock,
         presence=presence,
-        keys=KeyRing(clock),
-        sessions=SessionRing(clock),
-        codes=SessionCodes(clock),
-        attempts=Attempts(clock),
-        lanes=SyncLanes(settings.full_syncs, settings.sync_wait_s),
-        rate=RequestRate(settings.requests_per_s, clock),
+        keys=KeyCache(clock),
+        sessions=SessionCache(clock),
+        codes=OneTimeCodes(clock),
+        login_throttle=LoginThrottle(clock),
+        sync_limits=SyncLimiter(settings.full_syncs, settings.sync_wait_s),
+        rate_limiter=RateLimiter(settings.requests_per_s, clock),
         listener=listener,
     )
 
@@ -113,5 +113,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     hub: Hub = app.state.hub
     async with run_background(hub):
         yield
-    hub.lanes.close()
+    hub.sync_limits.close()
     await hub.flush()

@@ -18,7 +18,7 @@ DOUBT_S = 3600.0
 _log = logging.getLogger("stablequeue_hub")
 
 
-class Clock(Protocol):
+class HubClock(Protocol):
     """Where the time comes from."""
 
     def now_ms(self) -> int:
@@ -30,7 +30,7 @@ class Clock(Protocol):
         ...
 
 
-class SystemClock:
+class SystemHubClock:
     """The computer's clocks."""
 
     def now_ms(self) -> int:
@@ -40,19 +40,19 @@ class SystemClock:
         return time.monotonic()
 
 
-SYSTEM_CLOCK = SystemClock()
+SYSTEM_CLOCK = SystemHubClock()
 
 
 class ClockJumps:
     """Compares the wall clock's step with the monotonic clock's, from one look to the next."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: HubClock) -> None:
         self._clock = clock
         self._wall_s, self._steady_s = self._read()
         self._doubtful_until = -math.inf
 
     def doubtful(self) -> bool:
-        """The wall clock jumped since the last look, or within the last hour. Said once for each jump."""
+        """Return whether the wall clock jumped since the last call or within the last hour; logs a jump."""
         wall_s, steady_s = self._read()
         jumped_s = (wall_s - self._wall_s) - (steady_s - self._steady_s)
         self._wall_s, self._steady_s = wall_s, steady_s
@@ -60,7 +60,7 @@ class ClockJumps:
             self._doubtful_until = steady_s + DOUBT_S
             _log.warning(
                 "The computer's clock jumped by %+.1f hours; for an hour no job ends at its deadline and"
-                " nothing is removed by age. Look whether the clock is right.",
+                " nothing is removed by age. Check that the clock is right.",
                 jumped_s / 3600,
                 extra={"action": "clock_jumped"},
             )

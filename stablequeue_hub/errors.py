@@ -9,21 +9,21 @@ from stablequeue_client.shared.errors import StaleRunError as StaleRunError
 
 
 class MethodNotAllowedError(UsageError):
-    """This address exists, but not for that method."""
+    """This address does not support that method."""
 
     code = "method_not_allowed"
     http_status = 405
 
 
 class SlowRequestError(UsageError):
-    """The request did not arrive within the time the hub waits."""
+    """The request did not arrive in time."""
 
     code = "request_too_slow"
     http_status = 408
     remedy_text = "Send it again over a faster or steadier connection."
 
 
-class ForeignRequestError(StableQueueError):
+class UntrustedOriginError(StableQueueError):
     """The request came from a page of another origin, or under a host name that is not the hub's."""
 
     code = "foreign_request"
@@ -44,14 +44,14 @@ class TooManyAttemptsError(BusyError):
 
 
 class TooManyRequestsError(BusyError):
-    """This key asks more often than the hub answers one key."""
+    """This key sends more requests than the hub allows."""
 
     code = "too_many_requests"
-    remedy_text = "Wait as long as Retry-After says; ask for many models in one request, and less often."
+    remedy_text = "Wait as long as Retry-After says; ask for many models in one request, and poll less often."
 
 
 class CodeError(StableQueueError):
-    """This one-time code is unknown, used or older than it may be."""
+    """This one-time code is unknown, used or expired."""
 
     code = "code_invalid"
     exit_code = 5
@@ -70,7 +70,7 @@ class InternalError(StableQueueError):
     """The hub failed to answer this request."""
 
     code = "internal"
-    remedy_text = "The hub's log says more under this id; please report it."
+    remedy_text = "The hub's log has the details under this id; please report it."
 
 
 def unknown_job() -> NotFoundError:

@@ -8,16 +8,16 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from stablequeue_hub.access.keys import KeyRing, flush_used
-from stablequeue_hub.access.login_throttle import Attempts
+from stablequeue_hub.access.keys import KeyCache, flush_used
+from stablequeue_hub.access.login_throttle import LoginThrottle
 from stablequeue_hub.access.network import Listener
-from stablequeue_hub.access.rate_limit import RequestRate
-from stablequeue_hub.access.sessions import SessionCodes, SessionRing, flush_extended
-from stablequeue_hub.clock import Clock, ClockJumps
+from stablequeue_hub.access.request_limit import RateLimiter
+from stablequeue_hub.access.sessions import OneTimeCodes, SessionCache, flush_extended
+from stablequeue_hub.clock import ClockJumps, HubClock
 from stablequeue_hub.dispatch.dispatcher import Dispatcher
 from stablequeue_hub.dispatch.leases import Leases
-from stablequeue_hub.events.wakeup import Bell
-from stablequeue_hub.inventory.sync_slots import SyncLanes
+from stablequeue_hub.events.change_notifier import ChangeNotifier
+from stablequeue_hub.inventory.sync_limiter import SyncLimiter
 from stablequeue_hub.jobs.picture_files import PictureFiles
 from stablequeue_hub.servers.presence import Presence
 from stablequeue_hub.servers.presence_store import store_presence
@@ -34,37 +34,37 @@ class Hub:
     settings: HubSettings
     store: Store
     hub_id: str
-    clock: Clock
+    clock: HubClock
     presence: Presence
-    keys: KeyRing
-    sessions: SessionRing
-    codes: SessionCodes
-    attempts: Attempts
-    lanes: SyncLanes
-    rate: RequestRate
+    keys: KeyCache
+    sessions: SessionCache
+    codes: OneTimeCodes
+    login_throttle: LoginThrottle
+    sync_limits: SyncLimiter
+    rate_limiter: RateLimiter
     listener: Listener | None = None
-    bell: Bell = field(default_factory=Bell)
-    """Rings after each change of jobs."""
+    notifier: ChangeNotifier = field(default_factory=ChangeNotifier)
+    """Notified after each change of jobs."""
 
-    deleted_on_disk: bool = False
+    log_holds_deleted: bool = False
     """Jobs were deleted whose prompts may still stand in the database's log."""
 
     def __post_init__(self) -> None:
-        self.dispatcher = Dispatcher(self.store, self.clock, self.presence, self.bell)
-        self.presence.ask_about_runners(self.dispatcher.runner_state)
+        self.dispatcher = Dispatcher(self.store, self.clock, self.presence, self.notifier)
+        self.presence.set_runner_source(self.dispatcher.runner_status)
         self.clock_jumps = ClockJumps(self.clock)
 
     async def reading(self, use_case: Callable[[Connection], T]) -> T:
-        """What only reads, in a worker thread."""
+        """Run a reading use case in a worker thread."""
         return await self.store.reading(use_case)
 
     async def writing(self, use_case: Callable[[Connection], T]) -> T:
-        """What writes, in one transaction and a worker thread."""
+        """Run a writing use case in one transaction and a worker thread."""
         return await self.store.writing(use_case)
 
     @property
     def leases(self) -> Leases:
-        """Who works on which job now."""
+        """The leases of running jobs."""
         return self.dispatcher.leases
 
     @property
@@ -72,9 +72,9 @@ class Hub:
         return PictureFiles(self.settings.data_dir)
 
     async def flush(self) -> None:
-        """Write what is known in memory only: contacts, boots, orders taken over, last uses."""
-        changes = self.presence.take_changed()
-        used, extended = self.keys.take_used(), self.sessions.take_extended()
+        """Write what is only in memory: contacts, boots, orders taken over, last uses."""
+        changes = self.presence.pop_changes()
+        used, extended = self.keys.pop_used(), self.sessions.pop_extended()
         if not (changes.servers or changes.taken_over or used or extended):
             return
 
@@ -86,7 +86,7 @@ class Hub:
         try:
             await self.writing(write)
         except Exception:
-            self.presence.put_back_changes(changes)
+            self.presence.restore_changes(changes)
             raise
 
     @property

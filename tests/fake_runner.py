@@ -193,7 +193,7 @@ class FakeRunner:
         return not answer.json()["stop"]
 
     def check(self, job: dict[str, Any]) -> dict[str, Any] | None:
-        """Gate 2: what is not as the hub believes; None when all is."""
+        """Check the files: what is not as the hub believes; None when all is."""
         for file in job["files"]:
             on_disk = self._file(file)
             if on_disk is None:

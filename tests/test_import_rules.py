@@ -21,8 +21,8 @@ ROOMS = {
     "client/__init__": "",
     # --- what client and hub share: nothing else of ours
     "client/shared": "client/__init__",
-    "client/shared/models": "client/shared",
-    "client/shared/wire": "client/shared/models",
+    "client/shared/model_files": "client/shared",
+    "client/shared/wire": "client/shared/model_files",
     "client/shared/generation": "client/shared/wire",
     "client/shared/views": "client/shared/wire",
     # --- the client
@@ -30,7 +30,7 @@ ROOMS = {
     "client/data_folder": "",
     "client/terminal_text": "",
     "client/child_processes": "client/shared client/terminal_text",
-    "client/settings": "client/shared/models",
+    "client/settings": "client/shared/model_files",
     "client/files": "client/shared/wire",
     "client/index": "client/files client/shared/views",
     "client/hub_client": "client/clock client/shared/views",
@@ -59,7 +59,7 @@ ROOMS = {
     "hub/settings": "",
     "hub/errors": "client/shared",
     "hub/store": "hub/errors hub/clock client/shared/views client/shared/generation",
-    "hub/store/migrations/versions": "client/shared/models",
+    "hub/store/migrations/versions": "client/shared/model_files",
     "hub/events": "hub/store",
     "hub/access": "hub/events hub/settings",
     "hub/inventory": "hub/events",
@@ -83,7 +83,7 @@ ROOMS = {
     "hub/__main__": "hub/process",
 }
 HOST_MODULES = {"gradio", "modules", "modules_forge", "launch"}
-PURE_ROOMS = ("client/shared/models", "client/shared/generation", "client/shared/wire")
+PURE_ROOMS = ("client/shared/model_files", "client/shared/generation", "client/shared/wire")
 """Besides them every module whose docstring says "Pure."."""
 # Modules that touch disk, network, clock or processes; a pure module has no business with them.
 IMPURE = {
@@ -177,6 +177,15 @@ def test_no_router_imports_a_router() -> None:
         if other in routers
     ]
     assert wrong == []
+
+
+def test_no_class_name_has_two_meanings() -> None:
+    found: dict[str, list[str]] = {}
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(module_of(path))
+    assert {name: where for name, where in found.items() if len(where) > 1} == {}
 
 
 def test_only_the_host_s_room_imports_a_host() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_client.shared.parent_process import ParentProcess
 
 HashingMode = Literal["now", "later", "idle"]

@@ -15,15 +15,15 @@ from contextlib import suppress
 from pathlib import Path
 
 FILE_NAME = "generating"
-REST_S = 5.0
+FRESH_FOR_S = 5.0
 """After the last touch; between two generations of a batch nothing is read either."""
 TOUCH_S = 1.0
 """How often a WebUI that generates touches it."""
-_LOOK_S = 0.1
+_POLL_S = 0.1
 
 
 def touch(machine_dir: Path) -> None:
-    """Somebody generates now. A folder that cannot be used is no reason to stop a generation."""
+    """Mark that somebody generates now. A folder that cannot be used is no reason to stop a generation."""
     path = machine_dir / FILE_NAME
     try:
         os.utime(path)
@@ -35,7 +35,7 @@ def touch(machine_dir: Path) -> None:
         pass
 
 
-class GeneratingMark:
+class GeneratingMarker:
     """Whether somebody on this machine generates. Shared by threads; cheap enough to ask per buffer."""
 
     def __init__(
@@ -53,10 +53,10 @@ class GeneratingMark:
         self._fresh = False
 
     def is_fresh(self) -> bool:
-        """Touched within the last ``REST_S`` seconds, as of at most 0.1 s ago."""
+        """Touched within the last ``FRESH_FOR_S`` seconds, as of at most 0.1 s ago."""
         with self._lock:
             now = self._monotonic()
-            if now - self._looked >= _LOOK_S:
+            if now - self._looked >= _POLL_S:
                 self._looked, self._fresh = now, self._look()
             return self._fresh
 
@@ -66,4 +66,4 @@ class GeneratingMark:
         except OSError:
             return False
         # A stamp from the future (the clock was set back) is no generation for hours.
-        return abs(self._now() - touched) < REST_S
+        return abs(self._now() - touched) < FRESH_FOR_S

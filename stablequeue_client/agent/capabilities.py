@@ -18,12 +18,12 @@ from stablequeue_client.shared.wire.inventory import CAPABILITIES_MAX_BYTES, Ser
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 5.0
+POLL_S = 5.0
 RETRY_S = 300.0
 """A hub that does not take them (an older one has no such route) is told again this rarely."""
 
 
-class CapabilitiesPost:
+class CapabilitiesReporter:
     """Runs in a thread of its own until ``stop``; its failures say nothing about the way to the hub.
 
     Sent once per start, when the file changed, and when the hub came back: it may be another one by then.
@@ -49,20 +49,20 @@ class CapabilitiesPost:
         self._stop = stop
         self._told = b""
         self._not_before = clock.monotonic()
-        link.on_return(self._forget)
+        link.on_reconnect(self._reset)
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._told = b""
         self._not_before = self._clock.monotonic()
 
     def run(self) -> None:
         """Look every few seconds."""
         while not self._stop.is_set():
-            self.look()
-            self._clock.wait(self._stop, LOOK_S)
+            self.report_if_changed()
+            self._clock.wait(self._stop, POLL_S)
         self._api.close()
 
-    def look(self) -> None:
+    def report_if_changed(self) -> None:
         """Tell the hub if there is something new and it is there."""
         if not self._joined() or self._link.state().problem or self._clock.monotonic() < self._not_before:
             return
@@ -77,12 +77,12 @@ class CapabilitiesPost:
         except StableQueueError as error:
             self._not_before = self._clock.monotonic() + RETRY_S
             extra = {"action": "capabilities_failed", "code": error.code}
-            logger.info("The hub does not take what this WebUI can do: %s", error.message, extra=extra)
+            logger.info("The hub rejected the capabilities of this WebUI: %s", error.message, extra=extra)
         else:
             self._told = digest
 
     def _read(self) -> ServerCapabilities | None:
-        """What the file says; None when there is none, or none that can be sent."""
+        """Return what the file says; None when there is none, or none that can be sent."""
         try:
             data = self._file.read_bytes()
             return msgspec.json.decode(data, type=ServerCapabilities) if _fits(data) else None

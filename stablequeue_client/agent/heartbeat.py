@@ -21,12 +21,12 @@ from stablequeue_client.shared.wire.inventory import (
     Activity,
     Heartbeat,
     HeartbeatAnswer,
-    Order,
 )
+from stablequeue_client.shared.wire.orders import Order
 
 logger = logging.getLogger(__name__)
 
-JOIN_LOOK_S = 0.5
+JOIN_POLL_S = 0.5
 SLICE_S = 2.0
 """The wait is cut into pieces of this length, to notice soon after a sleep that the machine slept."""
 
@@ -66,18 +66,18 @@ class HeartbeatLoop:
         self._boot_id = secrets.token_hex(8)
         self._counter = 0
         self._jumps = JumpWatch(clock)
-        self._hurry = threading.Event()
+        self._send_now = threading.Event()
         self.frozen: ServerFrozenError | None = None
         """Two processes use this identity; heartbeats go on, so that the hub sees when one has ended."""
 
-    def hurry(self) -> None:
+    def send_now(self) -> None:
         """Send the next one at once."""
-        self._hurry.set()
+        self._send_now.set()
 
     def run(self) -> None:
         """Beat until stopped."""
         while not self._stop.is_set():
-            wait = self._link.turn_in() if self._joined() else JOIN_LOOK_S
+            wait = self._link.retry_in() if self._joined() else JOIN_POLL_S
             if wait <= 0:
                 wait = self.beat()
             self._sleep(wait)
@@ -90,7 +90,7 @@ class HeartbeatLoop:
         try:
             answer = self._api.heartbeat(self._server_id, said)
         except ServerFrozenError as error:
-            self._tell_frozen(error)
+            self._report_frozen(error)
             return HEARTBEAT_INTERVAL_S
         except AuthenticationError:
             return self._link.failed(ForgottenServerError())
@@ -98,10 +98,10 @@ class HeartbeatLoop:
             return self._link.failed(error)
         self.frozen = None
         self._link.succeeded()
-        self._obey(answer)
+        self._apply(answer)
         return HEARTBEAT_INTERVAL_S
 
-    def _tell_frozen(self, error: ServerFrozenError) -> None:
+    def _report_frozen(self, error: ServerFrozenError) -> None:
         self._link.succeeded()
         if self.frozen is None:
             logger.warning("%s %s", error.message, error.remedy, extra={"action": "frozen"})
@@ -119,21 +119,21 @@ class HeartbeatLoop:
             orders_seen=orders_seen,
         )
 
-    def _obey(self, answer: HeartbeatAnswer) -> None:
+    def _apply(self, answer: HeartbeatAnswer) -> None:
         if answer.want is not None:
             self._wanted(answer.want)
         if answer.orders:
             self._take_orders(answer.orders)
-            self._hurry.set()  # tells the hub that they were taken over
+            self._send_now.set()  # tells the hub that they were taken over
 
     def _sleep(self, seconds: float) -> None:
         end = self._clock.monotonic() + seconds
         while not self._stop.is_set():
             left = end - self._clock.monotonic()
-            if left <= 0 or self._clock.wait(self._hurry, min(left, SLICE_S)):
+            if left <= 0 or self._clock.wait(self._send_now, min(left, SLICE_S)):
                 break
             if self._jumps.jumped():
                 logger.info("The clock jumped.", extra={"action": "clock_jumped"})
                 self._link.try_now()
                 break
-        self._hurry.clear()
+        self._send_now.clear()

@@ -1,6 +1,6 @@
 """The agent's process: from folders to the hub, until it is stopped. See ``run``.
 
-Threads: walking (``scan_loop``), reading (``hash_loop``, some per device), telling the hub
+Threads: walking (``scan_loop``), reading (``hashing_pool``, some per device), telling the hub
 (``sync_loop``), the heartbeat, one per watched folder. They meet in the index and in events; the main thread
 only looks after them, carries out orders, and writes the progress. Every state on disk is valid at any
 instant, so there is no shutting down that could be missed.
@@ -15,16 +15,16 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from stablequeue_client.agent.agent_settings import AgentSettings, HashingMode
-from stablequeue_client.agent.busy_marker import GeneratingMark
-from stablequeue_client.agent.capabilities import CapabilitiesPost
-from stablequeue_client.agent.hash_loop import HashingRound
+from stablequeue_client.agent.busy_marker import GeneratingMarker
+from stablequeue_client.agent.capabilities import CapabilitiesReporter
+from stablequeue_client.agent.folder_probe import Probe, probe, probe_folders
+from stablequeue_client.agent.hashing_pool import HashingPool
 from stablequeue_client.agent.heartbeat import HeartbeatLoop
-from stablequeue_client.agent.located import Look, locate, look_at
 from stablequeue_client.agent.lock import agent_lock
-from stablequeue_client.agent.order_executor import Obedience, restore_pause, store_orders
+from stablequeue_client.agent.order_executor import OrderExecutor, restore_pause, store_orders
 from stablequeue_client.agent.policy import HashingPolicy
 from stablequeue_client.agent.priority import lower_priority
-from stablequeue_client.agent.progress import Progress
+from stablequeue_client.agent.progress import ProgressTracker
 from stablequeue_client.agent.reporting import Reporter
 from stablequeue_client.agent.scan_loop import ScanLoop
 from stablequeue_client.agent.sync_loop import SyncLoop
@@ -37,8 +37,8 @@ from stablequeue_client.files.read_lock import ReadingLocks
 from stablequeue_client.files.webui_hash_cache import WebuiCache
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.identity import identity_for
-from stablequeue_client.hub_client.joining import Membership
 from stablequeue_client.hub_client.link import REFUSALS, HubLink
+from stablequeue_client.hub_client.membership import Membership
 from stablequeue_client.index.database import DamagedDatabaseError
 from stablequeue_client.index.digest_store import open_digest_store
 from stablequeue_client.index.index import open_index
@@ -50,7 +50,8 @@ from stablequeue_client.shared.errors import (
     UsageError,
 )
 from stablequeue_client.shared.parent_process import ParentProcess, is_alive
-from stablequeue_client.shared.wire.inventory import Order, digest_hex, native_path
+from stablequeue_client.shared.wire.inventory import digest_hex, native_path
+from stablequeue_client.shared.wire.orders import Order
 
 __all__ = ["AgentSettings", "HashingMode", "ParentProcess", "run", "scan_only"]
 
@@ -58,13 +59,13 @@ logger = logging.getLogger(__name__)
 
 EXIT_DONE, EXIT_PROBLEMS = 0, 3
 
-LOOK_S = 0.25
+POLL_S = 0.25
 PROGRESS_S = 1.0
 REFRESH_S = 15.0
 REPORT_S = 2.0
 PARENT_S = 0.5
 CLOSE_S = 0.5
-"""Threads get so long to end by themselves; one that hangs in a call is left behind."""
+"""How long threads get to end by themselves; one that hangs in a call is left behind."""
 FAILED_RETRY_S = 10.0
 ONCE_HUB_PATIENCE_S = 30.0
 """With ``once``, a hub that stopped answering is waited for no longer than this after the work is done."""
@@ -132,7 +133,7 @@ def _first_contact(membership: Membership, once: bool) -> None:
         if once or (isinstance(error, NotAHubError) and not joined_before):
             raise
         extra = {"action": "hub_failed", "code": error.code}
-        logger.warning("%s It is tried again.", error.message, extra=extra)
+        logger.warning("%s Retrying.", error.message, extra=extra)
     except StableQueueError as error:
         if once or not joined_before:
             raise
@@ -174,7 +175,7 @@ class Agent:
         ended: threading.Event,
         clock: Clock,
         io: ScanIO,
-        look: Look = look_at,
+        look: Probe = probe,
     ) -> None:
         """``look`` finds out where a folder lies."""
         self._settings = settings
@@ -185,17 +186,17 @@ class Agent:
         self._io = io
         self._stop = threading.Event()
         self._fatal: BaseException | None = None
-        self._borne: str | None = None
+        self._reported: str | None = None
         self._patience_s = CLOSE_S
         self._threads: list[threading.Thread] = []
         self._index = open_index(settings.data_dir, clock=clock.now)
         if self._index.repaired:
             logger.warning("%s", self._index.repaired, extra={"action": "index_rebuilt"})
         self._store = open_digest_store(settings.machine_dir)
-        self._located = locate(settings, self._index, look=look)
-        self._forget_what_is_not_ours()
-        self._progress = Progress(clock)
-        mark = GeneratingMark(settings.machine_dir, now=clock.now, monotonic=clock.monotonic)
+        self._folders = probe_folders(settings, self._index, look=look)
+        self._forget_removed_files()
+        self._progress = ProgressTracker(clock)
+        mark = GeneratingMarker(settings.machine_dir, now=clock.now, monotonic=clock.monotonic)
         self._policy = HashingPolicy(
             "now" if once else settings.hashing, clock, generating=lambda: not once and mark.is_fresh()
         )
@@ -206,7 +207,7 @@ class Agent:
         self._link = HubLink(clock)
         self._sync: SyncLoop | None = None
         self._heartbeat: HeartbeatLoop | None = None
-        self._capabilities: CapabilitiesPost | None = None
+        self._capabilities: CapabilitiesReporter | None = None
         if membership is not None:
             self._build_hub_side(membership)
         self._reporter = Reporter(
@@ -217,7 +218,7 @@ class Agent:
     def _build_local(self) -> None:
         settings = self._settings
         cache = WebuiCache(settings.webui_cache, settings.capabilities_file) if settings.webui_cache else None
-        self._hashing = HashingRound(
+        self._hashing = HashingPool(
             self._index,
             self._store,
             self._policy,
@@ -229,18 +230,18 @@ class Agent:
             io=self._io,
             clock=self._clock,
             stop=self._stop,
-            devices=self._located.devices,
+            devices=self._folders.devices,
             locks=ReadingLocks(settings.machine_dir),
             further_claims=cache.claims if cache else no_further_claims,
         )
         self._scans = ScanLoop(
-            self._index, self._located, Walker(self._located.roots, self._io, self._clock), self._progress,
+            self._index, self._folders, Walker(self._folders.roots, self._io, self._clock), self._progress,
             scanned=self._scanned, clock=self._clock, stop=self._stop, every_s=settings.sync_every_s,
             at_start=settings.sync_on_start or self._once,
         )  # fmt: skip
-        self._obedience = Obedience(
+        self._order_executor = OrderExecutor(
             self._index,
-            {root.root_id: root for root in self._located.roots},
+            {root.root_id: root for root in self._folders.roots},
             self._policy,
             rescan=self._rescan,
             sync=self._sync_now,
@@ -250,7 +251,7 @@ class Agent:
         )
 
     def _is_joined(self) -> bool:
-        """Whether the hub knows us, and it is the one that answers."""
+        """Return whether the hub knows us, and it is the one that answers."""
         return bool(self._membership and self._membership.joined and self._sync and self._sync.greeted)
 
     def _build_hub_side(self, member: Membership) -> None:
@@ -260,7 +261,7 @@ class Agent:
             greet=member.greet, clock=self._clock, stop=self._stop,
             automatic=settings.sync == "auto" or self._once,
             at_start=settings.sync_on_start or self._once,
-            busy=lambda: not self._scans.rest(),
+            busy=lambda: not self._scans.is_idle(),
         )  # fmt: skip
         self._heartbeat = HeartbeatLoop(
             member.open_hub(key),
@@ -275,7 +276,7 @@ class Agent:
             stop=self._stop,
         )
         if settings.capabilities_file is not None:
-            self._capabilities = CapabilitiesPost(
+            self._capabilities = CapabilitiesReporter(
                 member.open_hub(key), server_id, settings.capabilities_file, self._link,
                 joined=self._is_joined, clock=self._clock, stop=self._stop,
             )  # fmt: skip
@@ -299,7 +300,7 @@ class Agent:
 
     def _take_orders(self, orders: list[Order]) -> None:
         store_orders(self._index, orders)
-        self._obedience.carry_out()
+        self._order_executor.execute_pending()
 
     def _inventory(self) -> tuple[str, int, str, int]:
         here = self._index.position()
@@ -310,27 +311,28 @@ class Agent:
             self._fatal = error
 
     def _reading_failed(self, error: BaseException) -> bool:
-        if self._bears(error):
+        if self._tolerates(error):
             return not self._stop.wait(FAILED_RETRY_S)
         self._thread_failed(error)
         return False
 
-    def _bears(self, error: BaseException) -> bool:
-        """Whether work goes on: a full disk passes, and all that was stored before is safe. Told once."""
+    def _tolerates(self, error: BaseException) -> bool:
+        """Return whether work goes on: a full disk passes, and all that was stored before is safe. Told
+        once."""
         if self._once or isinstance(error, DamagedDatabaseError) or not isinstance(error, DataFolderError):
             return False
-        if self._borne != error.message and not self._stop.is_set():
+        if self._reported != error.message and not self._stop.is_set():
             logger.warning("%s %s", error.message, error.remedy, extra={"action": "data_folder_failed"})
-            self._borne = error.message
+            self._reported = error.message
         return True
 
-    def _forget_what_is_not_ours(self) -> None:
+    def _forget_removed_files(self) -> None:
         """Folders not in the settings any more and files that became private: no loss of files."""
-        given = {root.root_id: root for root in self._located.roots}
+        given = {root.root_id: root for root in self._folders.roots}
         for row in self._index.roots():
             if row.root_id not in given:
                 self._index.forget_root(row.root_id)
-        private = self._located.private
+        private = self._folders.private
         if private:
             self._index.forget_files(
                 [
@@ -345,7 +347,7 @@ class Agent:
     def run(self) -> int:
         """Until ``ended``, until the parent is gone, or with ``once`` until all is done; the exit code."""
         self._start_threads()
-        looks = _Looks(self._clock)
+        looks = _Intervals(self._clock)
         orders_version: int | None = None
         while not self._ended.is_set():
             if self._fatal is not None:
@@ -355,21 +357,21 @@ class Agent:
             try:
                 if looks.due("progress", PROGRESS_S):
                     self._index.write_progress(self._progress.activity())
-                    self._borne = None
+                    self._reported = None
                     version = self._index.data_version()
                     if version != orders_version:
-                        self._obedience.carry_out()
+                        self._order_executor.execute_pending()
                         orders_version = version
                 if looks.due("report", REPORT_S):
                     self._reporter.write()
                 if looks.due("refresh", REFRESH_S):
                     self._hashing.refresh()
             except DataFolderError as error:
-                if not self._bears(error):
+                if not self._tolerates(error):
                     raise
-            if self._once and (code := self._once_over()) is not None:
+            if self._once and (code := self._exit_code_when_done()) is not None:
                 return code
-            time.sleep(LOOK_S)  # not an event: a signal's handler sets ``ended`` in this very thread
+            time.sleep(POLL_S)  # not an event: a signal's handler sets ``ended`` in this very thread
         return EXIT_DONE
 
     def _start_threads(self) -> None:
@@ -380,17 +382,17 @@ class Agent:
             loops.append(self._capabilities.run)
         for loop in loops:
             thread = threading.Thread(
-                target=self._guarded, args=(loop,), name=f"stablequeue-{loop.__qualname__}", daemon=True
+                target=self._supervised, args=(loop,), name=f"stablequeue-{loop.__qualname__}", daemon=True
             )
             self._threads.append(thread)
             thread.start()
         if self._settings.watch and not self._once:
-            local = [root for root in self._located.roots if not self._located.is_network(root.root_id)]
+            local = [root for root in self._folders.roots if not self._folders.is_network(root.root_id)]
             self._watchers += [Watcher(root, self._scans.event, self._stop) for root in local]
             for watcher in self._watchers:
                 watcher.start()
 
-    def _guarded(self, loop: Callable[[], None]) -> None:
+    def _supervised(self, loop: Callable[[], None]) -> None:
         """Run a loop; what it cannot mend itself is told, and it starts again after a while."""
         while not self._stop.is_set():
             try:
@@ -404,7 +406,7 @@ class Agent:
                 extra = {"action": "loop_failed", "code": error.code}
                 logger.warning("%s %s", error.message, error.remedy, extra=extra)
             except Exception as error:
-                logger.exception("Something unexpected went wrong.", extra={"action": "loop_failed"})
+                logger.exception("Unexpected error.", extra={"action": "loop_failed"})
                 if self._once:
                     self._thread_failed(error)
                     return
@@ -414,18 +416,18 @@ class Agent:
         parent = self._settings.parent
         if parent is None or is_alive(parent):
             return True
-        logger.info("The process that started this one is gone.", extra={"action": "parent_gone"})
+        logger.info("The parent process has ended.", extra={"action": "parent_gone"})
         self._patience_s = 0.0  # nobody is left to whom another half second would be worth anything
         return False
 
     # --- once ------------------------------------------------------------------------------------------
 
-    def _once_over(self) -> int | None:
+    def _exit_code_when_done(self) -> int | None:
         """The exit code when everything that can be done is done, else None."""
-        if not (self._scans.rest() and self._hashing.done() and self._scans.rest()):
+        if not (self._scans.is_idle() and self._hashing.done() and self._scans.is_idle()):
             return None
-        if self._sync is None or self._sync.settled():
-            return self._verdict()
+        if self._sync is None or self._sync.is_synced():
+            return self._exit_code()
         problem = self._sync.problem or self._link.state().problem
         if problem is None:
             return None
@@ -435,7 +437,7 @@ class Agent:
             raise problem
         return None
 
-    def _verdict(self) -> int:
+    def _exit_code(self) -> int:
         troubled = any(row.state in PROBLEM_STATES for row in self._index.rows())
         unwell = any(root.health != "healthy" for root in self._index.roots())
         rejected = bool(self._sync and self._sync.rejected)
@@ -447,7 +449,7 @@ class Agent:
         self._scans.wake()
         if self._sync is not None and self._heartbeat is not None:
             self._sync.wake()
-            self._heartbeat.hurry()
+            self._heartbeat.send_now()
         end = time.monotonic() + self._patience_s
         for thread in self._threads:
             thread.join(timeout=max(0.0, end - time.monotonic()))
@@ -457,7 +459,7 @@ class Agent:
         self._index.close()
 
 
-class _Looks:
+class _Intervals:
     """What the main thread does now and then."""
 
     def __init__(self, clock: Clock) -> None:
@@ -465,7 +467,7 @@ class _Looks:
         self._last: dict[str, float] = {}
 
     def due(self, name: str, every_s: float) -> bool:
-        """Whether it is time again (at the first call it is)."""
+        """Return whether it is time again (at the first call it is)."""
         now = self._clock.monotonic()
         if now - self._last.get(name, float("-inf")) < every_s:
             return False

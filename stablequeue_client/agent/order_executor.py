@@ -17,7 +17,8 @@ from stablequeue_client.index.index import Index
 from stablequeue_client.index.orders import StoredOrder
 from stablequeue_client.index.rows import PendingFile
 from stablequeue_client.shared.errors import NotFoundError, StableQueueError, UsageError
-from stablequeue_client.shared.wire.inventory import Order, native_path
+from stablequeue_client.shared.wire.inventory import native_path
+from stablequeue_client.shared.wire.orders import Order
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ PAUSE_MAX_S = 7 * 86_400
 
 
 def restore_pause(index: Index, policy: HashingPolicy) -> None:
-    """A pause that was ordered before this process began goes on until its end."""
+    """Resume a pause that was ordered before this process began, until its end."""
     left = index.stored_pause()
     if 0 < left <= PAUSE_MAX_S:  # else the clock was set back since
         policy.pause(left)
@@ -41,7 +42,7 @@ def store_orders(index: Index, orders: list[Order]) -> None:
         index.add_order(order.kind, known, order.expires_in_s, hub_order_id=order.id)
 
 
-class Obedience:
+class OrderExecutor:
     """Carries orders out, each once; what takes long goes to a thread of its own."""
 
     def __init__(
@@ -66,8 +67,8 @@ class Obedience:
         self._stop = stop
         self._in_work: set[int] = set()
 
-    def carry_out(self) -> None:
-        """All orders that wait."""
+    def execute_pending(self) -> None:
+        """Execute all orders that wait."""
         for order in self._index.take_orders():
             if order.id in self._in_work:
                 continue
@@ -82,7 +83,7 @@ class Obedience:
     def _finish(self, order: StoredOrder) -> None:
         extra = {"action": "order", "kind": order.kind}
         try:
-            self._obey(order.kind, order.fields)
+            self._execute(order.kind, order.fields)
             logger.info("Order carried out: %s.", order.kind, extra=extra)
         except ReadingStoppedError:
             return  # taken up again at the next start
@@ -92,7 +93,7 @@ class Obedience:
         self._index.order_done(order.id)
         self._in_work.discard(order.id)
 
-    def _obey(self, kind: str, fields: Mapping[str, Any]) -> None:
+    def _execute(self, kind: str, fields: Mapping[str, Any]) -> None:
         if kind == "rescan":
             self._rescan_some(fields.get("root"))
         elif kind == "sync":
@@ -106,7 +107,7 @@ class Obedience:
         elif kind == "put_back":
             self._put_back(str(fields.get("root")), str(fields.get("path")))
         else:
-            raise UsageError(f"There is no order {kind!r}.")
+            raise UsageError(f"Unknown order {kind!r}.")
 
     def _rescan_some(self, root_id: str | None) -> None:
         for root in [self._root(root_id)] if root_id else self._roots.values():
@@ -122,7 +123,7 @@ class Obedience:
             self._policy.set_mode(mode)
             self._index.store_pause(0)
         else:
-            raise UsageError("The order about hashing names no mode.")
+            raise UsageError("The hashing order has no mode.")
         self._refresh()
 
     def _root(self, root_id: object) -> Root:

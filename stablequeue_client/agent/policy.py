@@ -81,7 +81,7 @@ class HashingPolicy:
             return max(0.0, self._paused_until - self._clock.monotonic())
 
     def waits_for(self) -> WaitsFor:
-        """What must pass before files may be read; empty: nothing, read."""
+        """Return what must pass before files may be read; empty: nothing, read."""
         generating = self._generating()
         with self._lock:
             now = self._clock.monotonic()
@@ -95,7 +95,7 @@ class HashingPolicy:
             return "idle" if self._mode == "idle" and not self._is_idle(now) else ""
 
     def may_read(self) -> bool:
-        """Whether files may be read right now."""
+        """Return whether files may be read right now."""
         return not self.waits_for()
 
     def is_paused(self) -> bool:

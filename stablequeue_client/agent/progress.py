@@ -22,7 +22,7 @@ class _Speed:
     bytes_done: int
 
 
-class Progress:
+class ProgressTracker:
     """Files and bytes of the hashing round in work, and the phase. Locked."""
 
     def __init__(self, clock: Clock) -> None:

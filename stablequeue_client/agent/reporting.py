@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-from stablequeue_client.agent.hash_loop import HashingRound
+from stablequeue_client.agent.hashing_pool import HashingPool
 from stablequeue_client.agent.heartbeat import HeartbeatLoop
 from stablequeue_client.agent.policy import HashingPolicy
 from stablequeue_client.agent.scan_loop import ScanLoop
 from stablequeue_client.agent.sync_loop import SyncLoop
 from stablequeue_client.agent.watching import Watcher
 from stablequeue_client.clock import Clock
-from stablequeue_client.hub_client.joining import Membership
 from stablequeue_client.hub_client.link import HubLink
-from stablequeue_client.index.agent_report import NOTES_MAX, AgentReport, FileNote, HubProblem
+from stablequeue_client.hub_client.membership import Membership
+from stablequeue_client.index.agent_report import NOTES_MAX, AgentReport, HubProblem, ReportedFile
 from stablequeue_client.index.index import Index
 from stablequeue_client.shared.errors import StableQueueError
 
@@ -29,7 +29,7 @@ class Reporter:
         index: Index,
         policy: HashingPolicy,
         scans: ScanLoop,
-        hashing: HashingRound,
+        hashing: HashingPool,
         watchers: Sequence[Watcher],
         link: HubLink,
         *,
@@ -108,5 +108,5 @@ def _problem(error: StableQueueError, since_s: float) -> HubProblem:
     return HubProblem(error.code, error.message, error.remedy, int(since_s * 1000))
 
 
-def _notes(found: Iterable[tuple[str, str, str]]) -> list[FileNote]:
-    return [FileNote(*item) for item in sorted(found)[:NOTES_MAX]]
+def _notes(found: Iterable[tuple[str, str, str]]) -> list[ReportedFile]:
+    return [ReportedFile(*item) for item in sorted(found)[:NOTES_MAX]]

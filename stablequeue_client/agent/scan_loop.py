@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from stablequeue_client.agent.agent_settings import SYNC_EVERY_S
-from stablequeue_client.agent.located import Located
-from stablequeue_client.agent.progress import Progress
-from stablequeue_client.agent.schedule import Schedule
+from stablequeue_client.agent.folder_probe import ProbedFolders
+from stablequeue_client.agent.progress import ProgressTracker
+from stablequeue_client.agent.schedule import ScanSchedule
 from stablequeue_client.agent.walker import Walker
 from stablequeue_client.clock import Clock
 from stablequeue_client.files.file_io import WINDOWS
@@ -33,9 +33,9 @@ class ScanLoop:
     def __init__(
         self,
         index: Index,
-        located: Located,
+        located: ProbedFolders,
         walker: Walker,
-        progress: Progress,
+        progress: ProgressTracker,
         *,
         scanned: Callable[[], None],
         clock: Clock,
@@ -51,9 +51,9 @@ class ScanLoop:
         self._scanned = scanned
         self._clock = clock
         self._stop = stop
-        self._bell = threading.Event()
+        self._wake = threading.Event()
         self._lock = threading.Lock()
-        self._schedule = Schedule(local_walk_s=every_s)
+        self._schedule = ScanSchedule(local_walk_s=every_s)
         self._working = False
         self._skipped: dict[str, tuple[Skipped, ...]] = {}
         now = clock.monotonic()
@@ -67,20 +67,20 @@ class ScanLoop:
         """Something changed in that folder."""
         with self._lock:
             self._schedule.event(root_id, self._clock.monotonic())
-        self._bell.set()
+        self._wake.set()
 
     def rescan(self, root_id: str) -> None:
         """Walk that folder now."""
         with self._lock:
             self._schedule.at_once(root_id, self._clock.monotonic())
-        self._bell.set()
+        self._wake.set()
 
     def wake(self) -> None:
         """Look at ``stop``."""
-        self._bell.set()
+        self._wake.set()
 
-    def rest(self) -> bool:
-        """Whether no folder is being walked or due."""
+    def is_idle(self) -> bool:
+        """Return whether no folder is being walked or due."""
         with self._lock:
             return not self._working and not self._schedule.due(self._clock.monotonic())
 
@@ -93,7 +93,7 @@ class ScanLoop:
 
     def run(self) -> None:
         while not self._stop.is_set():
-            self._bell.clear()
+            self._wake.clear()
             with self._lock:
                 due = self._schedule.due(self._clock.monotonic())
                 self._working = bool(due)
@@ -102,7 +102,7 @@ class ScanLoop:
                 continue
             with self._lock:
                 wait = self._schedule.next_in(self._clock.monotonic())
-            self._clock.wait(self._bell, wait)
+            self._clock.wait(self._wake, wait)
 
     def _scan(self, due: Sequence[str]) -> None:
         started = self._clock.monotonic()
@@ -114,7 +114,7 @@ class ScanLoop:
             report = self._walker.walk([self._roots[root_id] for root_id in due], self._stop.is_set)
             if report is None:
                 return
-            report = ScanReport(tuple(shown_to_all(scan, self._private) for scan in report.roots))
+            report = ScanReport(tuple(without_private(scan, self._private) for scan in report.roots))
             outcome = self._index.apply_scan(report)
         except BaseException:
             self._plan_again(due)
@@ -124,11 +124,11 @@ class ScanLoop:
         self._plan_next(due, started)
         with self._lock:
             self._skipped.update({scan.root.root_id: scan.skipped for scan in report.roots})
-        _tell(report, outcome)
+        _log_outcome(report, outcome)
         self._scanned()
 
     def _plan_again(self, due: Sequence[str]) -> None:
-        """What was seen could not be stored: these folders are due again."""
+        """Make these folders due again, because what was seen could not be stored."""
         with self._lock:
             for root_id in due:
                 self._schedule.at_once(root_id, self._clock.monotonic())
@@ -142,7 +142,7 @@ class ScanLoop:
                 self._schedule.ended(root_id, now, took_s=now - started, healthy=root_id not in unwell)
 
 
-def shown_to_all(scan: RootScan, private: PrivateFiles) -> RootScan:
+def without_private(scan: RootScan, private: PrivateFiles) -> RootScan:
     """The scan without what is private. (A private file that was in the index was taken out at the start.)"""
     if not private:
         return scan
@@ -158,13 +158,11 @@ def shown_to_all(scan: RootScan, private: PrivateFiles) -> RootScan:
     )
 
 
-def _tell(report: ScanReport, outcome: ScanOutcome) -> None:
+def _log_outcome(report: ScanReport, outcome: ScanOutcome) -> None:
     for scan in report.roots:
         for skipped in scan.skipped:
             extra = {"action": "skipped", "root": scan.root.root_id, "code": skipped.code}
-            logger.warning(
-                "Not looked at: %s (%s).", skipped.path or scan.root.label, skipped.reason, extra=extra
-            )
+            logger.warning("Skipped: %s (%s).", skipped.path or scan.root.label, skipped.reason, extra=extra)
     for suspect in outcome.suspects:
         extra = {"action": "root_suspect", "root": suspect.root_id}
         logger.warning("%s: %s. Its files are kept.", suspect.label, suspect.reason, extra=extra)

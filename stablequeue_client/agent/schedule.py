@@ -32,7 +32,7 @@ class _Due:
     rest_until: float = 0.0
 
 
-class Schedule:
+class ScanSchedule:
     """Times are monotonic seconds. Not for several threads: the caller locks."""
 
     def __init__(

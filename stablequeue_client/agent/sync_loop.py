@@ -85,9 +85,9 @@ class SyncLoop:
         self._greet = greet
         self._clock = clock
         self._stop = stop
-        self._bell = threading.Event()
+        self._wake = threading.Event()
         self._urgent = threading.Event()
-        link.on_return(self._urgent.set)
+        link.on_reconnect(self._urgent.set)
         self._want: str | None = None
         self._working = False
         self._hub_id: str | None = None
@@ -109,12 +109,12 @@ class SyncLoop:
     def changed(self) -> None:
         """The index may have something new."""
         self._may_tell = self._may_tell or self._automatic
-        self._bell.set()
+        self._wake.set()
 
     def wanted(self, mode: str) -> None:
         """The hub needs a sync: ``full`` or ``delta``."""
         self._want = "full" if "full" in (mode, self._want) else mode
-        self._bell.set()
+        self._wake.set()
 
     def now(self) -> None:
         """Somebody asks for a sync now: waits for back-off are over."""
@@ -126,11 +126,11 @@ class SyncLoop:
 
     def wake(self) -> None:
         """Look at ``stop``."""
-        self._bell.set()
+        self._wake.set()
         self._urgent.set()
 
-    def settled(self) -> bool:
-        """Whether the hub has acknowledged all there is, and nothing more is asked or being sent."""
+    def is_synced(self) -> bool:
+        """Return whether the hub has acknowledged all there is, and nothing more is asked or being sent."""
         if self._working or self._want is not None:
             return False
         here = self._index.position()
@@ -141,25 +141,25 @@ class SyncLoop:
     def run(self) -> None:
         """Synchronise whenever there is something to say, until stopped."""
         while not self._stop.is_set():
-            self._bell.clear()
+            self._wake.clear()
             self._close_if_told()
-            if self._rests():
-                self._clock.wait(self._bell, IDLE_WAIT_S)
+            if self._is_idle():
+                self._clock.wait(self._wake, IDLE_WAIT_S)
                 continue
             self._urgent.clear()
-            hold = max(0.0, self._not_before - self._clock.monotonic()) or self._link.turn_in()
+            hold = max(0.0, self._not_before - self._clock.monotonic()) or self._link.retry_in()
             if hold > 0:
                 self._clock.wait(self._urgent, hold)
             else:
                 self.sync()
         self._api.close()
 
-    def _rests(self) -> bool:
+    def _is_idle(self) -> bool:
         """Nothing to say, or nobody wants to hear it; but who answers there is always found out."""
-        return self.settled() or (not self._may_tell and self._hub_id is not None)
+        return self.is_synced() or (not self._may_tell and self._hub_id is not None)
 
     def _close_if_told(self) -> None:
-        if not self._automatic and self._may_tell and not self._busy() and self.settled():
+        if not self._automatic and self._may_tell and not self._busy() and self.is_synced():
             self._may_tell = False
 
     def sync(self) -> None:
@@ -193,10 +193,13 @@ class SyncLoop:
             except AuthenticationError as error:
                 raise ForgottenServerError from error
             except SyncOutOfStepError as error:
-                content = self._in_step(content, error)
+                content = self._realigned(content, error)
             except RolledBackError:
                 self._index.new_identity()
-                logger.warning("The index went back in time: new identity.", extra={"action": "rolled_back"})
+                logger.warning(
+                    "The index was set back to an earlier state: new identity.",
+                    extra={"action": "rolled_back"},
+                )
                 content = self._index.full()
             else:
                 self._index.acknowledge(hub_id, content.index_id, content.sequence)
@@ -204,7 +207,7 @@ class SyncLoop:
                 logger.info("Synchronised %d rows (%s).", content.rows, content.mode, extra=extra)
                 return answer
         raise SyncOutOfStepError(
-            "The hub does not come into step.", remedy="It is tried again after a while."
+            "The hub and this server cannot agree on the inventory.", remedy="It is retried later."
         )
 
     def _first_content(self, hub_id: str) -> SyncContent:
@@ -212,8 +215,8 @@ class SyncLoop:
         want, self._want = self._want, None
         return self._index.full() if base is None or want == "full" else self._index.delta(base)
 
-    def _in_step(self, sent: SyncContent, error: SyncOutOfStepError) -> SyncContent:
-        """What to send instead: the delta from where the hub stands, if that is a place we know of."""
+    def _realigned(self, sent: SyncContent, error: SyncOutOfStepError) -> SyncContent:
+        """Return what to send instead: the delta from where the hub stands, if that is a place we know of."""
         base = error.details.get("sequence")
         same_index = error.details.get("index_id") == sent.index_id
         tried = sent.mode == "delta" and base == sent.base_sequence

@@ -14,8 +14,8 @@ from stablequeue_client.files.scanner import Root, RootScan, ScanReport, Skipped
 logger = logging.getLogger(__name__)
 
 STALL_S = 120.0
-"""No directory listed for so long: the folder hangs. A call that cannot be interrupted cannot be ended."""
-_LOOK_S = 0.05
+"""No directory listed within this time: the folder hangs. Such a call cannot be interrupted."""
+_POLL_S = 0.05
 
 
 class _TimedIO(ScanIO):
@@ -61,7 +61,9 @@ class Walker:
 
         None when stopped meanwhile.
         """
-        walks = [_Walk(root, self._roots, _TimedIO(self._io, self._clock)) for root in self._free(roots)]
+        walks = [
+            _WalkThread(root, self._roots, _TimedIO(self._io, self._clock)) for root in self._free(roots)
+        ]
         for walk in walks:
             walk.start()
         while any(walk.is_alive() and not self._stalled(walk) for walk in walks):
@@ -69,7 +71,7 @@ class Walker:
                 return None
             for walk in walks:
                 if walk.is_alive() and not self._stalled(walk):
-                    walk.join(_LOOK_S)
+                    walk.join(_POLL_S)
                     break
         done = {walk.root.root_id: self._finish(walk) for walk in walks}
         return ScanReport(tuple(done.get(root.root_id) or _unreachable(root) for root in roots))
@@ -78,10 +80,10 @@ class Walker:
         with self._lock:
             return [root for root in roots if root.root_id not in self._hanging]
 
-    def _stalled(self, walk: _Walk) -> bool:
+    def _stalled(self, walk: _WalkThread) -> bool:
         return self._clock.monotonic() - walk.io.answered > self._stall_s
 
-    def _finish(self, walk: _Walk) -> RootScan | None:
+    def _finish(self, walk: _WalkThread) -> RootScan | None:
         """The result, or None of a walk that hangs: it may return at any later time."""
         if not walk.is_alive():
             if walk.error is not None:
@@ -95,13 +97,13 @@ class Walker:
         threading.Thread(target=self._release, args=(walk,), name="stablequeue-stalled", daemon=True).start()
         return None
 
-    def _release(self, walk: _Walk) -> None:
+    def _release(self, walk: _WalkThread) -> None:
         walk.join()
         with self._lock:
             self._hanging.discard(walk.root.root_id)
 
 
-class _Walk(threading.Thread):
+class _WalkThread(threading.Thread):
     """One walk over one root."""
 
     def __init__(self, root: Root, others: Sequence[Root], io: _TimedIO) -> None:

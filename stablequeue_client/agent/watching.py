@@ -16,7 +16,7 @@ from stablequeue_client.shared.wire.inventory import wire_path
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 5.0
+POLL_S = 5.0
 """How often a watched folder is checked for being still the same."""
 RETRY_S = 600.0
 _STEP_MS = 200
@@ -40,7 +40,7 @@ class Watcher(threading.Thread):
         while not self._stop_event.is_set():
             identity = _identity(self._root.path)
             if identity is None:
-                self._stop_event.wait(LOOK_S)
+                self._stop_event.wait(POLL_S)
                 if _identity(self._root.path) is not None:
                     self._changed(self._root.root_id)
                 continue
@@ -65,7 +65,7 @@ class Watcher(threading.Thread):
             debounce=_DEBOUNCE_MS,
             step=_STEP_MS,
             stop_event=self._stop_event,
-            rust_timeout=int(LOOK_S * 1000),
+            rust_timeout=int(POLL_S * 1000),
             yield_on_timeout=True,
             raise_interrupt=False,
             force_polling=False,
@@ -81,7 +81,7 @@ class Watcher(threading.Thread):
 
     def _tell(self, error: Exception) -> None:
         cause = wire_path(str(error) or type(error).__name__)[:200]
-        self.problem = f"File events of {self._root.label} are not heard ({cause}); it is walked hourly."
+        self.problem = f"File events of {self._root.label} cannot be watched ({cause}); it is scanned hourly."
         extra = {"action": "watch_failed", "root": self._root.root_id}
         logger.warning(
             "%s If it is the watch limit, raise fs.inotify.max_user_watches or max_user_instances.",

@@ -20,7 +20,7 @@ import struct
 from dataclasses import dataclass, field
 
 from stablequeue_client.shared.errors import DataFolderError
-from stablequeue_client.shared.models.model_files import SHA256_OF_NOTHING, Kind
+from stablequeue_client.shared.model_files.model_file import SHA256_OF_NOTHING, Kind
 
 MARKER = "demo.json"
 VERSION = 1
@@ -59,7 +59,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedFile:
     """A file on a server: which sample, under which name (default: its own), and what is odd about it."""
 
     sample: str
@@ -116,50 +116,50 @@ SAMPLES: dict[str, Sample] = {
     )
 }
 
-SERVERS: dict[str, tuple[Placed, ...]] = {
+SERVERS: dict[str, tuple[PlacedFile, ...]] = {
     "forge-a": (
         *(
-            Placed(name)
+            PlacedFile(name)
             for name, sample in SAMPLES.items()
             if sample.kind != "checkpoint" and "_flux" not in name
         ),
-        Placed("aquarelleXL_v30", sidecar="civitai"),
-        Placed("harborlightXL_v12", sidecar="sha256"),
-        Placed("velvetRealism_XL", "realistic/velvetRealism_XL.safetensors"),
-        Placed("nightcityMix_v2"),
-        Placed("portraitStudio_v51", sidecar="civitai"),
-        Placed("toyboxDiorama_v4", "toyboxDiorama_v4.safetensors.part", keep=0.6),
+        PlacedFile("aquarelleXL_v30", sidecar="civitai"),
+        PlacedFile("harborlightXL_v12", sidecar="sha256"),
+        PlacedFile("velvetRealism_XL", "realistic/velvetRealism_XL.safetensors"),
+        PlacedFile("nightcityMix_v2"),
+        PlacedFile("portraitStudio_v51", sidecar="civitai"),
+        PlacedFile("toyboxDiorama_v4", "toyboxDiorama_v4.safetensors.part", keep=0.6),
     ),
     "forge-b": (
-        Placed("aquarelleXL_v30"),
-        Placed("aquarelleXL_v30", "old/aquarelleXL_v30 (1).safetensors"),
-        Placed("fluxMeadow_dev-fp8", "flux/fluxMeadow_dev-fp8.safetensors", sidecar="civitai"),
-        Placed("harborlightXL_v12", keep=0.8, sidecar="aria2"),
-        Placed("ink_wash_XL", "styles/ink_wash_XL.safetensors"),
-        Placed("lighthouse_keeper_XL"),
-        Placed("paper_cutout_XL", keep=0.7),
-        Placed("wool_felt_XL", sidecar="wrong_sha256"),
-        Placed("botanical_plate_flux"),
-        Placed("neon_rain_flux"),
-        Placed("winter_market_flux"),
-        Placed("pixel_quest", "pixel_quest.safetensors.corrupted"),
-        Placed("t5xxl_sample_fp8"),
-        Placed("clip_l_sample"),
-        Placed("sdxl_soft_vae"),
+        PlacedFile("aquarelleXL_v30"),
+        PlacedFile("aquarelleXL_v30", "old/aquarelleXL_v30 (1).safetensors"),
+        PlacedFile("fluxMeadow_dev-fp8", "flux/fluxMeadow_dev-fp8.safetensors", sidecar="civitai"),
+        PlacedFile("harborlightXL_v12", keep=0.8, sidecar="aria2"),
+        PlacedFile("ink_wash_XL", "styles/ink_wash_XL.safetensors"),
+        PlacedFile("lighthouse_keeper_XL"),
+        PlacedFile("paper_cutout_XL", keep=0.7),
+        PlacedFile("wool_felt_XL", sidecar="wrong_sha256"),
+        PlacedFile("botanical_plate_flux"),
+        PlacedFile("neon_rain_flux"),
+        PlacedFile("winter_market_flux"),
+        PlacedFile("pixel_quest", "pixel_quest.safetensors.corrupted"),
+        PlacedFile("t5xxl_sample_fp8"),
+        PlacedFile("clip_l_sample"),
+        PlacedFile("sdxl_soft_vae"),
     ),
     "classic": (
-        Placed("nightcityMix_v2 other content", "nightcityMix_v2.safetensors"),
-        Placed("portraitStudio_v51", "people/portrait studio 5.1.safetensors"),
-        Placed("toyboxDiorama_v4", sidecar="sha256"),
-        Placed("claymation_v2"),
-        Placed("detail_slider_v1", sidecar="civitai"),
-        Placed("detail_slider_v1", "duplicates/more_detail.safetensors"),
-        Placed("marker_sketch"),
-        Placed("old_film_grain"),
-        Placed("stained_glass", "stained glass (église).safetensors"),
-        Placed("clearview_vae"),
-        Placed("bad_hands_sample"),
-        Placed("easy_negative_sample"),
+        PlacedFile("nightcityMix_v2 other content", "nightcityMix_v2.safetensors"),
+        PlacedFile("portraitStudio_v51", "people/portrait studio 5.1.safetensors"),
+        PlacedFile("toyboxDiorama_v4", sidecar="sha256"),
+        PlacedFile("claymation_v2"),
+        PlacedFile("detail_slider_v1", sidecar="civitai"),
+        PlacedFile("detail_slider_v1", "duplicates/more_detail.safetensors"),
+        PlacedFile("marker_sketch"),
+        PlacedFile("old_film_grain"),
+        PlacedFile("stained_glass", "stained glass (église).safetensors"),
+        PlacedFile("clearview_vae"),
+        PlacedFile("bad_hands_sample"),
+        PlacedFile("easy_negative_sample"),
     ),
 }
 

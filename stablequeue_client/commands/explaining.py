@@ -26,8 +26,8 @@ from stablequeue_client.index.rows import IndexRow
 from stablequeue_client.shared.errors import ForbiddenError, HubUnreachableError, NotFoundError, UsageError
 from stablequeue_client.shared.generation.infotext import Infotext, parse_infotext
 from stablequeue_client.shared.generation.requirements import EmbeddingNames
-from stablequeue_client.shared.models.model_files import Kind, webui_name
-from stablequeue_client.shared.models.roles import KINDS_OF
+from stablequeue_client.shared.model_files.model_file import Kind, webui_name
+from stablequeue_client.shared.model_files.roles import KINDS_OF
 from stablequeue_client.shared.wire.inventory import native_path
 from stablequeue_client.terminal_text import visible
 
@@ -40,7 +40,7 @@ _AWAY = {
 }
 
 
-class FromHub(NamedTuple):
+class HubFindings(NamedTuple):
     """What a hub says. ``check`` None: the key may not ask where the picture could be made again."""
 
     url: str
@@ -53,7 +53,8 @@ def run_explain(context: Context) -> int:
     made = what_to_make(read_bytes(context.arguments.picture))
     if "infotext" not in made:
         raise UsageError(
-            "This is a job, no picture and no generation text.", remedy="Give a picture that a WebUI saved."
+            "This is a job, neither a picture nor a generation text.",
+            remedy="Give a picture that a WebUI saved.",
         )
     text = parse_infotext(made["infotext"])
     rows = _local_rows(context)
@@ -85,7 +86,7 @@ def _local_rows(context: Context) -> list[IndexRow]:
 def _local_files(rows: Iterable[IndexRow]) -> list[KnownFile]:
     found = []
     for row in rows:
-        path = native_path(row.path, windows=False) if "\\" in row.path else row.path
+        path = native_path(row.path)
         sha256 = row.sha256 if row.state == "ready" else None
         digests = row.digests
         where = f"{HERE}: {path}"
@@ -101,7 +102,7 @@ def _embeddings(rows: Iterable[IndexRow]) -> list[str]:
     return [webui_name("embedding", row.path) for row in rows if row.kind == "embedding"]
 
 
-def _named(text: Infotext, rows: Sequence[IndexRow], hub: FromHub | None) -> list[NamedInPicture]:
+def _named(text: Infotext, rows: Sequence[IndexRow], hub: HubFindings | None) -> list[NamedInPicture]:
     """Embeddings are told from other words by the names that are known here, and those that the hub found."""
     if hub is not None:
         return list(hub.files)
@@ -113,7 +114,7 @@ def _named(text: Infotext, rows: Sequence[IndexRow], hub: FromHub | None) -> lis
 
 def _ask_hub(
     context: Context, text: Infotext, raw: str, rows: Sequence[IndexRow]
-) -> tuple[FromHub | None, str]:
+) -> tuple[HubFindings | None, str]:
     """The hub's answer, or why there is none ("": no hub is known, and none was asked for)."""
     try:
         hub = open_hub(context)
@@ -124,7 +125,7 @@ def _ask_hub(
         return None, str(error)
 
 
-def _from_hub(hub: HubApi, text: Infotext, raw: str, embeddings: Sequence[str]) -> FromHub:
+def _from_hub(hub: HubApi, text: Infotext, raw: str, embeddings: Sequence[str]) -> HubFindings:
     try:
         check: Json | None = hub.check_job({"infotext": raw})
     except ForbiddenError:
@@ -132,11 +133,11 @@ def _from_hub(hub: HubApi, text: Infotext, raw: str, embeddings: Sequence[str]) 
     said = [] if check is None else check["requirements"]
     names = [*embeddings, *(str(one["name"]) for one in said if one.get("role") == "embedding")]
     named = named_in(text, EmbeddingNames(names))
-    return FromHub(hub.base_url, check, _files_on_servers(hub, named))
+    return HubFindings(hub.base_url, check, _files_on_servers(hub, named))
 
 
 def _files_on_servers(hub: HubApi, named: Sequence[NamedInPicture]) -> dict[NamedInPicture, list[KnownFile]]:
-    """What the registry finds by each hash, and by each name."""
+    """Return what the registry finds by each hash, and by each name."""
     hashes = [one for one in named if _is_looked_up(one)]
     by_name: list[tuple[NamedInPicture, Kind]] = [
         (one, kind) for one in named if not one.filled_in for kind in KINDS_OF[one.role]
@@ -177,7 +178,7 @@ def _files_of(match: Json, found_by: str | None) -> Iterable[KnownFile]:
 
 
 def _as_json(
-    text: Infotext, explained: Sequence[Explained], hub: FromHub | None, trouble: str
+    text: Infotext, explained: Sequence[Explained], hub: HubFindings | None, trouble: str
 ) -> dict[str, Any]:
     return {
         "prompt": text.prompt,
@@ -203,7 +204,7 @@ def _as_json(
     }
 
 
-def _say(explained: Sequence[Explained], hub: FromHub | None, trouble: str) -> None:
+def _say(explained: Sequence[Explained], hub: HubFindings | None, trouble: str) -> None:
     if trouble:
         warn(f"{visible(trouble)} Only this computer is looked at.")
     rows = [
@@ -225,7 +226,7 @@ def _say(explained: Sequence[Explained], hub: FromHub | None, trouble: str) -> N
 
 
 def _say_servers(servers: Sequence[Json]) -> None:
-    """Who could make the picture again, and why others could not."""
+    """Say who could make the picture again, and why others could not."""
     able = [visible(str(server["alias"])) for server in servers if server["ok"]]
     say(f"Could be made again on: {', '.join(able) or 'no server now'}.")
     for server in servers:

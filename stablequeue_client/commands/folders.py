@@ -7,7 +7,7 @@ import os
 from stablequeue_client.files.scanner import find_webui_roots
 from stablequeue_client.settings import Settings, typed_folders
 from stablequeue_client.shared.errors import UsageError
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 
 
 class NoFoldersError(UsageError):

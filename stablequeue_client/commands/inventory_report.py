@@ -9,7 +9,7 @@ from typing import Any
 from stablequeue_client.commands.terminal import say, say_table, size_text
 from stablequeue_client.index.index import Index
 from stablequeue_client.index.rows import IndexRow
-from stablequeue_client.shared.models.model_files import webui_name
+from stablequeue_client.shared.model_files.model_file import webui_name
 from stablequeue_client.shared.wire.inventory import native_path
 
 _DIGESTS = ("sha256", "autov2", "blake3", "autov1", "autov3")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stablequeue_client.commands.context import Context, open_hub
-from stablequeue_client.commands.looking import moment, server_called
+from stablequeue_client.commands.queries import moment, server_called
 from stablequeue_client.commands.terminal import say, say_error, say_json, say_table
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.connection import Json
@@ -19,16 +19,16 @@ SHOWN_ID = 8
 PAGE = 200
 SEARCHED = 2_000
 _OUTCOMES = {
-    "confirmed": "made with these very models",
-    "not_provable": "its models cannot be proved",
+    "confirmed": "made with exactly these models",
+    "not_provable": "its models are not provable",
     "wrong": "made with other models",
     "accepted": "made with other models, and accepted",
 }
 _STATUS = {
     "found": "known",
-    "ambiguous": "several models fit",
+    "ambiguous": "several models match",
     "unhashed": "not read yet",
-    "missing": "nobody has it",
+    "missing": "no server has it",
     "not_checked": "not checked",
 }
 
@@ -40,7 +40,7 @@ def run_jobs(context: Context) -> int:
     """The jobs of the hub, newest first."""
     hub, settings = open_hub(context), context.settings
     if not 1 <= settings.limit <= PAGE:
-        raise InvalidValueError(f"--limit is a number from 1 to {PAGE}.")
+        raise InvalidValueError(f"--limit must be a number from 1 to {PAGE}.")
     page = hub.jobs(state=settings.state, limit=settings.limit)
     if settings.json:
         say_json(page)
@@ -160,7 +160,7 @@ def _say_why(why: Json) -> None:
 
 
 def _say_timeline(report: Json) -> None:
-    """How each model was confirmed in the last run, and what happened."""
+    """Say how each model was confirmed in the last run, and what happened."""
     names = {model["place"]: str(model["name"]) for model in report.get("models") or []}
     runs = report.get("runs") or []
     rows = [_use_row(names, use) for use in (runs[-1].get("uses") if runs else None) or []]
@@ -195,14 +195,16 @@ def find_job(hub: HubApi, wanted: str) -> str:
         if before is None:
             break
     if len(found) > 1:
-        raise InvalidValueError(f"{len(found)} jobs begin with {wanted!r}.", remedy="Give more of the id.")
+        raise InvalidValueError(
+            f"{len(found)} jobs begin with {wanted!r}.", remedy="Give more digits of the id."
+        )
     if not found or not wanted:
         raise NotFoundError(f"There is no job {wanted!r}.", remedy="`stablequeue jobs` lists them.")
     return found.pop()
 
 
 def run_cancel(context: Context) -> int:
-    """End jobs that have not ended."""
+    """Cancel jobs that have not ended."""
     return _each(context, lambda hub, job_id: hub.cancel_job(job_id), "is cancelled")
 
 
@@ -262,5 +264,5 @@ def _pause(context: Context, *, paused: bool) -> int:
         say_json(answer)
         return 0
     who = visible(str(server["alias"])) if server else "The queue"
-    say(f"{who} {'gets no jobs; what runs goes on.' if paused else 'gets jobs again.'}")
+    say(f"{who} {'is paused; running jobs finish.' if paused else 'is resumed.'}")
     return 0

@@ -13,14 +13,15 @@ from stablequeue_client.commands.terminal import say, say_json
 from stablequeue_client.index.index import Index, open_index
 from stablequeue_client.index.rows import IndexRow
 from stablequeue_client.shared.errors import AlreadyRunningError, NotFoundError, StableQueueError, UsageError
-from stablequeue_client.shared.wire.inventory import ORDER_TTL_S, native_path
+from stablequeue_client.shared.wire.inventory import native_path
+from stablequeue_client.shared.wire.orders import ORDER_TTL_S
 
 PAUSE_MINUTES = 60
 _LONGEST_PAUSE_MINUTES = 60 * 24 * 7
 
 
 class NotRunningError(StableQueueError):
-    """No agent is running on this data folder, so nobody would take the order."""
+    """No agent is running on this data folder, so the order would not be carried out."""
 
     code = "not_running"
     remedy_text = "Start `stablequeue up` or `stablequeue agent` first, or name its data folder with --data."
@@ -42,7 +43,7 @@ def opened_index(context: Context) -> Iterator[Index]:
 
 
 def agent_runs(context: Context) -> bool:
-    """Whether some process holds the data folder's agent lock."""
+    """Return whether some process holds the data folder's agent lock."""
     try:
         with agent_lock(context.data_dir):
             return False
@@ -85,7 +86,7 @@ def _minutes(text: str | None) -> int:
         return PAUSE_MINUTES
     if text.isdecimal() and text.isascii() and 0 < int(text) <= _LONGEST_PAUSE_MINUTES:
         return int(text)
-    raise UsageError(f"{text!r} is no number of minutes.", remedy=f"Give 1 to {_LONGEST_PAUSE_MINUTES}.")
+    raise UsageError(f"{text!r} is not a number of minutes.", remedy=f"Give 1 to {_LONGEST_PAUSE_MINUTES}.")
 
 
 def run_resume(context: Context) -> int:

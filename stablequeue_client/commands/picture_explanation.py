@@ -23,15 +23,15 @@ from stablequeue_client.shared.generation.requirements import (
     checkpoint_parts,
     generation_requirements,
 )
-from stablequeue_client.shared.models.model_files import parse_hash, stem_key
-from stablequeue_client.shared.models.roles import Role
+from stablequeue_client.shared.model_files.model_file import parse_hash, stem_key
+from stablequeue_client.shared.model_files.roles import Role
 
 Verdict = Literal["this", "several", "called_so", "other_content", "not_read", "nowhere", "filled_in"]
 """``this``: a file of exactly this content. ``several``: contents among which the short hash does not choose.
 ``called_so``: files of that name, and the text has no hash to compare. ``other_content``: files of that name
 that are not it. ``not_read``: files of that name that nobody has read. ``filled_in``: no name, a template."""
 
-NO_CHECKPOINT = "The text names no checkpoint: which one made the picture cannot be told."
+NO_CHECKPOINT = "The text names no checkpoint: which one made the picture is not known."
 
 
 @dataclass(frozen=True)
@@ -80,20 +80,20 @@ class Explained:
     def cannot_tell(self) -> str | None:
         """What the text leaves open about it."""
         if self.named.filled_in:
-            return "is filled in by an extension, so which model it was cannot be told."
+            return "is filled in by an extension, so which model it was is not known."
         if self.named.dialect == "file_name":
             return "carries a hash of its file's name (as Forge wrote it in 2024), not of its content."
         if self.named.hash is None:
-            return "has no hash in the text: which content it was cannot be told, only what is called so now."
+            return "has no hash in the text: which content it was is not known, only what has this name now."
         return None
 
 
 _SENTENCES: dict[Verdict, str] = {
-    "this": "this very content, by its hash {hash}",
-    "several": "several contents fit the short hash {hash}; which of them cannot be told",
-    "called_so": "called so; whether it is the same content cannot be told",
-    "other_content": "called so, but with other content than {hash}",
-    "not_read": "called so, and not read yet",
+    "this": "exactly this content, by its hash {hash}",
+    "several": "several contents match the short hash {hash}; which of them is not known",
+    "called_so": "same name; whether it is the same content is not known",
+    "other_content": "same name, but other content than {hash}",
+    "not_read": "same name, not read yet",
     "nowhere": "not known",
     "filled_in": "filled in by an extension",
 }
@@ -125,7 +125,7 @@ def _named(one: Requirement, mentions: Sequence[HashMention]) -> NamedInPicture:
 
 
 def explain(named: NamedInPicture, files: Iterable[KnownFile]) -> Explained:
-    """Which of ``files`` (all of the kinds that may be meant) it is."""
+    """Return which of ``files`` (all of the kinds that may be meant) it is."""
     if named.filled_in:
         return Explained(named, "filled_in")
     several = list(files)
@@ -158,7 +158,7 @@ def _has_hash(file: KnownFile, written: str) -> bool:
 
 
 def open_questions(explained: Sequence[Explained]) -> list[str]:
-    """What nobody can tell from this text, for people; names stand in it as written."""
+    """Return what nobody can tell from this text, for people; names stand in it as written."""
     found = [
         f"{one.named.name} {one.cannot_tell}" for one in explained if one.cannot_tell and one.named.mentioned
     ]

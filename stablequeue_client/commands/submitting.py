@@ -21,7 +21,7 @@ from stablequeue_client.shared.wire.jobs import JOB_MAX_BYTES
 from stablequeue_client.terminal_text import visible
 
 WAIT_S = 30.0
-"""One question waits so long; then it is asked again."""
+"""How long one request waits; then it is sent again."""
 ENDED = ("completed", "failed", "cancelled")
 _SUBMISSION_FIELDS = frozenset(
     {
@@ -115,7 +115,7 @@ def what_to_make(data: bytes) -> dict[str, Any]:
     if not text.lstrip().startswith("{"):
         if not _is_generation_text(text):
             raise UsageError(
-                "This text has no line with `Steps: ...`, so it is no generation text.",
+                "This text has no line with `Steps: ...`, so it is not a generation text.",
                 remedy='Give the whole text under a picture, or a prompt alone as JSON: {"prompt": "..."}.',
             )
         return {"infotext": text}
@@ -123,7 +123,7 @@ def what_to_make(data: bytes) -> dict[str, Any]:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         where = f" at line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise UsageError(f"This is no valid JSON{where}.", remedy="Correct it.") from None
+        raise UsageError(f"This is not valid JSON{where}.", remedy="Correct it.") from None
     if "payload" in found or "infotext" in found:
         return {name: value for name, value in found.items() if name in _SUBMISSION_FIELDS}
     return {"payload": found}
@@ -140,7 +140,7 @@ def priority(text: str) -> int:
     except ValueError:
         number = 99
     if not -10 <= number <= 10:
-        raise InvalidValueError("--priority is a number from -10 to 10.")
+        raise InvalidValueError("--priority must be an integer from -10 to 10.")
     return number
 
 

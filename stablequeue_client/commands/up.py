@@ -17,21 +17,21 @@ from pathlib import Path
 
 import filelock
 
-from stablequeue_client.child_processes import Child, ChildPlan, end_all
+from stablequeue_client.child_processes import Child, ChildSpec, stop_all
 from stablequeue_client.commands.context import Context
 from stablequeue_client.commands.demo_library import prepare_demo
 from stablequeue_client.commands.folders import require_folders
-from stablequeue_client.commands.reading import stop_on_signals
+from stablequeue_client.commands.scanning import stop_on_signals
 from stablequeue_client.commands.terminal import say, say_json, warn
-from stablequeue_client.commands.up_hub import RunningHub, running_hub, start_hub
+from stablequeue_client.commands.up_hub import HubAccess, running_hub, start_hub
 from stablequeue_client.hub_client.identity import load_identity
 from stablequeue_client.own_hub.hub_process import child_environment, require_hub
 from stablequeue_client.settings import Settings
 from stablequeue_client.shared.errors import ConflictError, DataFolderError
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_client.shared.parent_process import PARENT_VARIABLE, parent_mark
 
-_LOOK_S = 0.5
+_POLL_S = 0.5
 _FLAGS: dict[Kind, str] = {
     "checkpoint": "--checkpoints",
     "lora": "--loras",
@@ -42,7 +42,7 @@ _FLAGS: dict[Kind, str] = {
 
 
 @dataclass(frozen=True)
-class Server:
+class LocalServer:
     """One server that ``up`` runs an agent for. ``words``: the options that name its folders."""
 
     alias: str | None
@@ -63,16 +63,18 @@ def run_up(context: Context) -> int:
         lock.release()
 
 
-def own_server(context: Context) -> tuple[Server, ...]:
+def own_server(context: Context) -> tuple[LocalServer, ...]:
     """This computer with the folders that were given. Raises NoFoldersError, which says what to give."""
     words = [word for kind, path in require_folders(context.settings) for word in (_FLAGS[kind], path)]
-    return (Server(context.settings.alias, context.data_dir, tuple(words)),)
+    return (LocalServer(context.settings.alias, context.data_dir, tuple(words)),)
 
 
-def demo_servers(context: Context) -> tuple[Server, ...]:
+def demo_servers(context: Context) -> tuple[LocalServer, ...]:
     """The sample library's servers, written when they are not there yet."""
     return tuple(
-        Server(server.alias, Path(server.data), ("--webui", server.webui, "--digests", str(context.data_dir)))
+        LocalServer(
+            server.alias, Path(server.data), ("--webui", server.webui, "--digests", str(context.data_dir))
+        )
         for server in prepare_demo(str(context.data_dir))
     )
 
@@ -95,14 +97,14 @@ def _open_running(context: Context) -> int:
     hub = running_hub(context)
     if hub is None:
         raise ConflictError(
-            f"Another `up` is just starting or ending on {context.data_dir}.", remedy="Try again in a moment."
+            f"Another `up` is starting or stopping on {context.data_dir}.", remedy="Try again in a moment."
         )
     warn(f"StableQueue already runs on this data folder: {hub.url}")
     _show_page(context.settings, hub)
     return 0
 
 
-def _run(context: Context, servers: Sequence[Server]) -> int:
+def _run(context: Context, servers: Sequence[LocalServer]) -> int:
     children: list[Child] = []
     with stop_on_signals() as stop:
         _stop_on_hangup(stop)
@@ -116,14 +118,14 @@ def _run(context: Context, servers: Sequence[Server]) -> int:
                 child.start()
             _show_page(context.settings, hub)
             if not context.settings.json:
-                say("Press Ctrl-C to end it.")
-            while not stop.wait(_LOOK_S):
+                say("Press Ctrl-C to stop it.")
+            while not stop.wait(_POLL_S):
                 for child in children:
-                    sentence = child.look_after()
+                    sentence = child.supervise()
                     if sentence:
                         warn(f"stablequeue: {sentence}")
         finally:
-            end_all(children)
+            stop_all(children)
     return 0
 
 
@@ -136,7 +138,7 @@ def _stop_on_hangup(stop: threading.Event) -> None:
 # --- the agents -----------------------------------------------------------------------------------------
 
 
-def _agent_plan(context: Context, server: Server, hub: RunningHub, several: bool) -> ChildPlan:
+def _agent_plan(context: Context, server: LocalServer, hub: HubAccess, several: bool) -> ChildSpec:
     settings = context.settings
     # Everything the agent needs stands here, so no settings file is read again.
     words = [sys.executable, "-m", "stablequeue_client", "agent", "--config", os.devnull]
@@ -144,7 +146,7 @@ def _agent_plan(context: Context, server: Server, hub: RunningHub, several: bool
     words += ["--alias", server.alias] if server.alias else []
     name = server.alias or "this computer"
     log = context.data_dir / "logs" / f"{name if several else 'agent'}.log"
-    return ChildPlan(f"The reading of {name}", words, lambda: _agent_environment(settings, server, hub), log)
+    return ChildSpec(f"Reading of {name}", words, lambda: _agent_environment(settings, server, hub), log)
 
 
 def _agent_words(settings: Settings) -> list[str]:
@@ -153,7 +155,7 @@ def _agent_words(settings: Settings) -> list[str]:
     return words + (["--digests", settings.digests] if settings.digests else [])
 
 
-def _agent_environment(settings: Settings, server: Server, hub: RunningHub) -> Mapping[str, str]:
+def _agent_environment(settings: Settings, server: LocalServer, hub: HubAccess) -> Mapping[str, str]:
     """The child's environment, with a join code while the server has not joined this hub."""
     extra = {PARENT_VARIABLE: parent_mark()}
     identity = load_identity(server.data)
@@ -167,7 +169,7 @@ def _agent_environment(settings: Settings, server: Server, hub: RunningHub) -> M
 # --- the page -------------------------------------------------------------------------------------------
 
 
-def _show_page(settings: Settings, hub: RunningHub) -> None:
+def _show_page(settings: Settings, hub: HubAccess) -> None:
     """Open the page signed in, or print the link that does it once within a minute."""
     link = f"{hub.url}/login?code={hub.api().session_code()}"
     if settings.json:

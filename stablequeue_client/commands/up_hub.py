@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stablequeue_client.child_processes import Child, ChildPlan
+from stablequeue_client.child_processes import Child, ChildSpec
 from stablequeue_client.commands.context import Context
 from stablequeue_client.commands.terminal import warn
 from stablequeue_client.data_folder import UP_STATE, own_hub_url, owner_key, up_state
@@ -30,7 +30,7 @@ class HubStartError(StableQueueError):
 
 
 @dataclass(frozen=True)
-class RunningHub:
+class HubAccess:
     """A hub that answers, and the owner's key to it."""
 
     url: str
@@ -42,7 +42,7 @@ class RunningHub:
         return HubApi(self.url, self.key)
 
 
-def start_hub(context: Context, children: list[Child], stop: threading.Event) -> RunningHub | None:
+def start_hub(context: Context, children: list[Child], stop: threading.Event) -> HubAccess | None:
     """A hub of this data folder that answers; None when it was stopped meanwhile.
 
     Its child is added to ``children``, unless such a hub runs already (started with ``stablequeue hub``).
@@ -64,7 +64,7 @@ def start_hub(context: Context, children: list[Child], stop: threading.Event) ->
         if stop.is_set():
             return None
         if port_is_free(host, port):  # so it did not fail for the port
-            raise HubStartError(f"The hub ended with code {child.exit_code()}: {child.last_words()}")
+            raise HubStartError(f"The hub ended with code {child.exit_code()}: {child.last_output()}")
         children.remove(child)
     raise HubStartError("No free port was found.", remedy="Give one with --port N.")
 
@@ -76,10 +76,10 @@ def _ports(context: Context) -> Iterator[int]:
     yield from range(first, min(first + PORTS_TRIED, 65_536))
 
 
-def _hub_plan(context: Context, port: int) -> ChildPlan:
+def _hub_plan(context: Context, port: int) -> ChildSpec:
     environment = child_environment(context.settings, {PARENT_VARIABLE: parent_mark()})
     words = hub_command("hub", *hub_words(context.settings, context.data_dir, port))
-    return ChildPlan("The hub", words, lambda: environment, context.data_dir / "logs" / "hub.log")
+    return ChildSpec("The hub", words, lambda: environment, context.data_dir / "logs" / "hub.log")
 
 
 def _answers(context: Context, child: Child, stop: threading.Event) -> bool:
@@ -89,11 +89,11 @@ def _answers(context: Context, child: Child, stop: threading.Event) -> bool:
         if running_hub(context) is not None:
             return True
         if time.monotonic() > deadline:
-            raise HubStartError(f"The hub does not answer after {HUB_START_S:.0f} s: {child.last_words()}")
+            raise HubStartError(f"The hub does not answer after {HUB_START_S:.0f} s: {child.last_output()}")
     return False
 
 
-def running_hub(context: Context) -> RunningHub | None:
+def running_hub(context: Context) -> HubAccess | None:
     """The hub that runs on this data folder now, or None."""
     url = own_hub_url(context.data_dir)
     if url is None:
@@ -108,4 +108,4 @@ def running_hub(context: Context) -> RunningHub | None:
             f"The owner's key in {context.data_dir} is missing.",
             remedy="Restart the hub: it makes a new one.",
         )
-    return RunningHub(url, hub_id, key)
+    return HubAccess(url, hub_id, key)

@@ -9,7 +9,6 @@ notes, into which Civitai Browser Plus writes ``sha256``), ``X.metadata.json`` (
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,12 +16,13 @@ from dataclasses import dataclass
 import msgspec
 
 from stablequeue_client.files.file_io import OS_IO, FileUnreadableError, ScanIO
-from stablequeue_client.shared.models.model_files import (
+from stablequeue_client.shared.model_files.model_file import (
     SHA256_OF_NOTHING,
     Claim,
     ClaimSource,
     DigestKind,
     Digests,
+    name_digest,
     normalize_hash,
 )
 
@@ -59,7 +59,7 @@ class ClaimReport:
 
 
 @dataclass(frozen=True)
-class Contradiction:
+class ContradictedClaim:
     """A claim beside which another digest was computed from the bytes."""
 
     claim: Claim
@@ -125,12 +125,12 @@ def claims_for(
 
 
 def cache_claim(native: str, digest: DigestKind, value: str) -> ClaimReport:
-    """What a WebUI's hash cache says of the model file at ``native``, unless it is poison."""
+    """Return what a WebUI's hash cache says of the model file at ``native``, unless it is poison."""
     collector = _Collector(native)
     if len(value) == 64:
         collector.claim("webui_cache", digest, value)
     else:
-        collector.refuse("the value in the WebUI's cache is no SHA256")
+        collector.refuse("the value in the WebUI's cache is not a SHA256")
     return ClaimReport(tuple(collector.claims), tuple(collector.refused))
 
 
@@ -156,7 +156,7 @@ def settled(report: ClaimReport, digests: Digests) -> ClaimReport:
     return ClaimReport(tuple(item for item in report.claims if not is_other_sense(item)), report.refused)
 
 
-def check_claims(claims: Iterable[Claim], digests: Digests) -> tuple[Contradiction, ...]:
+def check_claims(claims: Iterable[Claim], digests: Digests) -> tuple[ContradictedClaim, ...]:
     """The claims that the computed digests contradict; digests not computed contradict nothing."""
     computed: dict[DigestKind, str | None] = {
         "sha256": digests.sha256,
@@ -166,14 +166,14 @@ def check_claims(claims: Iterable[Claim], digests: Digests) -> tuple[Contradicti
         "autov3": digests.autov3,
     }
     return tuple(
-        Contradiction(claim, found)
+        ContradictedClaim(claim, found)
         for claim in claims
         if (found := computed[claim.digest]) is not None and found != claim.value
     )
 
 
 def refusal(digest: DigestKind, value: str, base_name: str) -> str | None:
-    """Why this value cannot be the digest of a model of that name, or None.
+    """Return why this value cannot be the digest of a model of that name, or None.
 
     Poison seen in the field: the SHA256 of nothing (ai-toolkit writes it into every LoRA), of the file's
     name (Forge's hash cache, August 2024 to February 2025), and numbers that are no digest at all.
@@ -183,15 +183,11 @@ def refusal(digest: DigestKind, value: str, base_name: str) -> str | None:
     if set(value) <= {"0"} or set(value) <= {"f"}:
         return "it is a placeholder"
     if SHA256_OF_NOTHING.startswith(value) or value == _BLAKE3_OF_NOTHING:
-        return "it is the digest of no bytes at all"
+        return "it is the digest of an empty file"
     names = (base_name, os.path.splitext(base_name)[0])
-    if any(_name_digest(name).startswith(value) for name in names):
+    if any(name_digest(name).startswith(value) for name in names):
         return "it is the digest of the file's name, not of its content"
     return None
-
-
-def _name_digest(name: str) -> str:
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class _Collector:
@@ -281,12 +277,12 @@ class _Collector:
         if full is not None and len(full) == 64:
             self.claim("header", "autov3", full[:12])
         else:
-            self.refuse("the hash in the header is no SHA256")
+            self.refuse("the hash in the header is not a SHA256")
 
     def claim(self, source: ClaimSource, digest: DigestKind, text: str) -> None:
         value = normalize_hash(text)
         if value is None:
-            self.refuse(f"the {digest} of {source} is no hex number")
+            self.refuse(f"the {digest} of {source} is not a hex number")
             return
         if digest == "autov3" and len(value) == 64:
             value = value[:12]

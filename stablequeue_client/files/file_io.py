@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from stablequeue_client.shared.errors import StableQueueError
-from stablequeue_client.shared.models.model_files import StatKey
+from stablequeue_client.shared.model_files.model_file import StatKey
 from stablequeue_client.shared.wire.inventory import wire_path
 
 WINDOWS = os.name == "nt"
@@ -35,7 +35,7 @@ class FileBusyError(FileUnreadableError):
     """A model file is held by another program."""
 
     code = "file_busy"
-    remedy_text = "It is tried again by itself when the other program is done."
+    remedy_text = "It is retried automatically when the other program is done."
 
 
 class FileChangedError(FileUnreadableError):
@@ -122,7 +122,7 @@ class ScanIO:
             return list(entries)
 
     def is_empty(self, path: str) -> bool:
-        """Whether a directory has no entry at all. Raises OSError."""
+        """Return whether a directory has no entry at all. Raises OSError."""
         with os.scandir(long_path(path)) as entries:
             return next(entries, None) is None
 
@@ -130,7 +130,7 @@ class ScanIO:
     stat_entry: Callable[[os.DirEntry[str]], os.stat_result] = staticmethod(os.DirEntry.stat)
 
     def stat(self, path: str) -> os.stat_result:
-        """What ``path`` leads to. Raises OSError."""
+        """Return what ``path`` leads to. Raises OSError."""
         return os.stat(long_path(path))
 
     def realpath(self, path: str) -> str:
@@ -159,7 +159,8 @@ _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOC
 
 
 def stat_key(found: os.stat_result, *, stable_inode: bool = True) -> StatKey:
-    """What tells this file from a changed one. On Windows ctime is the creation and inode costs an open."""
+    """Return what tells this file from a changed one. On Windows ctime is the creation and inode costs an
+    open."""
     if WINDOWS:
         return StatKey(found.st_size, found.st_mtime_ns, 0, 0)
     return StatKey(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino if stable_inode else 0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from stablequeue_client.files.claimed_hashes import (
     ClaimReport,
-    Contradiction,
+    ContradictedClaim,
     check_claims,
     claims_for,
     settled,
@@ -23,11 +23,18 @@ from stablequeue_client.files.file_io import (
     escaped,
     stat_key,
 )
-from stablequeue_client.files.hashing import HashResult, Progress, Stop, Want, hash_file, refuse_changed
-from stablequeue_client.files.read_throttle import Pace
+from stablequeue_client.files.hashing import (
+    HashResult,
+    OnBytesRead,
+    ShouldStop,
+    WantedDigests,
+    hash_file,
+    refuse_changed,
+)
+from stablequeue_client.files.read_throttle import ReadThrottle
 from stablequeue_client.files.scanner import SET_ASIDE_SUFFIX
-from stablequeue_client.shared.models.model_files import FileState, Kind, StatKey
-from stablequeue_client.shared.models.safetensors_header import Header, HeaderError, read_header
+from stablequeue_client.shared.model_files.model_file import FileState, Kind, StatKey
+from stablequeue_client.shared.model_files.safetensors_header import Header, HeaderError, read_header
 
 RETRY_AFTER_S = (1.0, 4.0)
 """A file that changed while it was read is read again after these pauses, then it is ``unstable``."""
@@ -65,7 +72,7 @@ class FileReading:
     header: Header | None = None
     note: str | None = None
     claims: ClaimReport = field(default_factory=lambda: ClaimReport((), ()))
-    contradictions: tuple[Contradiction, ...] = ()
+    contradictions: tuple[ContradictedClaim, ...] = ()
 
 
 FurtherClaims = Callable[[FileJob, StatKey, Mapping[str, str]], ClaimReport]
@@ -80,9 +87,9 @@ def read_model_file(
     job: FileJob,
     *,
     digests: bool = True,
-    pace: Pace | None = None,
-    progress: Progress | None = None,
-    stop: Stop | None = None,
+    pace: ReadThrottle | None = None,
+    progress: OnBytesRead | None = None,
+    stop: ShouldStop | None = None,
     parallel: bool | None = None,
     io: ScanIO = OS_IO,
     further_claims: FurtherClaims = no_further_claims,
@@ -92,7 +99,7 @@ def read_model_file(
     ``digests`` False: header and claims only (names, sizes and headers at once, digests later). A file
     that changes meanwhile is read again twice, then it is ``unstable``.
     """
-    pace = pace or Pace()
+    pace = pace or ReadThrottle()
     for pause in (*RETRY_AFTER_S, None):
         try:
             with io.open(job.native) as opened:
@@ -112,7 +119,7 @@ def read_model_file(
     raise AssertionError("the last attempt returns")
 
 
-_How = tuple[Pace, Progress | None, Stop | None, bool | None]
+_How = tuple[ReadThrottle, OnBytesRead | None, ShouldStop | None, bool | None]
 
 
 def _look(
@@ -143,7 +150,7 @@ def _with_digests(opened: OpenedFile, seen: FileReading, job: FileJob, how: _How
     payload_from = header.payload_offset if header and job.kind in _PAYLOAD_KINDS else None
     pace, progress, stop, parallel = how
     result = hash_file(
-        opened, want=Want(payload_from=payload_from), pace=pace, progress=progress, stop=stop,
+        opened, want=WantedDigests(payload_from=payload_from), pace=pace, progress=progress, stop=stop,
         parallel=parallel, stable_inode=_has_inode(job), io=io,
     )  # fmt: skip
     return completed(seen, result)

@@ -26,8 +26,8 @@ from stablequeue_client.files.file_io import (
     file_error,
     stat_key,
 )
-from stablequeue_client.files.read_throttle import Pace, raise_if_stopped
-from stablequeue_client.shared.models.model_files import Digests, StatKey
+from stablequeue_client.files.read_throttle import ReadThrottle, raise_if_stopped
+from stablequeue_client.shared.model_files.model_file import Digests, StatKey
 
 BUFFER_BYTES = 1024 * 1024
 SAMPLE_BYTES = 64 * 1024
@@ -40,12 +40,12 @@ _RING_BUFFERS = 4
 _PARALLEL_FROM_BYTES = 8 * 1024 * 1024
 """Below this size the start of threads costs more than they save."""
 
-Progress = Callable[[int], None]
-Stop = Callable[[], bool]
+OnBytesRead = Callable[[int], None]
+ShouldStop = Callable[[], bool]
 
 
 @dataclass(frozen=True)
-class Want:
+class WantedDigests:
     """What to compute beside the SHA256 and the sample. ``payload_from``: where the payload starts."""
 
     blake3: bool = True
@@ -66,10 +66,10 @@ class HashResult:
 def hash_file(
     source: OpenedFile | str,
     *,
-    want: Want = Want(),
-    pace: Pace | None = None,
-    progress: Progress | None = None,
-    stop: Stop | None = None,
+    want: WantedDigests = WantedDigests(),
+    pace: ReadThrottle | None = None,
+    progress: OnBytesRead | None = None,
+    stop: ShouldStop | None = None,
     parallel: bool | None = None,
     stable_inode: bool = True,
     io: ScanIO = OS_IO,
@@ -86,7 +86,7 @@ def hash_file(
         opened.rewind()
         started = now_ns()
         before = opened.stat()
-        work = _Work(before.st_size, want)
+        work = _DigestStages(before.st_size, want)
         cores = usable_cores()
         if parallel is None:
             parallel = cores > 1
@@ -165,10 +165,10 @@ class _Slice:
             self.data += view[low - offset : high - offset]
 
 
-class _Work:
+class _DigestStages:
     """The digests asked for, while they are computed."""
 
-    def __init__(self, size: int, want: Want) -> None:
+    def __init__(self, size: int, want: WantedDigests) -> None:
         self._size, self._want = size, want
         self._sha256, self._payload, self._blake3 = hashlib.sha256(), hashlib.sha256(), blake3()
         self._sample = [_Slice(start, SAMPLE_BYTES) for start in _sample_starts(size)]
@@ -286,9 +286,9 @@ def _read_through(
     size: int,
     sink: _Inline | _Pipeline,
     slices: Sequence[_Slice],
-    pace: Pace | None,
-    progress: Progress | None,
-    stop: Stop | None,
+    pace: ReadThrottle | None,
+    progress: OnBytesRead | None,
+    stop: ShouldStop | None,
 ) -> int:
     """Read ``size`` bytes (fewer if the file ends before) into the sink; the number read."""
     offset = dropped = 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from stablequeue_client.files.file_io import escaped
 from stablequeue_client.shared.errors import FolderError
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 
 EXTENSIONS: dict[Kind, tuple[str, ...]] = {
     "checkpoint": (".safetensors", ".ckpt", ".gguf"),

@@ -41,11 +41,11 @@ class PrivateFiles:
         return bool(self._places or self._paths or self._names)
 
     def hides_root(self, root: Root) -> bool:
-        """Whether a whole model folder is private."""
+        """Return whether a whole model folder is private."""
         return any(self._is_in_place(folder) for folder in (root.path, root.real) if folder)
 
     def hides(self, root: Root, relative: str, *, link: bool = False) -> bool:
-        """Whether the file at ``relative`` (native, below the model folder) is private.
+        """Return whether the file at ``relative`` (native, below the model folder) is private.
 
         ``link``: the name is a symbolic link, so what it leads to counts as well.
         """
@@ -63,7 +63,7 @@ class PrivateFiles:
         )
 
     def _fits(self, relative: str) -> bool:
-        """Whether a pattern fits the path, a folder on it, or a single name of it."""
+        """Return whether a pattern fits the path, a folder on it, or a single name of it."""
         parts = [part for part in _folded(relative).split("/") if part]
         if self._names is not None and any(self._names(part) for part in parts):
             return True

@@ -31,7 +31,7 @@ class ReadingLocks:
 
     @contextmanager
     def held(self, native: str) -> Iterator[bool]:
-        """Whether the file at ``native`` is ours to read within the block; never waits."""
+        """Lock the file at ``native`` for the block; yields whether it is ours to read. Never waits."""
         lock = filelock.FileLock(self._folder / f"{_slot(native):02x}.lock", mode=0o600)
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)

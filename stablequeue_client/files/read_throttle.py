@@ -15,10 +15,10 @@ class ReadingStoppedError(StableQueueError):
     """Reading was stopped before the file's end."""
 
     code = "stopped"
-    remedy_text = "It goes on at the next start; nothing is lost."
+    remedy_text = "It resumes at the next start; nothing is lost."
 
 
-class Pace:
+class ReadThrottle:
     """At most ``bytes_per_second`` (None: as fast as possible), nothing while ``paused()``.
 
     Both may be changed while it is in use. One object per device is shared by its threads.

@@ -10,7 +10,7 @@ from stablequeue_client.files.file_reader import FileJob, FileReading, read_mode
 from stablequeue_client.files.same_file import same_file
 from stablequeue_client.files.scanner import SET_ASIDE_SUFFIX
 from stablequeue_client.shared.errors import ConflictError
-from stablequeue_client.shared.models.model_files import Kind, StatKey
+from stablequeue_client.shared.model_files.model_file import Kind, StatKey
 
 
 class NotPutBackError(ConflictError):
@@ -41,7 +41,7 @@ def _require_whole(native: str, reading: FileReading) -> None:
         raise NotPutBackError(reading.reason or f"{escaped(native)} cannot be read.")
     if reading.header is None:
         raise NotPutBackError(
-            f"{escaped(native)} is no safetensors file: whether it is whole cannot be told.",
+            f"{escaped(native)} is not a safetensors file, so whether it is whole cannot be checked.",
             remedy="Rename it by hand if you trust it.",
         )
 
@@ -73,14 +73,15 @@ def _rename_to_free_name(source: str, target: str, stat: StatKey) -> None:
 
 
 def _is_other_file(source: str, target: str) -> bool:
-    """Whether the name is taken; by a second name of the same file it is not: an earlier try ended there."""
+    """Return whether the name is taken; by a second name of the same file it is not: an earlier try ended
+    there."""
     if not os.path.lexists(long_path(target)):
         return False
     return os.path.islink(long_path(target)) or not os.path.samefile(long_path(source), long_path(target))
 
 
 def _linked(source: str, target: str) -> bool:
-    """Whether the file now has both names; False where the file system has no hard links."""
+    """Return whether the file now has both names; False where the file system has no hard links."""
     try:
         os.link(source, target)
     except FileExistsError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stablequeue_client.shared.models.model_files import StatKey
+from stablequeue_client.shared.model_files.model_file import StatKey
 
 Stamps = tuple[int, int, int, int]
 """(size, mtime_ns, ctime_ns, inode) as the index stores them."""

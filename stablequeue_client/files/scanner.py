@@ -21,16 +21,16 @@ import msgspec
 from stablequeue_client.files.devices import device_of
 from stablequeue_client.files.file_io import OS_IO, WINDOWS, ScanIO
 from stablequeue_client.files.model_folders import EXTENSIONS, Root, find_webui_roots, make_root
-from stablequeue_client.shared.models.model_files import Kind, RootHealth, StatKey
+from stablequeue_client.shared.model_files.model_file import Kind, RootHealth, StatKey
 from stablequeue_client.shared.wire.inventory import WIRE_PATH_MAX, wire_path
 
 __all__ = [
+    "NameCollision",
     "Root",
     "RootScan",
     "ScanReport",
     "ScannedFile",
     "Skipped",
-    "Twins",
     "find_webui_roots",
     "make_root",
     "scan_root",
@@ -92,7 +92,7 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class Twins:
+class NameCollision:
     """Names in one folder that differ only in case or Unicode form: Windows and macOS see one file."""
 
     paths: tuple[str, ...]
@@ -112,7 +112,7 @@ class RootScan:
     failed_dirs: tuple[str, ...]
     health_before: RootHealth
     health_after: RootHealth
-    twins: tuple[Twins, ...] = ()
+    name_collisions: tuple[NameCollision, ...] = ()
     empty: bool = False
 
     @property
@@ -122,7 +122,8 @@ class RootScan:
         return max(self.health_before, self.health_after, key=order.index)
 
     def knows(self, path: str) -> bool:
-        """Whether the walk can tell that a file is not at ``path`` (wire path): only then is it gone."""
+        """Return whether the walk can tell that a file is not at ``path`` (wire path): only then is it
+        gone."""
         if self.health == "unreachable":
             return False
         return not any(
@@ -145,7 +146,7 @@ def scan_roots(roots: Sequence[Root], *, io: ScanIO = OS_IO) -> ScanReport:
 def scan_root(root: Root, *, io: ScanIO = OS_IO, other_roots: Sequence[Root] = ()) -> RootScan:
     """Scan one root. ``other_roots``: where links may lead, and whose files are not this root's."""
     before = _probe(root.path, io)
-    walk = _Walk(root, io, other_roots)
+    walk = _RootWalk(root, io, other_roots)
     if before.health == "unreachable":
         walk.fail("", "folder_unreadable", before.reason)
         after = before
@@ -161,7 +162,7 @@ def scan_root(root: Root, *, io: ScanIO = OS_IO, other_roots: Sequence[Root] = (
         failed_dirs=tuple(walk.failed_dirs),
         health_before=before.health,
         health_after=after.health,
-        twins=tuple(walk.twins),
+        name_collisions=tuple(walk.name_collisions),
         empty=before.empty or after.empty,
     )
 
@@ -196,7 +197,7 @@ class _Folder:
     real: str
 
 
-class _Walk:
+class _RootWalk:
     """One walk over one root."""
 
     def __init__(self, root: Root, io: ScanIO, other_roots: Sequence[Root]) -> None:
@@ -204,7 +205,7 @@ class _Walk:
         self.files: list[ScannedFile] = []
         self.skipped: list[Skipped] = []
         self.failed_dirs: list[str] = []
-        self.twins: list[Twins] = []
+        self.name_collisions: list[NameCollision] = []
         self._walked: set[str] = set()
         self._links: list[_Folder] = []
         self._extensions = frozenset(EXTENSIONS[root.kind])
@@ -282,11 +283,11 @@ class _Walk:
                             found.st_dev, entry.is_symlink(), False, set_aside,
                         )
                     )  # fmt: skip
-                    keys.append(lowered if plain else _twin_key(name))
+                    keys.append(lowered if plain else _collision_key(name))
             except OSError as error:
                 self._entry_failed(prefix + _wire_name(name), entry, error)
         if len(set(keys)) < len(keys):
-            self._add_twins(files, keys)
+            self._add_name_collisions(files, keys)
         self.files.extend(_with_partial(files, controlled) if controlled else files)
         return folders
 
@@ -325,11 +326,13 @@ class _Walk:
         elif not isinstance(error, FileNotFoundError):
             self.fail(path, "file_unreadable", _cause(error))
 
-    def _add_twins(self, files: list[ScannedFile], keys: list[str]) -> None:
+    def _add_name_collisions(self, files: list[ScannedFile], keys: list[str]) -> None:
         paths: dict[str, list[str]] = {}
         for file, key in zip(files, keys, strict=True):
             paths.setdefault(key, []).append(file.path)
-        self.twins.extend(Twins(tuple(sorted(same))) for same in paths.values() if len(same) > 1)
+        self.name_collisions.extend(
+            NameCollision(tuple(sorted(same))) for same in paths.values() if len(same) > 1
+        )
 
 
 def _with_partial(files: list[ScannedFile], names: set[str]) -> list[ScannedFile]:
@@ -341,11 +344,11 @@ def _wire_name(name: str) -> str:
 
 
 def _is_plain(names: str) -> bool:
-    """Whether wire names are the names themselves."""
+    """Return whether wire names are the names themselves."""
     return names.isascii() and names.isprintable() and "\\" not in names
 
 
-def _twin_key(name: str) -> str:
+def _collision_key(name: str) -> str:
     return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
 
 

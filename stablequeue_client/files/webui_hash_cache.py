@@ -28,7 +28,7 @@ import msgspec
 from stablequeue_client.files.claimed_hashes import ClaimReport, cache_claim, refused_entry
 from stablequeue_client.files.file_io import WINDOWS
 from stablequeue_client.files.file_reader import FileJob
-from stablequeue_client.shared.models.model_files import DigestKind, Kind, StatKey, webui_name
+from stablequeue_client.shared.model_files.model_file import DigestKind, Kind, StatKey, webui_name
 from stablequeue_client.shared.wire.inventory import ServerCapabilities, native_path
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ ENTRY_MAX_BYTES = 1_024
 ENTRIES_MAX = 200_000
 JSON_MAX_BYTES = 64 * 1024 * 1024
 QUERY_MAX_S = 5.0
-LOOK_AGAIN_S = 15.0
+RECHECK_S = 15.0
 _MTIME_TOLERANCE_S = 1e-6  # a time of today as a float is exact to a quarter of a microsecond
 _PICKLED = 4  # diskcache's MODE_PICKLE
 
@@ -46,7 +46,7 @@ SECTIONS: tuple[Section, ...] = ("hashes", "hashes-addnet")
 _PREFIXES: dict[Kind, str] = {"checkpoint": "checkpoint/", "lora": "lora/", "embedding": "textual_inversion/"}
 
 
-class Entry(NamedTuple):
+class CacheEntry(NamedTuple):
     """What the WebUI noted of a file: its mtime (Unix seconds, as ``os.path.getmtime``) and a SHA256."""
 
     mtime: float
@@ -76,11 +76,11 @@ class WebuiCache:
         self._lock = threading.Lock()
         self._looked = float("-inf")
         self._seen: object = None
-        self._entries: dict[Section, dict[str, Entry]] = {}
+        self._entries: dict[Section, dict[str, CacheEntry]] = {}
         self._family = ""
 
     def claims(self, job: FileJob, stat: StatKey, metadata: Mapping[str, str]) -> ClaimReport:
-        """What the cache says of a file; a ``reading.FurtherClaims``."""
+        """Return what the cache says of a file; a ``file_reader.FurtherClaims``."""
         section: Section = (
             "hashes-addnet" if job.kind == "lora" and job.native.endswith(".safetensors") else "hashes"
         )
@@ -95,7 +95,9 @@ class WebuiCache:
         digest = self._digest_kind(section, entry, metadata)
         return ClaimReport((), ()) if digest is None else cache_claim(job.native, digest, entry.sha256)
 
-    def _digest_kind(self, section: Section, entry: Entry, metadata: Mapping[str, str]) -> DigestKind | None:
+    def _digest_kind(
+        self, section: Section, entry: CacheEntry, metadata: Mapping[str, str]
+    ) -> DigestKind | None:
         """Of which bytes the value is the SHA256; None when that cannot be told."""
         if section == "hashes" or self._family == "forge":
             return "sha256"
@@ -103,7 +105,7 @@ class WebuiCache:
             return "autov3"
         return None
 
-    def _entry(self, section: Section, job: FileJob) -> Entry | None:
+    def _entry(self, section: Section, job: FileJob) -> CacheEntry | None:
         with self._lock:
             self._look_again()
             entries = self._entries.get(section, {})
@@ -111,7 +113,7 @@ class WebuiCache:
 
     def _look_again(self) -> None:
         now = self._monotonic()
-        if now - self._looked < LOOK_AGAIN_S:
+        if now - self._looked < RECHECK_S:
             return
         self._looked = now
         seen = [_stamp(path) for path in self._files()]
@@ -163,9 +165,9 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 # --- reading it -------------------------------------------------------------------------------------------
 
 
-def read_cache(folder: Path) -> dict[Section, dict[str, Entry]]:
+def read_cache(folder: Path) -> dict[Section, dict[str, CacheEntry]]:
     """All entries of the cache, those of the databases before those of ``cache.json``."""
-    entries: dict[Section, dict[str, Entry]] = {section: {} for section in SECTIONS}
+    entries: dict[Section, dict[str, CacheEntry]] = {section: {} for section in SECTIONS}
     for place in _json_places(folder):
         for section, found in _read_json(place).items():
             entries[section].update(found)
@@ -188,7 +190,7 @@ class _JsonCache(msgspec.Struct):
     addnet: dict[str, _JsonEntry] = msgspec.field(default={}, name="hashes-addnet")
 
 
-def _read_json(path: Path) -> dict[Section, dict[str, Entry]]:
+def _read_json(path: Path) -> dict[Section, dict[str, CacheEntry]]:
     try:
         if path.stat().st_size > JSON_MAX_BYTES:
             return {}
@@ -201,11 +203,13 @@ def _read_json(path: Path) -> dict[Section, dict[str, Entry]]:
     return {"hashes": _useful(cache.hashes), "hashes-addnet": _useful(cache.addnet)}
 
 
-def _useful(found: Mapping[str, _JsonEntry]) -> dict[str, Entry]:
-    return {key: Entry(item.mtime, item.sha256) for key, item in found.items() if item.mtime and item.sha256}
+def _useful(found: Mapping[str, _JsonEntry]) -> dict[str, CacheEntry]:
+    return {
+        key: CacheEntry(item.mtime, item.sha256) for key, item in found.items() if item.mtime and item.sha256
+    }
 
 
-def _read_database(path: Path) -> dict[str, Entry]:
+def _read_database(path: Path) -> dict[str, CacheEntry]:
     """The entries of one diskcache. Nothing is changed in its folder, not even a log beside it is made."""
     if not path.is_file():
         return {}
@@ -221,7 +225,7 @@ def _read_database(path: Path) -> dict[str, Entry]:
         return {}
 
 
-def _entries(connection: sqlite3.Connection) -> Iterator[tuple[str, Entry]]:
+def _entries(connection: sqlite3.Connection) -> Iterator[tuple[str, CacheEntry]]:
     end = time.monotonic() + QUERY_MAX_S
     connection.set_progress_handler(lambda: time.monotonic() > end, 100_000)
     connection.text_factory = lambda data: data.decode("utf-8", "replace")
@@ -238,7 +242,7 @@ def _entries(connection: sqlite3.Connection) -> Iterator[tuple[str, Entry]]:
             continue
         mtime, sha256 = found.get("mtime"), found.get("sha256")
         if isinstance(mtime, (int, float)) and isinstance(sha256, str):  # None: the host hashes nothing
-            yield key, Entry(float(mtime), sha256)
+            yield key, CacheEntry(float(mtime), sha256)
 
 
 def _tell(path: Path, error: Exception) -> None:
@@ -284,11 +288,11 @@ def _pairs(items: list[tuple[str, object]]) -> dict[str, Value]:
         raise NotFlatError("a key lacks its value")
     for (key_word, key), (word, value) in zip(items[::2], items[1::2], strict=True):
         if key_word not in _TEXTS or not isinstance(key, str):
-            raise NotFlatError(f"{key_word} is no key")
+            raise NotFlatError(f"{key_word} is not a key")
         if word == "NONE":
             found[key] = None
         elif word in _TEXTS | _NUMBERS and isinstance(value, (str, float, int)):
             found[key] = value
         else:
-            raise NotFlatError(f"{word} is no value")
+            raise NotFlatError(f"{word} is not a value")
     return found

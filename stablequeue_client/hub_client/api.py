@@ -24,7 +24,7 @@ from stablequeue_client.shared.errors import (
     ProtocolMismatchError,
     StableQueueError,
 )
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_client.shared.views.job_values import CheckShown, NewJob
 from stablequeue_client.shared.views.view_types import VIEW_TYPES, View
 from stablequeue_client.shared.wire import inventory, queue, runner
@@ -42,7 +42,8 @@ class HubApi(HubConnection):
     # --- servers write ---------------------------------------------------------------------------------
 
     def health(self) -> inventory.Health:
-        """Who answers here. Sends no key. Raises NotAHubError, OldStableQueueError, ProtocolMismatchError."""
+        """Return who answers here. Sends no key. Raises NotAHubError, OldStableQueueError,
+        ProtocolMismatchError."""
         try:
             found = self._typed("GET", "/healthz", inventory.Health, auth=False)
             if found.service != inventory.SERVICE_NAME:
@@ -182,7 +183,7 @@ class HubApi(HubConnection):
     # --- jobs ------------------------------------------------------------------------------------------
 
     def check_job(self, wanted: Mapping[str, Any]) -> Json:
-        """Where a job could run; ``wanted`` as ``JobCheckRequest``."""
+        """Return where a job could run; ``wanted`` as ``JobCheckRequest``."""
         return self._object("POST", "/api/v1/jobs/check", body=_dump(dict(wanted)))
 
     def submit_job(self, wanted: Mapping[str, Any]) -> Json:
@@ -256,7 +257,7 @@ class HubApi(HubConnection):
         return self._form("text", [("text", text)], NewJob)
 
     def check_form(self, fields: Sequence[tuple[str, str]]) -> CheckShown:
-        """What a filled form needs, and who can make it."""
+        """Return what a filled form needs, and who can make it."""
         return self._form("check", fields, CheckShown)
 
     def queue_form(self, fields: Sequence[tuple[str, str]]) -> wire_jobs.Submitted:
@@ -313,11 +314,11 @@ class HubApi(HubConnection):
         return str(self._object("POST", "/api/v1/session-codes", body=b"{}").get("code", ""))
 
     def events(self, after: int = 0, limit: int = 100) -> Json:
-        """What happened, oldest first, behind event ``after``."""
+        """Return what happened, oldest first, behind event ``after``."""
         return self._object("GET", "/api/v1/events", params={"after": after, "limit": limit})
 
     def network(self) -> Json:
-        """Whether other machines can reach the hub."""
+        """Return whether other machines can reach the hub."""
         return self._object("GET", "/api/v1/network")
 
     def set_network(self, *, reachable: bool) -> Json:

@@ -155,7 +155,7 @@ class HubConnection:
     def _described(self, response: requests.Response, content: bytes) -> str:
         kind = first_words(response.headers.get("Content-Type", "no content type"))
         return (
-            f"{self.base_url} is no hub: it answered {response.status_code}, {kind}: "
+            f"{self.base_url} is not a hub: it answered {response.status_code}, {kind}: "
             f"{first_words(content[:400].decode('utf-8', 'replace'))!r}."
         )
 
@@ -193,7 +193,7 @@ def checked_base_url(text: str) -> str:
         usable = False
     if not usable or parts.username is not None or parts.query or parts.fragment:
         raise InvalidValueError(
-            f"{first_words(_USER.sub('//***@', text))!r} is no hub address.",
+            f"{first_words(_USER.sub('//***@', text))!r} is not a hub address.",
             remedy="Give it as http://HOST:PORT, without user or query.",
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"

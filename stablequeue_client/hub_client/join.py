@@ -88,7 +88,7 @@ def _words(text: str) -> list[str]:
 
 
 def _address(words: list[str]) -> str | None:
-    """What stands behind ``--hub``, else the first word that is an address with its scheme, else any.
+    """Return what stands behind ``--hub``, else the first word that is an address with its scheme, else any.
 
     It may be what a browser shows of the hub's page, or begin as a phone's keyboard writes it.
     """
@@ -127,8 +127,8 @@ def join(server_dir: Path, url: str, code: str, alias: str, *, ca_file: str | No
 
 
 def _identity_for(server_dir: Path, url: str, hub_id: str, alias: str) -> Identity:
-    """Whom the hub is told: who we are there already, who we said we were in a join whose answer got lost,
-    else somebody new, stored first. No hub is shown the secret of another."""
+    """Return whom the hub is told: who we are there already, who we said we were in a join whose answer got
+    lost, else somebody new, stored first. No hub is shown the secret of another."""
     stored = load_identity(server_dir)
     if stored is not None and stored.hub_id == hub_id:
         return msgspec.structs.replace(stored, hub_url=url, alias=alias, met_url="")

@@ -54,13 +54,13 @@ class HubLink:
         self._next_try = clock.monotonic()
         self._problem: StableQueueError | None = None
         self._since = clock.now()
-        self._on_return: list[Callable[[], None]] = []
+        self._on_reconnect: list[Callable[[], None]] = []
 
-    def on_return(self, call: Callable[[], None]) -> None:
+    def on_reconnect(self, call: Callable[[], None]) -> None:
         """``call`` when the hub answers again."""
-        self._on_return.append(call)
+        self._on_reconnect.append(call)
 
-    def turn_in(self) -> float:
+    def retry_in(self) -> float:
         """Seconds until the caller may call the hub; 0 is now.
 
         During an outage one caller probes; the others' turn comes when it has an answer or took too long.
@@ -87,7 +87,7 @@ class HubLink:
                 logger.info("The hub answers again.", extra={"action": "hub_reached"})
                 self._problem, self._since = None, self._clock.now()
         if returned:
-            for call in self._on_return:
+            for call in self._on_reconnect:
                 call()
 
     def failed(self, error: StableQueueError) -> float:

@@ -1,6 +1,6 @@
 """What a person asks of the hub through a WebUI: now and once, with this server's key, answered in words.
 
-Unlike ``HubReader`` nothing is kept, and whoever asks waits for the answer: call it in a thread of its own.
+Unlike ``HubViewCache`` nothing is kept, and whoever asks waits: call it in a thread of its own.
 """
 
 from __future__ import annotations
@@ -14,9 +14,14 @@ from typing import TypeVar
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.connection import Timeouts
 from stablequeue_client.hub_client.identity import Identity
-from stablequeue_client.hub_client.joined import JoinedConnection, NotJoinedError, PerIdentity, trusting
-from stablequeue_client.hub_client.joining import OtherHubError
-from stablequeue_client.hub_client.view_cache import explain
+from stablequeue_client.hub_client.joined_connection import (
+    JoinedConnection,
+    NotJoinedError,
+    PerIdentityCache,
+    connection_factory,
+)
+from stablequeue_client.hub_client.membership import OtherHubError
+from stablequeue_client.hub_client.view_cache import describe_failure
 from stablequeue_client.shared.errors import (
     AuthenticationError,
     HubUnreachableError,
@@ -28,10 +33,10 @@ from stablequeue_client.shared.errors import (
 T = TypeVar("T")
 Call = Callable[[HubApi], T]
 TIMEOUTS = Timeouts(connect=3.0, read=10.0, sync=20.0, total=30.0)
-KEPT = 4
+IDLE_MAX = 4
 """Connections that stay open between two calls."""
 GREETED_S = 10.0
-"""So long after its last answer nobody else is taken for the hub."""
+"""How long after its last answer the hub's identity is not checked again."""
 _NOT_THE_HUB = (
     HubUnreachableError,
     AuthenticationError,
@@ -50,13 +55,13 @@ class NoHubError(StableQueueError):
 
 
 class HubAwayError(StableQueueError):
-    """The hub cannot be asked just now."""
+    """The hub cannot be reached now."""
 
     code = "hub_away"
     http_status = 502
 
 
-class HubCalls:
+class UserCalls:
     """Any thread may call; each call has a connection for itself."""
 
     def __init__(
@@ -66,11 +71,11 @@ class HubCalls:
         ca_file: Callable[[], str | None] = lambda: None,
         timeouts: Timeouts = TIMEOUTS,
     ) -> None:
-        self._connect, self._timeouts = trusting(ca_file), timeouts
-        self._server = PerIdentity(server_dir, _Free)
+        self._connect, self._timeouts = connection_factory(ca_file), timeouts
+        self._server = PerIdentityCache(server_dir, _IdleConnections)
 
     def run(self, call: Call[T]) -> T:
-        """What ``call`` gives. Raises NoHubError, HubAwayError (with what to do), and the hub's refusals."""
+        """Run ``call``. Raises NoHubError, HubAwayError (with what to do), and the hub's refusals."""
         free = self._server.current()
         if free is None:
             damage = self._server.damage
@@ -80,7 +85,7 @@ class HubCalls:
             answer = call(connection.hub())
         except _NOT_THE_HUB as error:
             connection.close()
-            raise _away(error, free.identity.hub_url, greeted=connection.greeted) from error
+            raise _unreachable(error, free.identity.hub_url, greeted=connection.greeted) from error
         except StableQueueError:
             free.give_back(connection)
             raise
@@ -88,14 +93,14 @@ class HubCalls:
         return answer
 
 
-class _Free:
+class _IdleConnections:
     """Connections of one identity on which its hub answered a moment ago."""
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
         self._lock = threading.Lock()
         self._free: list[tuple[JoinedConnection, float]] = []
-        self._most = KEPT
+        self._most = IDLE_MAX
 
     def take(self) -> JoinedConnection | None:
         with self._lock:
@@ -122,8 +127,8 @@ class _Free:
                 self._free.pop()[0].close()
 
 
-def _away(error: StableQueueError, url: str, *, greeted: bool) -> HubAwayError:
+def _unreachable(error: StableQueueError, url: str, *, greeted: bool) -> HubAwayError:
     if greeted and isinstance(error, NotAHubError):
         return HubAwayError(f"The hub at {url} is too old for that.", remedy="Update the hub.")
-    _, message, remedy = explain(error, url)
-    return HubAwayError(message, remedy=remedy.replace("It is tried again by itself.", "Then try again."))
+    _, message, remedy = describe_failure(error, url)
+    return HubAwayError(message, remedy=remedy.replace("It is retried automatically.", "Then try again."))

@@ -18,15 +18,15 @@ from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.backoff import Backoff
 from stablequeue_client.hub_client.connection import Timeouts
 from stablequeue_client.hub_client.identity import Identity
-from stablequeue_client.hub_client.joined import (
+from stablequeue_client.hub_client.joined_connection import (
     Connect,
     JoinedConnection,
     NotJoinedError,
-    PerIdentity,
-    trusting,
+    PerIdentityCache,
+    connection_factory,
 )
-from stablequeue_client.hub_client.joining import OtherHubError
 from stablequeue_client.hub_client.link import HubLink
+from stablequeue_client.hub_client.membership import OtherHubError
 from stablequeue_client.shared.errors import (
     AuthenticationError,
     ConflictError,
@@ -37,25 +37,25 @@ from stablequeue_client.shared.errors import (
     OldStableQueueError,
     StableQueueError,
 )
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.wire.inventory import AVAILABILITY_MAX_HASHES
 
 HubKind = Literal["none", "asking", "connected", "away", "refused", "old"]
 """``asking``: it is being asked for the first time."""
 
-PATIENCE_S = 1.0
-"""So long an answer is waited for that nobody had before; a known one is refreshed in less."""
-REFRESH_PATIENCE_S = 0.3
+WAIT_S = 1.0
+"""How long to wait for an answer that is not cached yet; a cached one is refreshed in less."""
+REFRESH_WAIT_S = 0.3
 FRESH_S = 1.5
 """The page asks every two seconds; several windows of it share one answer."""
 PROBE_EVERY_S = 15.0
 KEEP_S = 60.0
-"""An answer of the hub stands so long when it does not answer any more."""
+"""How long a cached answer counts when the hub no longer answers."""
 WHO_FRESH_S = 10.0
-GLANCE_FRESH_S = 3.0
+CACHED_FRESH_S = 3.0
 LONGEST_WAIT_S = 60.0
-REMEMBERED = 32
+CACHED_MAX = 32
 TIMEOUTS = Timeouts(connect=3.0, read=5.0, total=10.0)
 
 JOIN = 'Join it: "Set up", with a code from "Add another computer" on the hub\'s page.'
@@ -98,19 +98,19 @@ class HubAnswer:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _CacheEntry:
     answer: HubAnswer
     at: float
     etag: str | None
 
 
-class _Flight:
+class _PendingRequest:
     """One request on its way. ``refusal``: what the hub said instead of an answer."""
 
     def __init__(self, started: float, probing: bool) -> None:
         self.started = started
         self.probing = probing
-        self.landed = threading.Event()
+        self.done = threading.Event()
         self.refusal: StableQueueError | None = None
 
 
@@ -121,10 +121,10 @@ class _Connection(JoinedConnection):
         link = HubLink(clock, Backoff(first_s=2.0, longest_s=LONGEST_WAIT_S))
         super().__init__(identity, connect, timeouts, link)
         self.reached = False
-        self.kept: dict[_Key, _Kept] = {}
-        self.flights: dict[_Key, _Flight] = {}
+        self.cache: dict[_Key, _CacheEntry] = {}
+        self.pending: dict[_Key, _PendingRequest] = {}
         self.gone: set[_Key] = set()
-        self.line = threading.Lock()
+        self.request_lock = threading.Lock()
         """One request at a time, on one connection."""
 
 
@@ -134,9 +134,9 @@ _Fetch = Callable[[HubApi, "str | None"], "tuple[Any, str | None]"]
 """(hub, ETag of what is known) -> (value or None for "unchanged", its ETag)."""
 
 
-class HubReader:
-    """The hub of one WebUI. Any thread may call anything; only ``view`` and ``glance`` raise: what the hub
-    says of it."""
+class HubViewCache:
+    """What the hub of one WebUI last said. Any thread may call anything; only ``view`` and ``cached_view``
+    raise: what the hub says of it."""
 
     def __init__(
         self,
@@ -148,8 +148,8 @@ class HubReader:
     ) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        connect = trusting(ca_file)
-        self._server = PerIdentity(
+        connect = connection_factory(ca_file)
+        self._server = PerIdentityCache(
             server_dir, lambda identity: _Connection(identity, connect, timeouts, clock)
         )
 
@@ -177,9 +177,9 @@ class HubReader:
         filters = {key: value for key, value in (query or {}).items() if value and key != "view"}
         key = (name, ident, *(f"{word}={value}" for word, value in sorted(filters.items())))
         fetch = _view_fetch(name, ident, filters)
-        return self._ask(connection, key, fetch, patience=PATIENCE_S, fresh_s=FRESH_S)
+        return self._ask(connection, key, fetch, patience=WAIT_S, fresh_s=FRESH_S)
 
-    def glance(self, name: str, ident: str = "", *, fresh_s: float = GLANCE_FRESH_S) -> Any:
+    def cached_view(self, name: str, ident: str = "", *, fresh_s: float = CACHED_FRESH_S) -> Any:
         """A view's value as it was last known, or None; returns at once and asks in the background.
 
         Raises NotFoundError when the hub said the last time that there is no ``ident``.
@@ -214,7 +214,7 @@ class HubReader:
             connection,
             ("who_has", *texts, *(f"{kind} {name}" for kind, name in names)),
             lambda hub, _: (_who_has(hub, texts, names, own), None),
-            patience=PATIENCE_S,
+            patience=WAIT_S,
             fresh_s=WHO_FRESH_S,
         )
         return dict(answer.value) if answer is not None else {}
@@ -228,40 +228,40 @@ class HubReader:
     def _ask(
         self, connection: _Connection, key: _Key, fetch: _Fetch, *, patience: float, fresh_s: float
     ) -> HubAnswer | None:
-        """What is known under ``key``, refreshed when it is old and the hub's turn has come."""
+        """Return what is known under ``key``, refreshed when it is old and the hub's turn has come."""
         now = self._clock.monotonic()
         with self._lock:
-            kept = connection.kept.get(key)
+            kept = connection.cache.get(key)
             if kept is not None and now - kept.at < fresh_s:
                 return kept.answer
-            flight = self._flight(connection, key, fetch, kept, now)
+            flight = self._pending_request(connection, key, fetch, kept, now)
         if flight is not None and patience:
-            longest = PATIENCE_S if kept is None else REFRESH_PATIENCE_S
-            flight.landed.wait(max(0.0, flight.started + longest - now))
+            longest = WAIT_S if kept is None else REFRESH_WAIT_S
+            flight.done.wait(max(0.0, flight.started + longest - now))
             if flight.refusal is not None:
                 raise flight.refusal
         with self._lock:
             return self._known(connection, key, fresh_s)
 
     def _known(self, connection: _Connection, key: _Key, fresh_s: float) -> HubAnswer | None:
-        kept = connection.kept.get(key)
+        kept = connection.cache.get(key)
         age = self._clock.monotonic() - kept.at if kept is not None else 0.0
         if kept is None or age > KEEP_S:
             return None
         return kept.answer if age < fresh_s else replace(kept.answer, stale=True)
 
-    def _flight(
-        self, connection: _Connection, key: _Key, fetch: _Fetch, kept: _Kept | None, now: float
-    ) -> _Flight | None:
+    def _pending_request(
+        self, connection: _Connection, key: _Key, fetch: _Fetch, kept: _CacheEntry | None, now: float
+    ) -> _PendingRequest | None:
         """The request for this key that is under way, or a new one; None when the hub is not to be asked."""
-        flights = connection.flights
+        flights = connection.pending
         if key in flights:
             return flights[key]
-        if any(now - flight.started > PATIENCE_S for flight in flights.values()):
+        if any(now - flight.started > WAIT_S for flight in flights.values()):
             return None  # it is slow already; more questions would only queue up
-        if connection.link.turn_in() > 0:
+        if connection.link.retry_in() > 0:
             return None
-        flight = flights[key] = _Flight(now, probing=connection.link.state().problem is not None)
+        flight = flights[key] = _PendingRequest(now, probing=connection.link.state().problem is not None)
         threading.Thread(
             target=self._run,
             args=(connection, key, fetch, kept, flight),
@@ -271,27 +271,32 @@ class HubReader:
         return flight
 
     def _run(
-        self, connection: _Connection, key: _Key, fetch: _Fetch, kept: _Kept | None, flight: _Flight
+        self,
+        connection: _Connection,
+        key: _Key,
+        fetch: _Fetch,
+        kept: _CacheEntry | None,
+        flight: _PendingRequest,
     ) -> None:
         """One request, in a thread of its own."""
         try:
-            with connection.line:
+            with connection.request_lock:
                 if flight.probing or connection.link.state().problem is None:
                     self._request(connection, key, fetch, kept)
         except StableQueueError as error:
             if connection.greeted and error.code in (NotFoundError.code, ConflictError.code):
                 flight.refusal = error  # the hub answers; there is only no such thing
                 if error.code == NotFoundError.code:
-                    connection.gone = {*list(connection.gone)[-REMEMBERED:], key}
+                    connection.gone = {*list(connection.gone)[-CACHED_MAX:], key}
                 connection.link.succeeded()
             else:
                 connection.failed(error)
         finally:
             with self._lock:
-                connection.flights.pop(key, None)
-            flight.landed.set()
+                connection.pending.pop(key, None)
+            flight.done.set()
 
-    def _request(self, connection: _Connection, key: _Key, fetch: _Fetch, kept: _Kept | None) -> None:
+    def _request(self, connection: _Connection, key: _Key, fetch: _Fetch, kept: _CacheEntry | None) -> None:
         value, etag = fetch(connection.hub(), kept.etag if kept else None)
         now_ms = int(self._clock.now() * 1000)
         if value is None and kept is not None:
@@ -299,10 +304,10 @@ class HubReader:
         with self._lock:
             connection.reached = True
             connection.gone.discard(key)
-            connection.kept.pop(key, None)
-            connection.kept[key] = _Kept(HubAnswer(value, now_ms), self._clock.monotonic(), etag)
-            while len(connection.kept) > REMEMBERED:
-                del connection.kept[next(iter(connection.kept))]
+            connection.cache.pop(key, None)
+            connection.cache[key] = _CacheEntry(HubAnswer(value, now_ms), self._clock.monotonic(), etag)
+            while len(connection.cache) > CACHED_MAX:
+                del connection.cache[next(iter(connection.cache))]
         connection.link.succeeded()
 
 
@@ -343,7 +348,7 @@ def _state_of(connection: _Connection) -> HubState:
     identity, link = connection.identity, connection.link.state()
     since_ms = int(link.since * 1000)
     state = HubState("connected", since_ms, url=identity.hub_url, alias=identity.alias)
-    kept = connection.kept.get(SERVERS)
+    kept = connection.cache.get(SERVERS)
     page = kept.answer.value if kept is not None else None
     if isinstance(page, v.ServersPage):
         connected = sum(card.connected for card in page.servers)
@@ -353,7 +358,7 @@ def _state_of(connection: _Connection) -> HubState:
         )
         state = replace(state, servers=len(page.servers), connected=connected, alias=alias)
     if link.problem is not None:
-        kind, message, remedy = explain(link.problem, identity.hub_url)
+        kind, message, remedy = describe_failure(link.problem, identity.hub_url)
         return replace(state, kind=kind, message=message, remedy=remedy)
     if not connection.reached:
         return replace(state, kind="asking", since_ms=None)
@@ -366,21 +371,25 @@ def _state_of(connection: _Connection) -> HubState:
     return state
 
 
-def explain(error: StableQueueError, url: str) -> tuple[HubKind, str, str]:
+def describe_failure(error: StableQueueError, url: str) -> tuple[HubKind, str, str]:
     """A failed request in the words of somebody who looks at the WebUI: kind, what happened, what to do."""
     if isinstance(error, OldStableQueueError):
-        return "old", f"At {url} runs the old StableQueue, which cannot take what this WebUI reports.", OLD
+        return (
+            "old",
+            f"The old StableQueue server runs at {url}; it cannot take what this WebUI reports.",
+            OLD,
+        )
     if isinstance(error, NotJoinedError):
         return "refused", f"This WebUI has not joined the hub at {url} yet.", JOIN
     if isinstance(error, OtherHubError):
-        return "refused", f"At {url} another hub answers than the one this WebUI joined.", JOIN_AGAIN
+        return "refused", f"Another hub than the one this WebUI joined answers at {url}.", JOIN_AGAIN
     if isinstance(error, AuthenticationError):
-        return "refused", f"The hub at {url} does not know this WebUI any more.", JOIN_AGAIN
+        return "refused", f"The hub at {url} no longer knows this WebUI.", JOIN_AGAIN
     if isinstance(error, ForbiddenError):
         return "refused", f"The hub at {url} is too old to answer a WebUI.", "Update the hub."
     if isinstance(error, NotAHubError):
         return "refused", error.message, "Correct the address under Settings, StableQueue."
     if isinstance(error, HubUnreachableError):
-        remedy = "Check that its computer is on and StableQueue runs there. It is tried again by itself."
+        remedy = "Check that its computer is on and StableQueue runs there. It is retried automatically."
         return "away", error.message, remedy
     return "refused", error.message, error.remedy

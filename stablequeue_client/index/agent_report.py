@@ -31,7 +31,7 @@ class HubProblem(msgspec.Struct, frozen=True):
     since_ms: int
 
 
-class FileNote(msgspec.Struct, frozen=True):
+class ReportedFile(msgspec.Struct, frozen=True):
     """Something about one file or folder: ``root`` is its id, ``path`` a wire path (empty: the folder)."""
 
     root: str
@@ -54,11 +54,11 @@ class AgentReport(msgspec.Struct, frozen=True, omit_defaults=True):
     hub_problem: HubProblem | None = None
     last_sync_ms: int = 0
     rejected: int = 0
-    rejected_files: list[FileNote] = []
+    rejected_files: list[ReportedFile] = []
     refused: int = 0
-    refused_claims: list[FileNote] = []
+    refused_claims: list[ReportedFile] = []
     skipped: int = 0
-    skipped_files: list[FileNote] = []
+    skipped_files: list[ReportedFile] = []
     hashing: Literal["now", "later", "idle"] = "now"
     waits_for: WaitsFor = ""
     paused_until_ms: int = 0

@@ -63,7 +63,7 @@ def _set_position(connection: sqlite3.Connection, now: Position) -> None:
 
 
 def problem(connection: sqlite3.Connection) -> str | None:
-    """What is wrong with the whole although every row is sound: pages of two times, lost rows."""
+    """Return what is wrong with the whole although every row is sound: pages of two times, lost rows."""
     here = position(connection)
     rows = connection.execute(
         "SELECT row_digest, sequence FROM files UNION ALL SELECT row_digest, sequence FROM roots"

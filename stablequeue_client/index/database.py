@@ -299,7 +299,7 @@ def _named(error: sqlite3.Error, path: str) -> DataFolderError:
     if "full" in text:
         return DataFolderError(
             f"The disk that holds {path} is full: the last change was not stored, all before it is safe.",
-            remedy="Free disk space; work goes on by itself.",
+            remedy="Free disk space; work resumes by itself.",
         )
     if "locked" in text or "busy" in text:
         return DataFolderError(

@@ -21,7 +21,7 @@ from stablequeue_client.files.same_file import stored_stamps
 from stablequeue_client.index.checked_tables import Table
 from stablequeue_client.index.database import Connect, Database, Schema, open_database
 from stablequeue_client.shared.errors import DataFolderError
-from stablequeue_client.shared.models.model_files import Digests, StatKey
+from stablequeue_client.shared.model_files.model_file import Digests, StatKey
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class DigestStore:
             self._database.close()
 
     def get(self, native: str, stat: StatKey) -> Digests | None:
-        """What was computed of the file at ``native`` when it had exactly these stamps."""
+        """Return what was computed of the file at ``native`` when it had exactly these stamps."""
         key = (_real(native), *stored_stamps(stat))
         try:
             if self._database is None:

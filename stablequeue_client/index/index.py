@@ -38,7 +38,7 @@ from stablequeue_client.index.change_log import Position
 from stablequeue_client.index.database import BUSY_TIMEOUT_S, Connect, Database, Schema, open_database
 from stablequeue_client.index.inventory import SyncContent
 from stablequeue_client.index.orders import StoredOrder
-from stablequeue_client.index.reconcile import Known, Look, ScanOutcome, ScanPlan, plan_scan
+from stablequeue_client.index.reconcile import IndexState, ScanOutcome, ScanPlan, ScanTime, plan_scan
 from stablequeue_client.index.rows import (
     ACKS,
     CONTENTS,
@@ -56,7 +56,7 @@ from stablequeue_client.index.rows import (
     wants_payload,
 )
 from stablequeue_client.shared.errors import StableQueueError
-from stablequeue_client.shared.models.model_files import Claim, FileState
+from stablequeue_client.shared.model_files.model_file import Claim, FileState
 from stablequeue_client.shared.wire.inventory import Activity, native_path
 
 __all__ = ["Index", "Position", "open_index"]
@@ -178,7 +178,7 @@ class Index:
         ``now``: when the scan looked. ``sample``: reads the sample digest of a file that may have been
         moved (outside of any transaction). ``accept``: roots whose owner accepts whatever this scan misses.
         """
-        look = Look(self._now_ms(now), int(quiet_s * 1000))
+        look = ScanTime(self._now_ms(now), int(quiet_s * 1000))
         scans = self._interesting(report.roots)
         if not scans:
             return ScanOutcome()
@@ -231,7 +231,7 @@ class Index:
     # --- hashing ----------------------------------------------------------------------------------
 
     def pending_hashes(self, now: float | None = None) -> list[PendingFile]:
-        """What is to be hashed, each file once, small files first; second hashes of known ones last.
+        """Return what is to be hashed, each file once, small files first; second hashes of known ones last.
 
         Some may not be hashed yet (``not_before``).
         """
@@ -275,7 +275,7 @@ class Index:
     def record_claims(
         self, pending: PendingFile, claims: Collection[Claim], *, base_model: str | None = None
     ) -> bool:
-        """What others say of a file that is not hashed yet. False: it is another file now, or hashed.
+        """Store what others say of a file that is not hashed yet. False: it is another file now, or hashed.
 
         It was looked at after its quiet period: a file that was still being written is at rest now.
         """
@@ -289,7 +289,7 @@ class Index:
     def record_problem(
         self, pending: PendingFile, state: FileState, reason: str, *, retry_s: float = 30.0
     ) -> bool:
-        """Why a file could not be hashed. False: it is another file now; nothing was stored.
+        """Store why a file could not be hashed. False: it is another file now; nothing was stored.
 
         ``corrupt`` stays until the file changes, the others are pending again after ``retry_s``. A ``busy``
         file that was hashed before stays as it is. ``set_aside`` only notes the reason.
@@ -314,7 +314,8 @@ class Index:
             return change_log.content_since(connection, None)
 
     def delta(self, base_sequence: int) -> SyncContent:
-        """What changed after ``base_sequence``; ``mode`` "full" when that is not all known any more."""
+        """Return what changed after ``base_sequence``; ``mode`` "full" when that is not all known any
+        more."""
         with self._database.read() as connection:
             return change_log.content_since(connection, base_sequence)
 
@@ -351,7 +352,7 @@ class Index:
 
     def order_done(self, order_id: int) -> None:
         with self._database.write() as connection:
-            orders.strike_off(connection, order_id, self._now_ms(None))
+            orders.remove_order(connection, order_id, self._now_ms(None))
 
     def orders_seen(self) -> int:
         """The highest id of a hub's order ever taken over; 0 at first."""
@@ -375,7 +376,7 @@ class Index:
             orders.put_progress(connection, activity, self._now_ms(now))
 
     def read_progress(self) -> Activity | None:
-        """What the agent was doing when it last said so."""
+        """Return what the agent was doing when it last said so."""
         with self._database.read() as connection:
             return orders.get_progress(connection)
 
@@ -384,7 +385,7 @@ class Index:
             agent_report.put_report(connection, report)
 
     def agent_report(self) -> AgentReport | None:
-        """What the last agent said of itself and of the hub; None when none ever ran."""
+        """Return what the last agent said of itself and of the hub; None when none ever ran."""
         with self._database.read() as connection:
             return agent_report.get_report(connection)
 
@@ -405,8 +406,8 @@ def _roots(connection: sqlite3.Connection) -> list[RootRow]:
     return [RootRow(*row) for row in ROOTS.select(connection)]
 
 
-def _known(connection: sqlite3.Connection) -> Known:
-    return Known(
+def _known(connection: sqlite3.Connection) -> IndexState:
+    return IndexState(
         {row.key: row for row in _files(connection)}, {root.root_id: root for root in _roots(connection)}
     )
 

@@ -10,7 +10,7 @@ import msgspec
 
 from stablequeue_client.index.rows import IndexRow, RootRow
 from stablequeue_client.shared.errors import TooLargeError
-from stablequeue_client.shared.models.model_files import Claim, Digests
+from stablequeue_client.shared.model_files.model_file import Claim, Digests
 from stablequeue_client.shared.wire.inventory import (
     CLAIMS_MAX,
     PROTOCOL_MAX,

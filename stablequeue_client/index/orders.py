@@ -38,7 +38,7 @@ _PAUSED_UNTIL = "paused_until_ms"
 
 @dataclass(frozen=True)
 class StoredOrder:
-    """An order that waits. ``fields`` as in ``wire.inventory.Order``; ``hub_order_id`` None: given here."""
+    """An order that waits. ``fields`` as in ``wire.orders.Order``; ``hub_order_id`` None: given here."""
 
     id: int
     kind: str
@@ -73,7 +73,7 @@ def waiting_orders(connection: sqlite3.Connection, now_ms: int) -> list[StoredOr
     ]
 
 
-def strike_off(connection: sqlite3.Connection, order_id: int, now_ms: int) -> None:
+def remove_order(connection: sqlite3.Connection, order_id: int, now_ms: int) -> None:
     """The order is done; expired ones go with it."""
     connection.execute("DELETE FROM orders WHERE id = ? OR expires_ms <= ?", (order_id, now_ms))
 
@@ -84,7 +84,7 @@ def orders_seen(connection: sqlite3.Connection) -> int:
 
 
 def put_pause(connection: sqlite3.Connection, until_ms: int) -> None:
-    """When an ordered pause ends; 0: there is none."""
+    """Store when an ordered pause ends; 0: there is none."""
     set_facts(connection, {_PAUSED_UNTIL: str(until_ms)})
 
 
@@ -97,7 +97,7 @@ def put_progress(connection: sqlite3.Connection, activity: Activity, now_ms: int
 
 
 def get_progress(connection: sqlite3.Connection) -> Activity | None:
-    """What was written last, or None."""
+    """Return what was written last, or None."""
     for _, activity, _ in PROGRESS.select(connection):
         return msgspec.json.decode(activity, type=Activity)
     return None

@@ -3,7 +3,7 @@
 Unchanged is (size, mtime_ns, ctime_ns, inode where it means something). Another ctime alone is another file:
 its digests go until it is hashed again. A file that turned up under another path, with a row's inode, size
 and mtime, keeps that row's digests when its sample digest agrees, and is hashed again in the background.
-Whether files that were not seen are gone is decided by ``root_guard``.
+Whether files that were not seen are gone is decided by ``removal_guard``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from stablequeue_client.index.rows import (
     RootRow,
     wants_payload,
 )
-from stablequeue_client.shared.models.model_files import FileState
+from stablequeue_client.shared.model_files.model_file import FileState
 
 _NS_PER_MS = 1_000_000
 _OUT_OF_SIGHT = ("file_unreadable", "broken_link")
@@ -34,7 +34,7 @@ _RETRIED = ("busy", "unstable", "unreadable")
 
 
 @dataclass(frozen=True)
-class Known:
+class IndexState:
     """The index before the scan."""
 
     rows: Mapping[Key, IndexRow]
@@ -42,7 +42,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Look:
+class ScanTime:
     """When the scan looked (Unix milliseconds), and how long stamps must be old to be at rest."""
 
     now_ms: int
@@ -93,15 +93,15 @@ def stamps_of(file: ScannedFile, root: RootRow | None = None) -> Stamps:
 
 
 def plan_scan(
-    known: Known,
+    known: IndexState,
     scans: Sequence[RootScan],
-    look: Look,
+    look: ScanTime,
     *,
     samples: Mapping[Key, str | None] | None = None,
     accept: Collection[str] = (),
     judge: Judge = judge_root,
 ) -> ScanPlan:
-    """What to change. ``samples``: by key, what was read of the ``candidates`` of an earlier plan.
+    """Return what to change. ``samples``: by key, what was read of the ``candidates`` of an earlier plan.
 
     ``accept``: ids of roots whose owner accepts whatever this scan misses.
     """
@@ -137,7 +137,7 @@ class _FilePlanner:
     """Goes over the files of one scan; results in ``changes``, ``candidates``, ``moved_from``, ``counts``."""
 
     def __init__(
-        self, known: Known, scans: Sequence[RootScan], look: Look, samples: Mapping[Key, str | None]
+        self, known: IndexState, scans: Sequence[RootScan], look: ScanTime, samples: Mapping[Key, str | None]
     ) -> None:
         self._known, self._scans, self._look, self._samples = known, scans, look, samples
         self.changes: list[tuple[IndexRow | None, IndexRow]] = []
@@ -185,7 +185,7 @@ class _FilePlanner:
         return {key: path for key, (_, path) in names.items()}
 
     def _is_link(self, file: ScannedFile) -> int:
-        """Whether this is another name of a file that has one already."""
+        """Return whether this is another name of a file that has one already."""
         own = self._own_names.get((file.root_id, file.device, file.inode), file.path)
         return int(file.link or own != file.path)
 

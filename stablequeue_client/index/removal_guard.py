@@ -59,7 +59,7 @@ def is_connected(scan: RootScan) -> bool:
 
 
 def _doubt(scan: RootScan, lost: Sequence[IndexRow], rows: int) -> tuple[str, str]:
-    """Why what is missing may not be gone, as (sort, reason); an empty reason: it is believed."""
+    """Return why what is missing may not be gone, as (sort, reason); an empty reason: it is believed."""
     if not is_connected(scan):
         cause = next((escaped(item.reason) for item in scan.skipped if item.path == ""), "")
         return _GONE, "the folder is not connected" + (f" ({cause})" if cause else "")

@@ -10,7 +10,7 @@ from typing import NamedTuple, cast
 from stablequeue_client.files.file_io import WINDOWS
 from stablequeue_client.files.same_file import Stamps
 from stablequeue_client.index.checked_tables import Table
-from stablequeue_client.shared.models.model_files import (
+from stablequeue_client.shared.model_files.model_file import (
     Claim,
     ClaimSource,
     DigestKind,
@@ -97,7 +97,7 @@ class IndexRow(NamedTuple):
         )  # fmt: skip
 
     def with_digests_of(self, other: IndexRow) -> IndexRow:
-        """What was computed and claimed for ``other``, which is the same content."""
+        """Return what was computed and claimed for ``other``, which is the same content."""
         return self._replace(
             sha256=other.sha256, blake3=other.blake3, autov1=other.autov1,
             payload_sha256=other.payload_sha256, sample=other.sample, claims_json=other.claims_json,

@@ -1,7 +1,7 @@
 """What the agent knows of this WebUI's files, as a snapshot in the WebUI's own process.
 
 The WebUI never scans: it reads the index that the agent writes. A refresh looks at the sum of all rows'
-checksums first; when that moved, it compares the checksums in pieces of ``PIECE`` rows and reads only those
+checksums first; when that moved, it compares the checksums in pieces of ``CHUNK`` rows and reads only those
 that differ. Between two pieces it gives up the GIL, which a generation running in this process needs.
 
 Readers get an immutable ``Snapshot``; whoever refreshes replaces it as a whole.
@@ -25,18 +25,19 @@ from stablequeue_client.index.database import Database, open_database
 from stablequeue_client.index.index import INDEX_SCHEMA, Index
 from stablequeue_client.index.rows import FILES, IndexRow, Key, RootRow
 from stablequeue_client.shared.errors import DataFolderError, NotFoundError, StableQueueError
-from stablequeue_client.shared.models.model_files import Kind, search_key, stem_key, webui_name
+from stablequeue_client.shared.model_files.model_file import Kind, search_key, stem_key, webui_name
 from stablequeue_client.shared.views.values import Problem
-from stablequeue_client.shared.wire.inventory import ORDER_TTL_S, Activity
+from stablequeue_client.shared.wire.inventory import Activity
+from stablequeue_client.shared.wire.orders import ORDER_TTL_S
 
-__all__ = ["LocalModel", "LocalModels", "Snapshot"]
+__all__ = ["IndexReader", "LocalModel", "Snapshot"]
 
-PIECE = 500
+CHUNK = 500
 """Rows between two pauses."""
 COMPARE_PAUSE_S = 0.002
 READ_PAUSE_S = 0.005
 """After a piece of checksums was compared, and after one of rows was read."""
-LOOK_AGAIN_S = 1.0
+REOPEN_S = 1.0
 """The agent writes about once a second, so nobody needs to look more often."""
 BUSY_S = 2.0
 FULL_DISK_BYTES = 1 << 20
@@ -98,7 +99,7 @@ def is_model(row: IndexRow) -> bool:
     return row.state == "ready" and row.sha256 is not None
 
 
-class LocalModels:
+class IndexReader:
     """The index of one WebUI for its own process. Any thread may call anything; only ``order`` raises."""
 
     def __init__(
@@ -192,7 +193,7 @@ class LocalModels:
         """
         if not self._path.exists():
             raise NotFoundError(
-                "The reading of this WebUI's folders has not begun yet.", remedy="Try again in a moment."
+                "Reading of this WebUI's folders has not started yet.", remedy="Try again in a moment."
             )
         with self._index() as index:
             index.add_order(kind, fields, ORDER_TTL_S)
@@ -209,7 +210,7 @@ class LocalModels:
 
     # --- refreshing -------------------------------------------------------------------------------------
 
-    def refresh(self, *, max_age_s: float = LOOK_AGAIN_S) -> bool:
+    def refresh(self, *, max_age_s: float = REOPEN_S) -> bool:
         """Take over what the agent wrote; whether files or folders changed.
 
         Does nothing within ``max_age_s`` of the last look. While another thread refreshes, what is known
@@ -228,20 +229,20 @@ class LocalModels:
     def close(self) -> None:
         """Leave the index; a later refresh opens it again."""
         with self._refreshing:
-            self._leave()
+            self._close_index()
 
     def _look(self) -> bool:
         try:
             if self._database is None and not self._open():
                 return False
-            changed = self._take_over()
+            changed = self._load()
         except DataFolderError as error:
             # Also: the agent moved a damaged index aside and began another one. The next look opens that.
-            self._leave()
+            self._close_index()
             self._problem = Problem(error.message, error.remedy)
             return False
         except OSError as error:
-            self._leave()
+            self._close_index()
             self._problem = Problem(f"{self._path} cannot be read: {error.strerror}.")
             return False
         self._problem = self._full_disk()
@@ -253,7 +254,7 @@ class LocalModels:
         self._database, _ = open_database(str(self._path), INDEX_SCHEMA, repair=False, busy_s=BUSY_S)
         return True
 
-    def _leave(self) -> None:
+    def _close_index(self) -> None:
         if self._database is not None:
             self._database.close()
         self._database = self._data_version = self._sum = None
@@ -267,10 +268,10 @@ class LocalModels:
             return None
         return Problem(
             f"The disk that holds {self._path.parent} is full, so nothing new is stored.",
-            "Free some space there; the reading goes on by itself.",
+            "Free some space there; reading resumes by itself.",
         )
 
-    def _take_over(self) -> bool:
+    def _load(self) -> bool:
         assert self._database is not None
         data_version = self._database.data_version()
         if data_version == self._data_version:
@@ -293,7 +294,7 @@ class LocalModels:
     def _paced(self, items: Iterable[_Item]) -> Iterator[_Item]:
         for number, item in enumerate(items, 1):
             yield item
-            if number % PIECE == 0:
+            if number % CHUNK == 0:
                 self._pause(READ_PAUSE_S)
 
     def _sum_of_checksums(self) -> _Sum:
@@ -308,7 +309,7 @@ class LocalModels:
         seen: dict[Key, int] = {}
         after: Key = ("", "")
         while True:
-            piece, different = self._next_piece(after)
+            piece, different = self._next_chunk(after)
             if not piece:
                 break
             seen.update(piece)
@@ -319,7 +320,7 @@ class LocalModels:
         self._checksums = seen
         return changes
 
-    def _next_piece(self, after: Key) -> tuple[dict[Key, int], dict[Key, IndexRow]]:
+    def _next_chunk(self, after: Key) -> tuple[dict[Key, int], dict[Key, IndexRow]]:
         """The next checksums, and the rows from the first to the last that differs, as of one moment: a row
         that comes between two readings would be known without its checksum, and never leave again."""
         assert self._database is not None
@@ -327,7 +328,7 @@ class LocalModels:
             found = connection.execute(
                 "SELECT root_id, path, checksum FROM files WHERE (root_id, path) > (?, ?) "
                 "ORDER BY root_id, path LIMIT ?",
-                (*after, PIECE),
+                (*after, CHUNK),
             )
             piece = {(root_id, path): checksum for root_id, path, checksum in found}
             different = [key for key, checksum in piece.items() if self._checksums.get(key) != checksum]

@@ -17,7 +17,13 @@ from pathlib import Path
 
 import msgspec
 
-from stablequeue_client.own_hub.environments import RECORD, UNFINISHED, Environments, Made, Source
+from stablequeue_client.own_hub.environments import (
+    RECORD,
+    UNFINISHED,
+    EnvironmentRecord,
+    Environments,
+    HubSource,
+)
 from stablequeue_client.own_hub.errors import BuildError
 from stablequeue_client.own_hub.pip_output import PipProgress, build_error
 
@@ -34,7 +40,7 @@ _TRY_IMPORTS = (
 )
 
 
-def build(environments: Environments, source: Source, made: Made, tell: Tell) -> None:
+def build(environments: Environments, source: HubSource, made: EnvironmentRecord, tell: Tell) -> None:
     """Make the environment ``made``. Raises BuildError; what is left of it is then never used."""
     environments.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     environments.clean_unfinished()
@@ -44,7 +50,7 @@ def build(environments: Environments, source: Source, made: Made, tell: Tell) ->
         packages, scratch = unfinished / "packages", unfinished / "scratch"
         scratch.mkdir()
         _fetch(source, packages, scratch, made.python, tell)
-        tell("Trying the packages out", 88, 100)
+        tell("Testing the packages", 88, 100)
         source.copy_to(packages)
         _try_out(packages, made.python)
         (packages / RECORD).write_bytes(msgspec.json.encode(made))
@@ -60,7 +66,7 @@ def _require_space(folder: Path) -> None:
         raise build_error(["No space left on device"], str(folder))
 
 
-def _fetch(source: Source, packages: Path, scratch: Path, python: str, tell: Tell) -> None:
+def _fetch(source: HubSource, packages: Path, scratch: Path, python: str, tell: Tell) -> None:
     """Install the packages into ``packages``; pip's own temporary files lie on the same disk."""
     progress = PipProgress()
     tail: list[str] = []

@@ -41,7 +41,7 @@ STARTER = "start_hub.py"
 _NOT_COPIED = ("__pycache__",)
 
 
-class Made(msgspec.Struct, frozen=True):
+class EnvironmentRecord(msgspec.Struct, frozen=True):
     """``environment.json``: what an environment was made from, and the interpreter it was made for."""
 
     version: str
@@ -55,7 +55,7 @@ class Made(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Source:
+class HubSource:
     """What a hub is made from: a checkout, as its ``pyproject.toml`` describes it."""
 
     folder: Path
@@ -64,8 +64,8 @@ class Source:
     parts: tuple[tuple[str, str], ...]
     """(path in the checkout, path in the environment) of our own folders and files."""
 
-    def made(self, python: str) -> Made:
-        """What an environment of these sources would be, for ``python``: a Python like this one."""
+    def made(self, python: str) -> EnvironmentRecord:
+        """Return what an environment of these sources would be, for ``python``: a Python like this one."""
         digest = hashlib.sha256()
         facts = [*self.requirements, sys.implementation.cache_tag or "", sysconfig.get_platform()]
         for part in facts:
@@ -73,7 +73,7 @@ class Source:
         for path in self._files():
             digest.update(path.relative_to(self.folder).as_posix().encode() + b"\0")
             digest.update(hashlib.sha256(path.read_bytes()).digest())
-        return Made(self.version, digest.hexdigest()[:12], os.path.realpath(self.folder), python)
+        return EnvironmentRecord(self.version, digest.hexdigest()[:12], os.path.realpath(self.folder), python)
 
     def copy_to(self, target: Path) -> None:
         """Our own code, laid out as in a wheel."""
@@ -92,7 +92,7 @@ class Source:
             yield from (file for file in inside if file.is_file() and "__pycache__" not in file.parts)
 
 
-def read_source(folder: Path) -> Source:
+def read_source(folder: Path) -> HubSource:
     """The checkout in ``folder``. Raises BuildError when it is none."""
     try:
         project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
@@ -100,7 +100,7 @@ def read_source(folder: Path) -> Source:
         needs: list[str] = [*about["dependencies"], *about["optional-dependencies"]["hub"]]
         copies: dict[str, Any] = wheel.get("force-include", {})
         parts = [(name, name) for name in wheel["packages"]] + list(copies.items())
-        return Source(folder, about["version"], tuple(needs), tuple(parts))
+        return HubSource(folder, about["version"], tuple(needs), tuple(parts))
     except (OSError, ValueError, KeyError) as error:
         raise BuildError(
             f"The extension's own files in {folder} are not complete ({type(error).__name__}).",
@@ -118,33 +118,33 @@ class Environments:
     def starter(self) -> Path:
         return self.folder / STARTER
 
-    def path(self, made: Made) -> Path:
+    def path(self, made: EnvironmentRecord) -> Path:
         return self.folder / made.name
 
-    def is_complete(self, made: Made) -> bool:
+    def is_complete(self, made: EnvironmentRecord) -> bool:
         return self._record(self.path(made)) is not None
 
-    def current(self) -> Made | None:
+    def current(self) -> EnvironmentRecord | None:
         """The environment in use; None when there is none that is complete and whose Python is there."""
         return self._named(start_hub.CURRENT)
 
-    def former(self) -> Made | None:
+    def former(self) -> EnvironmentRecord | None:
         """The environment that an unfinished update is to replace; None when there is no such update."""
         return self._named(FORMER)
 
-    def begin_update(self, former: Made) -> None:
+    def begin_update(self, former: EnvironmentRecord) -> None:
         """Written before ``current`` changes, so that a kill at any moment leaves a way back."""
         write_private(self.folder / FORMER, self.path(former).name.encode())
 
     def end_update(self) -> None:
         (self.folder / FORMER).unlink(missing_ok=True)
 
-    def use(self, made: Made) -> None:
+    def use(self, made: EnvironmentRecord) -> None:
         """Have the next start take this one."""
         write_private(self.starter, Path(start_hub.__file__).read_bytes())
         write_private(self.folder / start_hub.CURRENT, self.path(made).name.encode())
 
-    def clean_up(self, *, keep: Made) -> None:
+    def clean_up(self, *, keep: EnvironmentRecord) -> None:
         """Delete all others, also what was never finished. What cannot be deleted now is so next time."""
         for path in self._folders():
             if path != self.path(keep):
@@ -161,7 +161,7 @@ class Environments:
         except OSError:
             return []
 
-    def _named(self, file: str) -> Made | None:
+    def _named(self, file: str) -> EnvironmentRecord | None:
         try:
             name = (self.folder / file).read_text("utf-8").strip()
         except (OSError, ValueError):
@@ -170,16 +170,17 @@ class Environments:
         return made if made is not None and os.path.exists(made.python) else None
 
     @staticmethod
-    def _record(path: Path) -> Made | None:
+    def _record(path: Path) -> EnvironmentRecord | None:
         try:
-            return msgspec.json.decode((path / RECORD).read_bytes(), type=Made)
+            return msgspec.json.decode((path / RECORD).read_bytes(), type=EnvironmentRecord)
         except (OSError, msgspec.DecodeError):
             return None
 
 
-def replaces(new: Made, old: Made) -> bool:
-    """Whether a hub that runs from ``old`` is to run from ``new``: never an older version, and of one version
-    only what the same checkout became (another WebUI's checkout would change it back at its next start)."""
+def replaces(new: EnvironmentRecord, old: EnvironmentRecord) -> bool:
+    """Return whether a hub that runs from ``old`` is to run from ``new``: never an older version, and of one
+    version only what the same checkout became (another WebUI's checkout would change it back at its next
+    start)."""
     if new.version != old.version:
         return _order(new.version) > _order(old.version)
     return new.digest != old.digest and new.source == old.source

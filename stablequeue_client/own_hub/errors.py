@@ -18,7 +18,7 @@ class BuildError(OwnHubError):
 
 
 class UpdateError(OwnHubError):
-    """The hub could not be brought to this version; the one before runs on."""
+    """The hub could not be updated to this version; the previous one keeps running."""
 
     code = "own_hub_update"
 

@@ -20,17 +20,23 @@ from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.own_hub import database_copy, running
 from stablequeue_client.own_hub.building import LOG as BUILD_LOG
 from stablequeue_client.own_hub.building import build
-from stablequeue_client.own_hub.chosen import hub_flags
-from stablequeue_client.own_hub.environments import Environments, Made, Source, read_source, replaces
+from stablequeue_client.own_hub.environments import (
+    EnvironmentRecord,
+    Environments,
+    HubSource,
+    read_source,
+    replaces,
+)
 from stablequeue_client.own_hub.errors import OwnHubError, StartedElsewhereError, UpdateError
+from stablequeue_client.own_hub.hub_options import hub_flags
 from stablequeue_client.own_hub.ports import PORTS_TRIED, port_is_free
 from stablequeue_client.own_hub.running import RunningHub
 from stablequeue_client.own_hub.service import Service, service_of
-from stablequeue_client.own_hub.shared_progress import SharedProgress, Step
+from stablequeue_client.own_hub.shared_progress import SharedProgress, SharedStep
 from stablequeue_client.own_hub.state import FILE_NAME as STATE
 from stablequeue_client.own_hub.state import OwnHubState, load_state, store_state
 from stablequeue_client.own_hub.status import OwnHubStatus, Phase
-from stablequeue_client.own_hub.updating import Updating
+from stablequeue_client.own_hub.updating import HubUpdate
 from stablequeue_client.settings import DEFAULT_HOST, DEFAULT_PORT, Settings
 from stablequeue_client.shared.errors import DataFolderError, HubUnreachableError, StableQueueError
 from stablequeue_client.terminal_text import visible
@@ -39,7 +45,7 @@ log = logging.getLogger(__name__)
 
 LOCK = "own_hub.lock"
 LOG_LINES = 30
-_LOCK_LOOK_S = 0.3
+_LOCK_POLL_S = 0.3
 Then = Callable[[HubApi], None]
 
 
@@ -81,7 +87,7 @@ class OwnHub:
     # --- looking -----------------------------------------------------------------------------------------
 
     def status(self) -> OwnHubStatus:
-        """How it is now. May ask the hub, for two seconds at most: not for the main thread."""
+        """Return how it is now. May ask the hub, for two seconds at most: not for the main thread."""
         here = self._here()
         state, step = load_state(self._machine_dir), self._step()
         has_data = (self._machine_dir / database_copy.DATABASE).is_file() or self._has_database(state)
@@ -101,13 +107,13 @@ class OwnHub:
         )
 
     def _has_database(self, state: OwnHubState) -> bool:
-        """Whether it ran here with a database elsewhere."""
+        """Return whether it ran here with a database elsewhere."""
         try:
             return state.port > 0 and bool(self._settings().database)
         except StableQueueError:  # told at the next start
             return False
 
-    def _phase(self, here: RunningHub | None, step: Step | None, has_data: bool) -> Phase:
+    def _phase(self, here: RunningHub | None, step: SharedStep | None, has_data: bool) -> Phase:
         if step is not None:
             return step.phase
         if here is not None:
@@ -116,8 +122,8 @@ class OwnHub:
             return "failed"
         return "stopped" if has_data else "none"
 
-    def _step(self) -> Step | None:
-        """What is being done by us, or by another WebUI of this computer."""
+    def _step(self) -> SharedStep | None:
+        """Return what is being done by us, or by another WebUI of this computer."""
         with self._guard:
             busy = self._thread is not None
         return self._progress.mine(busy)
@@ -133,7 +139,7 @@ class OwnHub:
         """The owner's client of the running hub. Raises HubUnreachableError, DataFolderError."""
         here = self._here()
         if here is None:
-            raise HubUnreachableError("The hub of this computer does not run.", remedy="Start it first.")
+            raise HubUnreachableError("The hub of this computer is not running.", remedy="Start it first.")
         key = owner_key(self._machine_dir)
         if key is None:
             raise DataFolderError(
@@ -171,8 +177,8 @@ class OwnHub:
     def _work(self) -> None:
         error: StableQueueError | None = None
         try:
-            with self._alone():
-                error = self._make_it_run()
+            with self._exclusive():
+                error = self._ensure_running()
             self._do_what_follows()
         except StableQueueError as problem:
             error = problem
@@ -195,14 +201,14 @@ class OwnHub:
             follow(self.api())
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _exclusive(self) -> Iterator[None]:
         """One process of this computer at a time."""
         try:
             self._machine_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock = filelock.FileLock(self._machine_dir / LOCK)
             while True:
                 with suppress(filelock.Timeout):
-                    lock.acquire(timeout=_LOCK_LOOK_S)
+                    lock.acquire(timeout=_LOCK_POLL_S)
                     break
                 self._progress.wait("Another WebUI of this computer is starting the hub")
         except OSError as error:
@@ -212,7 +218,7 @@ class OwnHub:
         finally:
             lock.release()
 
-    def _make_it_run(self) -> StableQueueError | None:
+    def _ensure_running(self) -> StableQueueError | None:
         """A hub that answers, of this version where that is ours to decide. The error is one that left
         another hub running. Raises what left none."""
         here = self._found()
@@ -234,25 +240,28 @@ class OwnHub:
         database_copy.drop_copy(self._machine_dir)  # of an update during which a WebUI was killed
         return error
 
-    def _former(self, here: RunningHub | None) -> Made | None:
-        """What ran before an update that a kill has cut off; None where that update is through after all."""
+    def _former(self, here: RunningHub | None) -> EnvironmentRecord | None:
+        """Return what ran before an update that a kill has cut off; None where that update is through after
+        all."""
         former, current = self._environments.former(), self._environments.current()
         if former is None or here is not None or (current is not None and current.name == former.name):
             self._environments.end_update()
             return None
-        running.end_unheard(self._environments.starter)
+        running.end_unreachable(self._environments.starter)
         return former
 
     def _found(self) -> RunningHub | None:
         """The hub that answers. One of ours that lives and does not is ended: it would be in the way."""
-        here = running.find_running(self._machine_dir, timeouts=running.PATIENT)
+        here = running.find_running(self._machine_dir, timeouts=running.PATIENT_TIMEOUTS)
         pid = running.living(self._machine_dir)
         if here is None and pid is not None and running.is_started_by(pid, self._environments.starter):
             running.end(self._machine_dir)
         self._known = here
         return here
 
-    def _build(self, source: Source, made: Made, before: Made | None) -> StableQueueError | None:
+    def _build(
+        self, source: HubSource, made: EnvironmentRecord, before: EnvironmentRecord | None
+    ) -> StableQueueError | None:
         """Make the environment; with one from before, a failure is only reported."""
         self._progress.say("building", "Looking for the packages", 0, 100)
         try:
@@ -271,15 +280,15 @@ class OwnHub:
         return None
 
     def _switch(
-        self, made: Made, before: Made | None, *, was_running: bool, cut_off: bool
+        self, made: EnvironmentRecord, before: EnvironmentRecord | None, *, was_running: bool, cut_off: bool
     ) -> StableQueueError | None:
         """Run the hub from ``made``; when it does not answer, from ``before`` again."""
-        updating = Updating(self._machine_dir, self._environments, self._launch, cut_off=cut_off)
+        updating = HubUpdate(self._machine_dir, self._environments, self._launch, cut_off=cut_off)
         if before is None or (made.name == before.name and not cut_off):
             self._launch(made)
             return None
         if was_running:
-            self._progress.say("starting", "Ending the hub of the former version", 90, 100)
+            self._progress.say("starting", "Stopping the previous version of the hub", 90, 100)
             running.end(self._machine_dir)
         self._settings(), self._port()  # what neither version can start with is no failure of the update
         if made.name == before.name:
@@ -287,7 +296,7 @@ class OwnHub:
             return None
         return updating.switch(made, before)
 
-    def _launch(self, made: Made) -> RunningHub:
+    def _launch(self, made: EnvironmentRecord) -> RunningHub:
         self._progress.say("starting", "Starting the hub", 92, 100)
         settings, port = self._settings(), self._port()
         self._environments.use(made)
@@ -305,7 +314,7 @@ class OwnHub:
             if not port_is_free(DEFAULT_HOST, used):
                 raise OwnHubError(
                     f"Another program uses port {used}, at which the other computers know this hub.",
-                    remedy="End that program, then press Start.",
+                    remedy="Stop that program, then press Start.",
                 )
             return used
         remembered = up_state(self._machine_dir).get("port")
@@ -313,7 +322,7 @@ class OwnHub:
         for port in range(first, min(first + PORTS_TRIED, 65_536)):
             if port_is_free(DEFAULT_HOST, port):
                 return port
-        raise OwnHubError(f"No port from {first} on is free.", remedy="End programs that listen there.")
+        raise OwnHubError(f"No port from {first} on is free.", remedy="Stop programs that listen there.")
 
     # --- ending ------------------------------------------------------------------------------------------
 
@@ -322,7 +331,7 @@ class OwnHub:
 
         Raises StartedElsewhereError, and OwnHubError while it is being started.
         """
-        with self._resting():
+        with self._when_idle():
             pid = running.living(self._machine_dir)
             if pid is not None and not running.is_started_by(pid, self._environments.starter):
                 raise StartedElsewhereError
@@ -336,7 +345,7 @@ class OwnHub:
         """
         self.stop()
         self.service.remove()
-        with self._resting():
+        with self._when_idle():
             names = [HUB_STATE, OWNER_KEY, STATE, str(running.LOG), f"{running.LOG}.1", f"logs/{BUILD_LOG}"]
             targets = [self._machine_dir / name for name in names]
             for path in [*targets, *self._machine_dir.glob(f"{database_copy.DATABASE}*")]:
@@ -344,7 +353,7 @@ class OwnHub:
             shutil.rmtree(self._environments.folder, ignore_errors=True)
 
     @contextmanager
-    def _resting(self) -> Iterator[None]:
+    def _when_idle(self) -> Iterator[None]:
         """While nobody starts it. Raises OwnHubError at once when somebody does."""
         with self._guard:
             busy = self._thread is not None
@@ -353,9 +362,9 @@ class OwnHub:
             if busy:
                 raise filelock.Timeout(str(LOCK))
             self._machine_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock.acquire(timeout=_LOCK_LOOK_S)
+            lock.acquire(timeout=_LOCK_POLL_S)
         except filelock.Timeout:
-            raise OwnHubError("The hub is just being started.", remedy="Wait until it runs.") from None
+            raise OwnHubError("The hub is starting.", remedy="Wait until it runs.") from None
         try:
             self._error = None
             yield
@@ -365,7 +374,7 @@ class OwnHub:
     # --- the system ----------------------------------------------------------------------------------------
 
     def service_words(self) -> list[str]:
-        """What a service runs. Raises OwnHubError before the first start."""
+        """Return what a service runs. Raises OwnHubError before the first start."""
         made, port = self._environments.current(), load_state(self._machine_dir).port
         if made is None or not port:
             raise OwnHubError("There is no hub here yet.", remedy="Start it once.")

@@ -86,7 +86,7 @@ _CAUSES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     ),
     (
         ("No matching distribution found", "No solution found", "requires a different Python"),
-        "For this Python there is no fitting set of the hub's packages.",
+        "No versions of the hub's packages fit this Python.",
         "The hub needs Python 3.10 or newer. It can also run elsewhere: `stablequeue hub` on any computer.",
     ),
 )

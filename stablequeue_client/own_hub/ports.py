@@ -10,7 +10,8 @@ PORTS_TRIED = 50
 
 
 def port_is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now. A host that is not ours counts as free: the hub says why."""
+    """Return whether a server could listen there now. A host that is not ours counts as free: the hub says
+    why."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         if os.name != "nt":  # there the option would allow two listeners on one port

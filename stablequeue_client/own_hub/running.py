@@ -17,8 +17,8 @@ import psutil
 from stablequeue_client.data_folder import HUB_STATE
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.connection import Timeouts
-from stablequeue_client.own_hub.chosen import hub_flags, hub_variables
 from stablequeue_client.own_hub.errors import OwnHubError
+from stablequeue_client.own_hub.hub_options import hub_flags, hub_variables
 from stablequeue_client.settings import Settings
 from stablequeue_client.shared.errors import StableQueueError
 
@@ -26,9 +26,9 @@ LOG = Path("logs") / "hub.log"
 LOG_MAX_BYTES = 1_000_000
 START_S = 120.0
 STOP_S = 20.0
-LOOK = Timeouts(connect=0.5, read=1.0, total=2.0)
+ANSWER_TIMEOUTS = Timeouts(connect=0.5, read=1.0, total=2.0)
 """For a look that is repeated soon."""
-PATIENT = Timeouts(connect=2.0, read=10.0, total=12.0)
+PATIENT_TIMEOUTS = Timeouts(connect=2.0, read=10.0, total=12.0)
 """For one that decides: a computer that generates may be slow."""
 _TAIL_BYTES = 16_384
 _DETACHED = 0x00000200 | 0x00000008
@@ -47,7 +47,7 @@ class RunningHub:
 
 
 def find_running(
-    machine_dir: Path, known: RunningHub | None = None, timeouts: Timeouts = LOOK
+    machine_dir: Path, known: RunningHub | None = None, timeouts: Timeouts = ANSWER_TIMEOUTS
 ) -> RunningHub | None:
     """The hub that answers for this data folder, whoever started it. One that is ``known`` from before and
     still lives is not asked again: it may be busy, but it is there."""
@@ -73,7 +73,7 @@ def living(machine_dir: Path) -> int | None:
 
 
 def is_started_by(pid: int, starter: Path) -> bool:
-    """Whether that process was started through ``starter``, so from an environment of ours."""
+    """Return whether that process was started through ``starter``, so from an environment of ours."""
     return str(starter) in _words(pid)
 
 
@@ -124,7 +124,7 @@ def wait_until_it_answers(
         if running is not None:
             return running
         if process.poll() is not None:
-            raise OwnHubError(f"The hub ended at its start: {last_line(machine_dir)}", remedy=_SEE_LOG)
+            raise OwnHubError(f"The hub exited at startup: {last_line(machine_dir)}", remedy=_SEE_LOG)
         time.sleep(0.1)
     process.kill()
     process.wait()
@@ -173,7 +173,7 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def end_unheard(starter: Path) -> None:
+def end_unreachable(starter: Path) -> None:
     """End the hubs started through ``starter`` that have not said yet where they listen: what a WebUI that
     was killed had started. Safe at any moment, as every end of a hub is."""
     for process in list(psutil.process_iter()):
@@ -211,7 +211,7 @@ def _told(machine_dir: Path) -> tuple[int, str] | None:
 
 
 def _is_hub(pid: int) -> bool:
-    """Whether a hub runs under that number; another program may have got it since."""
+    """Return whether a hub runs under that number; another program may have got it since."""
     words = _words(pid)
     return any("stablequeue_hub" in word or word.endswith("start_hub.py") for word in words)
 

@@ -18,7 +18,7 @@ FILE_NAME = "own_hub_progress.json"
 WRITTEN_EVERY_S = 0.5
 
 
-class Step(msgspec.Struct, frozen=True):
+class SharedStep(msgspec.Struct, frozen=True):
     """``pid`` and ``started``: the process that is at it; without it this is not true any more."""
 
     phase: Literal["building", "starting"]
@@ -34,17 +34,17 @@ class SharedProgress:
 
     def __init__(self, machine_dir: Path) -> None:
         self._path = machine_dir / FILE_NAME
-        self._step: Step | None = None
+        self._step: SharedStep | None = None
         self._written = 0.0
 
     def wait(self, words: str) -> None:
         """We wait for another WebUI; what that one wrote stays."""
-        self._step = Step("starting", words, 0, 100, os.getpid(), psutil.Process().create_time())
+        self._step = SharedStep("starting", words, 0, 100, os.getpid(), psutil.Process().create_time())
 
     def say(self, phase: Literal["building", "starting"], words: str, done: int, total: int) -> None:
         """``done`` of ``total`` is a share of the whole work."""
         before, now = self._step, time.monotonic()
-        self._step = Step(phase, words, done, total, os.getpid(), psutil.Process().create_time())
+        self._step = SharedStep(phase, words, done, total, os.getpid(), psutil.Process().create_time())
         if before is None or before.phase != phase or now - self._written > WRITTEN_EVERY_S:
             self._written = now
             with contextlib.suppress(OSError):  # only others miss it
@@ -57,7 +57,7 @@ class SharedProgress:
             with contextlib.suppress(OSError):
                 self._path.unlink()
 
-    def mine(self, busy: bool) -> Step | None:
+    def mine(self, busy: bool) -> SharedStep | None:
         """Our own step while we are at it, else that of another living process."""
         if busy:
             return self._step
@@ -66,8 +66,8 @@ class SharedProgress:
             return None
         return step if is_alive(ParentProcess(step.pid, step.started)) else None
 
-    def _read(self) -> Step | None:
+    def _read(self) -> SharedStep | None:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=Step)
+            return msgspec.json.decode(self._path.read_bytes(), type=SharedStep)
         except (OSError, msgspec.DecodeError):
             return None

@@ -11,15 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stablequeue_client.own_hub import database_copy, running
-from stablequeue_client.own_hub.environments import Environments, Made
+from stablequeue_client.own_hub.environments import EnvironmentRecord, Environments
 from stablequeue_client.own_hub.errors import UpdateError
 from stablequeue_client.shared.errors import StableQueueError
 
-Launch = Callable[[Made], object]
+Launch = Callable[[EnvironmentRecord], object]
 """Starts the hub from an environment and waits for its answer. Raises StableQueueError."""
 
 
-class Updating:
+class HubUpdate:
     """``cut_off``: this start goes on with an update that a kill has ended."""
 
     def __init__(
@@ -30,7 +30,7 @@ class Updating:
         self._launch = launch
         self._cut_off = cut_off
 
-    def switch(self, made: Made, before: Made) -> StableQueueError | None:
+    def switch(self, made: EnvironmentRecord, before: EnvironmentRecord) -> StableQueueError | None:
         """The hub must not run. Raises when neither starts."""
         if not (self._cut_off and database_copy.has_copy(self._machine_dir)):
             database_copy.copy_database(self._machine_dir)
@@ -48,7 +48,7 @@ class Updating:
             self._end()
         return None
 
-    def go_back(self, before: Made) -> str:
+    def go_back(self, before: EnvironmentRecord) -> str:
         """Run the hub from ``before``. What is to be told of the database; raises when it does not start."""
         running.end(self._machine_dir)
         try:
@@ -60,7 +60,7 @@ class Updating:
         finally:
             self._end()
 
-    def _go_back_later(self, before: Made) -> str:
+    def _go_back_later(self, before: EnvironmentRecord) -> str:
         """With the database as it is, if the former version can read it; else with the one it had."""
         try:
             self._launch(before)

@@ -54,7 +54,7 @@ class NotFoundError(StableQueueError):
 
 
 class ConflictError(StableQueueError):
-    """That would contradict what is already there."""
+    """That conflicts with what is already there."""
 
     code = "conflict"
     exit_code = 5
@@ -85,7 +85,7 @@ class AuthenticationError(StableQueueError):
 
 
 class ForgottenServerError(AuthenticationError):
-    """The hub does not know this server any more: it was forgotten there, or its key was revoked."""
+    """The hub no longer knows this server: it was forgotten there, or its key was revoked."""
 
     code = "server_forgotten"
     remedy_text = "Join again with --join KEY; `stablequeue keys create --scope join` on the hub makes one."
@@ -101,12 +101,12 @@ class ForbiddenError(StableQueueError):
 
 
 class BusyError(StableQueueError):
-    """The hub has too much to do right now."""
+    """The hub is too busy right now."""
 
     code = "busy"
     exit_code = 4
     http_status = 429
-    remedy_text = "It is tried again by itself after a short while."
+    remedy_text = "It is retried automatically after a short while."
 
 
 class SyncOutOfStepError(ConflictError):
@@ -124,10 +124,10 @@ class RolledBackError(ConflictError):
 
 
 class DigestMismatchError(ConflictError):
-    """The full inventory does not add up to its own digest."""
+    """The full inventory does not match its own digest."""
 
     code = "digest_mismatch"
-    remedy_text = "It is tried again after some minutes; if it stays, update both sides to one version."
+    remedy_text = "It is retried after some minutes; if it stays, update both sides to one version."
 
 
 class ServerFrozenError(ConflictError):
@@ -140,17 +140,17 @@ class ServerFrozenError(ConflictError):
 
 
 class JobStateError(ConflictError):
-    """The job is in another state meanwhile."""
+    """The job is in another state now."""
 
     code = "job_state"
     remedy_text = "Look at the job again."
 
 
 class StaleRunError(ConflictError):
-    """This hand-over of the job does not count any more: it was cancelled, or given to another server."""
+    """This run of the job is no longer valid: the job was cancelled, or given to another server."""
 
     code = "stale_run"
-    remedy_text = "Stop working on it and ask for the next job; what was made is not taken."
+    remedy_text = "Stop working on it and ask for the next job; its result is not accepted."
 
 
 class RepeatedKeyError(ConflictError):
@@ -176,7 +176,7 @@ class NotAHubError(HubUnreachableError):
 
 
 class OldStableQueueError(NotAHubError):
-    """At this address runs the old StableQueue server, which cannot take inventories."""
+    """The old StableQueue server runs at this address; it cannot take inventories."""
 
     code = "old_stablequeue"
     remedy_text = "Start the new hub (`stablequeue up`) and use its address; the old server is left as it is."

@@ -53,7 +53,7 @@ def marked_parent(text: str | None) -> ParentProcess | None:
 
 
 def is_alive(parent: ParentProcess) -> bool:
-    """Whether that very process still runs; another one of the same number does not count."""
+    """Return whether that very process still runs; another one of the same number does not count."""
     try:
         process = psutil.Process(parent.pid)
         same = abs(process.create_time() - parent.start_time) <= START_TIME_TOLERANCE_S

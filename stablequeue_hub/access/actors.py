@@ -1,4 +1,4 @@
-"""Who did something, as people call them: servers by alias, keys by name."""
+"""The names of actors: servers by alias, keys by name."""
 
 from __future__ import annotations
 

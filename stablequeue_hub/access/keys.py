@@ -31,7 +31,7 @@ from stablequeue_client.shared.errors import (
     InvalidValueError,
     NotFoundError,
 )
-from stablequeue_hub.clock import SYSTEM_CLOCK, Clock
+from stablequeue_hub.clock import SYSTEM_CLOCK, HubClock
 from stablequeue_hub.events import events
 from stablequeue_hub.store.tables import keys, servers
 
@@ -79,7 +79,7 @@ class Credentials:
 
 
 @dataclass(frozen=True)
-class NewKey:
+class CreatedKey:
     """A key just made. ``key`` is shown this once."""
 
     key_id: str
@@ -91,7 +91,7 @@ class NewKey:
 
 
 @dataclass(frozen=True)
-class NewPair:
+class CreatedKeyPair:
     """A pair for an old client, just made. ``bearer``: both in one, for an Authorization header."""
 
     key_id: str
@@ -139,24 +139,24 @@ def create_key(
     now_ms: int,
     expires_ms: int | None = None,
     single_server: bool = False,
-) -> NewKey:
+) -> CreatedKey:
     """A new key of ``scope`` (not ``server``). Raises InvalidValueError for another scope or a bad name."""
     if scope not in CREATED_SCOPES:
         raise InvalidValueError(
-            f"{scope!r} is no scope.", remedy=f"Choose one of {', '.join(CREATED_SCOPES)}."
+            f"{scope!r} is not a scope.", remedy=f"Choose one of {', '.join(CREATED_SCOPES)}."
         )
     key_id, secret = secrets.token_hex(8), secrets.token_hex(32)
     more = {"expires_ms": expires_ms, "single_server": int(single_server)}
     _insert_key(connection, key_id, secret, scope, name, actor, now_ms, **more)
-    return NewKey(key_id, f"sq_{key_id}_{secret}", scope, name, now_ms, expires_ms)
+    return CreatedKey(key_id, f"sq_{key_id}_{secret}", scope, name, now_ms, expires_ms)
 
 
-def create_pair(connection: Connection, *, name: str = "", actor: str, now_ms: int) -> NewPair:
+def create_pair(connection: Connection, *, name: str = "", actor: str, now_ms: int) -> CreatedKeyPair:
     """A key for an old client, which submits jobs. Raises InvalidValueError for a bad name."""
     key_id, secret = f"mk_{secrets.token_hex(12)}", secrets.token_hex(16)
     _insert_key(connection, key_id, secret, "jobs", name, actor, now_ms)
     bearer = base64.b64encode(f"{key_id}:{secret}".encode("ascii")).decode("ascii")
-    return NewPair(key_id, key_id, secret, bearer, "jobs", name, now_ms)
+    return CreatedKeyPair(key_id, key_id, secret, bearer, "jobs", name, now_ms)
 
 
 def _insert_key(
@@ -170,7 +170,7 @@ def _insert_key(
     **more: int | None,
 ) -> None:
     if len(name) > NAME_MAX or not name.isprintable():
-        raise InvalidValueError(f"A key's name has at most {NAME_MAX} printable characters.")
+        raise InvalidValueError(f"A key's name must have at most {NAME_MAX} printable characters.")
     connection.execute(
         keys.insert().values(
             key_id=key_id,
@@ -184,7 +184,7 @@ def _insert_key(
     events.append(connection, "key_created", actor, now_ms=now_ms, details={"key_id": key_id, "scope": scope})
 
 
-def create_join_code(connection: Connection, *, actor: str, now_ms: int) -> NewKey:
+def create_join_code(connection: Connection, *, actor: str, now_ms: int) -> CreatedKey:
     """The code of "Add another computer": a join key for one server, for one hour."""
     return create_key(
         connection,
@@ -235,7 +235,7 @@ def revoke_key(connection: Connection, key_id: str, *, actor: str, now_ms: int) 
 
 
 def is_valid(connection: Connection, credentials: Credentials, scope: str) -> bool:
-    """Such a key exists with this scope, and is not revoked."""
+    """Return whether such a key exists with this scope and is not revoked."""
     row = connection.execute(
         sa.select(keys.c.secret_hash).where(
             keys.c.key_id == credentials.key_id, keys.c.scope == scope, keys.c.revoked_ms.is_(None)
@@ -263,7 +263,7 @@ def store_server_key(connection: Connection, server_id: str, secret_hash: str, *
         )
     elif row.scope != "server" or not hmac.compare_digest(row.secret_hash, secret_hash):
         raise ConflictError(
-            "Another secret belongs to this server's id.",
+            "This server id is registered with another secret.",
             remedy="Delete `server.json` in its data folder and join again, or forget the server first.",
         )
     elif row.revoked_ms is not None:
@@ -277,7 +277,7 @@ def store_server_key(connection: Connection, server_id: str, secret_hash: str, *
 
 
 def hash_secret(secret: str) -> str:
-    """What is stored of a secret."""
+    """Return the hash under which a secret is stored."""
     return hashlib.sha256(secret.encode("ascii", "replace")).hexdigest()
 
 
@@ -299,16 +299,13 @@ def credentials_of(headers: Mapping[str, str]) -> Credentials | None:
         found = _pair(key_id, secret)
     elif authorization is not None:
         scheme, _, token = authorization.partition(" ")
-        found = _bearer(token.strip()) if scheme.lower() == "bearer" else None
+        token = token.strip()
+        found = (parse_key(token) or _encoded_pair(token)) if scheme.lower() == "bearer" else None
     else:
         return None
     if found is None:
-        raise AuthenticationError("What was given is not of a key's form.")
+        raise AuthenticationError("The credentials are not in the form of a key.")
     return found
-
-
-def _bearer(token: str) -> Credentials | None:
-    return parse_key(token) or _encoded_pair(token)
 
 
 def _encoded_pair(token: str) -> Credentials | None:
@@ -333,19 +330,19 @@ def _pair(key_id: str, secret: str) -> Credentials | None:
     return None
 
 
-class KeyRing:
+class KeyCache:
     """Keys as they are checked on every request, remembered for a few seconds. One per hub process.
 
     The caller reads (``refresh``, in a worker thread) what is not fresh, then asks ``check``.
     """
 
-    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, clock: HubClock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._keys: dict[str, _StoredKey] = {}
         self._used: dict[str, int] = {}
 
     def is_known(self, key_id: str) -> bool:
-        """A key of this id is good; such keys are checked even when their address sends bad ones."""
+        """Return whether a valid key has this id; it is checked even when its address is throttled."""
         return key_id in self._keys
 
     def is_fresh(self, key_id: str) -> bool:
@@ -373,7 +370,7 @@ class KeyRing:
         return _StoredKey(row.secret_hash, principal, row.expires_ms, self._clock.monotonic())
 
     def check(self, credentials: Credentials) -> Principal | None:
-        """Who that is, from what is remembered; None when the key is unknown, revoked, expired or wrong."""
+        """Return the cached key's principal; None when the key is unknown, revoked, expired or wrong."""
         stored = self._keys.get(credentials.key_id)
         # The same work for an unknown id, so that the time tells nothing.
         expected = stored.secret_hash if stored else "0" * 64
@@ -390,8 +387,8 @@ class KeyRing:
         """Forget what is remembered of a key, so that its revocation counts at once."""
         self._keys.pop(key_id, None)
 
-    def take_used(self) -> dict[str, int]:
-        """When which key was last used, since the last call; for the flush."""
+    def pop_used(self) -> dict[str, int]:
+        """Return and clear the last use of each key since the last call; for the flush."""
         used, self._used = self._used, {}
         return used
 

@@ -12,7 +12,7 @@ import msgspec
 
 from stablequeue_client.shared.errors import DataFolderError
 from stablequeue_hub.access.keys import create_key, create_pair, list_keys, revoke_key
-from stablequeue_hub.clock import SYSTEM_CLOCK, Clock
+from stablequeue_hub.clock import SYSTEM_CLOCK, HubClock
 from stablequeue_hub.store.engine import Store, open_store
 from stablequeue_hub.store.migrate import current_revision, migrate, newest_revision
 
@@ -20,7 +20,7 @@ ACTOR = "key:command-line"
 
 
 def create(
-    data_dir: Path | None, url: str | None, scope: str, name: str = "", *, clock: Clock = SYSTEM_CLOCK
+    data_dir: Path | None, url: str | None, scope: str, name: str = "", *, clock: HubClock = SYSTEM_CLOCK
 ) -> dict[str, Any]:
     """``{"key": "sq_...", "key_id", "scope", "name", ...}``; the key is shown this once."""
     with _store(data_dir, url) as store, store.write() as connection:
@@ -29,7 +29,7 @@ def create(
 
 
 def create_old_pair(
-    data_dir: Path | None, url: str | None, name: str = "", *, clock: Clock = SYSTEM_CLOCK
+    data_dir: Path | None, url: str | None, name: str = "", *, clock: HubClock = SYSTEM_CLOCK
 ) -> dict[str, Any]:
     """``{"key": "mk_...", "secret", "bearer", ...}`` for an old client; the secret is shown this once."""
     with _store(data_dir, url) as store, store.write() as connection:
@@ -43,7 +43,7 @@ def list_all(data_dir: Path | None, url: str | None) -> dict[str, Any]:
 
 
 def revoke(
-    data_dir: Path | None, url: str | None, key_id: str, *, clock: Clock = SYSTEM_CLOCK
+    data_dir: Path | None, url: str | None, key_id: str, *, clock: HubClock = SYSTEM_CLOCK
 ) -> dict[str, Any]:
     """``{"revoked": id}``. Raises NotFoundError."""
     with _store(data_dir, url) as store, store.write() as connection:
@@ -76,8 +76,8 @@ def _store(data_dir: Path | None, url: str | None) -> Iterator[Store]:
             if data_dir is None and current_revision(store) not in (None, newest_revision()):
                 # The copy made before a migration must land where it stays.
                 raise DataFolderError(
-                    "The hub's data is of another version.",
-                    remedy="Start the hub first; it brings the data up to date.",
+                    "The hub's data has another schema version.",
+                    remedy="Start the hub first; it upgrades the data.",
                 )
             migrate(store)
             yield store

@@ -1,4 +1,4 @@
-"""Wrong keys and codes, counted per address: after some, the address waits longer and longer.
+"""Throttles wrong keys and codes per address: after some, it waits longer and longer.
 
 A guess at a 256-bit secret never succeeds; the limit keeps strangers from costing the hub database reads.
 Good keys and codes are taken all the same, so that nobody is shut out by a neighbour's mistakes (behind a
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from stablequeue_hub.clock import SYSTEM_CLOCK, Clock
+from stablequeue_hub.clock import SYSTEM_CLOCK, HubClock
 
 FREE_FAILURES = 10
 WAIT_MAX_S = 60.0
@@ -25,20 +25,20 @@ class _Failures:
     blocked_until: float = 0.0
 
 
-class Attempts:
+class LoginThrottle:
     """Failed authentications of every address."""
 
-    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, clock: HubClock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._failures: dict[str, _Failures] = {}
 
     def wait_s(self, address: str) -> float:
-        """Seconds this address must wait before its next try; 0 when it may."""
+        """Return the seconds this address must wait before its next try; 0 when it may."""
         failures = self._failures.get(_network(address))
         return max(0.0, failures.blocked_until - self._clock.monotonic()) if failures else 0.0
 
-    def failed(self, address: str) -> None:
-        """One more wrong key or code came from there."""
+    def record_failure(self, address: str) -> None:
+        """Count one more wrong key or code from there."""
         now, key = self._clock.monotonic(), _network(address)
         failures = self._failures.pop(key, None)
         if failures is None or now - failures.last_at > FORGET_AFTER_S:

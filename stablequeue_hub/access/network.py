@@ -14,7 +14,7 @@ import psutil
 from sqlalchemy import Connection
 
 from stablequeue_hub.settings import LOOPBACK
-from stablequeue_hub.store.hub_settings_table import LISTEN_HOST, get_fact
+from stablequeue_hub.store.hub_settings_table import LISTEN_HOST, get_setting
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - only when the owner says so
 
@@ -68,4 +68,4 @@ def machine_addresses(host: str = EVERYWHERE) -> tuple[str, ...]:
 
 def chosen_host(connection: Connection) -> str:
     """The host to listen on as its owner chose it, else this computer only."""
-    return get_fact(connection, LISTEN_HOST) or LOOPBACK
+    return get_setting(connection, LISTEN_HOST) or LOOPBACK

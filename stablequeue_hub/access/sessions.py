@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import BusyError, ForbiddenError
 from stablequeue_hub.access.keys import CACHE_S, Principal
-from stablequeue_hub.clock import SYSTEM_CLOCK, Clock
+from stablequeue_hub.clock import SYSTEM_CLOCK, HubClock
 from stablequeue_hub.errors import CodeError
 from stablequeue_hub.store.tables import keys, page_sessions
 
@@ -36,10 +36,10 @@ def token_hash(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
-class SessionCodes:
+class OneTimeCodes:
     """One-time codes, in memory only."""
 
-    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, clock: HubClock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._codes: dict[str, float] = {}
 
@@ -47,7 +47,7 @@ class SessionCodes:
         """A new code. Raises BusyError when too many wait to be used."""
         self.drop_expired()
         if len(self._codes) >= CODES_MAX:
-            raise BusyError("Too many one-time codes wait to be used.")
+            raise BusyError("There are too many unused one-time codes.")
         code = secrets.token_urlsafe(32)
         self._codes[token_hash(code)] = self._clock.monotonic() + CODE_TTL_S
         return code
@@ -67,7 +67,7 @@ def open_session(connection: Connection, opener: Principal | None, *, now_ms: in
     """The cookie's token. ``opener`` None: the owner, by a one-time code. Raises ForbiddenError for a key
     that may not look (join keys, servers' own keys)."""
     if opener is not None and opener.scope not in SESSION_SCOPES:
-        raise ForbiddenError("With this key one cannot sign in.", remedy="Use an admin or view key.")
+        raise ForbiddenError("This key cannot be used to sign in.", remedy="Use an admin or view key.")
     token = secrets.token_urlsafe(32)
     connection.execute(
         page_sessions.insert().values(
@@ -95,10 +95,10 @@ class _StoredSession:
     fetched_at: float
 
 
-class SessionRing:
+class SessionCache:
     """Sessions as they are checked on every request, remembered for a few seconds."""
 
-    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, clock: HubClock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._sessions: dict[str, _StoredSession] = {}
         self._extend: dict[str, int] = {}
@@ -125,7 +125,7 @@ class SessionRing:
         self._sessions[hashed] = _StoredSession(principal, expires_ms, self._clock.monotonic())
 
     def check(self, token: str) -> Principal | None:
-        """Whose session that is; None when it is unknown or over."""
+        """Return the session's principal; None when it is unknown or over."""
         hashed = token_hash(token)
         stored = self._sessions.get(hashed)
         now_ms = self._clock.now_ms()
@@ -147,7 +147,7 @@ class SessionRing:
         now = self._clock.monotonic()
         self._sessions = {t: s for t, s in self._sessions.items() if now - s.fetched_at <= CACHE_S}
 
-    def take_extended(self) -> dict[str, int]:
+    def pop_extended(self) -> dict[str, int]:
         """Sessions in use and their new end, since the last call; for the flush."""
         extended, self._extend = self._extend, {}
         return extended

@@ -5,21 +5,21 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from stablequeue_hub.access import keys, sessions
-from stablequeue_hub.access.keys import NewKey, Principal
+from stablequeue_hub.access.keys import CreatedKey, Principal
 from stablequeue_hub.access.network import EVERYWHERE, NetworkInfo, network_info
 from stablequeue_hub.events import events
 from stablequeue_hub.hub import Hub
 from stablequeue_hub.settings import LOOPBACK
-from stablequeue_hub.store.hub_settings_table import LISTEN_HOST, set_fact
+from stablequeue_hub.store.hub_settings_table import LISTEN_HOST, set_setting
 
 
-async def create_key(hub: Hub, actor: str, scope: str, name: str) -> NewKey:
+async def create_key(hub: Hub, actor: str, scope: str, name: str) -> CreatedKey:
     """A new key, shown this once. Raises InvalidValueError."""
     now_ms = hub.clock.now_ms()
     return await hub.writing(lambda c: keys.create_key(c, scope, name=name, actor=actor, now_ms=now_ms))
 
 
-async def create_join_code(hub: Hub, actor: str) -> NewKey:
+async def create_join_code(hub: Hub, actor: str) -> CreatedKey:
     """A key with which one more server joins within an hour."""
     now_ms = hub.clock.now_ms()
     return await hub.writing(lambda c: keys.create_join_code(c, actor=actor, now_ms=now_ms))
@@ -55,7 +55,7 @@ async def set_reachable(hub: Hub, actor: str, reachable: bool) -> NetworkInfo:
         await hub.listener.listen_on(host)
 
     def store(connection: Connection) -> None:
-        set_fact(connection, LISTEN_HOST, host)
+        set_setting(connection, LISTEN_HOST, host)
         events.append(connection, "network_changed", actor, now_ms=now_ms, details={"host": host})
 
     await hub.writing(store)

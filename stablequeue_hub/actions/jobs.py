@@ -105,11 +105,11 @@ async def decide(hub: Hub, who: Principal, job_id: str, wanted: Decision) -> Dec
 
 
 async def act_on_job(hub: Hub, who: Principal, action: str, job_id: str) -> JobInfo:
-    """One of ``STEPS`` but ``delete``; the job as it is then. Raises ForbiddenError, NotFoundError, and
+    """One of ``JOB_ACTIONS`` but ``delete``; the job as it is then. Raises ForbiddenError, NotFoundError, and
     JobStateError where the job is in no state for it."""
 
     def work(connection: Connection, **by: Any) -> JobInfo:
-        STEPS[action](connection, job_id, **by)
+        JOB_ACTIONS[action](connection, job_id, **by)
         return job_in_full(connection, job_id)
 
     job = await _change(hub, who, job_id, work)
@@ -136,7 +136,7 @@ async def _change(hub: Hub, who: Principal, job_id: str, work: Callable[..., T])
 
 async def jobs_deleted(hub: Hub, job_ids: Sequence[str]) -> None:
     """To be told after jobs were deleted: their pictures go too, and their prompts from the disk."""
-    hub.deleted_on_disk = True
+    hub.log_holds_deleted = True
     await run_in_threadpool(hub.pictures.remove_jobs, job_ids)
     await hub.dispatcher.jobs_changed(job_ids)
 
@@ -149,12 +149,12 @@ async def act_on_jobs(hub: Hub, who: Principal, wanted: JobActions) -> ActionRes
     InvalidValueError and TooLargeError for what cannot be meant for any job."""
     if len(wanted.ids) > IDS_MAX:
         raise TooLargeError(f"One request changes at most {IDS_MAX} jobs.")
-    step, now_ms = _step(wanted), hub.clock.now_ms()
+    act, now_ms = _action_of(wanted), hub.clock.now_ms()
 
     def result(connection: Connection, job_id: str) -> ActionResult:
         try:
             check_may_change(connection, job_id, who)
-            step(connection, job_id, actor=who.actor, now_ms=now_ms)
+            act(connection, job_id, actor=who.actor, now_ms=now_ms)
         except StableQueueError as error:
             return ActionResult(job_id, ActionProblem(error.code, error.message, error.remedy))
         return ActionResult(job_id)
@@ -169,19 +169,19 @@ async def act_on_jobs(hub: Hub, who: Principal, wanted: JobActions) -> ActionRes
     return ActionResults(results)
 
 
-class _Step(Protocol):
+class _JobAction(Protocol):
     """Raises a StableQueueError before it changes anything."""
 
     def __call__(self, connection: Connection, job_id: str, /, *, actor: str, now_ms: int) -> None: ...
 
 
-def _step(wanted: JobActions) -> _Step:
+def _action_of(wanted: JobActions) -> _JobAction:
     if wanted.action == "priority":
         if wanted.value is None:
-            raise InvalidValueError("A priority needs a `value`.")
+            raise InvalidValueError("`priority` requires a `value`.")
         submission.check_priority(wanted.value)
         return partial(_set_priority, priority=wanted.value)
-    return STEPS[wanted.action]
+    return JOB_ACTIONS[wanted.action]
 
 
 def _move(connection: Connection, job_id: str, *, by: int, actor: str, now_ms: int) -> None:
@@ -197,7 +197,7 @@ def _set_priority(connection: Connection, job_id: str, *, priority: int, actor: 
     )
 
 
-STEPS: Mapping[str, _Step] = {
+JOB_ACTIONS: Mapping[str, _JobAction] = {
     "cancel": partial(rows.change_state, state="cancelled", action="job_cancelled"),
     "delete": rows.delete_job,
     "accept": rows.accept_job,

@@ -21,17 +21,17 @@ async def sync_inventory(hub: Hub, server_id: str, body: bytes, *, gzipped: bool
     ServerFrozenError and what ``decode_sync`` and ``apply_sync`` do."""
     server = hub.presence.known(server_id)
     if server.syncing:
-        raise BusyError("Another sync of this server is being worked on.", details={"retry_after_s": 3})
+        raise BusyError("Another sync of this server is in progress.", details={"retry_after_s": 3})
     server.syncing = True
     try:
-        answer = await hub.lanes.lane(len(body)).run(lambda: _apply(hub, server_id, body, gzipped))
+        answer = await hub.sync_limits.limit_for(len(body)).run(lambda: _apply(hub, server_id, body, gzipped))
     finally:
         server.syncing = False
-    hub.presence.spoke(server_id)
+    hub.presence.mark_contact(server_id)
     try:
         await hub.dispatcher.inventory_changed(server_id, answer.sequence)
     except StableQueueError as error:  # the inventory is stored: whatever fails here is no fault of it
-        _log.warning("Waiting jobs could not be told of a new inventory: %s", error.message)
+        _log.warning("Waiting jobs could not be matched with a new inventory: %s", error.message)
     return answer
 
 
@@ -41,11 +41,11 @@ def _apply(hub: Hub, server_id: str, body: bytes, gzipped: bool) -> SyncAnswer:
     if server.frozen is not None:
         raise ServerFrozenError(server.frozen)
     answer = apply_sync(hub.store, server_id, decoded, now_ms=hub.clock.now_ms())
-    hub.presence.synced(server_id, Inventory(decoded.index_id, answer.sequence, answer.digest))
+    hub.presence.record_sync(server_id, Inventory(decoded.index_id, answer.sequence, answer.digest))
     return answer
 
 
-async def tell_metadata(hub: Hub, server_id: str, sha256: str, fields: dict[str, str]) -> bool:
+async def receive_metadata(hub: Hub, server_id: str, sha256: str, fields: dict[str, str]) -> bool:
     """Header fields of one content; False when the hub had them already. Raises what ``store_metadata``
     does."""
     now_ms = hub.clock.now_ms()
@@ -53,7 +53,7 @@ async def tell_metadata(hub: Hub, server_id: str, sha256: str, fields: dict[str,
         lambda connection: store_metadata(connection, sha256, fields, server_id=server_id, now_ms=now_ms)
     )
     if stored and OUTPUT_NAME in fields:  # a waiting job may call a LoRA so
-        await hub.dispatcher.look_up_again()
+        await hub.dispatcher.resolve_again()
     return stored
 
 
@@ -63,5 +63,5 @@ async def register_model(hub: Hub, actor: str, wanted: Registration) -> Register
     made = await hub.writing(
         lambda connection: registration.register_model(connection, wanted, actor=actor, now_ms=now_ms)
     )
-    await hub.dispatcher.look_up_again()
+    await hub.dispatcher.resolve_again()
     return made

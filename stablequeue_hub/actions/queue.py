@@ -1,4 +1,4 @@
-"""The queue, or one server of it, is held back and let go on. A running job goes on."""
+"""Pause and resume the queue, or one server. A running job continues."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from sqlalchemy import Connection
 
 from stablequeue_client.shared.wire.queue import QueueInfo
 from stablequeue_hub.hub import Hub
-from stablequeue_hub.jobs.queue_state import pause_queue, pause_server, queue_info
+from stablequeue_hub.jobs.queue_state import pause_queue, queue_info
+from stablequeue_hub.servers.pause import pause_server
 
 
 async def pause_jobs(hub: Hub, actor: str, server_id: str | None, *, paused: bool) -> QueueInfo:
-    """Give this server (None: any) no jobs; or jobs again, also when it rests because it failed several times
-    in a row. Raises NotFoundError."""
+    """Give this server (None: any) no jobs; or jobs again, also when it is in cooldown after several
+    failures. Raises NotFoundError."""
     now_ms = hub.clock.now_ms()
 
     def work(connection: Connection) -> QueueInfo:

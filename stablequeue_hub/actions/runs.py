@@ -1,4 +1,4 @@
-"""What a runner brings: pictures, and the end of a run. The rest of its talk is the dispatcher's own."""
+"""What a runner brings: pictures, and the end of a run. Its other requests go to the dispatcher."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stablequeue_hub.jobs.list import picture_is_named
 from stablequeue_hub.jobs.picture_files import StagedPicture
 
 
-async def bring_picture(
+async def receive_picture(
     hub: Hub, server_id: str, job_id: str, fence: int, number: int, data: Callable[[], Awaitable[bytes]]
 ) -> StagedPicture:
     """Keep one picture until the run ends; ``data`` reads it, once its run is known. Sent again, it replaces
@@ -40,8 +40,8 @@ async def bring_picture(
     return stored
 
 
-async def finish_run(hub: Hub, server_id: str, said: FinishRequest) -> FinishAnswer:
+async def finish_run(hub: Hub, server_id: str, message: FinishRequest) -> FinishAnswer:
     """The run ended: judge the pictures it brought. Raises StaleRunError, InvalidValueError."""
-    await hub.reading(lambda connection: current_run(connection, said.job_id, said.fence, server_id))
-    staged = await run_in_threadpool(hub.pictures.staged, said.job_id, said.fence, said.pictures)
-    return await hub.dispatcher.finish(server_id, said, staged)
+    await hub.reading(lambda connection: current_run(connection, message.job_id, message.fence, server_id))
+    staged = await run_in_threadpool(hub.pictures.staged, message.job_id, message.fence, message.pictures)
+    return await hub.dispatcher.finish(server_id, message, staged)

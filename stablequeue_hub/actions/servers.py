@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.wire.inventory import JoinAnswer, JoinRequest, Order, ServerCapabilities
+from stablequeue_client.shared.wire.inventory import JoinAnswer, JoinRequest, ServerCapabilities
+from stablequeue_client.shared.wire.orders import Order
 from stablequeue_hub.access.keys import Principal
 from stablequeue_hub.hub import Hub
 from stablequeue_hub.jobs import rows
@@ -22,19 +23,19 @@ async def join_server(hub: Hub, who: Principal, wanted: JoinRequest) -> JoinAnsw
     now_ms = hub.clock.now_ms()
 
     def work(connection: Connection) -> tuple[str | None, list[str], JoinAnswer]:
-        former, job_ids = _take_over(connection, wanted.server_id, wanted.alias)
+        former, job_ids = _replace_placeholder(connection, wanted.server_id, wanted.alias)
         answer = servers.join_server(connection, wanted, who, hub_id=hub.hub_id, now_ms=now_ms)
         return former, job_ids, answer
 
     former, job_ids, answer = await hub.writing(work)
     hub.presence.add(ServerPresence(answer.server_id))
     if former is not None:
-        await _gone(hub, former)
+        await _drop_from_memory(hub, former)
         await hub.dispatcher.jobs_changed(job_ids)
     return answer
 
 
-def _take_over(connection: Connection, server_id: str, wished: str) -> tuple[str | None, list[str]]:
+def _replace_placeholder(connection: Connection, server_id: str, wished: str) -> tuple[str | None, list[str]]:
     """The id of the server without StableQueue that is gone now, and the jobs that were for it; None when
     there is no such server, or the one that joins is known already."""
     its = (
@@ -56,7 +57,8 @@ async def rename_server(hub: Hub, actor: str, server_id: str, alias: str) -> Non
 
 async def forget_server(hub: Hub, actor: str, name: str) -> None:
     """Remove a server (by its id or alias), what is known of its files, and its key; its models stay. Its
-    runner gets its answer, and jobs look again at what only it had or made doubtful. Raises NotFoundError."""
+    runner gets its answer, and names that only it had or made ambiguous are resolved again. Raises
+    NotFoundError."""
     now_ms = hub.clock.now_ms()
 
     def work(connection: Connection) -> str:
@@ -64,17 +66,17 @@ async def forget_server(hub: Hub, actor: str, name: str) -> None:
         servers.delete_server(connection, server_id, actor=actor, now_ms=now_ms)
         return server_id
 
-    await _gone(hub, await hub.writing(work))
+    await _drop_from_memory(hub, await hub.writing(work))
 
 
-async def _gone(hub: Hub, server_id: str) -> None:
+async def _drop_from_memory(hub: Hub, server_id: str) -> None:
     """Nothing in memory speaks any longer of a server whose row was deleted, and names that only it made
     doubtful are looked up again."""
     hub.presence.forget(server_id)
     hub.keys.drop(server_id)
     hub.dispatcher.forget(server_id)
     await hub.dispatcher.jobs_changed([])
-    await hub.dispatcher.look_up_again()
+    await hub.dispatcher.resolve_again()
 
 
 async def thaw_server(hub: Hub, actor: str, server_id: str) -> None:
@@ -93,9 +95,11 @@ async def give_order(hub: Hub, actor: str, server_id: str, wanted: OrderRequest)
     return waiting.order
 
 
-async def tell_capabilities(hub: Hub, server_id: str, said: ServerCapabilities) -> None:
-    """What its WebUI can do, and for whom it may work, in place of what it said before. Raises
+async def receive_capabilities(hub: Hub, server_id: str, capabilities: ServerCapabilities) -> None:
+    """What its WebUI can do, and for whom it may work, in place of what it reported before. Raises
     InvalidValueError, NotFoundError."""
     now_ms = hub.clock.now_ms()
-    await hub.writing(lambda connection: store_capabilities(connection, server_id, said, now_ms=now_ms))
+    await hub.writing(
+        lambda connection: store_capabilities(connection, server_id, capabilities, now_ms=now_ms)
+    )
     hub.dispatcher.server_changed(server_id)

@@ -24,7 +24,7 @@ from stablequeue_hub.store.tables import job_pictures, jobs
 BATCH = 200
 """Jobs in one transaction, so that no claim waits long for this."""
 GB = 1_000_000_000
-UNNAMED_FOR_S = 86_400.0
+ORPHAN_AGE_S = 86_400.0
 """A file that no row names may be one that just arrives, or of a database whose backup is just put back."""
 MARKER = "hub_id"
 
@@ -79,11 +79,11 @@ def sweep_pictures(store: Store, folder: Path, hub_id: str, *, now_s: float) -> 
     swept = 0
     for job_ids in slices(_folders_of_jobs(folder), BATCH):
         # Listed first, then asked which of it counts: a file that comes in between is not listed.
-        lying = [path for job_id in job_ids for path in _files(folder / job_id)]
+        present = [path for job_id in job_ids for path in _files(folder / job_id)]
         with store.read() as connection:
             states = dict(_STATES.all(connection, {"ids": job_ids}))
             named = {file for (file,) in _NAMED.all(connection, {"ids": job_ids})}
-        for path in lying:
+        for path in present:
             job_id = path.parent.name
             if states.get(job_id) != "processing" and f"{job_id}/{path.name}" not in named:
                 swept += _remove(path, now_s)
@@ -124,7 +124,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _remove(path: Path, now_s: float) -> int:
     try:
-        if now_s - path.stat().st_mtime < UNNAMED_FOR_S:
+        if now_s - path.stat().st_mtime < ORPHAN_AGE_S:
             return 0
         path.unlink()
     except OSError:

@@ -42,8 +42,8 @@ async def run_background(hub: Hub) -> AsyncIterator[None]:
             ("keys", KEYS_EVERY_S, refresh_keys),
             ("expire", EXPIRE_EVERY_S, expire),
             ("leases", LEASES_EVERY_S, sweep_leases),
-            ("retention", RETENTION_EVERY_S, retain),
-            ("retention of jobs", JOB_RETENTION_EVERY_S, retain_jobs),
+            ("retention", RETENTION_EVERY_S, drop_old_history),
+            ("retention of jobs", JOB_RETENTION_EVERY_S, enforce_job_retention),
         )
     ]
     tasks.append(asyncio.create_task(sweep_pictures_once(hub)))
@@ -69,12 +69,12 @@ async def _repeat(name: str, every_s: float, step: Callable[[Hub], Awaitable[Non
 
 
 async def refresh_keys(hub: Hub) -> None:
-    """Keys are read again before they are stale, so that a heartbeat never waits for that."""
+    """Read the keys again before they are stale, so that a heartbeat never waits for that."""
     await hub.reading(hub.keys.refresh_all)
 
 
 async def sweep_leases(hub: Hub) -> None:
-    """Jobs whose runner fell silent."""
+    """Requeue the jobs whose lease expired."""
     await hub.dispatcher.sweep()
 
 
@@ -93,23 +93,23 @@ async def expire(hub: Hub) -> None:
 
     await hub.writing(drop)
     await fail_overdue_jobs(hub)
-    await take_deleted_off_the_disk(hub)
+    await purge_deleted(hub)
 
 
-async def take_deleted_off_the_disk(hub: Hub) -> None:
-    """What deleted jobs said is gone from the database's log as well."""
-    if hub.deleted_on_disk:
-        hub.deleted_on_disk = False
+async def purge_deleted(hub: Hub) -> None:
+    """Remove the texts of deleted jobs from the database's log as well."""
+    if hub.log_holds_deleted:
+        hub.log_holds_deleted = False
         try:
-            emptied = await run_in_threadpool(hub.store.empty_log)
+            emptied = await run_in_threadpool(hub.store.truncate_log)
         except Exception:
-            hub.deleted_on_disk = True
+            hub.log_holds_deleted = True
             raise
-        hub.deleted_on_disk |= not emptied
+        hub.log_holds_deleted |= not emptied
 
 
 async def fail_overdue_jobs(hub: Hub) -> None:
-    """Jobs that waited until their deadline."""
+    """Fail the jobs whose deadline passed."""
     if hub.clock_jumps.doubtful():
         return
     now_ms = hub.clock.now_ms()
@@ -120,8 +120,8 @@ async def fail_overdue_jobs(hub: Hub) -> None:
         await hub.dispatcher.jobs_changed(ids)
 
 
-async def retain(hub: Hub) -> None:
-    """Events older than their owner wants them, and join codes of long ago."""
+async def drop_old_history(hub: Hub) -> None:
+    """Drop events older than their owner keeps them, and old join codes."""
     if hub.clock_jumps.doubtful():
         return
     now_ms, days = hub.clock.now_ms(), hub.settings.events_days
@@ -130,8 +130,8 @@ async def retain(hub: Hub) -> None:
     await hub.writing(lambda connection: drop_old_codes(connection, now_ms))
 
 
-async def retain_jobs(hub: Hub) -> None:
-    """Ended jobs older than their owner wants them, the oldest above the size of pictures, stray files."""
+async def enforce_job_retention(hub: Hub) -> None:
+    """Remove ended jobs beyond the limits of age and of the size of pictures, and orphaned files."""
     now_ms, settings = hub.clock.now_ms(), hub.settings
     if settings.jobs_days and not hub.clock_jumps.doubtful():
         before_ms = now_ms - settings.jobs_days * DAY_MS
@@ -148,7 +148,7 @@ async def _retire(hub: Hub, step: Callable[[Connection], list[str]]) -> None:
 
 
 async def sweep_pictures_once(hub: Hub) -> None:
-    """What a crash left behind; at the start."""
+    """Remove at the start the pictures that a crash left behind."""
     try:
         await _sweep_pictures(hub)
     except Exception as exc:

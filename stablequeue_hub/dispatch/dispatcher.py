@@ -1,6 +1,6 @@
-"""Hands waiting jobs to the runners that ask. One per hub, on the event loop; nothing here is stored.
+"""Assigns waiting jobs to the runners that poll. One per hub, on the event loop; nothing here is stored.
 
-It knows the waiting line and what the asking servers have, rebuilt from the database at the first use, and
+It knows the queue and what the polling servers have, rebuilt from the database at the first use, and
 only chooses: ``job_runs`` decides in the database, so that a wrong idea here costs a second look and nothing
 else. A runner that waits is one parked coroutine: no thread, no database session.
 """
@@ -25,55 +25,60 @@ from stablequeue_client.shared.wire.runner import (
     RenewAnswer,
     RenewRequest,
 )
-from stablequeue_hub.clock import Clock
+from stablequeue_hub.clock import HubClock
 from stablequeue_hub.dispatch import runs
-from stablequeue_hub.dispatch.fair_queue import Choice, WaitingLine
+from stablequeue_hub.dispatch.fair_queue import FairQueue, Selection
 from stablequeue_hub.dispatch.finish import finish_run
 from stablequeue_hub.dispatch.leases import Lease, Leases
-from stablequeue_hub.dispatch.pending_jobs import Pending, RequirementClass, RequirementClasses, pending_jobs
-from stablequeue_hub.dispatch.polling_servers import COOLDOWN_S, PollingServer, PollingServers
+from stablequeue_hub.dispatch.pending_jobs import (
+    PendingJob,
+    RequirementClass,
+    RequirementClasses,
+    pending_jobs,
+)
+from stablequeue_hub.dispatch.polling_runners import COOLDOWN_S, PollingRunner, PollingRunners
 from stablequeue_hub.dispatch.runs import RunningJob, running_jobs
 from stablequeue_hub.errors import StaleRunError
-from stablequeue_hub.events.wakeup import Bell
+from stablequeue_hub.events.change_notifier import ChangeNotifier
 from stablequeue_hub.jobs.picture_files import StagedPicture
 from stablequeue_hub.matching.job_requirements import Lookup
 from stablequeue_hub.matching.judge import Judge
-from stablequeue_hub.matching.obstacles import Question, server_obstacles, target_obstacles
+from stablequeue_hub.matching.obstacles import PlacementQuery, server_obstacles, target_obstacles
 from stablequeue_hub.matching.re_resolve import changed_names, resolve_waiting
 from stablequeue_hub.matching.server_facts import ServerFacts, server_now
-from stablequeue_hub.matching.stock import ServerStock, stock_of_server
-from stablequeue_hub.servers.presence import Presence, RunnerState
+from stablequeue_hub.matching.stock import Stock, read_stock
+from stablequeue_hub.servers.presence import Presence, RunnerPresence
 from stablequeue_hub.store.engine import Store
 from stablequeue_hub.store.hub_settings_table import queue_is_paused
 
-TRIES = 8
+CLAIM_TRIES = 8
 AGE_EVERY_S = 60.0
 BUSY_S = 60.0
 LOST_KEPT = 1_000
 RECONCILE_S = 300.0
-"""Everything is read anew so often, whatever was missed."""
+"""Everything is reloaded this often, whatever was missed."""
 _log = logging.getLogger("stablequeue_hub")
 
 
 class Dispatcher:
     """See the module. Every method belongs to the event loop."""
 
-    def __init__(self, store: Store, clock: Clock, presence: Presence, bell: Bell) -> None:
+    def __init__(self, store: Store, clock: HubClock, presence: Presence, notifier: ChangeNotifier) -> None:
         self._store = store
         self._clock = clock
         self._presence = presence
-        self._bell = bell
+        self._notifier = notifier
         self.leases = Leases(clock)
-        self._line = WaitingLine()
+        self._queue = FairQueue()
         self._classes = RequirementClasses()
-        self._polling = PollingServers(clock)
+        self._polling = PollingRunners(clock)
         self._lost: dict[str, set[tuple[str, str]]] = {}
         self._paused = False
         self._loaded = False
-        self._aged = self._read = 0.0
-        self._look_up_due = self._looking_up = False
+        self._aged_at = self._read_at = 0.0
+        self._resolve_due = self._resolving = False
         self._lock = asyncio.Lock()
-        """A hand-over and a reading of jobs are never under way at once, or a new lease could be taken for an
+        """A claim and a reading of jobs never run at the same time, or a new lease could be taken for an
         old one."""
 
     # --- what others may know ---------------------------------------------------------------------------
@@ -83,45 +88,44 @@ class Dispatcher:
         """The whole queue, by its owner."""
         return self._paused
 
-    def runner_state(self, server_id: str) -> RunnerState:
-        """What is known of the runner of that server."""
-        works = self.leases.of_server(server_id) is not None
-        return self._polling.state(server_id, works=works)
+    def runner_status(self, server_id: str) -> RunnerPresence:
+        """Return what is known of the server's runner."""
+        is_working = self.leases.of_server(server_id) is not None
+        return self._polling.state(server_id, is_working=is_working)
 
-    async def look(self) -> None:
-        """Read what the servers whose runners ask have of all that waits, where that is not known yet: before
-        places in line are told."""
+    async def refresh_stocks(self) -> None:
+        """Read what the polling servers have of all that waits, where that is not known yet. Call it before
+        ``jobs_ahead``."""
         if not self._loaded:
-            await self.changed([])
+            await self.reload_jobs([])
         async with self._lock:
-            for asking in self._polling:
-                if self.runner_state(asking.server_id).polling:
-                    await self._stock(asking)
+            for runner in self._polling:
+                if self.runner_status(runner.server_id).polling:
+                    await self._load_stock(runner)
 
-    def before(self, server_id: str, job_id: str) -> int | None:
-        """How many jobs that server gets before this one; None when it does not get it. From any thread."""
-        asking = self._polling.find(server_id)
-        facts = self._facts(asking) if asking is not None else None
-        if facts is None or self._gets_nothing(facts):
+    def jobs_ahead(self, server_id: str, job_id: str) -> int | None:
+        """Return how many jobs the server gets before this one; None when it does not get it. Any thread."""
+        runner = self._polling.find(server_id)
+        facts = self._current_facts(runner) if runner is not None else None
+        if facts is None or self._is_blocked(facts):
             return None
-        return self._line.before(server_id, job_id, self._only(facts))
+        return self._queue.jobs_ahead(server_id, job_id, self._only_submitter(facts))
 
-    def before_anywhere(self, job_id: str) -> int | None:
-        """How many jobs come first if one server could run them all. From any thread."""
-        return self._line.before_anywhere(job_id)
+    def jobs_ahead_anywhere(self, job_id: str) -> int | None:
+        """Return how many jobs come first if one server could run them all. From any thread."""
+        return self._queue.jobs_ahead_anywhere(job_id)
 
     def progress(self, job_id: str) -> float | None:
         """0 to 1, of a job under way; None where nothing was told. From any thread."""
-        lease = self.leases.find(job_id)
-        return lease.progress if lease is not None else None
+        return self.leases.progress(job_id)
 
     def close(self) -> None:
-        """The hub ends: runners that wait get their answer."""
+        """Answer the waiting runners; the hub ends."""
         self._polling.wake(None)
 
     # --- changes ----------------------------------------------------------------------------------------
 
-    async def changed(self, job_ids: Sequence[str]) -> None:
+    async def reload_jobs(self, job_ids: Sequence[str]) -> None:
         """These jobs are new or other ones; [] for everything, settings too.
 
         Never fails: what is told here is committed already. What could not be read is read anew at the next
@@ -136,7 +140,7 @@ class Dispatcher:
                     checkpoints = await self._read_some(job_ids)
         except StableQueueError as error:
             self._loaded = False
-            _log.warning("Changed jobs could not be read and are read again soon: %s", error.message)
+            _log.warning("Changed jobs could not be read; they are read again soon: %s", error.message)
             return
         except BaseException:
             self._loaded = False
@@ -145,23 +149,23 @@ class Dispatcher:
 
     async def jobs_changed(self, job_ids: Sequence[str]) -> None:
         """To be told after every committed change of jobs (new, edited, ended, deleted), and with [] after
-        one of the queue's settings: runners look again, and who waits for a job or for events is woken."""
-        await self.changed(job_ids)
-        self._bell.ring(job_ids)
+        one of the queue's settings: runners and whoever waits for a job or for events are woken."""
+        await self.reload_jobs(job_ids)
+        self._notifier.notify(job_ids)
 
     async def inventory_changed(self, server_id: str, sequence: int) -> None:
-        """A server has other files: what it refused it may get again, and its waiting runner looks anew."""
+        """Readmit what a server with other files refused before, and wake its runner."""
         ids = await self._readmit(server_id, sequence)
-        asking = self._polling.find(server_id)
-        if asking is not None:
-            asking.stale = True
-            ids = [*ids, *asking.misfits]
-            asking.misfits.clear()
+        runner = self._polling.find(server_id)
+        if runner is not None:
+            runner.stale = True
+            ids = [*ids, *runner.unfit_jobs]
+            runner.unfit_jobs.clear()
         if ids:
-            await self.changed(ids)
+            await self.reload_jobs(ids)
         else:
             self._polling.wake(None, only=server_id)
-        await self.look_up_again()
+        await self.resolve_again()
 
     async def _readmit(self, server_id: str, sequence: int) -> list[str]:
         """Jobs that it refused and may get again. A sync that changed nothing for any job writes nothing."""
@@ -170,31 +174,31 @@ class Dispatcher:
         return await self._store.writing(lambda c: runs.readmit(c, server_id, sequence))
 
     def forget(self, server_id: str) -> None:
-        """A server that the hub does not know any more."""
-        self._line.forget_server(server_id)
+        """Drop a server that was removed."""
+        self._queue.forget_server(server_id)
         self._polling.forget(server_id)
 
     def clear_cooldown(self, server_id: str) -> None:
-        """A person wants it to work, though it failed several times in a row."""
+        """End the cooldown of a server that failed several times in a row."""
         self._polling.clear_cooldown(server_id)
 
-    async def look_up_again(self) -> None:
-        """What waiting jobs name and nobody had may be there now. Many syncs at once ask for it once more."""
-        self._look_up_due = True
-        if self._looking_up:
+    async def resolve_again(self) -> None:
+        """Resolve the models of waiting jobs that nobody had. Calls during a run cause one more run."""
+        self._resolve_due = True
+        if self._resolving:
             return
-        self._looking_up = True
+        self._resolving = True
         try:
-            while self._look_up_due:
-                self._look_up_due = False
-                await self._look_up()
+            while self._resolve_due:
+                self._resolve_due = False
+                await self._resolve_once()
         except StableQueueError as error:
-            _log.warning("What waiting jobs name could not be looked up again: %s", error.message)
+            _log.warning("The models of waiting jobs could not be resolved again: %s", error.message)
         finally:
-            self._looking_up = False
+            self._resolving = False
 
-    async def _look_up(self) -> None:
-        """Looks without holding up any writer, and writes what changed."""
+    async def _resolve_once(self) -> None:
+        """Resolve without blocking any writer, then write what changed."""
         now_ms, presence = self._clock.now_ms(), self._presence
         names = await self._store.reading(lambda connection: changed_names(connection, presence, now_ms))
         if names:
@@ -205,28 +209,28 @@ class Dispatcher:
                 await self.jobs_changed(ids)
 
     def server_changed(self, server_id: str) -> None:
-        """What it can do, or for whom it may work, is another thing now."""
-        asking = self._polling.find(server_id)
-        if asking is not None:
-            asking.stale = True
+        """Reload a server whose capabilities or consent to jobs of others changed."""
+        runner = self._polling.find(server_id)
+        if runner is not None:
+            runner.stale = True
             self._polling.wake(None, only=server_id)
 
     async def _read_all(self) -> None:
-        def read(connection: Connection) -> tuple[list[Pending], list[RunningJob], bool]:
+        def read(connection: Connection) -> tuple[list[PendingJob], list[RunningJob], bool]:
             return pending_jobs(connection), running_jobs(connection), queue_is_paused(connection)
 
         pending, running, self._paused = await self._store.reading(read)
-        before, self._line, self._classes = self._line, WaitingLine(self._line), RequirementClasses()
-        for asking in self._polling:
-            asking.stale, asking.stock, asking.judge = True, None, None
-            asking.answers.clear()
+        before, self._queue, self._classes = self._queue, FairQueue(self._queue), RequirementClasses()
+        for runner in self._polling:
+            runner.stale, runner.stock, runner.judge = True, None, None
+            runner.answers.clear()
         for job in pending:
-            self._put(job, before)
-        self._take_over(running)
-        self._loaded, self._read = True, self._clock.monotonic()
+            self._enqueue(job, before)
+        self._sync_leases(running)
+        self._loaded, self._read_at = True, self._clock.monotonic()
 
-    def _take_over(self, running: Sequence[RunningJob]) -> None:
-        """The leases are those of the jobs under way; one that was not known gets a whole term."""
+    def _sync_leases(self, running: Sequence[RunningJob]) -> None:
+        """Keep leases for exactly the running jobs; an unknown one gets a whole term."""
         fences = {job.job_id: job.fence for job in running}
         for lease in self.leases.all():
             if fences.get(lease.job_id) != lease.fence:
@@ -239,7 +243,7 @@ class Dispatcher:
         """The checkpoints of those that wait."""
         wanted = list(dict.fromkeys(job_ids))
 
-        def read(connection: Connection) -> tuple[list[Pending], list[RunningJob]]:
+        def read(connection: Connection) -> tuple[list[PendingJob], list[RunningJob]]:
             return pending_jobs(connection, wanted), running_jobs(connection, wanted)
 
         pending, running = await self._store.reading(read)
@@ -250,76 +254,76 @@ class Dispatcher:
             if lease is not None and fences.get(job_id) != lease.fence:
                 self.leases.end(job_id)
             if job_id not in waiting:
-                self._line.remove(job_id)
+                self._queue.remove(job_id)
         for job in pending:
-            self._put(job)
+            self._enqueue(job)
         return {job.needs.checkpoint for job in pending}
 
-    def _put(self, job: Pending, before: WaitingLine | None = None) -> None:
+    def _enqueue(self, job: PendingJob, before: FairQueue | None = None) -> None:
         number = self._classes.number(job.requirement_class)
-        made = job.in_line(number, self._clock.now_ms())
+        made = job.as_queued(number, self._clock.now_ms())
         known = before.find(job.job_id) if before is not None else None
         if known is not None:
             made.passed, made.passed_since = known.passed, known.passed_since
-        self._line.put(made)
+        self._queue.put(made)
 
-    # --- a runner asks ----------------------------------------------------------------------------------
+    # --- a runner polls ---------------------------------------------------------------------------------
 
     async def next_job(
-        self, server_id: str, wanted: NextRequest, gone: Callable[[], Awaitable[bool]]
+        self, server_id: str, wanted: NextRequest, disconnected: Callable[[], Awaitable[bool]]
     ) -> Assignment | None:
-        """The job that this server should do now; waits for one up to ``wait_s``.
+        """Return the job that this server should run now; waits for one up to ``wait_s``.
 
-        ``gone``: whether the runner hung up meanwhile. Raises ServerFrozenError, NotFoundError.
+        ``disconnected``: whether the runner hung up meanwhile. Raises ServerFrozenError, NotFoundError.
         """
-        await self._begin(server_id, wanted)
-        self._presence.spoke(server_id)  # it lives, though its agent may have been silent for a while
-        asking = self._polling.of(server_id)
-        asking.turn += 1
-        turn = asking.turn
-        other_process = asking.runner_id not in ("", wanted.runner_id)
-        asking.runner_id = wanted.runner_id
-        self._polling.polled_for(asking, others=wanted.others)
-        asking.loaded = wanted.loaded
+        await self._start_poll(server_id, wanted)
+        self._presence.mark_contact(server_id)  # it lives, though its agent may have been silent for a while
+        runner = self._polling.get_or_add(server_id)
+        runner.poll += 1
+        poll = runner.poll
+        other_process = runner.runner_id not in ("", wanted.runner_id)
+        runner.runner_id = wanted.runner_id
+        self._polling.set_takes_others(runner, others=wanted.others)
+        runner.loaded = wanted.loaded
         loop = asyncio.get_running_loop()
         until = loop.time() + max(0.0, min(wanted.wait_s, NEXT_WAIT_MAX_S))
-        if asking.parked is not None and not other_process:
-            asking.parked.set()  # an earlier question of this runner: its connection is dead
+        if runner.parked is not None and not other_process:
+            runner.parked.set()  # an earlier poll of this runner: its connection is dead
         while True:
-            asking.asked = self._clock.monotonic()
+            runner.polled_at = self._clock.monotonic()
             event = asyncio.Event()
-            asking.parked, asking.parked_since = event, loop.time()
+            runner.parked, runner.parked_since = event, loop.time()
             async with self._lock:
-                found = None if asking.turn != turn else await self._claim(asking, wanted)
-            if found is not None or asking.turn != turn:
+                found = None if runner.poll != poll else await self._next_assignment(runner, wanted)
+            if found is not None or runner.poll != poll:
                 break
             try:
                 await asyncio.wait_for(event.wait(), max(0.0, until - loop.time()))
             except asyncio.TimeoutError:
                 break
-            if asking.turn != turn or self._bell.closed or await gone():
+            if runner.poll != poll or self._notifier.closed or await disconnected():
                 break
-        if asking.turn == turn:
-            asking.parked = None
-        elif found is None and asking.runner_id != wanted.runner_id:
-            await self._sit_out(until)
+        if runner.poll == poll:
+            runner.parked = None
+        elif found is None and runner.runner_id != wanted.runner_id:
+            await self._wait_out_poll(until)
         return found
 
-    async def _sit_out(self, until: float) -> None:
-        """Another process of the server asked meanwhile: two that are answered at once drive each other."""
-        bell, loop = self._bell, asyncio.get_running_loop()
-        while await bell.wait(bell.next_ring(), until - loop.time()):
+    async def _wait_out_poll(self, until: float) -> None:
+        """Wait out a poll after another process of the server polled: two answered at once would race."""
+        notifier, loop = self._notifier, asyncio.get_running_loop()
+        while await notifier.wait(notifier.next_change(), until - loop.time()):
             pass
 
-    async def _begin(self, server_id: str, wanted: NextRequest) -> None:
-        """What a new question of a runner says about its former jobs."""
+    async def _start_poll(self, server_id: str, wanted: NextRequest) -> None:
+        """Check the server, and settle the former jobs of a runner that polls."""
         self._check_frozen(server_id)
         if not self._loaded:
-            await self.changed([])
+            await self.reload_jobs([])
         lease = self.leases.of_server(server_id)
-        if lease is not None and lease.runner_id != wanted.runner_id and self.leases.is_silent(lease):
-            text = "The WebUI ended while it worked on this job."
-            await self._lose(lease, "webui_ended", text)
+        if lease is not None and lease.runner_id != wanted.runner_id and self.leases.missed_renewals(lease):
+            text = "The WebUI exited while it ran this job."
+            await self._end_lost_run(lease, "webui_ended", text)
         alive = self._lost.pop(wanted.runner_id, None)
         if alive:
 
@@ -335,224 +339,233 @@ class Dispatcher:
         if frozen is not None:
             raise ServerFrozenError(frozen)
 
-    async def _claim(self, asking: PollingServer, wanted: NextRequest) -> Assignment | None:
-        lease = self.leases.of_server(asking.server_id)
+    async def _next_assignment(self, runner: PollingRunner, wanted: NextRequest) -> Assignment | None:
+        lease = self.leases.of_server(runner.server_id)
         if lease is not None and lease.runner_id != wanted.runner_id:
-            return None  # the process before it was heard of a moment ago: perhaps both run
-        if lease is not None:  # the answer to the question before was lost
+            return None  # the former process was heard a moment ago: perhaps both run
+        if lease is not None:  # the answer to the former poll was lost
             job_id, fence = lease.job_id, lease.fence
             return await self._store.reading(
-                lambda connection: runs.assignment_again(connection, job_id, fence)
+                lambda connection: runs.repeat_assignment(connection, job_id, fence)
             )
-        for _ in range(TRIES):
-            choice = await self._choose(asking)
-            if choice is None:
+        for _ in range(CLAIM_TRIES):
+            selection = await self._select(runner)
+            if selection is None:
                 return None
-            taken = await self._take(asking, choice, wanted.runner_id)
-            if taken is not None:
-                return taken
+            claimed = await self._claim(runner, selection, wanted.runner_id)
+            if claimed is not None:
+                return claimed
         return None
 
-    async def _choose(self, asking: PollingServer) -> Choice | None:
-        if self._paused or not len(self._line):
+    async def _select(self, runner: PollingRunner) -> Selection | None:
+        if self._paused or not len(self._queue):
             return None
-        await self._stock(asking)
-        facts = self._facts(asking)
-        if facts is None or self._gets_nothing(facts):
+        await self._load_stock(runner)
+        facts = self._current_facts(runner)
+        if facts is None or self._is_blocked(facts):
             return None
         now = self._clock.monotonic()
-        return self._line.choose(asking.server_id, asking.loaded, now, self._only(facts))
+        return self._queue.select(runner.server_id, runner.loaded, now, self._only_submitter(facts))
 
-    def _gets_nothing(self, facts: ServerFacts) -> bool:
-        """Not even the jobs of its own WebUI."""
+    def _is_blocked(self, facts: ServerFacts) -> bool:
+        """Return whether it gets no jobs at all, not even those of its own WebUI."""
         return bool(server_obstacles(facts, f"server:{facts.server_id}", queue_paused=self._paused))
 
-    def _only(self, facts: ServerFacts) -> str | None:
-        """The one submitter whose jobs it takes now; None: everybody's."""
+    def _only_submitter(self, facts: ServerFacts) -> str | None:
+        """Return the one submitter whose jobs it takes now; None for everybody's."""
         for_others = not server_obstacles(facts, "", queue_paused=self._paused)
         return None if for_others else f"server:{facts.server_id}"
 
-    def _facts(self, asking: PollingServer) -> ServerFacts | None:
-        """The server as it is now."""
-        if asking.facts is None:
+    def _current_facts(self, runner: PollingRunner) -> ServerFacts | None:
+        """Return the server's facts with its presence as of now."""
+        if runner.facts is None:
             return None
-        return replace(
-            asking.facts,
-            reachable=self._presence.is_reachable(asking.server_id),
-            runner=self.runner_state(asking.server_id),
+        return runner.facts._replace(
+            reachable=self._presence.is_reachable(runner.server_id),
+            runner=self.runner_status(runner.server_id),
         )
 
-    async def _take(self, asking: PollingServer, choice: Choice, runner_id: str) -> Assignment | None:
-        assert asking.stock is not None
-        stock, job, now_ms = asking.stock, choice.job, self._clock.now_ms()
-        sequence = self._sequence(asking.server_id)
-        taken = await self._store.writing(
-            lambda connection: runs.take(connection, job.job_id, stock, runner_id=runner_id, now_ms=now_ms)
+    async def _claim(self, runner: PollingRunner, selection: Selection, runner_id: str) -> Assignment | None:
+        assert runner.stock is not None
+        stock = runner.stock.of_server(runner.server_id)
+        job, now_ms = selection.job, self._clock.now_ms()
+        sequence = self._sequence(runner.server_id)
+        claimed = await self._store.writing(
+            lambda connection: runs.claim(connection, job.job_id, stock, runner_id=runner_id, now_ms=now_ms)
         )
-        if isinstance(taken, Assignment):
-            self._line.served(asking.server_id, choice, self._clock.monotonic())
-            self.leases.grant(taken.job_id, asking.server_id, taken.fence, runner_id, sequence)
-            self._bell.ring([taken.job_id])
-            return taken
-        if taken == "not_waiting":
+        if isinstance(claimed, Assignment):
+            self._queue.record_served(runner.server_id, selection, self._clock.monotonic())
+            self.leases.grant(claimed.job_id, runner.server_id, claimed.fence, runner_id, sequence)
+            self._notifier.notify([claimed.job_id])
+            return claimed
+        if claimed == "not_waiting":
             await self._read_some([job.job_id])
             return None
-        # The files changed between two looks: not here until the next look.
-        asking.stale = True
-        asking.misfits.add(job.job_id)
-        self._line.put(replace(job, excluded=job.excluded | {asking.server_id}, queues=[]))
+        # The files changed since they were read: not here until they are read again.
+        runner.stale = True
+        runner.unfit_jobs.add(job.job_id)
+        self._queue.put(replace(job, excluded=job.excluded | {runner.server_id}, queues=[]))
         return None
 
-    async def _stock(self, asking: PollingServer) -> ServerStock:
-        """What the server has of all that is wanted, as of now."""
-        server_id, stock = asking.server_id, asking.stock
-        if stock is None or asking.stale:
+    async def _load_stock(self, runner: PollingRunner) -> Stock:
+        """Return what the server has of all that is wanted, read again where it is stale."""
+        server_id, stock = runner.server_id, runner.stock
+        if stock is None or runner.stale:
             wanted = {lookup for one in self._classes for lookup in one.needs.lookups()}
-            asking.stale = False
+            runner.stale = False
 
-            def read(connection: Connection) -> tuple[ServerFacts | None, ServerStock]:
+            def read(connection: Connection) -> tuple[ServerFacts | None, Stock]:
                 facts = server_now(connection, server_id, self._presence)
-                return facts, stock_of_server(connection, server_id, wanted)
+                return facts, read_stock(connection, wanted, server_id)
 
-            asking.facts, asking.stock = anew = await self._store.reading(read)
-            self._judge_anew(asking)
-            return anew[1]
-        if asking.unknown:
-            await self._look_for(asking, stock, asking.unknown)
+            runner.facts, loaded = await self._store.reading(read)
+            runner.stock = loaded
+            self._rebuild_judge(runner)
+            return loaded
+        if runner.unknown:
+            await self._load_more_stock(runner, stock, runner.unknown)
         return stock
 
-    async def _look_for(self, asking: PollingServer, stock: ServerStock, wanted: Iterable[Lookup]) -> None:
-        """Look for further models there."""
+    async def _load_more_stock(self, runner: PollingRunner, stock: Stock, wanted: Iterable[Lookup]) -> None:
+        """Read whether the server has further models."""
         missing = set(wanted) - stock.asked
-        further = await self._store.reading(lambda c: stock_of_server(c, asking.server_id, missing))
-        stock.take_over(further)
-        self._judge_anew(asking)
+        further = await self._store.reading(lambda c: read_stock(c, missing, runner.server_id))
+        stock.merge(further)
+        self._rebuild_judge(runner)
 
-    def _judge_anew(self, asking: PollingServer) -> None:
-        asking.judge = self._judge(asking, asking.facts)
-        asking.answers.clear()
-        asking.unknown.clear()
-        self._line.set_server(asking.server_id, lambda number: self._can_run(asking, number))
+    def _rebuild_judge(self, runner: PollingRunner) -> None:
+        runner.judge = self._make_judge(runner, runner.facts)
+        runner.answers.clear()
+        runner.unknown.clear()
+        self._queue.set_server(runner.server_id, lambda number: self._can_run(runner, number))
 
-    def _judge(self, asking: PollingServer, facts: ServerFacts | None) -> Judge | None:
-        if facts is None or asking.stock is None:
+    def _make_judge(self, runner: PollingRunner, facts: ServerFacts | None) -> Judge | None:
+        if facts is None or runner.stock is None:
             return None
-        its = asking.server_id
-        return Judge({its: facts}, {its: asking.stock}, queue_paused=self._paused)
+        its = runner.server_id
+        return Judge({its: facts}, runner.stock, queue_paused=self._paused)
 
-    def _can_run(self, asking: PollingServer, number: int) -> bool:
-        """Whether it has all that jobs of a class need, whatever keeps it from them just now."""
-        answer = asking.answers.get(number)
+    def _can_run(self, runner: PollingRunner, number: int) -> bool:
+        """Return whether it has all that jobs of a class need, whatever blocks it just now."""
+        answer = runner.answers.get(number)
         if answer is None:
-            stock, judge = asking.stock, asking.judge
+            stock, judge = runner.stock, runner.judge
             if stock is None or judge is None:
                 return False
             wanted: RequirementClass = self._classes[number]
             unknown = set(wanted.needs.lookups()) - stock.asked
             if unknown:
-                asking.unknown |= unknown
+                runner.unknown |= unknown
                 return False
-            is_target = not target_obstacles(wanted.targets, asking.server_id)
+            is_target = not target_obstacles(wanted.targets, runner.server_id)
             answer = is_target and bool(judge.of_needs(wanted.needs).clear)
-            asking.answers[number] = answer
+            runner.answers[number] = answer
         return answer
 
-    # --- a runner tells ---------------------------------------------------------------------------------
+    # --- a runner reports -------------------------------------------------------------------------------
 
-    async def renew(self, server_id: str, said: RenewRequest) -> RenewAnswer:
-        """A sign of life. Memory only, as soon as the hub knows its jobs."""
+    async def renew(self, server_id: str, message: RenewRequest) -> RenewAnswer:
+        """Renew a lease. In memory only, once the jobs are loaded."""
         if not self._loaded:
-            await self.changed([])
-        lease = self.leases.find(said.job_id)
+            await self.reload_jobs([])
+        lease = self.leases.find(message.job_id)
         mine = lease is not None and lease.server_id == server_id
-        return RenewAnswer(stop=not (mine and self.leases.renew(said.job_id, said.fence, said.progress)))
+        return RenewAnswer(
+            stop=not (mine and self.leases.renew(message.job_id, message.fence, message.progress))
+        )
 
-    async def refuse(self, server_id: str, said: RefuseRequest) -> None:
-        """The check just before the run found something. Raises StaleRunError."""
-        lease, now_ms = self.leases.find(said.job_id), self._clock.now_ms()
-        known = lease.sequence if lease is not None and lease.fence == said.fence else None
+    async def refuse(self, server_id: str, message: RefuseRequest) -> None:
+        """Requeue a job that the runner's check just before the run refused. Raises StaleRunError."""
+        lease, now_ms = self.leases.find(message.job_id), self._clock.now_ms()
+        known = lease.sequence if lease is not None and lease.fence == message.fence else None
         # What it had when the job was handed over: it may have told meanwhile what it found just now.
         sequence = self._sequence(server_id) if known is None else known
 
         def work(connection: Connection) -> None:
-            run = runs.current_run(connection, said.job_id, said.fence, server_id)
-            runs.give_back(connection, run, code=said.code, text=said.text, sequence=sequence, now_ms=now_ms)
+            run = runs.current_run(connection, message.job_id, message.fence, server_id)
+            runs.return_unstarted(
+                connection, run, code=message.code, text=message.text, sequence=sequence, now_ms=now_ms
+            )
 
         await self._store.writing(work)
-        self.leases.end(said.job_id, said.fence)
-        if said.code == "busy":
+        self.leases.end(message.job_id, message.fence)
+        if message.code == "busy":
             self._polling.yield_for(server_id, BUSY_S)
         await self._readmit(server_id, self._sequence(server_id))
-        await self.jobs_changed([said.job_id])
+        await self.jobs_changed([message.job_id])
 
     def _sequence(self, server_id: str) -> int:
-        """Of the inventory that the server told last."""
+        """Return the sequence of the server's latest inventory."""
         return self._presence.known(server_id).inventory.sequence
 
     async def finish(
-        self, server_id: str, said: FinishRequest, pictures: Sequence[StagedPicture]
+        self, server_id: str, message: FinishRequest, pictures: Sequence[StagedPicture]
     ) -> FinishAnswer:
-        """A run ended; what its pictures prove decides. Raises StaleRunError."""
+        """End a run by what its pictures prove. Raises StaleRunError."""
         now_ms = self._clock.now_ms()
-        keep_away = said.outcome != "done" and await self._could_run_elsewhere(said.job_id, server_id)
+        exclude_server = message.outcome != "done" and await self._could_run_elsewhere(
+            message.job_id, server_id
+        )
 
         def work(connection: Connection) -> FinishAnswer:
-            run = runs.current_run(connection, said.job_id, said.fence, server_id)
-            return finish_run(connection, run, said, pictures, keep_away=keep_away, now_ms=now_ms)
+            run = runs.current_run(connection, message.job_id, message.fence, server_id)
+            return finish_run(
+                connection, run, message, pictures, exclude_server=exclude_server, now_ms=now_ms
+            )
 
         answer = await self._store.writing(work)
-        self.leases.end(said.job_id, said.fence)
-        self._polling.count(server_id, failed=said.outcome == "failed" or answer.outcome == "wrong")
-        await self.jobs_changed([said.job_id])
+        self.leases.end(message.job_id, message.fence)
+        self._polling.record_run(server_id, failed=message.outcome == "failed" or answer.outcome == "wrong")
+        await self.jobs_changed([message.job_id])
         return answer
 
     async def _could_run_elsewhere(self, job_id: str, server_id: str) -> bool:
-        """Whether another server that asks for jobs could do this one now."""
+        """Return whether another polling server could run this job now."""
         found = await self._store.reading(lambda c: pending_jobs(c, [job_id], "processing"))
         return bool(found) and any(
             [
-                await self._could_run(asking, found[0])
-                for asking in self._polling
-                if asking.server_id not in {server_id, *found[0].excluded}
+                await self._could_run(runner, found[0])
+                for runner in self._polling
+                if runner.server_id not in {server_id, *found[0].excluded}
             ]
         )
 
-    async def _could_run(self, asking: PollingServer, job: Pending) -> bool:
+    async def _could_run(self, runner: PollingRunner, job: PendingJob) -> bool:
         async with self._lock:
-            stock = await self._stock(asking)
+            stock = await self._load_stock(runner)
             if not stock.asked.issuperset(job.needs.lookups()):
-                await self._look_for(asking, stock, job.needs.lookups())
-        judge = self._judge(asking, self._facts(asking))
-        question = Question(job.needs, job.submitter, job.requirement_class.targets)
-        return judge is not None and not judge.obstacles(question, asking.server_id)
+                await self._load_more_stock(runner, stock, job.needs.lookups())
+        judge = self._make_judge(runner, self._current_facts(runner))
+        query = PlacementQuery(job.needs, job.submitter, job.requirement_class.targets)
+        return judge is not None and not judge.obstacles(query, runner.server_id)
 
     # --- time goes by -----------------------------------------------------------------------------------
 
     async def sweep(self) -> None:
-        """Every few seconds: jobs whose runner fell silent wait again; long waits count."""
+        """Requeue jobs whose lease expired, and age the queue. Call every few seconds."""
         if not self._loaded:
-            await self.changed([])
+            await self.reload_jobs([])
         for lease in self.leases.expired():
-            text = "The server gave no sign of life while it worked on this job."
-            await self._lose(lease, "no_sign_of_life", text)
+            text = "The server stopped responding while it ran this job."
+            await self._end_lost_run(lease, "no_sign_of_life", text)
         now = self._clock.monotonic()
-        if now - self._aged >= AGE_EVERY_S:
-            self._aged = now
-            self._line.age(self._clock.now_ms())
+        if now - self._aged_at >= AGE_EVERY_S:
+            self._aged_at = now
+            self._queue.age(self._clock.now_ms())
             async with self._lock:
-                self._take_over(await self._store.reading(running_jobs))
+                self._sync_leases(await self._store.reading(running_jobs))
             await self._readmit_failed()
-            if now - self._read >= RECONCILE_S:
-                await self.changed([])
+            if now - self._read_at >= RECONCILE_S:
+                await self.reload_jobs([])
 
     async def _readmit_failed(self) -> None:
-        """After an error a job may come back to that server when nobody else took it for a while."""
+        """Readmit jobs to a server that failed with them, when nobody else took them for a while."""
         before_ms = self._clock.now_ms() - int(COOLDOWN_S * 1000)
         if await self._store.reading(lambda c: runs.may_readmit_failed(c, before_ms)):
             ids = await self._store.writing(lambda c: runs.readmit_failed(c, before_ms))
             await self.jobs_changed(ids)
 
-    async def _lose(self, lease: Lease, code: str, text: str) -> None:
+    async def _end_lost_run(self, lease: Lease, code: str, text: str) -> None:
         now_ms = self._clock.now_ms()
 
         def work(connection: Connection) -> None:
@@ -563,7 +576,7 @@ class Dispatcher:
                 "lost",
                 code=code,
                 text=text,
-                keep_away=True,
+                exclude_server=True,
                 now_ms=now_ms,
                 actor="hub",
             )
@@ -573,12 +586,12 @@ class Dispatcher:
         except StaleRunError:
             pass
         except StableQueueError as error:
-            _log.warning("A lost job could not be given back and is tried again: %s", error.message)
+            _log.warning("A lost job could not be requeued; it is tried again: %s", error.message)
             return
         self.leases.end(lease.job_id, lease.fence)
         if code == "no_sign_of_life" and lease.runner_id:
             self._lost.setdefault(lease.runner_id, set()).add((lease.job_id, lease.server_id))
             while len(self._lost) > LOST_KEPT:
                 del self._lost[next(iter(self._lost))]
-        self._polling.count(lease.server_id, failed=True)
+        self._polling.record_run(lease.server_id, failed=True)
         await self.jobs_changed([lease.job_id])

@@ -19,14 +19,14 @@ from stablequeue_client.shared.generation.picture_verification import (
     overall,
 )
 from stablequeue_client.shared.generation.requirements import Requirement
-from stablequeue_client.shared.models.model_files import names_in_webui
-from stablequeue_client.shared.models.roles import KINDS_OF, Role
+from stablequeue_client.shared.model_files.model_file import names_in_webui
+from stablequeue_client.shared.model_files.roles import KINDS_OF, Role
 from stablequeue_client.shared.wire.runner import AssignedFile, FinishAnswer, FinishRequest, PictureVerdict
 from stablequeue_hub.dispatch.runs import TEXT_KEPT, Run, end_run, fail_attempt
 from stablequeue_hub.jobs.picture_files import StagedPicture
 from stablequeue_hub.jobs.rows import change_state
-from stablequeue_hub.matching.called_files import FilesByName
 from stablequeue_hub.matching.host_lookup import written_name
+from stablequeue_hub.matching.named_files import FilesByName
 from stablequeue_hub.matching.resolve import decides_by_hash
 from stablequeue_hub.servers.capabilities import stored_capabilities
 from stablequeue_hub.store.bulk import insert_rows
@@ -47,42 +47,46 @@ _DIGESTS = Prepared(
 def finish_run(
     connection: Connection,
     run: Run,
-    said: FinishRequest,
+    message: FinishRequest,
     pictures: Sequence[StagedPicture],
     *,
-    keep_away: bool,
+    exclude_server: bool,
     now_ms: int,
 ) -> FinishAnswer:
-    """The job is completed, failed, or waits again. ``keep_away``: after an error not on this server."""
-    if said.outcome != "done" or not pictures:
-        code = "webui_error" if said.outcome != "interrupted" else "interrupted"
-        text = said.text or ("The WebUI made no picture." if said.outcome == "done" else "The WebUI failed.")
+    """The job is completed, failed, or waits again. ``exclude_server``: after an error not on this server."""
+    if message.outcome != "done" or not pictures:
+        code = "webui_error" if message.outcome != "interrupted" else "interrupted"
+        text = message.text or (
+            "The WebUI made no picture." if message.outcome == "done" else "The WebUI failed."
+        )
         waits = fail_attempt(
             connection,
             run,
             "failed",
             code=code,
             text=text,
-            keep_away=keep_away,
+            exclude_server=exclude_server,
             now_ms=now_ms,
             actor=f"server:{run.server_id}",
         )
         return FinishAnswer("pending" if waits else "failed")
-    verdicts = judge_run(connection, run, said, pictures)
+    verdicts = judge_run(connection, run, message, pictures)
     outcome = _overall(verdicts)
-    _keep(connection, run, pictures, now_ms)
-    _end(connection, run, outcome, verdicts, said.text, now_ms)
+    _store_pictures(connection, run, pictures, now_ms)
+    _end_job(connection, run, outcome, verdicts, message.text, now_ms)
     ended = "failed" if outcome == "wrong" else "completed"
-    end_run(connection, run, ended, text=said.text, loaded=said.loaded, verdicts=verdicts, now_ms=now_ms)
+    end_run(
+        connection, run, ended, text=message.text, loaded=message.loaded, verdicts=verdicts, now_ms=now_ms
+    )
     return FinishAnswer(ended, outcome, verdicts)
 
 
 def judge_run(
-    connection: Connection, run: Run, said: FinishRequest, pictures: Sequence[StagedPicture]
+    connection: Connection, run: Run, message: FinishRequest, pictures: Sequence[StagedPicture]
 ) -> list[PictureVerdict]:
     """For each model of the job the worst that any of the pictures says."""
     assigned = _assigned_models(connection, run.files)
-    loaded = [LoadedModel(one.requirement, one.state, one.sha256, one.detail) for one in said.loaded]
+    loaded = [LoadedModel(one.requirement, one.state, one.sha256, one.detail) for one in message.loaded]
     family = _family(connection, run.server_id)
     worst: dict[int, Verdict] = {}
     for picture in pictures:
@@ -99,22 +103,22 @@ def judge_run(
         for file in run.files
         if file.sha256 is None and file.used
     ]
-    told = {one.requirement for one in said.loaded if one.state != "unknown"}
+    told = {one.requirement for one in message.loaded if one.state != "unknown"}
     found = [one if one.requirement in told else _without_evidence(one) for one in found]
-    otherwise = _called_otherwise(connection, run)
-    found = [otherwise.get(one.requirement, one) if one.outcome == "confirmed" else one for one in found]
-    unproved = [*unread, *_not_looked_for(connection, run)]
+    moved = _moved_names(connection, run)
+    found = [moved.get(one.requirement, one) if one.outcome == "confirmed" else one for one in found]
+    unproved = [*unread, *_unconfirmed_models(connection, run)]
     return sorted([*found, *unproved], key=lambda one: one.requirement)
 
 
-def _called_otherwise(connection: Connection, run: Run) -> dict[int, PictureVerdict]:
+def _moved_names(connection: Connection, run: Run) -> dict[int, PictureVerdict]:
     """Where the job was written: models of which the name leads the WebUI there to another content than the
     picture was made with, by place. The name changed its file after the job was queued, or just before, when
     nobody had told yet: the picture is of the right content, but perhaps not of the one that was meant."""
     moved = {
         file.requirement: file
         for file in run.files
-        if file.used and file.sha256 and not _is_called(file.role, file.path, file.written)
+        if file.used and file.sha256 and not _has_name(file.role, file.path, file.written)
     }
     if not moved:
         return {}
@@ -133,14 +137,14 @@ def _called_otherwise(connection: Connection, run: Run) -> dict[int, PictureVerd
     files = FilesByName(connection, list(asked.values()))
     found = {}
     for place, one in asked.items():
-        contents = {file.sha256 for file in files.taken_on(one, run.server_id)}
+        contents = {file.sha256 for file in files.chosen_on(one, run.server_id)}
         if contents and moved[place].sha256 not in contents:
-            text = f"“{one.name}” is another file there now than the one that the picture was made with."
+            text = f"“{one.name}” now names another file there than the one the picture was made with."
             found[place] = PictureVerdict(place, "not_provable", "name_moved", text)
     return found
 
 
-def _is_called(role: Role, path: str, written: str) -> bool:
+def _has_name(role: Role, path: str, written: str) -> bool:
     name = written_name(Requirement(role, written))
     return any(name in names_in_webui(kind, path) for kind in KINDS_OF[role])
 
@@ -149,12 +153,12 @@ def _without_evidence(verdict: PictureVerdict) -> PictureVerdict:
     """A text's hash alone proves little: hosts print it from a cache that may be older than the file."""
     if verdict.outcome != "confirmed":
         return verdict
-    text = "The picture's text agrees, but the runner did not say what was loaded."
+    text = "The picture's text matches, but the runner did not report what was loaded."
     return PictureVerdict(verdict.requirement, "not_provable", "no_evidence", text)
 
 
-def _not_looked_for(connection: Connection, run: Run) -> list[PictureVerdict]:
-    """What the job names and nobody could confirm a file for: it ran all the same."""
+def _unconfirmed_models(connection: Connection, run: Run) -> list[PictureVerdict]:
+    """Return verdicts for the models that no file was confirmed for, though the job ran."""
     confirmed = {file.requirement for file in run.files}
     rows = connection.execute(
         sa.select(job_requirements.c.place, job_requirements.c.name, job_requirements.c.decision)
@@ -202,7 +206,7 @@ def _family(connection: Connection, server_id: str) -> str:
     return capabilities.webui if capabilities else ""
 
 
-def _keep(connection: Connection, run: Run, pictures: Sequence[StagedPicture], now_ms: int) -> None:
+def _store_pictures(connection: Connection, run: Run, pictures: Sequence[StagedPicture], now_ms: int) -> None:
     connection.execute(job_pictures.delete().where(job_pictures.c.job_id == run.job_id))
     rows = [
         (
@@ -221,16 +225,16 @@ def _keep(connection: Connection, run: Run, pictures: Sequence[StagedPicture], n
     insert_rows(connection, job_pictures, _PICTURE_COLUMNS, rows)
 
 
-def _end(
+def _end_job(
     connection: Connection,
     run: Run,
     outcome: Outcome,
     verdicts: Sequence[PictureVerdict],
-    said: str,
+    message: str,
     now_ms: int,
 ) -> None:
     values: dict[str, Any] = {"outcome": outcome}
-    more = {"text": said[:TEXT_KEPT]} if said else {}
+    more = {"text": message[:TEXT_KEPT]} if message else {}
     if outcome == "wrong":
         text = next(verdict.text for verdict in verdicts if verdict.outcome == "wrong")
         values |= {"failure": "wrong_picture", "failure_text": text}

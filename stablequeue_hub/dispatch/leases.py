@@ -1,4 +1,4 @@
-"""Which runner works on which job, and until when without a sign of life. In memory; pure but for the clock.
+"""The leases of running jobs: which runner has which job, and until when. In memory; pure but for the clock.
 
 Time is the monotonic clock's. Two things look like many dead runners and are none: this process stood still
 (then nobody could renew), and a network that is gone (then most are lost at once). Both give everybody
@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stablequeue_client.shared.wire.runner import LEASE_S, RENEW_S
-from stablequeue_hub.clock import Clock
+from stablequeue_hub.clock import HubClock
 
 STALL_S = 20.0
 """Looks are a few seconds apart; this long between two means that this process stood still."""
-MANY = 3
-MANY_SHARE = 0.55
+MASS_LOSS_MIN = 3
+MASS_LOSS_SHARE = 0.55
 
 
 @dataclass
@@ -36,16 +36,16 @@ class Lease:
 class Leases:
     """All jobs that are being worked on. Call ``expired`` every few seconds."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: HubClock) -> None:
         self._clock = clock
         self._leases: dict[str, Lease] = {}
-        self._looked: float | None = None
-        self._forgiven_until = -1.0
+        self._checked_at: float | None = None
+        self._grace_until = -1.0
 
     def grant(
         self, job_id: str, server_id: str, fence: int, runner_id: str, sequence: int | None = None
     ) -> None:
-        """For one whole term."""
+        """Grant a lease for one whole term."""
         until = self._clock.monotonic() + LEASE_S
         self._leases[job_id] = Lease(job_id, server_id, fence, runner_id, until, sequence=sequence)
 
@@ -56,7 +56,7 @@ class Leases:
         return self._leases.get(job_id)
 
     def renew(self, job_id: str, fence: int, progress: float | None = None) -> bool:
-        """False: it is not that runner's job any more."""
+        """Extend the lease by a whole term; False when it is not that runner's job any more."""
         lease = self._leases.get(job_id)
         if lease is None or lease.fence != fence:
             return False
@@ -66,7 +66,7 @@ class Leases:
         return True
 
     def end(self, job_id: str, fence: int | None = None) -> None:
-        """The job went on; with ``fence`` only if it still is that hand-over's."""
+        """End the lease; with ``fence`` only if it is still of that claim."""
         lease = self._leases.get(job_id)
         if lease is not None and fence in (None, lease.fence):
             del self._leases[job_id]
@@ -79,21 +79,21 @@ class Leases:
         lease = self._leases.get(job_id)
         return lease.progress if lease else None
 
-    def is_silent(self, lease: Lease) -> bool:
-        """Two signs of life in a row did not come."""
+    def missed_renewals(self, lease: Lease) -> bool:
+        """Return whether two renewals in a row did not come."""
         return lease.until - self._clock.monotonic() <= LEASE_S - 2 * RENEW_S
 
     def expired(self) -> list[Lease]:
-        """Whose runner was not heard of for a whole term; they stay until ``end``."""
+        """Return the leases not renewed for a whole term; they stay until ``end``."""
         now = self._clock.monotonic()
-        looked, self._looked = self._looked, now
-        if looked is not None and now - looked > STALL_S:
+        checked_at, self._checked_at = self._checked_at, now
+        if checked_at is not None and now - checked_at > STALL_S:
             self._extend(self._leases.values(), now)
             return []
         lost = [lease for lease in self._leases.values() if lease.until <= now]
-        many = len(lost) >= MANY and len(lost) >= MANY_SHARE * len(self._leases)
-        if many and now >= self._forgiven_until:
-            self._forgiven_until = now + 2 * LEASE_S
+        many = len(lost) >= MASS_LOSS_MIN and len(lost) >= MASS_LOSS_SHARE * len(self._leases)
+        if many and now >= self._grace_until:
+            self._grace_until = now + 2 * LEASE_S
             self._extend(lost, now)
             return []
         return lost

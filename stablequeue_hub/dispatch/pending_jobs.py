@@ -10,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_hub.dispatch.fair_queue import WaitingJob, aged_priority
+from stablequeue_hub.dispatch.fair_queue import QueuedJob, aged_priority
 from stablequeue_hub.jobs.states import JobState
 from stablequeue_hub.matching.exclusions import exclusions_of
 from stablequeue_hub.matching.job_requirements import JobNeeds, needs_of_payloads
@@ -64,7 +64,7 @@ _decode_targets = msgspec.json.Decoder(frozenset[str]).decode
 
 
 @dataclass(frozen=True)
-class Pending:
+class PendingJob:
     """A waiting job as it is stored, with what it needs."""
 
     job_id: str
@@ -79,9 +79,9 @@ class Pending:
     def needs(self) -> JobNeeds:
         return self.requirement_class.needs
 
-    def in_line(self, number: int, now_ms: int) -> WaitingJob:
-        """As the line knows it; ``number``: of its class."""
-        return WaitingJob(
+    def as_queued(self, number: int, now_ms: int) -> QueuedJob:
+        """Return it as the queue keeps it; ``number``: of its class."""
+        return QueuedJob(
             self.job_id,
             self.seq,
             self.priority,
@@ -96,7 +96,7 @@ class Pending:
 
 def pending_jobs(
     connection: Connection, ids: Collection[str] | None = None, state: JobState = "pending"
-) -> list[Pending]:
+) -> list[PendingJob]:
     """The jobs that wait (or those of ``ids``, in that state). One that was refused too often is not among
     them: a person has to do something first."""
     if ids is None:
@@ -114,5 +114,5 @@ def pending_jobs(
         targets = None if targets_json is None else _decode_targets(targets_json)
         its_class = RequirementClass(needs[payload_id], targets)
         out = frozenset(one.server_id for one in excluded.get(job_id, ()))
-        found.append(Pending(job_id, seq, priority, submitter, created_ms, its_class, out))
+        found.append(PendingJob(job_id, seq, priority, submitter, created_ms, its_class, out))
     return found

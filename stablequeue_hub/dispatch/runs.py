@@ -1,7 +1,7 @@
-"""A server works on a job: taken, given back, lost, finished. Each step is one write transaction.
+"""A server works on a job: claimed, given back, lost, finished. Each step is one write transaction.
 
-The line in memory only chooses. What counts is decided here: whether the job still waits (compare and set),
-and whether the server still has its models. The ``fence`` grows with each hand-over; whoever comes with an
+The queue in memory only proposes. What counts is decided here: whether the job still waits (compare and set),
+and whether the server still has its models. The ``fence`` grows with each claim; whoever comes with an
 older one is refused, however late it comes.
 """
 
@@ -23,13 +23,13 @@ from stablequeue_hub.errors import StaleRunError
 from stablequeue_hub.jobs.rows import change_state, start_job
 from stablequeue_hub.matching.exclusions import COUNTS, is_over
 from stablequeue_hub.matching.job_requirements import JobRequirement, requirements_of
-from stablequeue_hub.matching.stock import ServerStock, files_again
+from stablequeue_hub.matching.stock import ServerStock, reload_files
 from stablequeue_hub.store.prepared import Prepared
 from stablequeue_hub.store.tables import job_exclusions, job_payloads, job_runs, jobs
 
 ATTEMPTS_MAX = 3
 Exclusion = Literal["refused", "failed", "lost"]
-NotTaken = Literal["not_waiting", "not_here"]
+ClaimFailure = Literal["not_waiting", "not_here"]
 TEXT_KEPT = 1_000
 
 _JOB = Prepared(
@@ -74,7 +74,7 @@ _RUN = Prepared(
 
 @dataclass(frozen=True)
 class Run:
-    """A hand-over that still counts."""
+    """A claim that still counts."""
 
     job_id: str
     fence: int
@@ -86,9 +86,9 @@ class Run:
 # --- taken ------------------------------------------------------------------------------------------------
 
 
-def take(
+def claim(
     connection: Connection, job_id: str, stock: ServerStock, *, runner_id: str, now_ms: int
-) -> Assignment | NotTaken:
+) -> Assignment | ClaimFailure:
     """Hand the job to the server of ``stock``, if it still waits and the server still has its models."""
     server_id = stock.server_id
     rows = _JOB.all(connection, {"job_id": job_id, "server_id": server_id})
@@ -124,8 +124,8 @@ def _assigned(
 ) -> list[AssignedFile] | None:
     """The server's file for each model; None when one is not there any more."""
     wanted = {lookup for one in requirements if (lookup := one.lookup) is not None}
-    now = files_again(connection, stock, wanted, is_source=is_source)
-    idle = _not_loaded(payload)
+    now = reload_files(connection, stock, wanted, is_source=is_source)
+    unused = _unused_loras(payload)
     found = []
     for place, one in enumerate(requirements):
         if one.decision == "not_a_model":
@@ -135,7 +135,7 @@ def _assigned(
             continue
         if file is None:
             return None
-        used = (one.role, one.name) not in idle
+        used = (one.role, one.name) not in unused
         read = any(
             (other.root, other.path) == (file.root, file.path)
             for other in now.ready.get(one.content or "", ())
@@ -147,7 +147,7 @@ def _assigned(
     return found
 
 
-def _not_loaded(payload: dict[str, Any]) -> set[tuple[str, str]]:
+def _unused_loras(payload: dict[str, Any]) -> set[tuple[str, str]]:
     """LoRAs that only negative prompts name: no host looks for them there."""
     where: dict[tuple[str, str], set[str]] = {}
     for requirement in generation_requirements(payload):
@@ -167,8 +167,8 @@ def _renamed(
     return payload, [RenamedModel(one.role, one.written, one.name) for one in used]
 
 
-def assignment_again(connection: Connection, job_id: str, fence: int) -> Assignment | None:
-    """The hand-over as it was answered; None when it does not count any more."""
+def repeat_assignment(connection: Connection, job_id: str, fence: int) -> Assignment | None:
+    """Return the assignment as it was answered; None when its claim does not count any more."""
     rows, runs = (
         _JOB.all(connection, {"job_id": job_id, "server_id": ""}),
         _run_rows(connection, job_id, fence),
@@ -216,7 +216,7 @@ def running_jobs(connection: Connection, ids: Sequence[str] | None = None) -> li
 
 
 def current_run(connection: Connection, job_id: str, fence: int, server_id: str) -> Run:
-    """The hand-over. Raises StaleRunError when it does not count any more."""
+    """Return the run. Raises StaleRunError when its claim does not count any more."""
     rows = _run_rows(connection, job_id, fence)
     if not rows or rows[0][0] != server_id or rows[0][4] != "processing" or rows[0][5] != fence:
         raise StaleRunError
@@ -228,7 +228,7 @@ def _run_rows(connection: Connection, job_id: str, fence: int) -> Sequence[Any]:
     return _RUN.all(connection, {"job_id": job_id, "fence": fence})
 
 
-def give_back(
+def return_unstarted(
     connection: Connection,
     run: Run,
     *,
@@ -239,9 +239,9 @@ def give_back(
 ) -> None:
     """The server sent it back unstarted: no attempt, and not there again until its inventory changed.
 
-    ``busy`` says nothing of the job: only the server rests.
+    ``busy`` says nothing of the job: only the server yields.
     """
-    _waits_again(connection, run, "refused", text, now_ms=now_ms, action="job_refused", code=code)
+    _requeue(connection, run, "refused", text, now_ms=now_ms, action="job_refused", code=code)
     if code != "busy":
         counted = jobs.update().where(jobs.c.job_id == run.job_id)
         connection.execute(counted.values(refusals=jobs.c.refusals + 1))
@@ -255,7 +255,7 @@ def fail_attempt(
     *,
     code: str,
     text: str,
-    keep_away: bool,
+    exclude_server: bool,
     now_ms: int,
     actor: str,
 ) -> bool:
@@ -264,10 +264,10 @@ def fail_attempt(
     if attempts < ATTEMPTS_MAX:
         action = "job_lost" if reason == "lost" else "job_attempt_failed"
         values = {"attempts": attempts}
-        _waits_again(
+        _requeue(
             connection, run, reason, text, now_ms=now_ms, action=action, code=code, actor=actor, values=values
         )
-        if keep_away:
+        if exclude_server:
             exclude(connection, run.job_id, run.server_id, reason, text, sequence=None, now_ms=now_ms)
         return True
     change_state(
@@ -285,7 +285,7 @@ def fail_attempt(
     return False
 
 
-def _waits_again(
+def _requeue(
     connection: Connection,
     run: Run,
     ended: str,
@@ -321,7 +321,7 @@ def exclude(
     sequence: int | None,
     now_ms: int,
 ) -> None:
-    """That server does not get it again; ``sequence``: until its inventory goes past this."""
+    """Keep the server from the job; ``sequence``: until its inventory goes past this."""
     mine = (job_exclusions.c.job_id == job_id, job_exclusions.c.server_id == server_id)
     connection.execute(job_exclusions.delete().where(*mine))
     connection.execute(
@@ -342,7 +342,7 @@ def _is_over(server_id: str, sequence: int) -> tuple[sa.ColumnElement[bool], sa.
 
 
 def may_readmit(connection: Connection, server_id: str, sequence: int) -> bool:
-    """Whether ``readmit`` would find any."""
+    """Return whether ``readmit`` would find any."""
     found = sa.select(job_exclusions.c.job_id).where(*_is_over(server_id, sequence)).limit(1)
     return connection.execute(found).first() is not None
 
@@ -361,7 +361,7 @@ def _failed_before(before_ms: int) -> tuple[sa.ColumnElement[bool], sa.ColumnEle
 
 
 def may_readmit_failed(connection: Connection, before_ms: int) -> bool:
-    """Whether ``readmit_failed`` would find any."""
+    """Return whether ``readmit_failed`` would find any."""
     found = sa.select(job_exclusions.c.job_id).where(*_failed_before(before_ms)).limit(1)
     return connection.execute(found).first() is not None
 
@@ -398,7 +398,7 @@ def end_run(
     verdicts: Sequence[msgspec.Struct] = (),
     now_ms: int,
 ) -> None:
-    """Note how a hand-over ended."""
+    """Note how a run ended."""
     connection.execute(
         job_runs.update()
         .where(job_runs.c.job_id == run.job_id, job_runs.c.fence == run.fence)

@@ -36,7 +36,7 @@ KEYS_ONLY: frozenset[Access] = frozenset({"join", "server"})
 """What the page never does; its session is no use there."""
 OPENED: frozenset[Access] = frozenset({"old_read", "old_jobs"})
 """What anybody may do where the owner said so."""
-ANYBODY = Principal("open", "jobs")
+ANONYMOUS = Principal("open", "jobs")
 
 
 class Require:
@@ -56,8 +56,8 @@ async def authorise(request: Request, access: Access) -> Principal:
     if principal is None:
         if access not in OPENED or not hub_of(request).settings.legacy_open:
             raise AuthenticationError
-        hub_of(request).rate.take(f"open:{client_address(request)}")
-        return ANYBODY
+        hub_of(request).rate_limiter.acquire(f"open:{client_address(request)}")
+        return ANONYMOUS
     if principal.scope not in SCOPES_OF[access] or (principal.kind == "page" and access in KEYS_ONLY):
         raise ForbiddenError(f"A {principal.scope} key may not do that.")
     if access == "server" or (access == "owner" and principal.scope == "server"):
@@ -72,7 +72,7 @@ def _check_own_path(request: Request, principal: Principal) -> None:
 
 
 async def authenticate(request: Request) -> Principal | None:
-    """Whose key or session the request carries; None when it carries neither, or a session that is over.
+    """Return the principal of the request's key or session; None without either, or when it is over.
 
     Raises AuthenticationError, TooManyAttemptsError, and TooManyRequestsError for a good one.
     """
@@ -84,16 +84,16 @@ async def authenticate(request: Request) -> Principal | None:
         raise
     if credentials is not None:
         principal = await check_key(hub, request, credentials)
-        hub.rate.take(credentials.key_id)
+        hub.rate_limiter.acquire(credentials.key_id)
         return principal
     session = await session_of(request)
     if session is not None:
-        hub.rate.take(token_hash(_cookie(request)))
+        hub.rate_limiter.acquire(token_hash(_cookie(request)))
     return session
 
 
 async def session_of(request: Request) -> Principal | None:
-    """Whose page that is; None without a session, and when it is over."""
+    """Return the principal of the page's session; None without one, or when it is over."""
     hub, token = hub_of(request), _cookie(request)
     if not token:
         return None
@@ -111,7 +111,7 @@ async def check_key(hub: Hub, request: Request, credentials: Credentials) -> Pri
     key_id = credentials.key_id
     if not hub.keys.is_fresh(key_id):
         if not hub.keys.is_known(key_id):
-            check_attempts(hub, request)
+            check_throttle(hub, request)
         await hub.reading(lambda connection: hub.keys.refresh(connection, key_id))
     principal = hub.keys.check(credentials)
     if principal is None:
@@ -120,16 +120,16 @@ async def check_key(hub: Hub, request: Request, credentials: Credentials) -> Pri
     return principal
 
 
-def check_attempts(hub: Hub, request: Request) -> None:
+def check_throttle(hub: Hub, request: Request) -> None:
     """Raises TooManyAttemptsError while the address must wait."""
-    wait_s = hub.attempts.wait_s(client_address(request))
+    wait_s = hub.login_throttle.wait_s(client_address(request))
     if wait_s > 0:
         raise TooManyAttemptsError(details={"retry_after_s": wait_s})
 
 
 def _note_failure(hub: Hub, request: Request) -> None:
-    check_attempts(hub, request)
-    hub.attempts.failed(client_address(request))
+    check_throttle(hub, request)
+    hub.login_throttle.record_failure(client_address(request))
 
 
 def client_address(request: Request) -> str:

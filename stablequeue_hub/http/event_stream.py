@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,16 +22,16 @@ if TYPE_CHECKING:
     from stablequeue_hub.hub import Hub
 
 HEARTBEAT_S = 15.0
-LOOK_EVERY_S = 2.0
-"""Changes of jobs ring the bell; for the rest the table is looked at so often."""
-AT_ONCE = 200
+POLL_EVERY_S = 2.0
+"""Changes of jobs are notified; the table is polled this often for the rest."""
+BATCH_MAX = 200
 _RETRY = b"retry: 2000\n\n"
 _HEARTBEAT = b": still here\n\n"
 _ID_MAX = 2**62
 _ID_DIGITS = len(str(_ID_MAX))
 
 
-def first_after(last_event_id: str | None, after: int | None) -> int | None:
+def resume_point(last_event_id: str | None, after: int | None) -> int | None:
     """Behind which event to begin: a browser that reconnects says so in a header, whatever its address says;
     None: with what happens from now on. Raises InvalidValueError."""
     if last_event_id is None or not last_event_id.strip():
@@ -38,46 +39,42 @@ def first_after(last_event_id: str | None, after: int | None) -> int | None:
     text = last_event_id.strip()
     if len(text) <= _ID_DIGITS and text.isascii() and text.isdigit() and int(text) <= _ID_MAX:
         return int(text)
-    raise InvalidValueError("Last-Event-ID is the id of an event, a whole number.")
+    raise InvalidValueError("Last-Event-ID must be the id of an event, an integer.")
 
 
-def beginning(connection: Connection, first: int | None) -> int:
-    """The event behind which a stream begins; ``first`` as ``first_after`` says. An id that is still to come
+def stream_start(connection: Connection, first: int | None) -> int:
+    """The event behind which a stream begins; ``first`` as ``resume_point`` says. An id that is still to come
     is of a history that a backup undid: then with what happens from now on."""
     newest = int(connection.scalar(sa.select(sa.func.max(events_table.c.id))) or 0)
     return newest if first is None else min(first, newest)
 
 
 async def stream_events(
-    hub: Hub, after: int, job_id: str | None, may_go_on: Callable[[], Awaitable[bool]], lasts_s: float
+    hub: Hub, after: int, job_id: str | None, still_allowed: Callable[[], Awaitable[bool]], lasts_s: float
 ) -> AsyncIterator[bytes]:
-    """Every event behind ``after`` as it comes, a sign of life in between; ends when ``may_go_on`` says no
-    (asked with each sign of life), after ``lasts_s`` seconds, and with the hub. Holds no database session
-    while it waits."""
+    """Yield every event after ``after`` as it comes, and heartbeats in between. Ends when ``still_allowed``
+    says no (asked with each heartbeat), after ``lasts_s`` seconds, and with the hub. Holds no database
+    session while it waits."""
     loop = asyncio.get_running_loop()
     ends_at, sign_at = loop.time() + lasts_s, loop.time() + HEARTBEAT_S
     yield _RETRY
     while True:
-        ring = hub.bell.next_ring() if job_id is None else hub.bell.next_ring_of(job_id)
-        found = await hub.reading(_next_events(after, job_id))
+        change = hub.notifier.next_change() if job_id is None else hub.notifier.next_change_of(job_id)
+        found = await hub.reading(partial(list_events, after_id=after, limit=BATCH_MAX, job_id=job_id))
         if found:
             after, sign_at = found[-1].id, loop.time() + HEARTBEAT_S
             yield b"".join(as_message(event) for event in found)
-        if len(found) == AT_ONCE:
+        if len(found) == BATCH_MAX:
             continue
         now = loop.time()
-        if hub.bell.closed or now >= ends_at:
+        if hub.notifier.closed or now >= ends_at:
             return
         if now >= sign_at:
-            if not await may_go_on():
+            if not await still_allowed():
                 return
             sign_at = now + HEARTBEAT_S
             yield _HEARTBEAT
-        await hub.bell.wait(ring, max(0.0, min(LOOK_EVERY_S, ends_at - now, sign_at - now)))
-
-
-def _next_events(after: int, job_id: str | None) -> Callable[[Connection], list[Event]]:
-    return lambda connection: list_events(connection, after_id=after, limit=AT_ONCE, job_id=job_id)
+        await hub.notifier.wait(change, max(0.0, min(POLL_EVERY_S, ends_at - now, sign_at - now)))
 
 
 def as_message(event: Event) -> bytes:

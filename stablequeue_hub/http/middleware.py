@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stablequeue_hub.access.network import is_loopback
-from stablequeue_hub.errors import ForeignRequestError
+from stablequeue_hub.errors import UntrustedOriginError
 from stablequeue_hub.http.responses import error_answer, unexpected_answer
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -79,7 +79,7 @@ def _same_address(name: str, reached_at: str) -> bool:
         return False
 
 
-class Guard:
+class SecurityMiddleware:
     """The middleware."""
 
     def __init__(self, app: ASGIApp, hosts: AllowedHosts) -> None:
@@ -107,7 +107,7 @@ class Guard:
 
         problem = self._problem(scope)
         if problem is not None:
-            await error_answer(ForeignRequestError(problem))(scope, receive, guarded_send)
+            await error_answer(UntrustedOriginError(problem))(scope, receive, guarded_send)
             return
         try:
             await self._app(scope, receive, guarded_send)
@@ -121,7 +121,7 @@ class Guard:
         hosts = headers[b"host"]
         reached_at = (scope.get("server") or ("", None))[0]
         if len(hosts) != 1 or not self._hosts.allows(hosts[0], reached_at):
-            return "The hub was called by a name that is not its own."
+            return "The request's host name is not one of the hub's."
         if scope["method"] in SAFE_METHODS:
             return None
         return _origin_problem(headers, hosts[0])
@@ -151,5 +151,5 @@ def _origin_problem(headers: dict[bytes, list[str]], host: str) -> str | None:
     if any(site not in ("same-origin", "none") for site in sites):
         return "The request came from a page of another site."
     if headers[b"cookie"] and not headers[b"keys"] and not origins and not sites:
-        return "The request carries a session but not where it comes from."
+        return "The request carries a session cookie but no Origin."
     return None

@@ -22,12 +22,12 @@ from stablequeue_hub.http.authorisation import Access, Require
 REF_TEMPLATE = "#/components/schemas/{name}"
 _ACCESS_WORDS = {
     "public": "Needs no key.",
-    "read": "Needs a key that may look (admin, jobs, view, a server's own) or the page's session.",
+    "read": "Needs a key with read access (admin, jobs, view, a server's own) or the page's session.",
     "jobs": "Needs a key that may submit jobs (admin, jobs, a server's own) or the page owner's session.",
     "admin": "Needs an admin key or the session of the page's owner.",
     "join": "Needs a join or admin key.",
     "server": "Needs the server's own key.",
-    "old_read": "Needs a key that may look, unless the hub's owner opened the old paths.",
+    "old_read": "Needs a key with read access, unless the hub's owner opened the old paths.",
     "old_jobs": "Needs a key that may submit jobs, unless the hub's owner opened the old paths.",
     "owner": "Needs the server's own key, an admin key or the session of the page's owner.",
 }
@@ -99,14 +99,14 @@ def _schema(form: Any) -> dict[str, Any]:
 def _error_responses(
     access: Access, errors: Sequence[type[StableQueueError]], failure: Any
 ) -> dict[int | str, dict[str, Any]]:
-    found: dict[int | str, dict[str, Any]] = {"4XX": {"description": "The request cannot be served."}}
+    found: dict[int | str, dict[str, Any]] = {"4XX": {"description": "The request is not valid."}}
     if access != "public":
         found[401] = {"description": "No key, or a wrong one."}
         found[403] = {"description": "This key may not do that."}
     for error in errors:
         codes = [e.code for e in errors if e.http_status == error.http_status]
         found[error.http_status] = {"description": "Codes: " + ", ".join(codes) + "."}
-    found["5XX"] = {"description": "The hub failed; its log says more."}
+    found["5XX"] = {"description": "The hub failed; its log has the details."}
     for response in found.values():
         response["content"] = {"application/json": {"schema": _schema(failure)}}
     return found
@@ -114,7 +114,7 @@ def _error_responses(
 
 def _page_responses(responses: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
     """Pages send people on, and show them their failures as pages too."""
-    found: dict[int | str, dict[str, Any]] = {303: {"description": "Goes on to another page."}}
+    found: dict[int | str, dict[str, Any]] = {303: {"description": "Redirects to another page."}}
     for status, response in responses.items():
         if "application/json" in response.get("content", {}):
             found[status] = {**response, "content": {**response["content"], "text/html": {}}}
@@ -122,7 +122,7 @@ def _page_responses(responses: dict[int | str, dict[str, Any]]) -> dict[int | st
 
 
 def access_of(route: APIRoute) -> Access | None:
-    """What ``described`` said, or None for a route that was not described."""
+    """Return the access given to ``described``; None for a route that was not described."""
     for dependency in route.dependencies:
         if isinstance(dependency.dependency, Require):
             return dependency.dependency.access

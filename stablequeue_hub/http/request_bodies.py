@@ -54,4 +54,4 @@ async def read_json(request: Request, form: type[T], limit: int = BODY_MAX_BYTES
     try:
         return msgspec.json.decode(body, type=form)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise InvalidValueError(f"The request's body is not what is expected here: {exc}.") from None
+        raise InvalidValueError(f"The request's body is not valid: {exc}.") from None

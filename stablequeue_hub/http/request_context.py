@@ -15,7 +15,7 @@ def hub_of(request: HTTPConnection) -> Hub:
 
 
 def principal_of(request: Request) -> Principal:
-    """Who asks; only in routes that are not public."""
+    """Return who sent the request; only in routes that are not public."""
     principal = request.state.principal
     assert isinstance(principal, Principal)
     return principal

@@ -95,7 +95,7 @@ def install_error_answers(app: FastAPI) -> None:
 def invalid_parameters(exc: RequestValidationError) -> StableQueueError:
     """Names the parameters and the rule each breaks; repeats no value."""
     faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in exc.errors()]
-    return InvalidValueError(f"A value in the address cannot be used: {'; '.join(faults)}.")
+    return InvalidValueError(f"A value in the address is not valid: {'; '.join(faults)}.")
 
 
 def _http_error(exc: HTTPException) -> StableQueueError:

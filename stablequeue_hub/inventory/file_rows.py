@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from stablequeue_hub.inventory import model_rows
 from stablequeue_hub.inventory.availability_rows import Affected, refresh_availability
 from stablequeue_hub.inventory.claim_rows import connect_claims, resolve_claims
-from stablequeue_hub.inventory.sync_decoding import FileRow, RootRow, strongest_claim
+from stablequeue_hub.inventory.sync_decoding import ServerFileRow, ServerRootRow, strongest_claim
 from stablequeue_hub.store.bulk import change_rows, insert_rows, slices
 from stablequeue_hub.store.prepared import Prepared, in_list
 from stablequeue_hub.store.tables import server_files, server_roots
@@ -52,18 +52,18 @@ _ROOT_COLUMNS = ("server_id", "root_id", "kind", "health", "label", "rejected", 
 
 
 @dataclass(frozen=True)
-class OldRoot:
+class StoredRoot:
     """A root as the hub has it."""
 
     digest: bytes
     rejected: str | None
 
     @classmethod
-    def of(cls, root: RootRow) -> OldRoot:
+    def of(cls, root: ServerRootRow) -> StoredRoot:
         return cls(root.digest, root.rejected)
 
 
-class OldFile(msgspec.Struct, frozen=True):
+class StoredFile(msgspec.Struct, frozen=True):
     """A file as the hub has it, as far as a change needs to know."""
 
     digest: bytes
@@ -76,7 +76,7 @@ class OldFile(msgspec.Struct, frozen=True):
 class RootChange:
     """Roots to write, and ids of those that are gone."""
 
-    written: list[RootRow]
+    written: list[ServerRootRow]
     gone: list[str]
 
 
@@ -84,9 +84,9 @@ class RootChange:
 class FileChange:
     """Files to write, keys of those that are gone, and what the hub had under all of these keys."""
 
-    written: list[FileRow]
+    written: list[ServerFileRow]
     gone: list[FileKey]
-    old: dict[FileKey, OldFile]
+    old: dict[FileKey, StoredFile]
 
 
 # --- reading ------------------------------------------------------------------------------------------
@@ -107,21 +107,21 @@ _SOME_FILES = Prepared(
 )
 
 
-def load_roots(connection: Connection, server_id: str) -> dict[str, OldRoot]:
+def load_roots(connection: Connection, server_id: str) -> dict[str, StoredRoot]:
     """The server's roots by id."""
     query = sa.select(server_roots.c.root_id, server_roots.c.row_digest, server_roots.c.rejected).where(
         server_roots.c.server_id == server_id
     )
-    return {root: OldRoot(digest, rejected) for root, digest, rejected in connection.execute(query)}
+    return {root: StoredRoot(digest, rejected) for root, digest, rejected in connection.execute(query)}
 
 
 def load_files(
     connection: Connection, server_id: str, keys: Collection[FileKey] | None = None
-) -> dict[FileKey, OldFile]:
+) -> dict[FileKey, StoredFile]:
     """The server's files by key: all of them, or those of ``keys`` that there are."""
     if keys is None:
         return _old_files(_ALL_FILES.all(connection, {"server_id": server_id}))
-    found: dict[FileKey, OldFile] = {}
+    found: dict[FileKey, StoredFile] = {}
     by_root: dict[str, list[str]] = {}
     for root, path in keys:
         by_root.setdefault(root, []).append(path)
@@ -132,22 +132,22 @@ def load_files(
     return found
 
 
-def _old_files(rows: Iterable[Any]) -> dict[FileKey, OldFile]:
+def _old_files(rows: Iterable[Any]) -> dict[FileKey, StoredFile]:
     return {
-        (root, path): OldFile(digest, rejected, model_id, claimed_model_id)
+        (root, path): StoredFile(digest, rejected, model_id, claimed_model_id)
         for root, path, digest, rejected, model_id, claimed_model_id in rows
     }
 
 
-def load_rows_of_roots(connection: Connection, server_id: str, roots: Collection[str]) -> list[FileRow]:
+def load_rows_of_roots(connection: Connection, server_id: str, roots: Collection[str]) -> list[ServerFileRow]:
     """Every file row under ``roots``, as it was decoded when it came."""
     c = server_files.c
     columns = [server_files.c[name] for name in _FILE_COLUMNS[1 : _FILE_COLUMNS.index("model_id")]]
     query = sa.select(*columns).where(c.server_id == server_id, c.root_id.in_(sorted(roots)))
-    return [_with_claim(FileRow(*tuple(row))) for row in connection.execute(query)]
+    return [_with_claim(ServerFileRow(*tuple(row))) for row in connection.execute(query)]
 
 
-def _with_claim(file: FileRow) -> FileRow:
+def _with_claim(file: ServerFileRow) -> ServerFileRow:
     """A refused row is stored without its ``claim``; here it is again."""
     if file.state in ("", "ready"):
         return file
@@ -212,7 +212,7 @@ def _delete_files(connection: Connection, server_id: str, keys: Sequence[FileKey
 
 def _file_values(
     server_id: str,
-    file: FileRow,
+    file: ServerFileRow,
     claim: str | None,
     model_id: int | None,
     claimed_model_id: int | None,

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import ForbiddenError, TooLargeError
-from stablequeue_client.shared.models.model_files import search_key
-from stablequeue_client.shared.models.safetensors_header import (
+from stablequeue_client.shared.model_files.model_file import search_key
+from stablequeue_client.shared.model_files.safetensors_header import (
     METADATA_MAX_BYTES,
     allowed_metadata,
     base_model,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.models.model_files import search_key, stem_key
-from stablequeue_hub.inventory.sync_decoding import FileRow
+from stablequeue_client.shared.model_files.model_file import search_key, stem_key
+from stablequeue_hub.inventory.sync_decoding import ServerFileRow
 from stablequeue_hub.store.bulk import change_rows, insert_rows, slices
 from stablequeue_hub.store.prepared import Prepared, in_list
 from stablequeue_hub.store.tables import model_aliases, models
@@ -41,7 +41,7 @@ _BY_SHA256 = Prepared(
 
 
 @dataclass
-class Contents:
+class ModelsByContent:
     """Models by SHA256 (``ids``), their kind by id, and ``touched``: those new or with new digests."""
 
     ids: dict[str, int]
@@ -49,27 +49,27 @@ class Contents:
     touched: list[int]
 
 
-def ensure_models(connection: Connection, files: Iterable[FileRow], *, now_ms: int) -> Contents:
+def ensure_models(connection: Connection, files: Iterable[ServerFileRow], *, now_ms: int) -> ModelsByContent:
     """The models of every hashed content among ``files``; made where there are none.
 
     The first file names a new model and decides its kind. Digests that a model lacks are taken over.
     """
-    wanted: dict[str, FileRow] = {}
+    wanted: dict[str, ServerFileRow] = {}
     for file in files:
         if file.content:
             wanted.setdefault(file.content, file)
-    contents = Contents({}, {}, [])
-    _look_up(connection, wanted, contents)
+    contents = ModelsByContent({}, {}, [])
+    _load_known(connection, wanted, contents)
     missing = [(sha256, file) for sha256, file in wanted.items() if sha256 not in contents.ids]
     if missing:
         rows = [_model_values(sha256, file, now_ms) for sha256, file in missing]
         insert_rows(connection, models, _MODEL_COLUMNS, rows)
-        _look_up(connection, dict(missing), contents)
+        _load_known(connection, dict(missing), contents)
         contents.touched += [contents.ids[sha256] for sha256, _ in missing]
     return contents
 
 
-def _look_up(connection: Connection, wanted: dict[str, FileRow], contents: Contents) -> None:
+def _load_known(connection: Connection, wanted: dict[str, ServerFileRow], contents: ModelsByContent) -> None:
     lacking = []
     for part in slices(sorted(wanted)):
         for sha256, model_id, kind, *known in _BY_SHA256.all(connection, {"values": part}):
@@ -87,7 +87,7 @@ def _look_up(connection: Connection, wanted: dict[str, FileRow], contents: Conte
     contents.touched += [row[-1] for row in lacking]
 
 
-def _model_values(sha256: str, file: FileRow, now_ms: int) -> tuple[object, ...]:
+def _model_values(sha256: str, file: ServerFileRow, now_ms: int) -> tuple[object, ...]:
     return (
         file.name,
         file.kind,

@@ -17,7 +17,6 @@ from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import (
     DigestMismatchError,
-    NotFoundError,
     RolledBackError,
     ServerFrozenError,
     SyncOutOfStepError,
@@ -29,10 +28,16 @@ from stablequeue_client.shared.wire.inventory import (
     digest_hex,
     digest_sum,
 )
+from stablequeue_hub.errors import unknown_server
 from stablequeue_hub.inventory import file_rows
-from stablequeue_hub.inventory.file_rows import FileChange, OldFile, OldRoot, RootChange
+from stablequeue_hub.inventory.file_rows import FileChange, RootChange, StoredFile, StoredRoot
 from stablequeue_hub.inventory.metadata import want_metadata
-from stablequeue_hub.inventory.sync_decoding import DecodedSync, FileRow, decode_sync, decompress_limited
+from stablequeue_hub.inventory.sync_decoding import (
+    DecodedSync,
+    ServerFileRow,
+    decode_sync,
+    decompress_limited,
+)
 from stablequeue_hub.store.engine import Store
 from stablequeue_hub.store.tables import replaced_indexes, servers
 
@@ -54,7 +59,7 @@ class _Known:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _SyncPlan:
     """What a request changes, and the inventory's digest afterwards."""
 
     roots: RootChange
@@ -86,7 +91,7 @@ def _known(connection: Connection, server_id: str) -> _Known:
         )
     ).first()
     if row is None:
-        raise NotFoundError(f"No server {server_id!r} is known here.", remedy="Join the hub again.")
+        raise unknown_server(server_id)
     known = _Known(row.index_id, row.sequence, row.digest)
     if row.frozen is not None:
         raise ServerFrozenError(row.frozen, details=known.details())
@@ -151,7 +156,7 @@ def _apply(
     return plan.rejected
 
 
-def _planned(connection: Connection, server_id: str, known: _Known, request: DecodedSync) -> _Plan:
+def _planned(connection: Connection, server_id: str, known: _Known, request: DecodedSync) -> _SyncPlan:
     old_roots = file_rows.load_roots(connection, server_id)
     if request.mode == "full":
         old_files = file_rows.load_files(connection, server_id)
@@ -168,7 +173,8 @@ def _planned(connection: Connection, server_id: str, known: _Known, request: Dec
         replaced += [old.digest for old in old_files.values()]
         digest = digest_sum(_digests(request), digest_difference(int(known.digest, 16), replaced))
     roots = RootChange(
-        [root for root in request.roots if old_roots.get(root.root) != OldRoot.of(root)], sorted(gone_roots)
+        [root for root in request.roots if old_roots.get(root.root) != StoredRoot.of(root)],
+        sorted(gone_roots),
     )
     accepted = _accepted_roots(request, old_roots)
     judged = [_under_roots(file, accepted) for file in request.files]
@@ -177,7 +183,7 @@ def _planned(connection: Connection, server_id: str, known: _Known, request: Dec
     rejudged = _rejudged(connection, server_id, request, old_roots, accepted)
     old_files.update(file_rows.load_files(connection, server_id, [file.key for file in rejudged]))
     files = FileChange(changed + rejudged, sorted(gone_files), old_files)
-    return _Plan(roots, files, digest_hex(digest), rejected)
+    return _SyncPlan(roots, files, digest_hex(digest), rejected)
 
 
 def _digests(request: DecodedSync) -> Iterable[bytes]:
@@ -185,7 +191,7 @@ def _digests(request: DecodedSync) -> Iterable[bytes]:
     yield from (file.digest for file in request.files)
 
 
-def _accepted_roots(request: DecodedSync, old_roots: dict[str, OldRoot]) -> set[str]:
+def _accepted_roots(request: DecodedSync, old_roots: dict[str, StoredRoot]) -> set[str]:
     """The roots in which files may lie after this request."""
     accepted = {root.root for root in request.roots if root.rejected is None}
     if request.mode == "delta":
@@ -198,9 +204,9 @@ def _rejudged(
     connection: Connection,
     server_id: str,
     request: DecodedSync,
-    old_roots: dict[str, OldRoot],
+    old_roots: dict[str, StoredRoot],
     accepted: set[str],
-) -> list[FileRow]:
+) -> list[ServerFileRow]:
     """Rows that a delta does not name, under roots that it brought or took away."""
     before = {root for root, old in old_roots.items() if old.rejected is None}
     if request.mode == "full" or before == accepted:
@@ -210,11 +216,11 @@ def _rejudged(
     return [_under_roots(file, accepted) for file in stored if file.key not in named]
 
 
-def _is_same(old: OldFile | None, new: FileRow) -> bool:
+def _is_same(old: StoredFile | None, new: ServerFileRow) -> bool:
     return old is not None and old.digest == new.digest and old.rejected == new.rejected
 
 
-def _under_roots(file: FileRow, accepted: set[str]) -> FileRow:
+def _under_roots(file: ServerFileRow, accepted: set[str]) -> ServerFileRow:
     """The row with its refusal for an unknown root set or lifted."""
     if file.rejected not in (None, UNKNOWN_ROOT):
         return file
@@ -223,6 +229,6 @@ def _under_roots(file: FileRow, accepted: set[str]) -> FileRow:
 
 
 def _rejected_before(connection: Connection, server_id: str, request: DecodedSync) -> list[RejectedEntry]:
-    """Which files of a request that was applied before are refused."""
+    """Return the rejected files of a request that was applied before."""
     stored = file_rows.load_files(connection, server_id, [file.key for file in request.files])
     return [RejectedEntry(*key, old.rejected) for key, old in stored.items() if old.rejected]

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from stablequeue_client.shared.errors import InvalidValueError, ProtocolMismatchError, TooLargeError
-from stablequeue_client.shared.models.model_files import (
+from stablequeue_client.shared.model_files.model_file import (
     FILE_STATES,
     KINDS,
     ROOT_HEALTHS,
@@ -65,7 +65,7 @@ _STATES = frozenset(FILE_STATES)
 _HEALTHS = frozenset(ROOT_HEALTHS)
 
 
-class RootRow(msgspec.Struct, frozen=True):
+class ServerRootRow(msgspec.Struct, frozen=True):
     """A judged root. ``rejected`` says why it is none that files may lie in."""
 
     root: str
@@ -76,7 +76,7 @@ class RootRow(msgspec.Struct, frozen=True):
     digest: bytes
 
 
-class FileRow(msgspec.Struct, frozen=True):
+class ServerFileRow(msgspec.Struct, frozen=True):
     """A judged file. ``path`` is the key form of its wire path. ``claim`` is the strongest claim on a file
     that is not ready (``sha256:<value>``), None when there is none or claims contradict each other.
     ``link`` 1: another name of a file that is here already."""
@@ -119,8 +119,8 @@ class DecodedSync(msgspec.Struct, frozen=True):
     base_sequence: int
     sequence: int
     digest: str
-    roots: tuple[RootRow, ...]
-    files: tuple[FileRow, ...]
+    roots: tuple[ServerRootRow, ...]
+    files: tuple[ServerFileRow, ...]
     removed_files: tuple[tuple[str, str], ...]
     removed_roots: tuple[str, ...]
 
@@ -146,18 +146,18 @@ def decompress_limited(body: bytes) -> bytes:
                 _check_unpacked(size, len(body))
     except zlib.error as error:
         raise InvalidValueError(
-            "The body is no gzip.", remedy="Send it with Content-Encoding: gzip."
+            "The body is not valid gzip.", remedy="Send it with Content-Encoding: gzip."
         ) from error
     if not unpacker.eof or unpacker.unused_data:
-        raise InvalidValueError("The gzipped body is cut off or has something behind it.")
+        raise InvalidValueError("The gzip body is truncated or has trailing data.")
     return b"".join(parts)
 
 
 def _check_unpacked(size: int, packed: int) -> None:
     if size > SYNC_MAX_BYTES:
-        raise TooLargeError(f"The body unpacks to more than {SYNC_MAX_BYTES >> 20} MiB.")
+        raise TooLargeError(f"The body expands to more than {SYNC_MAX_BYTES >> 20} MiB.")
     if size > _RATIO_COUNTS_ABOVE and size > RATIO_MAX * packed:
-        raise TooLargeError("The body unpacks to far more than an inventory does.")
+        raise TooLargeError("The body expands to far more than an inventory does.")
 
 
 def decode_sync(body: bytes) -> DecodedSync:
@@ -193,7 +193,7 @@ def _decode_request(body: bytes) -> SyncRequest:
     try:
         return msgspec.json.decode(body, type=SyncRequest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidValueError(f"The body is no inventory: {error}.") from error
+        raise InvalidValueError(f"The body is not a valid inventory: {error}.") from error
 
 
 def _check_request(request: SyncRequest) -> None:
@@ -204,7 +204,9 @@ def _check_request(request: SyncRequest) -> None:
     if not _INDEX_ID.fullmatch(request.index_id):
         raise InvalidValueError("`index_id` must be 1 to 64 letters, digits, '-' or '_'.")
     if not 0 <= request.base_sequence <= request.sequence <= BIGINT_MAX:
-        raise InvalidValueError("`base_sequence` and `sequence` must be numbers from 0, in this order.")
+        raise InvalidValueError(
+            "`base_sequence` and `sequence` must be integers from 0, the first not above the second."
+        )
     if not _SHA256.fullmatch(request.digest):
         raise InvalidValueError("`digest` must be 64 lower-case hex digits.")
     if request.mode == "full" and (request.base_sequence or request.removals):
@@ -257,7 +259,7 @@ def _check_unique(keys: list[Any], removed: Iterable[Any]) -> None:
 
 
 def path_key(path: str) -> str:
-    """What a path is stored under: itself, or for one that no index can hold its start and its SHA256."""
+    """Return the key of a path: itself, or its start and SHA256 where no index can hold it."""
     if len(path) <= _PATH_KEY_MAX_BYTES // 4 and "\x00" not in path:
         return path
     data = path.encode()
@@ -266,7 +268,7 @@ def path_key(path: str) -> str:
     return f"{path[:100]}…{hashlib.sha256(data).hexdigest()}".replace("\x00", "")
 
 
-def judge_root(entry: dict[str, Any]) -> RootRow:
+def judge_root(entry: dict[str, Any]) -> ServerRootRow:
     """A root as a row. Unknown fields are ignored, as a newer agent may send them."""
     kind, health, label = entry.get("kind"), entry.get("health"), entry.get("label")
     rejected = None
@@ -275,8 +277,8 @@ def judge_root(entry: dict[str, Any]) -> RootRow:
     elif not _is_one_of(health, _HEALTHS):
         rejected = "unknown health"
     elif label is not None and not isinstance(label, str):
-        rejected = "label is no text"
-    return RootRow(
+        rejected = "label must be a string"
+    return ServerRootRow(
         entry["root"],
         str(kind) if rejected is None else "",
         str(health) if rejected is None else "",
@@ -286,7 +288,7 @@ def judge_root(entry: dict[str, Any]) -> RootRow:
     )
 
 
-def judge_file(entry: dict[str, Any]) -> FileRow:
+def judge_file(entry: dict[str, Any]) -> ServerFileRow:
     """A file as a row. Unknown fields are ignored, as a newer agent may send them."""
     digest = row_digest(entry)
     path = entry["path"]
@@ -297,7 +299,7 @@ def judge_file(entry: dict[str, Any]) -> FileRow:
     digests: dict[str, Any] = entry.get("digests") or {}
     sha256 = digests.get("sha256")
     name = webui_name(kind, path)
-    return FileRow(
+    return ServerFileRow(
         entry["root"],
         path,
         kind,
@@ -317,28 +319,28 @@ def judge_file(entry: dict[str, Any]) -> FileRow:
     )
 
 
-def _rejected_file(root: str, path: str, reason: str, digest: bytes) -> FileRow:
+def _rejected_file(root: str, path: str, reason: str, digest: bytes) -> ServerFileRow:
     key = path_key(path)
     name = _CONTROLS.sub("", key.rsplit("/", 1)[-1])
-    return FileRow(
+    return ServerFileRow(
         root, key, "", name, search_key(name), 0, "", None, None, None, None, None, None, reason, digest
     )
 
 
 def file_problem(entry: dict[str, Any]) -> str | None:
-    """Why a file's entry cannot be accepted, or None."""
+    """Return why a file's entry cannot be accepted, or None."""
     size, state = entry.get("size"), entry.get("state")
     if not _is_one_of(entry.get("kind"), _KINDS):
         return "unknown kind of model"
     if not _is_one_of(state, _STATES):
         return "unknown state"
     if type(size) is not int or not 0 <= size <= BIGINT_MAX:
-        return "size is no number from 0 to 2^63-1"
+        return "size must be an integer from 0 to 2^63-1"
     if path_key(entry["path"]) != entry["path"]:
         return f"path is longer than {_PATH_KEY_MAX_BYTES:,} bytes or has a NUL"
     problem = wire_path_problem(entry["path"]) or _digests_problem(entry.get("digests"), size)
     if problem is None and state == "ready" and not (entry.get("digests") or {}).get("sha256"):
-        problem = "a file that is ready needs its SHA256"
+        problem = "a ready file must have its SHA256"
     return problem or _claims_problem(entry.get("claims"))
 
 
@@ -350,14 +352,14 @@ def _digests_problem(digests: object, size: int) -> str | None:
     if digests is None:
         return None
     if not isinstance(digests, dict):
-        return "digests are no object"
+        return "digests must be an object"
     for name in _WIRE_DIGESTS:
         value = digests.get(name)
         if value is not None and not (isinstance(value, str) and _DIGEST_FORMS[name].fullmatch(value)):
-            return f"{name} is not of its form"
+            return f"{name} is malformed"
     sha256 = digests.get("sha256")
     if sha256 is not None and (sha256 == SHA256_OF_NOTHING) != (size == 0):
-        return "the SHA256 of nothing belongs to an empty file, and to no other"
+        return "an empty file, and no other, has the SHA256 of no bytes"
     return None
 
 
@@ -365,16 +367,16 @@ def _claims_problem(claims: object) -> str | None:
     if claims is None:
         return None
     if not isinstance(claims, list) or len(claims) > CLAIMS_MAX:
-        return f"claims are no list of at most {CLAIMS_MAX}"
+        return f"claims must be a list of at most {CLAIMS_MAX}"
     for claim in claims:
         if not isinstance(claim, dict) or not _is_one_of(claim.get("source"), _CLAIM_SOURCES):
             return "a claim has no known source"
         form = _DIGEST_FORMS.get(str(claim.get("digest")))
         value = claim.get("value")
         if form is None or not isinstance(value, str) or not form.fullmatch(value):
-            return "a claimed digest is not of its form"
+            return "a claimed digest is malformed"
         if value == SHA256_OF_NOTHING:
-            return "a claim is the SHA256 of nothing"
+            return "a claim is the SHA256 of no bytes"
     return None
 
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_hub.jobs.rows import change_state
-from stablequeue_hub.matching.why import PendingJob, read_around
+from stablequeue_hub.matching.why import PendingJobRow, load_context
 from stablequeue_hub.store.prepared import Prepared
 from stablequeue_hub.store.tables import jobs
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 AT_ONCE = 500
 """Jobs that fail in one transaction, so that nobody waits long for it."""
 _OVERDUE = Prepared(
-    sa.select(*[jobs.c[name] for name in PendingJob._fields])
+    sa.select(*[jobs.c[name] for name in PendingJobRow._fields])
     .where(jobs.c.state == "pending", jobs.c.deadline_ms <= sa.bindparam("now_ms"))
     .order_by(jobs.c.seq)
     .limit(AT_ONCE)
@@ -27,12 +27,12 @@ _OVERDUE = Prepared(
 
 def fail_overdue(connection: Connection, live: Live, *, now_ms: int) -> list[str]:
     """End up to 500 waiting jobs whose deadline is over; their ids. Ask again while that many come."""
-    overdue = [PendingJob(*row) for row in _OVERDUE.all(connection, {"now_ms": now_ms})]
+    overdue = [PendingJobRow(*row) for row in _OVERDUE.all(connection, {"now_ms": now_ms})]
     if not overdue:
         return []
-    read = read_around(connection, overdue, live)
+    context = load_context(connection, overdue, live)
     for job in overdue:
-        waited_for = read.waiting(job).text
+        waited_for = context.waiting(job).text
         change_state(
             connection,
             job.job_id,

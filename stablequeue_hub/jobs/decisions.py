@@ -13,7 +13,7 @@ from stablequeue_client.shared.wire.queue import Decision
 from stablequeue_hub.errors import JobStateError
 from stablequeue_hub.events import events
 from stablequeue_hub.jobs.rows import change_pending, change_state, state_of
-from stablequeue_hub.matching.check import server_called
+from stablequeue_hub.matching.check import resolve_server
 from stablequeue_hub.servers.known_servers import known_servers
 from stablequeue_hub.store.tables import job_exclusions, job_requirements, jobs
 
@@ -30,13 +30,13 @@ def decide(
     does not wait any more.
     """
     if state_of(connection, job_id) != "pending":
-        raise JobStateError("Nothing is decided about a job that does not wait any more.")
+        raise JobStateError("The job is no longer waiting, so there is nothing to decide.")
     payload_id = connection.scalar(sa.select(jobs.c.payload_id).where(jobs.c.job_id == job_id))
     place = wanted.requirement if 0 <= wanted.requirement < REQUIREMENTS_MAX else -1
     its = (job_requirements.c.payload_id == payload_id, job_requirements.c.place == place)
     if connection.execute(sa.select(job_requirements.c.place).where(*its)).first() is None:
         raise NotFoundError(
-            "The job names no model at that place.", remedy="Count the job's `requirements` from 0."
+            "The job has no requirement with that number.", remedy="Count the job's `requirements` from 0."
         )
     server_id = _server(connection, wanted, live)
     waiting = sa.select(jobs.c.job_id).where(jobs.c.payload_id == payload_id, jobs.c.state == "pending")
@@ -74,8 +74,10 @@ def _server(connection: Connection, wanted: Decision, live: Live) -> str | None:
     if wanted.server is None:
         return None
     if wanted.decision != "run_anyway":
-        raise InvalidValueError("Only `run_anyway` is decided for one server.", remedy="Leave `server` out.")
-    return server_called(known_servers(connection, live), wanted.server)
+        raise InvalidValueError(
+            "Only `run_anyway` can be limited to one server.", remedy="Leave `server` out."
+        )
+    return resolve_server(known_servers(connection, live), wanted.server)
 
 
 def retry_job(connection: Connection, job_id: str, *, actor: str, now_ms: int) -> None:

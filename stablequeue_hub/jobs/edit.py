@@ -16,11 +16,11 @@ from stablequeue_client.shared.views.job_form import NUMBER_FIELDS, TEXT_FIELDS,
 from stablequeue_client.shared.wire.queue import EditedJob, JobEdit
 from stablequeue_hub.errors import JobStateError
 from stablequeue_hub.jobs.list import job_in_full
-from stablequeue_hub.jobs.resubmission import KnownJob, judge_anew, known_job, store_judged
-from stablequeue_hub.jobs.rows import change_pending, rename_job
+from stablequeue_hub.jobs.resubmission import StoredJob, judge_again, load_job
+from stablequeue_hub.jobs.rows import add_payload, change_pending, rename_job
 from stablequeue_hub.jobs.states import chosen_seed
 from stablequeue_hub.jobs.submission import check_name, check_pictures, check_priority, checked_seed
-from stablequeue_hub.matching.check import Judged, check_targets, server_called, with_plain_switches
+from stablequeue_hub.matching.check import Judged, check_targets, resolve_server, with_boolean_switches
 from stablequeue_hub.servers.known_servers import known_servers
 from stablequeue_hub.store.tables import job_requirements
 
@@ -35,7 +35,7 @@ def edit_job(
 ) -> EditedJob:
     """Change what ``wanted`` names. Raises NotFoundError, InvalidValueError, TooLargeError, and JobStateError
     for more than the name of a job that does not wait any more. Nothing is changed then."""
-    job = known_job(connection, job_id)
+    job = load_job(connection, job_id)
     fields = [name for name in JobEdit.__struct_fields__ if getattr(wanted, name) is not UNSET]
     for_waiting = [name for name in fields if name != "name"]
     if for_waiting and job.state != "pending":
@@ -47,7 +47,7 @@ def edit_job(
     if for_waiting:
         judged = _judged(connection, job, wanted, values, live, now_ms)
         if judged.payload != job.payload.payload or judged.needs.source_id != job.payload.source_id:
-            values["payload_id"] = store_judged(connection, judged)
+            values["payload_id"] = add_payload(connection, judged.payload, judged.needs)
             _keep_decisions(connection, job.payload.payload_id, values["payload_id"])
         details = {"changed": for_waiting}
         change_pending(connection, job_id, values, actor=actor, now_ms=now_ms, details=details)
@@ -67,7 +67,7 @@ def _columns(connection: Connection, wanted: JobEdit, live: Live, now_ms: int) -
     if wanted.deadline_ms is not UNSET:
         if wanted.deadline_ms is not None and not now_ms < wanted.deadline_ms < TIME_MAX_MS:
             raise InvalidValueError(
-                "`deadline_ms` is a time to come, in milliseconds since 1970 UTC.",
+                "`deadline_ms` must be in the future, in milliseconds since 1970 UTC.",
                 remedy="Send null to let the job wait for ever.",
             )
         values["deadline_ms"] = wanted.deadline_ms
@@ -85,12 +85,12 @@ def _targets(connection: Connection, wanted: list[str] | None, live: Live) -> st
         return None
     check_targets(wanted)
     known = known_servers(connection, live)
-    return msgspec.json.encode(sorted({server_called(known, name) for name in wanted})).decode()
+    return msgspec.json.encode(sorted({resolve_server(known, name) for name in wanted})).decode()
 
 
 def _judged(
     connection: Connection,
-    job: KnownJob,
+    job: StoredJob,
     wanted: JobEdit,
     values: dict[str, Any],
     live: Live,
@@ -98,14 +98,14 @@ def _judged(
 ) -> Judged:
     source_id = job.payload.source_id
     if wanted.server is not UNSET:
-        source_id = server_called(known_servers(connection, live), wanted.server)
+        source_id = resolve_server(known_servers(connection, live), wanted.server)
     targets = job.targets
     if "targets_json" in values:
         text = values["targets_json"]
         targets = None if text is None else msgspec.json.decode(text, type=list[str])
     payload = edited_payload(job.payload.payload, wanted)
     check_pictures(payload)
-    return judge_anew(
+    return judge_again(
         connection,
         job.payload,
         payload,
@@ -119,7 +119,7 @@ def _judged(
 
 def edited_payload(before: dict[str, Any], wanted: JobEdit) -> dict[str, Any]:
     """The payload with the values that ``wanted`` names, without its seed. Raises InvalidValueError."""
-    payload = dict(before if wanted.payload is UNSET else with_plain_switches(wanted.payload))
+    payload = dict(before if wanted.payload is UNSET else with_boolean_switches(wanted.payload))
     payload.pop("seed", None)
     for name in TEXT_FIELDS:
         text = getattr(wanted, name)
@@ -145,7 +145,7 @@ def _set_checkpoint(payload: dict[str, Any], title: str) -> None:
 
 
 def _keep_decisions(connection: Connection, before_id: int, after_id: int) -> None:
-    """What a person decided about a model still counts where it is named as before."""
+    """Copy what a person decided about models to where they are named as before."""
     before, after = job_requirements.alias(), job_requirements
     same = (
         before.c.payload_id == before_id,

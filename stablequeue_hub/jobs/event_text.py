@@ -10,8 +10,8 @@ _TEXTS = {
     "job_started": "Taken by {server}",
     "job_completed": "Finished on {server}",
     "job_failed": "Failed on {server}",
-    "job_attempt_failed": "Failed on {server}; it waits for another try",
-    "job_lost": "Lost on {server}; it waits for another try",
+    "job_attempt_failed": "Failed on {server}; it waits for another attempt",
+    "job_lost": "Lost on {server}; it waits for another attempt",
     "job_refused": "Sent back unstarted by {server}",
     "job_cancelled": "Cancelled",
     "job_given_up": "Given up",
@@ -23,24 +23,24 @@ _TEXTS = {
     "job_expired": "Waited too long",
     "job_edited": "Changed: {fields}",
     "job_model_found": "{model} was found",
-    "job_model_missing": "{model} is not there any more",
-    "job_model_ambiguous": "{model} means several models now",
-    "job_model_not_checked": "{model} may be a plain word, and holds up nothing",
-    "job_model_unhashed": "{model} is there, and not read yet",
+    "job_model_missing": "{model} is no longer there",
+    "job_model_ambiguous": "{model} now matches several models",
+    "job_model_not_checked": "{model} may be a plain word, and blocks nothing",
+    "job_model_unhashed": "{model} is there, but not read yet",
 }
 _FIELDS = {
     "targets": "target",
     "deadline_ms": "deadline",
     "server": "where its names were written",
-    "payload": "all that it generates",
+    "payload": "all generation settings",
     "negative_prompt": "negative prompt",
     "sampler_name": "sampler",
     "cfg_scale": "CFG scale",
 }
 _DECISIONS = {
     "run_anyway": "Decided: run without {model}",
-    "not_a_model": "Decided: {model} is no model",
-    "give_up": "Given up for want of {model}",
+    "not_a_model": "Decided: {model} is not a model",
+    "give_up": "Given up because {model} is missing",
 }
 
 
@@ -65,6 +65,6 @@ def event_text(action: str, details: dict[str, Any], server: str, models: Sequen
 
 
 def event_reason(details: dict[str, Any]) -> str:
-    """Why, as far as somebody said."""
+    """Return the reason, as far as one was given."""
     text = details.get("text")
     return text if isinstance(text, str) else ""

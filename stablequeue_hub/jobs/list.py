@@ -15,7 +15,7 @@ from stablequeue_hub.errors import unknown_job
 from stablequeue_hub.jobs.queue_rows import QueueFilter, conditions_of
 from stablequeue_hub.jobs.states import PRIORITY_MAX, PRIORITY_MIN
 from stablequeue_hub.matching.job_requirements import requirements_of
-from stablequeue_hub.matching.server_facts import Line
+from stablequeue_hub.matching.server_facts import DispatchView
 from stablequeue_hub.store.prepared import Prepared
 from stablequeue_hub.store.tables import job_payloads, job_pictures, jobs
 
@@ -66,7 +66,7 @@ def _matching(
     before: int | None,
     most: int,
 ) -> tuple[int, list[int]]:
-    """How many jobs there are, and the numbers of the newest before ``before``."""
+    """Return how many jobs match, and the numbers of the newest before ``before``."""
     conditions = [] if wanted is None else list(conditions_of(wanted))
     if batch_id is not None:
         conditions.append(jobs.c.batch_id == batch_id)
@@ -94,9 +94,8 @@ def _of_state(connection: Connection, state: str, before: int | None, most: int)
 
 def job_in_full(connection: Connection, job_id: str) -> JobInfo:
     """One job with what it generates. Raises NotFoundError."""
-    joined = sa.join(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id)
-    query = sa.select(jobs, job_payloads.c.payload_json).select_from(joined).where(jobs.c.job_id == job_id)
-    row = connection.execute(query).first()
+    query = sa.select(jobs, job_payloads.c.payload_json).select_from(_WITH_PAYLOADS)
+    row = connection.execute(query.where(jobs.c.job_id == job_id)).first()
     if row is None:
         raise unknown_job()
     requirements = [
@@ -109,9 +108,9 @@ def job_in_full(connection: Connection, job_id: str) -> JobInfo:
     )
 
 
-def with_progress(info: JobInfo, line: Line) -> JobInfo:
-    """How far it is, as the server that works on it tells."""
-    progress = line.progress(info.job_id) if info.state == "processing" else None
+def with_progress(info: JobInfo, dispatch: DispatchView) -> JobInfo:
+    """Add the progress that the job's server reports."""
+    progress = dispatch.progress(info.job_id) if info.state == "processing" else None
     return info if progress is None else msgspec.structs.replace(info, progress=progress)
 
 
@@ -134,7 +133,7 @@ def find_picture(connection: Connection, job_id: str, number: int) -> tuple[str,
 
 
 def picture_is_named(connection: Connection, job_id: str, file: str) -> bool:
-    """Whether a file is a finished picture of that job."""
+    """Return whether a file is a finished picture of that job."""
     its = (job_pictures.c.job_id == job_id, job_pictures.c.file == file)
     return connection.execute(sa.select(job_pictures.c.number).where(*its)).first() is not None
 

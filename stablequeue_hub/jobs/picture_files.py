@@ -1,6 +1,6 @@
 """The pictures of jobs on disk: ``pictures/<job>/<fence>-<number>.png`` in the data folder.
 
-A file is written whole before any row names it, and each hand-over has names of its own: what a runner sends
+A file is written whole before any row names it, and each claim has names of its own: what a runner sends
 that lost its job lies beside the pictures that count, and is swept away with everything no row names.
 """
 
@@ -52,7 +52,7 @@ class PictureFiles:
         return picture
 
     def staged(self, job_id: str, fence: int, hashes: list[str]) -> list[StagedPicture]:
-        """The pictures of a hand-over, which have to be these. Raises InvalidValueError."""
+        """Return the pictures of a claim, which must have these hashes. Raises InvalidValueError."""
         found = []
         for number, sha256 in enumerate(hashes):
             file = _name(job_id, fence, number)
@@ -65,7 +65,7 @@ class PictureFiles:
             picture = _picture(number, file, data)
             if picture.sha256 != sha256.lower():
                 raise InvalidValueError(
-                    f"Picture {number} arrived as other bytes.", remedy="Send it again, then finish the job."
+                    f"Picture {number} arrived damaged.", remedy="Send it again, then finish the job."
                 )
             found.append(picture)
         return found
@@ -88,7 +88,7 @@ class PictureFiles:
         try:
             return (self.folder / file).read_bytes()
         except OSError:
-            raise NotFoundError("The file of this picture is gone.") from None
+            raise NotFoundError("The file of this picture is missing.") from None
 
 
 def _name(job_id: str, fence: int, number: int) -> str:
@@ -98,7 +98,9 @@ def _name(job_id: str, fence: int, number: int) -> str:
 def _picture(number: int, file: str, data: bytes) -> StagedPicture:
     size = png_size(data)
     if size is None or not is_whole_png(data):
-        raise InvalidValueError("This is no whole PNG picture.", remedy="Send each picture in full, as PNG.")
+        raise InvalidValueError(
+            "This is not a complete PNG picture.", remedy="Send each picture in full, as PNG."
+        )
     text = generation_text_of_png(data) or ""
     sha256 = hashlib.sha256(data).hexdigest()
     return StagedPicture(number, file, sha256, len(data), *size, text.replace("\x00", ""))

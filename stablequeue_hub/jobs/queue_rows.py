@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
 
 from stablequeue_hub.jobs.states import JOB_STATES
-from stablequeue_hub.matching.why import PendingJob
+from stablequeue_hub.matching.why import PendingJobRow
 from stablequeue_hub.store.prepared import Prepared
 from stablequeue_hub.store.tables import job_payloads, job_requirements, jobs
 
@@ -38,8 +38,8 @@ class QueueRow(NamedTuple):
     failure_text: str | None
     prompt: str
 
-    def as_pending(self) -> PendingJob:
-        return PendingJob(
+    def as_pending(self) -> PendingJobRow:
+        return PendingJobRow(
             self.job_id,
             self.seq,
             self.state,
@@ -75,19 +75,17 @@ class QueueFilter:
 
 @dataclass(frozen=True)
 class QueueRows:
-    """A page. ``counts``: all jobs by state; ``from_front``: the pending ones are those at the front."""
+    """A page. ``counts``: all jobs by state."""
 
     rows: list[QueueRow]
     total: int
     counts: dict[str, int]
-    from_front: bool = False
 
 
 PROMPT_SHOWN = 200
 _COLUMNS = [jobs.c[name] for name in QueueRow._fields[:-1]]
-_SELECT = sa.select(*_COLUMNS, sa.func.substr(job_payloads.c.prompt, 1, PROMPT_SHOWN)).select_from(
-    sa.join(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id)
-)
+_JOINED = sa.join(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id)
+_SELECT = sa.select(*_COLUMNS, sa.func.substr(job_payloads.c.prompt, 1, PROMPT_SHOWN)).select_from(_JOINED)
 _COUNTS = Prepared(
     sa.select(jobs.c.state, jobs.c.priority, sa.func.count()).group_by(jobs.c.state, jobs.c.priority)
 )
@@ -109,7 +107,7 @@ def find_row(connection: Connection, job_id: str) -> QueueRow | None:
 
 
 def queue_rows(connection: Connection, wanted: QueueFilter, page: int, size: int) -> QueueRows:
-    """What has not ended comes in the order of the queue, what has ended newest first. ``page`` from 1."""
+    """Return a page: open jobs in the order of the queue, ended ones newest first. ``page`` from 1."""
     by_priority: dict[str, dict[int, int]] = {state: {} for state in JOB_STATES}
     for state, priority, number in _COUNTS.all(connection, {}):
         by_priority[state][priority] = number
@@ -117,8 +115,7 @@ def queue_rows(connection: Connection, wanted: QueueFilter, page: int, size: int
     skipped = (page - 1) * size
     if wanted.is_plain and wanted.states == OPEN:
         rows = _in_order(connection, by_priority, skipped, size)
-        from_front = skipped <= counts["processing"]
-        return QueueRows(rows, sum(counts[state] for state in OPEN), counts, from_front)
+        return QueueRows(rows, sum(counts[state] for state in OPEN), counts)
     conditions = list(conditions_of(wanted))
     total = sum(counts[state] for state in wanted.states)
     if not wanted.is_plain:
@@ -144,9 +141,6 @@ def _in_order(
                 rows += [QueueRow._make(row) for row in _OF_PRIORITY.all(connection, values)]
                 skipped = 0
     return rows
-
-
-_JOINED = sa.join(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id)
 
 
 def conditions_of(wanted: QueueFilter) -> Iterable[ColumnElement[Any]]:

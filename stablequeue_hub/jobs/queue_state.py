@@ -6,10 +6,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.wire.queue import QueueInfo, QueueServer
-from stablequeue_hub.errors import unknown_server
 from stablequeue_hub.events import events
 from stablequeue_hub.jobs.states import JOB_STATES
-from stablequeue_hub.store.hub_settings_table import QUEUE_PAUSED, queue_is_paused, set_fact
+from stablequeue_hub.servers.pause import pause_action
+from stablequeue_hub.store.hub_settings_table import QUEUE_PAUSED, queue_is_paused, set_setting
 from stablequeue_hub.store.tables import jobs, servers
 
 
@@ -31,21 +31,5 @@ def queue_info(connection: Connection) -> QueueInfo:
 def pause_queue(connection: Connection, paused: bool, *, actor: str, now_ms: int) -> None:
     """Hold back every waiting job, or let them go on; an event when that changes something."""
     if queue_is_paused(connection) != paused:
-        set_fact(connection, QUEUE_PAUSED, "1" if paused else "0")
-        events.append(connection, _action(paused), actor, now_ms=now_ms)
-
-
-def pause_server(connection: Connection, server_id: str, paused: bool, *, actor: str, now_ms: int) -> None:
-    """Give this server no jobs, or jobs again. Raises NotFoundError."""
-    row = connection.execute(sa.select(servers.c.jobs_paused).where(servers.c.server_id == server_id)).first()
-    if row is None:
-        raise unknown_server(server_id)
-    if bool(row.jobs_paused) != paused:
-        connection.execute(
-            servers.update().where(servers.c.server_id == server_id).values(jobs_paused=int(paused))
-        )
-        events.append(connection, _action(paused), actor, now_ms=now_ms, server_id=server_id)
-
-
-def _action(paused: bool) -> str:
-    return "queue_paused" if paused else "queue_resumed"
+        set_setting(connection, QUEUE_PAUSED, "1" if paused else "0")
+        events.append(connection, pause_action(paused), actor, now_ms=now_ms)

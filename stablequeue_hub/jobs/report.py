@@ -29,7 +29,7 @@ from stablequeue_hub.jobs.event_text import event_reason, event_text
 from stablequeue_hub.jobs.list import job_in_full
 from stablequeue_hub.matching.job_requirements import JobRequirement, requirements_of
 from stablequeue_hub.matching.sentence import shown_name
-from stablequeue_hub.matching.server_facts import Line
+from stablequeue_hub.matching.server_facts import DispatchView
 from stablequeue_hub.matching.why import why
 from stablequeue_hub.store.tables import events, job_runs, jobs, models, server_roots, servers
 
@@ -43,7 +43,9 @@ _decode_loaded = msgspec.json.Decoder(list[LoadedFile]).decode
 _decode_verdicts = msgspec.json.Decoder(list[PictureVerdict]).decode
 
 
-def job_report(connection: Connection, job_id: str, live: Live, line: Line, *, now_ms: int) -> JobReport:
+def job_report(
+    connection: Connection, job_id: str, live: Live, dispatch: DispatchView, *, now_ms: int
+) -> JobReport:
     """Everything that is known of a job. Raises NotFoundError."""
     job = job_in_full(connection, job_id)
     payload_id = connection.execute(sa.select(jobs.c.payload_id).where(jobs.c.job_id == job_id)).scalar_one()
@@ -58,7 +60,7 @@ def job_report(connection: Connection, job_id: str, live: Live, line: Line, *, n
         runs=_runs(connection, job_id, aliases),
         timeline=_timeline(connection, job_id, aliases, [shown_name(one) for one in requirements]),
         pictures=_pictures(job),
-        why=why(connection, job_id, live, line, now_ms=now_ms) if job.state == "pending" else None,
+        why=why(connection, job_id, live, dispatch, now_ms=now_ms) if job.state == "pending" else None,
     )
 
 
@@ -67,7 +69,7 @@ def _pairs(connection: Connection, query: sa.Select[Any]) -> dict[str, str]:
 
 
 def _alias(aliases: Mapping[str, str], server_id: str | None) -> str:
-    return aliases.get(server_id or "", "a server that is gone") if server_id else ""
+    return aliases.get(server_id or "", "a removed server") if server_id else ""
 
 
 def _models(

@@ -13,13 +13,13 @@ from sqlalchemy import Connection
 
 from stablequeue_client.shared.generation.infotext import HashMention
 from stablequeue_client.shared.generation.requirements import Requirement
-from stablequeue_client.shared.models.roles import Role
+from stablequeue_client.shared.model_files.roles import Role
 from stablequeue_client.shared.wire.jobs import Submitted
 from stablequeue_client.shared.wire.queue import RunAgain
 from stablequeue_hub.errors import unknown_job
 from stablequeue_hub.jobs.rows import add_jobs, add_payload, ids_of_batch
 from stablequeue_hub.jobs.states import chosen_seed
-from stablequeue_hub.jobs.submission import WAITING_MS, batch_of_key, check_key, checked_seed, note_key
+from stablequeue_hub.jobs.submission import WAITING_MS, check_key, checked_seed, find_batch, store_key
 from stablequeue_hub.matching.check import Judged, judge_payload
 from stablequeue_hub.matching.job_requirements import JobRequirement, requirements_of
 from stablequeue_hub.matching.resolve import payload_requirements
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class KnownPayload:
+class StoredPayload:
     """A stored payload without its seed. ``requirements``: by place."""
 
     payload_id: int
@@ -40,7 +40,7 @@ class KnownPayload:
 
 
 @dataclass(frozen=True)
-class KnownJob:
+class StoredJob:
     """A job as it stands, with what it generates. ``targets``: server ids, None for any."""
 
     job_id: str
@@ -50,15 +50,15 @@ class KnownJob:
     submitted_by: str
     seed: int
     targets: list[str] | None
-    payload: KnownPayload
+    payload: StoredPayload
 
 
-def known_job(connection: Connection, job_id: str) -> KnownJob:
+def load_job(connection: Connection, job_id: str) -> StoredJob:
     """Raises NotFoundError."""
     row = connection.execute(sa.select(jobs).where(jobs.c.job_id == job_id)).first()
     if row is None:
         raise unknown_job()
-    return KnownJob(
+    return StoredJob(
         job_id,
         row.state,
         row.name,
@@ -70,9 +70,9 @@ def known_job(connection: Connection, job_id: str) -> KnownJob:
     )
 
 
-def _payload(connection: Connection, payload_id: int) -> KnownPayload:
+def _payload(connection: Connection, payload_id: int) -> StoredPayload:
     row = connection.execute(sa.select(job_payloads).where(job_payloads.c.id == payload_id)).one()
-    return KnownPayload(
+    return StoredPayload(
         payload_id,
         msgspec.json.decode(row.payload_json),
         row.source_server_id,
@@ -80,9 +80,9 @@ def _payload(connection: Connection, payload_id: int) -> KnownPayload:
     )
 
 
-def judge_anew(
+def judge_again(
     connection: Connection,
-    known: KnownPayload,
+    known: StoredPayload,
     payload: dict[str, Any],
     source_id: str | None,
     targets: Sequence[str] | None,
@@ -111,11 +111,6 @@ def _with_hash(requirement: Requirement, hashes: dict[tuple[Role, str], str]) ->
     return replace(requirement, hash=known) if known and not requirement.hash else requirement
 
 
-def store_judged(connection: Connection, judged: Judged) -> int:
-    """A payload row of its own; its id."""
-    return add_payload(connection, judged.payload, judged.needs)
-
-
 def run_again(
     connection: Connection, job_id: str, wanted: RunAgain, live: Live, *, actor: str, now_ms: int
 ) -> Submitted:
@@ -127,11 +122,11 @@ def run_again(
     """
     check_key(wanted.idempotency_key)
     digest = hashlib.sha256(f"again {job_id} {wanted.seed}".encode("utf-8", "replace")).hexdigest()
-    before = batch_of_key(connection, wanted.idempotency_key, actor, digest)
-    job = known_job(connection, job_id)
+    before = find_batch(connection, wanted.idempotency_key, actor, digest)
+    job = load_job(connection, job_id)
     known = job.payload
     seed = _seed(wanted.seed, job.seed)
-    judged = judge_anew(
+    judged = judge_again(
         connection,
         known,
         known.payload,
@@ -148,7 +143,7 @@ def run_again(
     shares = same and job.submitted_by == actor
     batch_id, ids = add_jobs(
         connection,
-        known.payload_id if shares else store_judged(connection, judged),
+        known.payload_id if shares else add_payload(connection, judged.payload, judged.needs),
         [seed],
         name=job.name,
         priority=job.priority,
@@ -157,7 +152,7 @@ def run_again(
         now_ms=now_ms,
         deadline_ms=now_ms + WAITING_MS,
     )
-    note_key(connection, wanted.idempotency_key, actor, digest, batch_id, now_ms=now_ms)
+    store_key(connection, wanted.idempotency_key, actor, digest, batch_id, now_ms=now_ms)
     return Submitted(ids[0], batch_id, ids, judged.check)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from stablequeue_hub.errors import JobStateError, unknown_job
 from stablequeue_hub.events import events
-from stablequeue_hub.jobs.states import ENDED, JobState, check_step
+from stablequeue_hub.jobs.states import ENDED, JobState, check_transition
 from stablequeue_hub.matching.job_requirements import JobNeeds
 from stablequeue_hub.store.bulk import insert_rows
 from stablequeue_hub.store.prepared import Prepared
@@ -129,8 +129,10 @@ def add_jobs(
     ]
     insert_rows(connection, jobs, _COLUMNS, rows)
     ids = [row[0] for row in rows]
-    said = ("at_ms", "action", "actor", "job_id")
-    insert_rows(connection, events_table, said, [(now_ms, "job_submitted", actor, job_id) for job_id in ids])
+    columns = ("at_ms", "action", "actor", "job_id")
+    insert_rows(
+        connection, events_table, columns, [(now_ms, "job_submitted", actor, job_id) for job_id in ids]
+    )
     return batch_id, ids
 
 
@@ -151,7 +153,7 @@ def change_state(
     Raises NotFoundError, and JobStateError where the step is none.
     """
     before = state_of(connection, job_id)
-    check_step(before, state)
+    check_transition(before, state)
     ended_ms = now_ms if state in ENDED else None
     connection.execute(
         jobs.update()
@@ -181,7 +183,7 @@ _START = Prepared(
 )
 
 
-_SAY = Prepared(
+_INSERT_EVENT = Prepared(
     events_table.insert().values(
         {name: sa.bindparam(name) for name in ("at_ms", "action", "actor", "server_id", "job_id")}
     )
@@ -190,12 +192,12 @@ _SAY = Prepared(
 
 def start_job(connection: Connection, job_id: str, server_id: str, fence: int, *, now_ms: int) -> bool:
     """A server takes a pending job; False when it does not wait any more."""
-    check_step("pending", "processing")
+    check_transition("pending", "processing")
     values = {"this_job": job_id, "this_server": server_id, "new_fence": fence, "now": now_ms}
     if not _START.run(connection, values):
         return False
-    said = {"at_ms": now_ms, "action": "job_started", "actor": f"server:{server_id}"}
-    _SAY.run(connection, {**said, "server_id": server_id, "job_id": job_id})
+    event = {"at_ms": now_ms, "action": "job_started", "actor": f"server:{server_id}"}
+    _INSERT_EVENT.run(connection, {**event, "server_id": server_id, "job_id": job_id})
     return True
 
 
@@ -258,7 +260,7 @@ def accept_job(connection: Connection, job_id: str, *, actor: str, now_ms: int) 
         raise unknown_job()
     if row.state != "failed":
         raise JobStateError(f"The job is {row.state}; only a failed job's picture can be accepted.")
-    check_step(row.state, "completed", outcome=row.outcome)
+    check_transition(row.state, "completed", outcome=row.outcome)
     values = {"state": "completed", "outcome": "accepted", "failure": None, "failure_text": None}
     failed = jobs.update().where(jobs.c.job_id == job_id, jobs.c.state == "failed")
     connection.execute(failed.values(**values, changed_ms=now_ms))
@@ -276,7 +278,7 @@ def delete_job(connection: Connection, job_id: str, *, actor: str, now_ms: int) 
     Raises NotFoundError, and JobStateError while a server works on it.
     """
     if state_of(connection, job_id) == "processing":
-        raise JobStateError("A server works on this job.", remedy="Cancel it first.")
+        raise JobStateError("A server is running this job.", remedy="Cancel it first.")
     payload_id = connection.scalar(sa.select(jobs.c.payload_id).where(jobs.c.job_id == job_id))
     batch_id = connection.scalar(sa.select(jobs.c.batch_id).where(jobs.c.job_id == job_id))
     connection.execute(jobs.delete().where(jobs.c.job_id == job_id))

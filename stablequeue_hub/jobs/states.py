@@ -17,7 +17,7 @@ JOB_STATES: tuple[JobState, ...] = get_args(JobState)
 ENDED: frozenset[JobState] = frozenset({"completed", "failed", "cancelled"})
 SeedRule = Literal["same", "random", "increment"]
 
-_STEPS: dict[JobState, frozenset[JobState]] = {
+_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     "pending": frozenset({"processing", "failed", "cancelled"}),
     "processing": frozenset({"pending", "completed", "failed", "cancelled"}),
     "completed": frozenset(),
@@ -32,14 +32,14 @@ _CHOSEN_SEEDS = 2**32
 """One of so many is chosen for "any", as in the WebUIs."""
 
 
-def check_step(before: JobState, after: JobState, *, outcome: str | None = None) -> None:
+def check_transition(before: JobState, after: JobState, *, outcome: str | None = None) -> None:
     """Raises JobStateError unless a job may go from one to the other: the first end stands.
 
     Except that a person may accept a picture that was found ``wrong``; only who asks for that says its
     ``outcome``.
     """
     accepts = (before, after, outcome) == ("failed", "completed", "wrong")
-    if after not in _STEPS[before] and not accepts:
+    if after not in _TRANSITIONS[before] and not accepts:
         raise JobStateError(f"The job is {before}, so it cannot become {after}.")
 
 

@@ -49,7 +49,7 @@ def submit(
     """
     check_submission(wanted)
     digest = body_digest(wanted)
-    before = batch_of_key(connection, wanted.idempotency_key, actor, digest)
+    before = find_batch(connection, wanted.idempotency_key, actor, digest)
     if before is not None:
         return _repeated(connection, wanted, before, live, now_ms=now_ms)
     request = JobCheckRequest(wanted.payload, wanted.infotext, wanted.server, wanted.targets)
@@ -67,14 +67,14 @@ def submit(
         now_ms=now_ms,
         deadline_ms=now_ms + WAITING_MS,
     )
-    note_key(connection, wanted.idempotency_key, actor, digest, batch_id, now_ms=now_ms)
+    store_key(connection, wanted.idempotency_key, actor, digest, batch_id, now_ms=now_ms)
     return Submitted(ids[0], batch_id, ids, judged.check)
 
 
-def note_key(
+def store_key(
     connection: Connection, key: str, actor: str, digest: str, batch_id: str, *, now_ms: int
 ) -> None:
-    """Remember what a submission with this key became; nothing without a key."""
+    """Store which batch a submission with this key became; nothing without a key."""
     if key:
         connection.execute(
             job_submissions.insert().values(
@@ -106,7 +106,7 @@ _by_value = msgspec.json.Decoder(float_hook=_number).decode
 def check_submission(wanted: JobSubmission) -> None:
     """Raises InvalidValueError, which repeats no value."""
     if not 1 <= wanted.count <= COUNT_MAX:
-        raise InvalidValueError(f"`count` is a number from 1 to {COUNT_MAX:,}.")
+        raise InvalidValueError(f"`count` must be an integer from 1 to {COUNT_MAX:,}.")
     check_priority(wanted.priority)
     check_name(wanted.name)
     check_key(wanted.idempotency_key)
@@ -118,26 +118,27 @@ def check_pictures(payload: Mapping[str, Any]) -> None:
     counts = [payload.get(name, 1) for name in ("batch_size", "n_iter")]
     if all(isinstance(count, int) for count in counts) and math.prod(counts) > PICTURES_MAX:
         raise InvalidValueError(
-            f"A job brings at most {PICTURES_MAX} pictures.", remedy="Make several jobs of it (`count`)."
+            f"A job can produce at most {PICTURES_MAX} pictures.",
+            remedy="Split it into several jobs (`count`).",
         )
 
 
 def check_key(key: str) -> None:
     """Raises InvalidValueError."""
     if len(key) > KEY_MAX or not key.isprintable():
-        raise InvalidValueError(f"`idempotency_key` has at most {KEY_MAX} printable characters.")
+        raise InvalidValueError(f"`idempotency_key` must have at most {KEY_MAX} printable characters.")
 
 
 def check_priority(priority: int) -> None:
     """Raises InvalidValueError."""
     if not PRIORITY_MIN <= priority <= PRIORITY_MAX:
-        raise InvalidValueError(f"`priority` is a number from {PRIORITY_MIN} to {PRIORITY_MAX}.")
+        raise InvalidValueError(f"`priority` must be an integer from {PRIORITY_MIN} to {PRIORITY_MAX}.")
 
 
 def check_name(name: str) -> None:
     """Raises InvalidValueError."""
     if len(name) > NAME_MAX or not name.isprintable():
-        raise InvalidValueError(f"A job's name has at most {NAME_MAX} printable characters.")
+        raise InvalidValueError(f"A job's name must have at most {NAME_MAX} printable characters.")
 
 
 def checked_seed(value: object) -> int:
@@ -145,7 +146,7 @@ def checked_seed(value: object) -> int:
     if value is None:
         return -1
     if isinstance(value, bool) or not isinstance(value, int) or not -1 <= value <= SEED_MAX:
-        raise InvalidValueError(f"`seed` is a whole number from -1 to {SEED_MAX}.")
+        raise InvalidValueError(f"`seed` must be an integer from -1 to {SEED_MAX}.")
     return value
 
 
@@ -183,7 +184,7 @@ def _repeated(
     return Submitted(ids[0], batch_id, ids, check, repeated=True)
 
 
-def batch_of_key(connection: Connection, key: str, actor: str, digest: str) -> str | None:
+def find_batch(connection: Connection, key: str, actor: str, digest: str) -> str | None:
     """The batch that this submission became before; None for a new one, or when it was deleted meanwhile.
     Raises RepeatedKeyError when the key was used for another."""
     if not key:

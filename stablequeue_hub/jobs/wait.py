@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from stablequeue_client.shared.wire.jobs import JobInfo
-from stablequeue_hub.events.wakeup import Bell
+from stablequeue_hub.events.change_notifier import ChangeNotifier
 from stablequeue_hub.jobs.list import job_in_full
 from stablequeue_hub.jobs.rows import state_of
 from stablequeue_hub.jobs.states import ENDED
@@ -14,7 +14,7 @@ from stablequeue_hub.store.engine import Store
 WAIT_MAX_S = 60
 
 
-async def job_when_ended(store: Store, bell: Bell, job_id: str, wait_s: float) -> JobInfo:
+async def job_when_ended(store: Store, notifier: ChangeNotifier, job_id: str, wait_s: float) -> JobInfo:
     """The job once it ended, or as it is after ``wait_s`` seconds, or when the hub ends.
 
     Raises NotFoundError, also when the job is deleted meanwhile.
@@ -22,8 +22,8 @@ async def job_when_ended(store: Store, bell: Bell, job_id: str, wait_s: float) -
     loop = asyncio.get_running_loop()
     until = loop.time() + wait_s
     while wait_s > 0:
-        ring = bell.next_ring_of(job_id)
+        change = notifier.next_change_of(job_id)
         state = await store.reading(lambda connection: state_of(connection, job_id))
-        if state in ENDED or not await bell.wait(ring, until - loop.time()):
+        if state in ENDED or not await notifier.wait(change, until - loop.time()):
             break
     return await store.reading(lambda connection: job_in_full(connection, job_id))

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_hub.legacy.answers import OldAvailability
-from stablequeue_hub.legacy.payloads import NO_HASH, asked_hash
+from stablequeue_hub.legacy.payloads import NO_HASH, requested_hash
 from stablequeue_hub.models.availability import availability_of_many
 from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.tables import job_requirements, models
@@ -26,12 +26,12 @@ _NOT_THERE = {
     "unreachable": "Model is on the job's server, which is switched off or whose folder is not connected",
 }
 _UNCLEAR = {
-    "ambiguous": "Several models fit; the hash or a full name would say which",
+    "ambiguous": "Several models match; give the hash or a full name",
     "unhashed": "Model is not read yet on the job's server",
 }
 
 
-class AvailabilityOf:
+class CheckpointAvailability:
     """Answers for many jobs at once; ``rows`` have the columns of ``jobs`` and ``payload_json``."""
 
     def __init__(self, connection: Connection, rows: Sequence[Any], live: Live, *, now_ms: int) -> None:
@@ -48,7 +48,7 @@ class AvailabilityOf:
     def of(self, row: Any) -> OldAvailability:
         """Of one of the rows. Without a hash the name decides, as in a check."""
         one = self._checkpoints.get(row.payload_id)
-        asked = asked_hash(msgspec.json.decode(row.payload_json))
+        asked = requested_hash(msgspec.json.decode(row.payload_json))
         source = row.hash_source or ("model_hash field" if asked else NO_HASH)
         if one is None or (one.sha256 is None and asked is None):
             unclear = _UNCLEAR.get(one.status) if one is not None else None
@@ -59,7 +59,7 @@ class AvailabilityOf:
         if match is None:
             reason = _UNCLEAR.get(one.status, NOT_KNOWN)
             return OldAvailability(False, reason, None, value, None, field, value)
-        lack = self._lack(row, match)
+        lack = self._missing_reason(row, match)
         return OldAvailability(
             lack is None,
             lack,
@@ -70,8 +70,8 @@ class AvailabilityOf:
             value,
         )
 
-    def _lack(self, row: Any, match: Any) -> str | None:
-        """Why it cannot be had; None when a server that may run the job has it ready."""
+    def _missing_reason(self, row: Any, match: Any) -> str | None:
+        """Return why it is not available; None when a server that may run the job has it ready."""
         targets = None if row.targets_json is None else msgspec.json.decode(row.targets_json)
         words = [
             entry.availability for entry in match.servers if targets is None or entry.server_id in targets

@@ -29,16 +29,16 @@ from stablequeue_hub.legacy.answers import (
     OldServerError,
     iso_text,
 )
-from stablequeue_hub.legacy.availability import AvailabilityOf
+from stablequeue_hub.legacy.availability import CheckpointAvailability
 from stablequeue_hub.legacy.gallery import old_file_name
 from stablequeue_hub.matching.check import check_generation_text
-from stablequeue_hub.matching.why import PendingJob, read_around
+from stablequeue_hub.matching.why import PendingJobRow, load_context
 from stablequeue_hub.servers.servers import server_named
 from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.tables import job_payloads, job_pictures, jobs, legacy_jobs, servers
 
 if TYPE_CHECKING:
-    from stablequeue_hub.matching.server_facts import Line
+    from stablequeue_hub.matching.server_facts import DispatchView
     from stablequeue_hub.servers.presence import Live
 
 LIST_MAX = 1_000
@@ -124,7 +124,7 @@ def submission_of(connection: Connection, wanted: OldSubmission) -> JobSubmissio
 
 
 def note_submission(connection: Connection, job_id: str, wanted: OldSubmission) -> None:
-    """What only the old contract tells of a job."""
+    """Store what only the old contract says of a job."""
     connection.execute(
         legacy_jobs.insert().values(
             job_id=job_id,
@@ -192,7 +192,9 @@ def list_old(
     return found, connection.scalar(count) or 0
 
 
-def find_old(connection: Connection, job_id: str, live: Live, line: Line, *, now_ms: int) -> OldJob:
+def find_old(
+    connection: Connection, job_id: str, live: Live, dispatch: DispatchView, *, now_ms: int
+) -> OldJob:
     """One job, with its place in the queue while it waits. Raises OldJobError."""
     row = connection.execute(_IN_FULL.where(jobs.c.job_id == storable(job_id))).first()
     if row is None:
@@ -200,7 +202,7 @@ def find_old(connection: Connection, job_id: str, live: Live, line: Line, *, now
     (found,) = _shown(connection, [row], live, now_ms=now_ms)
     if row.state != "pending":
         return found
-    before = line.before_anywhere(row.job_id)
+    before = dispatch.jobs_ahead_anywhere(row.job_id)
     return found if before is None else msgspec.structs.replace(found, queue_position=before + 1)
 
 
@@ -209,7 +211,7 @@ def unknown_job(job_id: str) -> OldJobError:
     return OldJobError(f"Job with ID '{shown}' not found.", remedy="", details={"job_id": shown})
 
 
-def not_to_cancel(job: OldJob) -> OldJobStateError:
+def cannot_cancel(job: OldJob) -> OldJobStateError:
     return OldJobStateError(
         f"Cannot cancel job with status '{job.status}'. "
         "Only 'pending' or 'processing' jobs can be cancelled.",
@@ -225,9 +227,9 @@ def _shown(connection: Connection, rows: Sequence[Any], live: Live, *, now_ms: i
     aliases = {row.server_id: row.alias for row in connection.execute(sa.select(servers))}
     pictures = _pictures(connection, [row.job_id for row in rows if row.state in ("completed", "failed")])
     waiting = [_pending(row) for row in rows if row.state == "pending"]
-    around = read_around(connection, waiting, live)
-    waits_for = {job.job_id: around.waiting(job).text for job in waiting}
-    availability = AvailabilityOf(connection, rows, live, now_ms=now_ms)
+    context = load_context(connection, waiting, live)
+    waits_for = {job.job_id: context.waiting(job).text for job in waiting}
+    availability = CheckpointAvailability(connection, rows, live, now_ms=now_ms)
     return [
         _old_job(
             row,
@@ -240,8 +242,8 @@ def _shown(connection: Connection, rows: Sequence[Any], live: Live, *, now_ms: i
     ]
 
 
-def _pending(row: Any) -> PendingJob:
-    return PendingJob(*(getattr(row, name) for name in PendingJob._fields))
+def _pending(row: Any) -> PendingJobRow:
+    return PendingJobRow(*(getattr(row, name) for name in PendingJobRow._fields))
 
 
 def _target(row: Any, aliases: dict[str, str]) -> str | None:
@@ -297,7 +299,7 @@ def _old_job(
 
 
 def _result(row: Any, params: dict[str, Any], pictures: Sequence[Any]) -> dict[str, Any] | None:
-    """What came of it, in the old words; None until it ended."""
+    """Return its result in the old words; None until it ended."""
     if row.state == "cancelled":
         return {"cancelled": True, "message": "Job cancelled by user"}
     names = [old_file_name(picture.job_id, picture.created_ms, picture.number) for picture in pictures]
@@ -318,7 +320,7 @@ def _result(row: Any, params: dict[str, Any], pictures: Sequence[Any]) -> dict[s
 
 
 def _generation_info(pictures: Sequence[Any]) -> dict[str, Any]:
-    """What the first picture's text says, as the WebUI's own ``info`` would."""
+    """Return the first picture's settings, as the WebUI's own ``info`` would."""
     texts = [picture.infotext for picture in pictures]
     if not texts:
         return {"infotexts": []}

@@ -10,7 +10,7 @@ import msgspec
 
 from stablequeue_hub.matching.resolve import HERE
 from stablequeue_hub.models.availability import AvailabilityAnswer
-from stablequeue_hub.models.matrix import ModelColumns, ModelPage, ModelRow
+from stablequeue_hub.models.matrix import ListedModel, ModelColumns, ModelPage
 
 
 class OldModelList(msgspec.Struct, frozen=True):
@@ -43,12 +43,12 @@ class OldModelServers(msgspec.Struct, frozen=True):
 
 
 def old_models(page: ModelPage) -> OldModelList:
-    """What the old list shows of a page."""
+    """Return a page as the old list shows it."""
     return OldModelList(page.count, [_old_model(row) for row in page.models])
 
 
-def old_model(row: ModelRow) -> OldModelAnswer:
-    """What the old answer shows of one."""
+def old_model(row: ListedModel) -> OldModelAnswer:
+    """Return one model as the old answer shows it."""
     return OldModelAnswer(_old_model(row))
 
 
@@ -59,5 +59,5 @@ def old_model_servers(answer: AvailabilityAnswer) -> OldModelServers:
     )
 
 
-def _old_model(row: ModelRow) -> ModelColumns:
+def _old_model(row: ListedModel) -> ModelColumns:
     return msgspec.convert(row, ModelColumns, from_attributes=True)

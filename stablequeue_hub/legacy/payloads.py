@@ -15,7 +15,7 @@ from stablequeue_client.shared.errors import InvalidValueError
 from stablequeue_client.shared.generation.infotext import infotext_hashes, parse_infotext
 from stablequeue_client.shared.generation.png_text import TEXT_MAX_BYTES
 from stablequeue_client.shared.generation.requirements import checkpoint_parts
-from stablequeue_client.shared.models.model_files import parse_hash
+from stablequeue_client.shared.model_files.model_file import parse_hash
 
 _HASH_FIELDS = ("model_hash", "checkpoint_hash", "hash", "autov2_hash", "sha256_hash")
 _HASH_OBJECTS = ("checkpoint", "model_info")
@@ -115,7 +115,7 @@ def raw_hash_of(raw: str) -> FoundHash:
     return FoundHash(None, NO_HASH)
 
 
-def asked_hash(payload: Mapping[str, Any]) -> str | None:
+def requested_hash(payload: Mapping[str, Any]) -> str | None:
     """The hash in a payload's checkpoint title."""
     return checkpoint_parts(_checkpoint_title(payload))[1]
 
@@ -151,9 +151,9 @@ def _number(name: str, value: Any) -> int | float:
         except ValueError:
             number = None
     if isinstance(number, bool) or not isinstance(number, int | float):
-        raise InvalidValueError(f"`{name}` is no number.")
+        raise InvalidValueError(f"`{name}` must be a number.")
     if not -_HIGHEST_NUMBER <= number <= _HIGHEST_NUMBER:
-        raise InvalidValueError(f"`{name}` is too large a number.")
+        raise InvalidValueError(f"`{name}` is too large.")
     if name in _WHOLE and number != int(number):
-        raise InvalidValueError(f"`{name}` is no whole number.")
+        raise InvalidValueError(f"`{name}` must be an integer.")
     return int(number) if name in _WHOLE else number

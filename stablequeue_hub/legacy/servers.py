@@ -25,7 +25,9 @@ NO_AGENT_MAX = 100
 _ADDRESS_MAX = 500
 
 
-def add_no_agent(connection: Connection, alias: str, address: str, *, actor: str, now_ms: int) -> str:
+def insert_no_agent_server(
+    connection: Connection, alias: str, address: str, *, actor: str, now_ms: int
+) -> str:
     """Keep a server by its address; its new id. Raises InvalidValueError, AliasTakenError, ConflictError."""
     alias, address = clean_alias(alias), clean_address(address)
     key = alias_key(alias)
@@ -49,10 +51,12 @@ def add_no_agent(connection: Connection, alias: str, address: str, *, actor: str
     return server_id
 
 
-async def keep_server(hub: Hub, actor: str, alias: str, address: str) -> OldServer:
-    """Keep a server by its address, as a target for jobs. Raises what ``add_no_agent`` does."""
+async def add_server_by_address(hub: Hub, actor: str, alias: str, address: str) -> OldServer:
+    """Keep a server by its address, as a target for jobs. Raises what ``insert_no_agent_server`` does."""
     now_ms = hub.clock.now_ms()
-    server_id = await hub.writing(lambda c: add_no_agent(c, alias, address, actor=actor, now_ms=now_ms))
+    server_id = await hub.writing(
+        lambda c: insert_no_agent_server(c, alias, address, actor=actor, now_ms=now_ms)
+    )
     hub.presence.add(ServerPresence(server_id))
     await hub.dispatcher.jobs_changed([])
     return OldServer(clean_alias(alias), clean_address(address))
@@ -66,7 +70,7 @@ def clean_address(text: str) -> str:
     except ValueError:
         usable = False
     if not usable or len(text) > _ADDRESS_MAX or not text.isprintable():
-        raise InvalidValueError("`apiUrl` is no http(s) address.", remedy="Give it as http://HOST:PORT.")
+        raise InvalidValueError("`apiUrl` must be an http(s) address.", remedy="Give it as http://HOST:PORT.")
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
 

@@ -35,7 +35,7 @@ async def submit(request: Request, *, version: int) -> OldJob:
     return queued[0]
 
 
-async def listed(hub: Hub, wanted: jobs.OldFilter) -> tuple[list[OldJob], int]:
+async def list_jobs(hub: Hub, wanted: jobs.OldFilter) -> tuple[list[OldJob], int]:
     """Jobs, and how many the filter lets through."""
     now_ms = hub.clock.now_ms()
     return await hub.reading(
@@ -43,7 +43,7 @@ async def listed(hub: Hub, wanted: jobs.OldFilter) -> tuple[list[OldJob], int]:
     )
 
 
-async def found(hub: Hub, job_id: str) -> OldJob:
+async def find_job(hub: Hub, job_id: str) -> OldJob:
     """One job. Raises OldJobError."""
     now_ms = hub.clock.now_ms()
     return await hub.reading(
@@ -59,8 +59,8 @@ async def cancel(request: Request, job_id: str) -> OldJob:
     except NotFoundError:
         raise jobs.unknown_job(job_id) from None
     except JobStateError:
-        raise jobs.not_to_cancel(await found(hub, job_id)) from None
-    return await found(hub, job_id)
+        raise jobs.cannot_cancel(await find_job(hub, job_id)) from None
+    return await find_job(hub, job_id)
 
 
 async def delete(request: Request, job_id: str) -> None:

@@ -22,7 +22,7 @@ from stablequeue_client.shared.generation.requirements import Requirement
 from stablequeue_client.shared.wire.jobs import Help, JobCheck, JobCheckRequest, ServerCheck
 from stablequeue_hub.matching.job_requirements import JobNeeds
 from stablequeue_hub.matching.judge import Judge
-from stablequeue_hub.matching.obstacles import Question, not_checked
+from stablequeue_hub.matching.obstacles import PlacementQuery, not_checked
 from stablequeue_hub.matching.read_judge import read_judge
 from stablequeue_hub.matching.reasons import ReasonTexts
 from stablequeue_hub.matching.resolve import HERE, Resolution, payload_requirements, resolve
@@ -40,13 +40,6 @@ class Judged:
     payload: dict[str, Any]
     needs: JobNeeds
     target_ids: list[str] | None
-
-
-def check_job(
-    connection: Connection, wanted: JobCheckRequest, live: Live, *, own_server: str | None, now_ms: int
-) -> JobCheck:
-    """The answer of ``judge_job``."""
-    return judge_job(connection, wanted, live, own_server=own_server, now_ms=now_ms).check
 
 
 def judge_job(
@@ -67,8 +60,8 @@ def judge_job(
     """
     check_targets(wanted.targets)
     known = known_servers(connection, live)
-    source_id = own_server if wanted.server is None else server_called(known, wanted.server)
-    targets = None if wanted.targets is None else {server_called(known, name) for name in wanted.targets}
+    source_id = own_server if wanted.server is None else resolve_server(known, wanted.server)
+    targets = None if wanted.targets is None else {resolve_server(known, name) for name in wanted.targets}
     payload, stated = _payload(wanted)
     written = payload_requirements(connection, payload, source_id, [*stated, *mentions])
     judged = judge_payload(
@@ -101,7 +94,7 @@ def judge_payload(
     are not known any more; ``submitted_by``: who queues it, for whom a server works or does not."""
     requirements = resolve(connection, written, source_id, live, now_ms=now_ms)
     needs = JobNeeds(tuple(one.as_stored() for one in requirements), capability_needs(payload), source_id)
-    job = Question(needs, submitted_by, None if targets is None else frozenset(targets))
+    job = PlacementQuery(needs, submitted_by, None if targets is None else frozenset(targets))
     judge = read_judge(connection, [needs], servers_now(connection, live))
     texts = ReasonTexts(judge, needs, [len(one.candidates) for one in requirements])
     judged = [
@@ -122,21 +115,21 @@ def judge_payload(
     return Judged(check, payload, needs, None if targets is None else sorted(targets))
 
 
-def _server_check(judge: Judge, job: Question, server: ServerFacts, texts: ReasonTexts) -> ServerCheck:
+def _server_check(judge: Judge, job: PlacementQuery, server: ServerFacts, texts: ReasonTexts) -> ServerCheck:
     reasons = [texts.reason(one) for one in judge.obstacles(job, server.server_id)]
     unsure = not_checked(job.needs, server)
     return ServerCheck(server.server_id, server.alias, not reasons, reasons, unsure)
 
 
 def _payload(wanted: JobCheckRequest) -> tuple[dict[str, Any], list[HashMention]]:
-    """What is to be generated, and the hashes that a text states of what it names."""
+    """Return the payload, and the hashes that a text states of the models it names."""
     if (wanted.payload is None) == (wanted.infotext is None):
         raise InvalidValueError(
-            "A job is given by its payload or by a generation text, one of the two.",
-            remedy="Send `payload` or `infotext`.",
+            "A job needs either its payload or a generation text.",
+            remedy="Send `payload` or `infotext`, not both.",
         )
     if wanted.payload is not None:
-        return with_plain_switches(wanted.payload), []
+        return with_boolean_switches(wanted.payload), []
     raw = wanted.infotext or ""
     check_generation_text(raw)
     text = parse_infotext(raw)
@@ -156,8 +149,8 @@ _SWITCHES = ("enable_hr",)
 _ON = frozenset({"1", "on", "t", "true", "y", "yes"})
 
 
-def with_plain_switches(payload: dict[str, Any]) -> dict[str, Any]:
-    """What decides whether other fields count, as the WebUI's API (pydantic) reads it: 1 and "yes" too."""
+def with_boolean_switches(payload: dict[str, Any]) -> dict[str, Any]:
+    """Return the payload with its switches as the WebUI's API (pydantic) reads them: 1 and "yes" too."""
     said = {name: payload[name] for name in _SWITCHES if isinstance(payload.get(name), int | float | str)}
     return {**payload, **{name: str(value).removesuffix(".0").lower() in _ON for name, value in said.items()}}
 
@@ -166,11 +159,11 @@ def check_targets(targets: Collection[str] | None) -> None:
     """Raises InvalidValueError for an empty list: no server could ever run the job."""
     if targets is not None and not targets:
         raise InvalidValueError(
-            "`targets` names no server.", remedy="Leave it out, or send null, for any server."
+            "`targets` is empty.", remedy="Leave it out, or send null, to allow any server."
         )
 
 
-def server_called(known: dict[str, KnownServer], name: str) -> str:
+def resolve_server(known: dict[str, KnownServer], name: str) -> str:
     """The id of the server with this id or alias. Raises NotFoundError."""
     if name in known:
         return name
@@ -178,42 +171,40 @@ def server_called(known: dict[str, KnownServer], name: str) -> str:
     for server in known.values():
         if alias_key(server.alias) == key:
             return server.server_id
-    raise NotFoundError(
-        "A server that the job names is not known here.", remedy="Look at the list of servers."
-    )
+    raise NotFoundError("The job names an unknown server.", remedy="Look at the list of servers.")
 
 
 def _only_its_name(place: int, server: ServerCheck) -> bool:
-    """All that is wrong there with this requirement is that another file is called so too."""
+    """Return whether the only problem there is that another file has the same name."""
     return {one.code for one in server.reasons if one.requirement == place} == {"model_name_shared"}
 
 
 def _help(
     place: int, requirement: Resolution, judged: Sequence[ServerCheck], texts: ReasonTexts
 ) -> Help | None:
-    """What would help where a server lacks this one, or why it is no matter."""
+    """Return what would help where a server lacks this one, or why it does not matter."""
     name = requirement.written.name
     sharing = [server.alias for server in judged if _only_its_name(place, server)]
     if sharing:
-        text = f"Rename one of the files that are called like {name} on {', '.join(sharing[:3])}."
+        text = f"Rename one of the files named {name} on {', '.join(sharing[:3])}."
         return Help(place, text, sharing)
     if requirement.status == "not_checked" and not requirement.written.is_filled_in:
-        return Help(place, f"{name} may be an embedding or a word, so it holds up nothing.")
+        return Help(place, f"{name} may be an embedding or a word, so it blocks nothing.")
     if not any(reason.requirement == place for server in judged for reason in server.reasons):
         return None
     if requirement.status == "ambiguous":
-        return Help(place, f"Name {name} with its hash, or by a name that only one model has.")
-    if texts.is_not_told(place):
-        text = f"{name} is known once the server where it was written told which models it has."
-        return Help(place, f"{text} Its hash would say it now.")
+        return Help(place, f"Add the hash of {name}, or use a name that only one model has.")
+    if texts.source_never_reported(place):
+        text = f"{name} can be resolved once the server where it was written has reported its models."
+        return Help(place, f"{text} Its hash resolves it now.")
     have = (
         [entry for entry in requirement.match.servers if entry.availability in HERE]
         if requirement.match
         else []
     )
     if not have:
-        return Help(place, f"No server has {name}: add the file to one of them, or mend the name.")
+        return Help(place, f"No server has {name}: add the file to one of them, or correct the name.")
     aliases = [entry.alias for entry in have]
     if requirement.status == "unhashed" or all(entry.availability == "unhashed" for entry in have):
-        return Help(place, f"{name} has to be read first; Read now does not wait.", aliases)
+        return Help(place, f"{name} must be read first; “Read now” starts that at once.", aliases)
     return Help(place, f"{name} can be copied from {', '.join(aliases[:3])}.", aliases)

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.generation.infotext import HashMention
+from stablequeue_hub.servers.known_servers import never_reported
 from stablequeue_hub.store.prepared import Prepared
-from stablequeue_hub.store.tables import models, server_files, servers
+from stablequeue_hub.store.tables import models, server_files
 
 WORD_MAX = 11
 """Letters of the longest name that may be an ordinary word ("masterpiece"), and no name that somebody gave
@@ -36,7 +37,6 @@ def _names(*conditions: sa.ColumnElement[bool]) -> Prepared:
 
 _ANYWHERE = _names()
 _ON_SERVER = _names(server_files.c.server_id == sa.bindparam("server_id"))
-_TOLD = Prepared(sa.select(servers.c.index_id).where(servers.c.server_id == sa.bindparam("server_id")))
 
 
 def embedding_names(
@@ -51,7 +51,7 @@ def embedding_names(
     stated = [one.name for one in mentions if one.role == "embedding"]
     if source_id is None:
         found: Iterable[str] = (name for (name,) in _ANYWHERE.all(connection, {}))
-    elif _TOLD.all(connection, {"server_id": source_id}) == [(None,)]:
+    elif never_reported(connection, source_id):
         found = (name for (name,) in _ANYWHERE.all(connection, {}) if not may_be_a_word(name))
     else:
         found = (name for (name,) in _ON_SERVER.all(connection, {"server_id": source_id}))

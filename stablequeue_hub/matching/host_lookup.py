@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from stablequeue_client.shared.generation.requirements import Requirement, checkpoint_parts
-from stablequeue_client.shared.models.model_files import names_in_webui, search_key, stem_key
+from stablequeue_client.shared.model_files.model_file import names_in_webui, search_key, stem_key
 from stablequeue_hub.inventory.availability_rows import MAY_BECOME_READY
 
 NOT_READ = (*MAY_BECOME_READY, "partial")
@@ -25,7 +25,7 @@ _TITLE_HASH = len(" [0123456789]")
 
 
 @dataclass(frozen=True)
-class CalledFile:
+class NamedFile:
     """A file as its server told of it. ``sha256``: None while nobody has read it. ``output_name``: what a
     LoRA's header calls it, where that was looked for."""
 
@@ -39,17 +39,17 @@ class CalledFile:
 
 
 def written_name(requirement: Requirement) -> str:
-    """What a host looks for: without the hash of a title, folders joined by ``/``."""
+    """Return the name that a host looks for: without a title's hash, folders joined by ``/``."""
     return checkpoint_parts(requirement.name)[0].strip().replace("\\", "/")
 
 
 def stems_of(requirement: Requirement) -> set[str]:
-    """What files that may be called so have as their stem key; one may end like a file's name itself."""
+    """Return the stem keys of files that may be meant; a name may itself end like a file's."""
     name = written_name(requirement)
     return {stem_key(name), search_key(name.rsplit("/", 1)[-1])}
 
 
-def taken_by_host(requirement: Requirement, files: Iterable[CalledFile]) -> list[CalledFile]:
+def chosen_by_host(requirement: Requirement, files: Iterable[NamedFile]) -> list[NamedFile]:
     """Those of one server's files of which its WebUI takes one: several where only their order decides."""
     own = _connected_first(file for file in files if file.kind in requirement.kinds)
     name, called = written_name(requirement), []
@@ -58,10 +58,10 @@ def taken_by_host(requirement: Requirement, files: Iterable[CalledFile]) -> list
         exact = name in names
         if exact or (file.kind == "embedding" and search_key(name) in map(search_key, names)):
             called.append(file)
-    return called or _taken_by_header(name, own)
+    return called or _chosen_by_header(name, own)
 
 
-def _taken_by_header(name: str, files: Sequence[CalledFile]) -> list[CalledFile]:
+def _chosen_by_header(name: str, files: Sequence[NamedFile]) -> list[NamedFile]:
     """The LoRA whose header says ``name``. A name that two LoRAs have is forbidden in the hosts, in every
     case; whether that of a header and of another file is one depends on their order."""
     named = [(file, names_in_webui("lora", file.path)[0]) for file in files if file.kind == "lora"]
@@ -73,7 +73,7 @@ def _taken_by_header(name: str, files: Sequence[CalledFile]) -> list[CalledFile]
     return [file for file, _ in named if file.output_name == name]
 
 
-def closest_checkpoints(requirement: Requirement, files: Iterable[CalledFile]) -> list[CalledFile]:
+def closest_checkpoints(requirement: Requirement, files: Iterable[NamedFile]) -> list[NamedFile]:
     """For a hires or refiner checkpoint that no file is called exactly: those whose title may be the shortest
     with the name in it. ``files``: all checkpoints of one server."""
     name = written_name(requirement)
@@ -82,9 +82,9 @@ def closest_checkpoints(requirement: Requirement, files: Iterable[CalledFile]) -
     return [file for file in found if len(file.path) <= shortest + _TITLE_HASH]
 
 
-def may_mean(
-    requirement: Requirement, files: Sequence[CalledFile], source_id: str | None
-) -> list[CalledFile]:
+def possible_files(
+    requirement: Requirement, files: Sequence[NamedFile], source_id: str | None
+) -> list[NamedFile]:
     """Every file that a name may mean that no host on the source takes: what some host takes in whatever
     case, and what is called so on the source at least without folder and extension; where there is nothing of
     this, what is called so elsewhere."""
@@ -96,12 +96,12 @@ def may_mean(
     return [*named, *here] or loose
 
 
-def _is_named(file: CalledFile, key: str) -> bool:
+def _is_named(file: NamedFile, key: str) -> bool:
     names = (*names_in_webui(file.kind, file.path), file.output_name)
     return any(name and search_key(name) == key for name in names)
 
 
-def _connected_first(files: Iterable[CalledFile]) -> list[CalledFile]:
+def _connected_first(files: Iterable[NamedFile]) -> list[NamedFile]:
     """Without those in folders that are not connected, unless there are no others."""
     found = list(files)
     return [file for file in found if file.connected] or found

@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 
 from stablequeue_client.shared.generation.capability_needs import CapabilityNeed
 from stablequeue_client.shared.generation.requirements import Requirement, checkpoint_parts
-from stablequeue_client.shared.models.model_files import Kind, stem_key
-from stablequeue_client.shared.models.roles import KINDS_OF, Role
+from stablequeue_client.shared.model_files.model_file import Kind, stem_key
+from stablequeue_client.shared.model_files.roles import KINDS_OF, Role
 from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.prepared import Prepared, in_list
 from stablequeue_hub.store.tables import job_payloads, job_requirements, models
@@ -70,7 +70,7 @@ class JobRequirement(NamedTuple):
 
     @property
     def lookup(self) -> Lookup | None:
-        """What to look for on servers; None for what nobody knows."""
+        """Return what to look for on servers; None for what is not resolved."""
         if self.status == "found" and self.sha256 is not None:
             return Lookup(self.sha256)
         if self.status == "unhashed":

@@ -2,52 +2,90 @@
 read.
 
 Everything that speaks of where jobs can run is a view of this: the check and the reasons give all obstacles,
-the sentence the one that holds back most, and the hand-over gives a job where there is none.
+the sentence the one that holds back most, and the dispatcher assigns a job where there is none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 from typing import TypeAlias
 
 from stablequeue_client.shared.generation.capability_needs import CapabilityNeed
 from stablequeue_client.shared.wire.jobs import ReasonCode
 from stablequeue_hub.matching.job_requirements import JobNeeds, JobRequirement
 from stablequeue_hub.matching.obstacles import (
+    BY_STOCK,
     Obstacle,
-    Question,
+    PlacementQuery,
     architecture_answer,
     architecture_obstacle,
     capability_answer,
     capability_obstacle,
     history_obstacles,
-    model_obstacle,
     must_be_loadable,
     server_obstacles,
     target_obstacles,
 )
 from stablequeue_hub.matching.server_facts import ServerFacts
-from stablequeue_hub.matching.stock import ServerStock
+from stablequeue_hub.matching.stock import Stock
 
 Servers: TypeAlias = frozenset[str]
 NOBODY: Servers = frozenset()
 
 
+class ModelAnswer:
+    """Who can use one model. ``usable``: the servers that can, or where it is waived; ``hindered``: by code,
+    those that have it and cannot use it as it is; ``otherwise``: the code for all others."""
+
+    def __init__(
+        self, usable: Servers, hindered: Mapping[ReasonCode, Servers], otherwise: ReasonCode
+    ) -> None:
+        self.usable = usable
+        self.hindered = hindered
+        self.otherwise = otherwise
+        self.having = usable.union(*hindered.values()) if hindered else usable
+        """The servers that have it, usable or not."""
+
+    @cached_property
+    def not_ready(self) -> Servers:
+        """The servers where it is not read yet, or not connected."""
+        return self.of("model_unhashed") | self.of("model_unreachable")
+
+    def of(self, code: ReasonCode) -> Servers:
+        return self.hindered.get(code, NOBODY)
+
+    def code(self, server_id: str) -> ReasonCode | None:
+        """Why that server cannot use it; None when it can."""
+        if server_id in self.usable:
+            return None
+        return next((code for code, ids in self.hindered.items() if server_id in ids), self.otherwise)
+
+
 class NeedsAnswer:
-    """What keeps servers from jobs with some needs. ``without``: the servers that each obstacle keeps away;
-    ``clear``: those that lack nothing."""
+    """What keeps servers from jobs with some needs. ``models``: by place; ``besides``: the servers that an
+    obstacle keeps away which is no matter of having a model."""
 
-    def __init__(self, without: Mapping[Obstacle, Servers], everyone: Servers) -> None:
-        self.without = without
-        self.clear: Servers = everyone.difference(*without.values())
+    def __init__(
+        self, models: Sequence[ModelAnswer], besides: Mapping[Obstacle, Servers], everyone: Servers
+    ) -> None:
+        self.models = models
+        self.besides = besides
+        self._everyone = everyone
 
-    def at(self, place: int, *codes: ReasonCode) -> Servers:
-        """The servers that one of these keeps away at that place."""
-        return NOBODY.union(*(self.without.get(Obstacle(code, place), NOBODY) for code in codes))
+    @cached_property
+    def clear(self) -> Servers:
+        """The servers that lack nothing."""
+        usable = self._everyone.intersection(*(one.usable for one in self.models))
+        return usable.difference(*self.besides.values())
 
     def on(self, server_id: str) -> list[Obstacle]:
-        """What keeps that server away."""
-        return [one for one, servers in self.without.items() if server_id in servers]
+        """Return what keeps that server away."""
+        codes = ((one.code(server_id), place) for place, one in enumerate(self.models))
+        return [
+            *(Obstacle(code, place) for code, place in codes if code is not None),
+            *(one for one, servers in self.besides.items() if server_id in servers),
+        ]
 
 
 class Judge:
@@ -56,26 +94,21 @@ class Judge:
     def __init__(
         self,
         servers: Mapping[str, ServerFacts],
-        stocks: Mapping[str, ServerStock],
+        stock: Stock,
         *,
         queue_paused: bool = False,
     ) -> None:
         self.servers = servers
         self.queue_paused = queue_paused
         self.everyone: Servers = frozenset(servers)
-        self._stocks = stocks
-        self._having: dict[str | None, set[str]] = {}
-        for server_id, stock in stocks.items():
-            if server_id in servers:
-                for content in {*stock.ready, *stock.claimed, *stock.away}:
-                    self._having.setdefault(content, set()).add(server_id)
-        self._models: dict[tuple[JobRequirement, str | None], dict[ReasonCode, Servers]] = {}
+        self._stock = stock
+        self._models: dict[tuple[JobRequirement, str | None], ModelAnswer] = {}
         self._architectures: dict[str | None, Servers] = {}
         self._capabilities: dict[CapabilityNeed, Servers] = {}
         self._needs: dict[JobNeeds, NeedsAnswer] = {}
         self._servers: dict[str, dict[str, list[Obstacle]]] = {}
 
-    def obstacles(self, job: Question, server_id: str) -> list[Obstacle]:
+    def obstacles(self, job: PlacementQuery, server_id: str) -> list[Obstacle]:
         """Return everything that keeps the job from the server; nothing: it would get it."""
         lacks = self.of_needs(job.needs).on(server_id)
         if not self.servers[server_id].has_inventory:  # which says it all: nothing is known of its models
@@ -92,7 +125,7 @@ class Judge:
         return self.everyone if targets is None else self.everyone.intersection(targets)
 
     def of_servers(self, submitted_by: str) -> Mapping[str, list[Obstacle]]:
-        """What keeps each server from any job of that submitter."""
+        """Return what keeps each server from any job of that submitter."""
         found = self._servers.get(submitted_by)
         if found is None:
             found = self._servers[submitted_by] = {
@@ -102,18 +135,17 @@ class Judge:
         return found
 
     def of_needs(self, needs: JobNeeds) -> NeedsAnswer:
-        """What the servers lack of them: it is the same for all jobs with these needs."""
+        """Return what the servers lack of them: the same for all jobs with these needs."""
         found = self._needs.get(needs)
         if found is None:
-            found = self._needs[needs] = NeedsAnswer(self._without(needs), self.everyone)
+            models = [self._of_model(one, needs.source_id) for one in needs.requirements]
+            found = NeedsAnswer(models, self._besides(needs), self.everyone)
+            self._needs[needs] = found
         return found
 
-    def _without(self, needs: JobNeeds) -> dict[Obstacle, Servers]:
+    def _besides(self, needs: JobNeeds) -> dict[Obstacle, Servers]:
+        """What keeps servers away though they have the models."""
         found: dict[Obstacle, Servers] = {}
-        for place, one in enumerate(needs.requirements):
-            for code, servers in self._lacking(one, needs.source_id).items():
-                if servers:
-                    found[Obstacle(code, place)] = servers
         for place, one in enumerate(needs.requirements):
             servers = self._cannot_load(one)
             if servers:
@@ -124,50 +156,55 @@ class Judge:
                 found[capability_obstacle(need)] = servers
         return found
 
-    def _lacking(self, one: JobRequirement, source_id: str | None) -> Mapping[ReasonCode, Servers]:
-        """By code, the servers that cannot use the model; those for which it is waived are not among them."""
+    def _of_model(self, one: JobRequirement, source_id: str | None) -> ModelAnswer:
         key = (one, source_id)
         found = self._models.get(key)
         if found is None:
-            answers: dict[ReasonCode, set[str]] = {}
-            counting = self._counting(one)
-            # All but a few servers have nothing of it, and need not be asked one by one.
-            some = self._having.get(one.content, set()) | {source_id or ""}
-            for server_id in counting & some:
-                stock = self._stocks.get(server_id)
-                code = model_obstacle(one, stock, is_source=server_id == source_id)
-                if code is not None:
-                    answers.setdefault(code, set()).add(server_id)
-            rest = counting - some
-            nothing = model_obstacle(one, None, is_source=False)
-            if rest and nothing is not None:
-                answers.setdefault(nothing, set()).update(rest)
-            found = self._models[key] = {code: frozenset(ids) for code, ids in answers.items()}
+            found = self._models[key] = self._judge_model(one, source_id)
         return found
+
+    def _judge_model(self, one: JobRequirement, source_id: str | None) -> ModelAnswer:
+        if not one.counts:
+            return ModelAnswer(self.everyone, {}, "model_missing")
+        waived = self._waived(one)
+        if one.status == "ambiguous":
+            return ModelAnswer(waived, {}, "model_ambiguous")
+        answers = self._stock.answers(one, source_id)
+        usable = self.everyone & answers.pop("usable", NOBODY)
+        if waived:
+            usable |= waived
+        hindered = {}
+        for answer, ids in answers.items():
+            kept = (self.everyone & ids) - usable
+            if kept and answer != "missing":
+                hindered[BY_STOCK[answer]] = kept
+        return ModelAnswer(usable, hindered, BY_STOCK["missing"])
 
     def _cannot_load(self, one: JobRequirement) -> Servers:
         if not must_be_loadable(one):
             return NOBODY
         found = self._architectures.get(one.base_model)
         if found is None:
-            found = self._those(lambda server: architecture_answer(one, server.capabilities) == "missing")
+            found = self._servers_where(
+                lambda server: architecture_answer(one, server.capabilities) == "missing"
+            )
             self._architectures[one.base_model] = found
-        return found & self._counting(one)
+        return found - self._waived(one) if one.counts else NOBODY
 
     def _cannot_do(self, need: CapabilityNeed) -> Servers:
         found = self._capabilities.get(need)
         if found is None:
-            found = self._those(lambda server: capability_answer(need, server.capabilities) == "missing")
+            found = self._servers_where(
+                lambda server: capability_answer(need, server.capabilities) == "missing"
+            )
             self._capabilities[need] = found
         return found
 
-    def _counting(self, one: JobRequirement) -> Servers:
-        """The servers on which it is not waived."""
-        if not one.counts:
-            return NOBODY
+    def _waived(self, one: JobRequirement) -> Servers:
+        """The servers on which it holds up nothing, because a person said so."""
         if one.decision is None:
-            return self.everyone
-        return frozenset(server_id for server_id in self.everyone if not one.is_waived_on(server_id))
+            return NOBODY
+        return frozenset(server_id for server_id in self.everyone if one.is_waived_on(server_id))
 
-    def _those(self, condition: Callable[[ServerFacts], bool]) -> Servers:
+    def _servers_where(self, condition: Callable[[ServerFacts], bool]) -> Servers:
         return frozenset(server_id for server_id, server in self.servers.items() if condition(server))

@@ -10,14 +10,14 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.models.model_files import search_key
-from stablequeue_client.shared.models.roles import KINDS_OF, Role
+from stablequeue_client.shared.model_files.model_file import search_key
+from stablequeue_client.shared.model_files.roles import KINDS_OF, Role
 from stablequeue_client.shared.wire.jobs import ReasonCode
 from stablequeue_client.shared.wire.queue import ModelCopy, ModelPlace, WaitingGroup, WaitingGroups
 from stablequeue_hub.matching.job_requirements import JobRequirement
-from stablequeue_hub.matching.obstacles import Question
+from stablequeue_hub.matching.obstacles import PlacementQuery
 from stablequeue_hub.matching.sentence import shown_name
-from stablequeue_hub.matching.why import PendingJob, Read, read_around
+from stablequeue_hub.matching.why import PendingJobRow, QueueContext, load_context
 from stablequeue_hub.models.availability import ServerAvailability, servers_of
 from stablequeue_hub.servers.presence import Live
 from stablequeue_hub.store.bulk import slices
@@ -28,7 +28,7 @@ GROUPS_MAX = 200
 IDS_SHOWN = 20
 _CODES: dict[str, ReasonCode] = {"ambiguous": "model_ambiguous", "unhashed": "model_unhashed"}
 _PENDING = Prepared(
-    sa.select(*[jobs.c[name] for name in PendingJob._fields], jobs.c.deadline_ms)
+    sa.select(*[jobs.c[name] for name in PendingJobRow._fields], jobs.c.deadline_ms)
     .where(jobs.c.state == "pending")
     .order_by(jobs.c.seq)
 )
@@ -63,9 +63,9 @@ class _Group:
 def waiting_groups(connection: Connection, live: Live, *, now_ms: int, limit: int = 50) -> WaitingGroups:
     """The ``limit`` (<= 200) groups with most jobs. A job that lacks several models is in several groups."""
     rows = _PENDING.all(connection, {})
-    pending = [PendingJob(*row[:-1]) for row in rows]
-    read = read_around(connection, pending, live)
-    groups = _grouped(read, pending, [row[-1] for row in rows])
+    pending = [PendingJobRow(*row[:-1]) for row in rows]
+    context = load_context(connection, pending, live)
+    groups = _grouped(context, pending, [row[-1] for row in rows])
     most = sorted(groups.items(), key=lambda item: (-len(item[1].job_ids), item[1].name))[:limit]
     known = _known_models(connection, [model.sha256 for model, _ in most if model.sha256])
     held = servers_of(connection, [model_id for model_id, _ in known.values()], live, now_ms=now_ms)
@@ -74,32 +74,32 @@ def waiting_groups(connection: Connection, live: Live, *, now_ms: int, limit: in
     for model, group in most:
         model_id, kind = known.get(model.sha256 or "", (None, ""))
         there = held[model_id] if model_id is not None else ()
-        found.append(_shown(model, group, kind, there, folders, read))
+        found.append(_shown(model, group, kind, there, folders, context))
     return WaitingGroups(len(groups), found)
 
 
 def jobs_that_lack_models(connection: Connection, live: Live) -> set[int]:
     """The numbers (``seq``) of waiting jobs that run nowhere as long as no other model comes."""
-    pending = [PendingJob(*row[:-1]) for row in _PENDING.all(connection, {})]
-    read = read_around(connection, pending, live)
+    pending = [PendingJobRow(*row[:-1]) for row in _PENDING.all(connection, {})]
+    context = load_context(connection, pending, live)
     judged: dict[tuple[int, str | None], bool] = {}
     for job in pending:
         alike = (job.payload_id, job.targets_json)
         if alike not in judged:
-            question = Question(read.needs[job.payload_id], job.submitted_by, job.targets)
-            judged[alike] = read.sentences.lacks_models(question)
+            query = PlacementQuery(context.needs[job.payload_id], job.submitted_by, job.targets)
+            judged[alike] = context.sentences.lacks_models(query)
     return {job.seq for job in pending if judged[(job.payload_id, job.targets_json)]}
 
 
 def _grouped(
-    read: Read, pending: Sequence[PendingJob], deadlines: Sequence[int | None]
+    context: QueueContext, pending: Sequence[PendingJobRow], deadlines: Sequence[int | None]
 ) -> dict[_Model, _Group]:
     groups: dict[_Model, _Group] = {}
     judged: dict[tuple[int, str | None, str], list[_Group]] = {}
     for job, deadline_ms in zip(pending, deadlines, strict=True):
         alike = (job.payload_id, job.targets_json, job.submitted_by)
         if alike not in judged:
-            judged[alike] = _groups_of(read, job, groups)
+            judged[alike] = _groups_of(context, job, groups)
         for group in judged[alike]:
             group.job_ids.append(job.job_id)
             if deadline_ms is not None:
@@ -107,23 +107,23 @@ def _grouped(
     return {model: group for model, group in groups.items() if group.job_ids}
 
 
-def _groups_of(read: Read, job: PendingJob, groups: dict[_Model, _Group]) -> list[_Group]:
+def _groups_of(context: QueueContext, job: PendingJobRow, groups: dict[_Model, _Group]) -> list[_Group]:
     """The groups to which a job belongs; a new one is put into ``groups``."""
-    needs, sentences = read.needs[job.payload_id], read.sentences
-    question = Question(needs, job.submitted_by, job.targets)
-    if not sentences.lacks_models(question):
+    needs, sentences = context.needs[job.payload_id], context.sentences
+    query = PlacementQuery(needs, job.submitted_by, job.targets)
+    if not sentences.lacks_models(query):
         return []
-    waiting = sentences.waiting(question)
+    waiting = sentences.waiting(query)
     found_one: ReasonCode = "model_unreachable" if waiting.code == "model_unreachable" else "model_missing"
     found: list[_Group] = []
-    for places in sentences.lacking(question, waiting.blocking):
+    for places in sentences.lacking(query, waiting.blocking):
         for place in places:
             requirement = needs.requirements[place]
             same = [other for other in places if _is_same(needs.requirements[other], requirement)]
             new = _Group(shown_name(requirement), _CODES.get(requirement.status, found_one))
             group = groups.setdefault(_model_of(requirement), new)
-            group.could_run |= sentences.able_without(question, same)
-            group.allowed |= read.judge.allowed(question.targets)
+            group.could_run |= sentences.able_without(query, same)
+            group.allowed |= context.judge.allowed(query.targets)
             if all(group is not other for other in found):
                 found.append(group)
     return found
@@ -164,7 +164,7 @@ def _shown(
     kind: str,
     there: Collection[ServerAvailability],
     folders: Mapping[tuple[str, str], list[str]],
-    read: Read,
+    context: QueueContext,
 ) -> WaitingGroup:
     copies = [
         ModelCopy(entry.server_id, entry.alias, file.label, file.path, file.size)
@@ -181,7 +181,7 @@ def _shown(
             server_id in group.could_run,
             [label for one in kinds for label in folders.get((server_id, one), [])],
         )
-        for server_id, server in read.judge.servers.items()
+        for server_id, server in context.judge.servers.items()
         if server_id in group.allowed and server_id not in have and not server.no_agent
     ]
     return WaitingGroup(

@@ -11,7 +11,7 @@ from stablequeue_client.shared.generation.capability_needs import (
     CapabilityNeed,
     missing_capability,
 )
-from stablequeue_client.shared.models.architectures import (
+from stablequeue_client.shared.model_files.architectures import (
     architecture_of,
     architecture_text,
     missing_architecture,
@@ -21,17 +21,18 @@ from stablequeue_client.shared.wire.jobs import ReasonCode
 from stablequeue_hub.matching.exclusions import Exclusion
 from stablequeue_hub.matching.job_requirements import CHECKPOINT_ROLES, JobNeeds, JobRequirement
 from stablequeue_hub.matching.server_facts import ServerFacts
-from stablequeue_hub.matching.stock import ServerStock, StockAnswer
+from stablequeue_hub.matching.stock import StockAnswer
 
 REFUSALS_MAX = 5
 """After so many refusals a job waits until somebody says where to try again."""
 
-_BY_STOCK: dict[StockAnswer, ReasonCode] = {
+BY_STOCK: dict[StockAnswer, ReasonCode] = {
     "name_shared": "model_name_shared",
     "unread": "model_unhashed",
     "away": "model_unreachable",
     "missing": "model_missing",
 }
+"""What keeps a server from a model, by what its stock says of it."""
 _BY_EXCLUSION: dict[str, ReasonCode] = {
     "refused": "excluded_refused",
     "failed": "excluded_failed",
@@ -57,7 +58,7 @@ class Obstacle(NamedTuple):
     detail: str = ""
 
 
-class Question(NamedTuple):
+class PlacementQuery(NamedTuple):
     """A job of which is asked where it can run. ``targets``: ids of servers; None: any."""
 
     needs: JobNeeds
@@ -68,12 +69,12 @@ class Question(NamedTuple):
 
 
 def target_obstacles(targets: Collection[str] | None, server_id: str) -> list[Obstacle]:
-    """The job is for other servers."""
+    """The job targets other servers."""
     return [Obstacle("not_a_target")] if targets is not None and server_id not in targets else []
 
 
 def history_obstacles(exclusions: Sequence[Exclusion], refusals: int, server_id: str) -> list[Obstacle]:
-    """The server had the job before, or too many servers sent it back."""
+    """Return the obstacles from former runs: the server had the job, or too many sent it back."""
     found = [
         Obstacle(_BY_EXCLUSION[one.reason], detail=one.text)
         for one in exclusions
@@ -83,7 +84,7 @@ def history_obstacles(exclusions: Sequence[Exclusion], refusals: int, server_id:
 
 
 def server_obstacles(server: ServerFacts, submitted_by: str, *, queue_paused: bool) -> list[Obstacle]:
-    """What keeps a server from any job of that submitter, whatever the job needs."""
+    """Return what keeps a server from any job of that submitter, whatever the job needs."""
     found = [Obstacle("queue_paused")] if queue_paused else []
     if server.paused:
         found.append(Obstacle("server_paused"))
@@ -99,7 +100,7 @@ def server_obstacles(server: ServerFacts, submitted_by: str, *, queue_paused: bo
 
 
 def _presence_obstacles(server: ServerFacts) -> list[Obstacle]:
-    """The first of what keeps the server away from all jobs."""
+    """Return the first obstacle that keeps the server from all jobs."""
     if server.frozen:
         return [Obstacle("server_frozen")]
     if server.no_agent:
@@ -111,13 +112,6 @@ def _presence_obstacles(server: ServerFacts) -> list[Obstacle]:
     if server.no_webui:
         return [Obstacle("no_webui")]
     return [] if server.runner.polling else [Obstacle("no_runner")]
-
-
-def model_obstacle(one: JobRequirement, stock: ServerStock | None, *, is_source: bool) -> ReasonCode | None:
-    """Return why a server with that stock cannot use the model; None when it can."""
-    if one.status == "ambiguous":
-        return "model_ambiguous"
-    return _BY_STOCK.get(stock.answer(one, is_source=is_source) if stock is not None else "missing")
 
 
 def must_be_loadable(one: JobRequirement) -> bool:

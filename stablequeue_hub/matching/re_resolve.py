@@ -1,4 +1,4 @@
-"""What waiting jobs name is looked up again when an inventory changed: a model may be there now."""
+"""Resolves the models of waiting jobs again when an inventory changed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.generation.requirements import Requirement
-from stablequeue_client.shared.models.roles import Role
+from stablequeue_client.shared.model_files.roles import Role
 from stablequeue_client.shared.wire.jobs import RequirementStatus
 from stablequeue_hub.events.events import details_text
 from stablequeue_hub.matching.resolve import resolve
@@ -74,7 +74,7 @@ _PENDING = Prepared(
 
 
 def changed_names(connection: Connection, live: Live, now_ms: int) -> set[_Named]:
-    """What waiting jobs name and is answered in another way now. Reads only: there may be thousands."""
+    """Return the names in waiting jobs that resolve differently now. Reads only: there may be thousands."""
     places = _unresolved(connection)
     return {named for named, _, _ in _changes(connection, places, live, now_ms)}
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from stablequeue_hub.matching.job_requirements import JobNeeds
 from stablequeue_hub.matching.judge import Judge
 from stablequeue_hub.matching.server_facts import ServerFacts
-from stablequeue_hub.matching.stock import stocks_of
+from stablequeue_hub.matching.stock import read_stock
 from stablequeue_hub.store.hub_settings_table import queue_is_paused
 
 
@@ -18,4 +18,4 @@ def read_judge(
 ) -> Judge:
     """The judge of jobs with these needs."""
     wanted = {lookup for one in needs for lookup in one.lookups()}
-    return Judge(servers, stocks_of(connection, wanted), queue_paused=queue_is_paused(connection))
+    return Judge(servers, read_stock(connection, wanted), queue_paused=queue_is_paused(connection))

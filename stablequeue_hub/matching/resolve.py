@@ -14,7 +14,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import InvalidValueError, TooLargeError
@@ -25,24 +24,20 @@ from stablequeue_client.shared.generation.requirements import (
     checkpoint_parts,
     generation_requirements,
 )
-from stablequeue_client.shared.models.model_files import (
+from stablequeue_client.shared.model_files.model_file import (
     Kind,
     normalize_hash,
     parse_hash,
     search_key,
     webui_name,
 )
-from stablequeue_client.shared.models.roles import KINDS_OF
+from stablequeue_client.shared.model_files.roles import KINDS_OF
 from stablequeue_client.shared.wire.inventory import AVAILABILITY_MAX_HASHES
 from stablequeue_client.shared.wire.jobs import REQUIREMENTS_MAX, RequirementCheck, RequirementStatus
-from stablequeue_hub.matching.called_files import FilesByName
 from stablequeue_hub.matching.embedding_words import embedding_names, may_be_a_word
-from stablequeue_hub.matching.host_lookup import (
-    NOT_READ,
-    CalledFile,
-    may_mean,
-)
+from stablequeue_hub.matching.host_lookup import NOT_READ, NamedFile, possible_files
 from stablequeue_hub.matching.job_requirements import JobRequirement
+from stablequeue_hub.matching.named_files import FilesByName
 from stablequeue_hub.models.availability import (
     ModelMatch,
     availability_of_many,
@@ -51,9 +46,8 @@ from stablequeue_hub.models.availability import (
 )
 from stablequeue_hub.models.lookup import loras_by_output_name
 from stablequeue_hub.models.model_query import NamedModel
+from stablequeue_hub.servers.known_servers import never_reported
 from stablequeue_hub.store.bulk import slices
-from stablequeue_hub.store.prepared import Prepared
-from stablequeue_hub.store.tables import servers
 
 if TYPE_CHECKING:
     from stablequeue_hub.servers.presence import Live
@@ -70,14 +64,12 @@ _KINDS: dict[str, Kind] = {kind: kind for kinds in KINDS_OF.values() for kind in
 @dataclass(frozen=True)
 class Resolution:
     """A requirement and the content it means. ``match`` is None unless one is meant (``found``), or files of
-    this name that are not read yet (``unhashed``). ``not_told``: it is missing because nobody knows yet what
-    its name means where it was written."""
+    this name that are not read yet (``unhashed``)."""
 
     written: Requirement
     status: RequirementStatus
     match: ModelMatch | None = None
     candidates: tuple[ModelMatch, ...] = ()
-    not_told: bool = False
 
     def as_stored(self) -> JobRequirement:
         """As it is kept with the job."""
@@ -124,9 +116,7 @@ def payload_requirements(
     for requirement in requirements_with_hashes(found, mentions):
         written.setdefault((requirement.role, requirement.name, requirement.hash), requirement)
     if len(written) > REQUIREMENTS_MAX:
-        raise TooLargeError(
-            f"The job names {len(written)} models; {REQUIREMENTS_MAX} are the most that are looked up."
-        )
+        raise TooLargeError(f"The job names {len(written)} models; {REQUIREMENTS_MAX} is the limit.")
     return list(written.values())
 
 
@@ -142,7 +132,7 @@ def check_depth(payload: Mapping[str, Any]) -> None:
             return
         level = inner
     raise InvalidValueError(
-        f"The payload holds lists or objects more than {DEPTH_MAX} deep in one another.",
+        f"The payload nests lists or objects more than {DEPTH_MAX} levels deep.",
         remedy="Send the JSON of the WebUI's API, which is flatter.",
     )
 
@@ -156,20 +146,20 @@ def resolve(
     now_ms: int,
 ) -> list[Resolution]:
     """Each of ``wanted`` with the content it means; ``source_id``: the server on which it was written."""
-    not_told = _names_not_told(connection, wanted, source_id)
+    unreported = _names_never_reported(connection, wanted, source_id)
     idle = frozenset(one for one in wanted if one.is_filled_in or _may_be_a_word(one, source_id))
-    looked_up = [one for one in dict.fromkeys(wanted) if one not in not_told and one not in idle]
+    looked_up = [one for one in dict.fromkeys(wanted) if one not in unreported and one not in idle]
     hashes = {one: normalize_hash(one.hash or "") or "" for one in looked_up if decides_by_hash(one)}
     names = [one for one in looked_up if one not in hashes]
-    meant = _Meant(connection, source_id, live, now_ms)
-    resolved = {one: _resolved(one, matches) for one, matches in meant.by_hash(hashes).items()}
-    resolved.update((one, _resolved(one, matches)) for one, matches in meant.by_name(names).items())
-    resolved.update((one, Resolution(one, "missing", not_told=True)) for one in not_told)
+    finder = _ModelFinder(connection, source_id, live, now_ms)
+    resolved = {one: _resolved(one, matches) for one, matches in finder.by_hash(hashes).items()}
+    resolved.update((one, _resolved(one, matches)) for one, matches in finder.by_name(names).items())
+    resolved.update((one, Resolution(one, "missing")) for one in unreported)
     resolved.update((one, Resolution(one, "not_checked")) for one in idle)
     return [resolved[requirement] for requirement in dict.fromkeys(wanted)]
 
 
-class _Meant:
+class _ModelFinder:
     """The models that hashes and names mean, looked up for all of them in a few statements."""
 
     def __init__(self, connection: Connection, source_id: str | None, live: Live, now_ms: int) -> None:
@@ -188,7 +178,7 @@ class _Meant:
     def by_name(self, names: Sequence[Requirement]) -> dict[Requirement, list[ModelMatch]]:
         """What the host on the source takes, else everything that the name may mean; what was called so once
         counts only where nothing is called so now."""
-        called = self._called(names)
+        called = self._files_named(names)
         hashes = {one: found for one in names if (found := _as_hash(one))}
         contents = {
             one: list(dict.fromkeys(file.sha256 for file in files if file.sha256))[:CANDIDATES_MAX]
@@ -205,17 +195,19 @@ class _Meant:
         for one, value in hashes.items():
             hashed = [match for match in matches[value] if _is_of_kind(match, one)]
             on_source = any(file.server_id == self._source_id for file in called[one])
-            here = [] if on_source else [match for match in hashed if _lies_on(match, self._source_id)]
+            here = [] if on_source else [match for match in hashed if _is_ready_on(match, self._source_id)]
             meant[one] = here or meant[one] or hashed
-        meant.update(self._called_once([one for one in names if not meant[one]]))
+        meant.update(self._formerly_named([one for one in names if not meant[one]]))
         return meant
 
-    def _called(self, names: Sequence[Requirement]) -> dict[Requirement, list[CalledFile]]:
+    def _files_named(self, names: Sequence[Requirement]) -> dict[Requirement, list[NamedFile]]:
         """The files that each name means: one content, or several that nobody can choose between."""
         files = FilesByName(self._connection, names, unread=self._source_id is not None)
-        found: dict[Requirement, list[CalledFile]] = {}
+        found: dict[Requirement, list[NamedFile]] = {}
         for one in names:
-            several = files.taken_on(one, self._source_id) or may_mean(one, files.of(one), self._source_id)
+            several = files.chosen_on(one, self._source_id) or possible_files(
+                one, files.of(one), self._source_id
+            )
             # What nobody has read may be anything, and says something only where the name was written.
             found[one] = [file for file in several if file.sha256 or file.server_id == self._source_id]
         return found
@@ -227,7 +219,7 @@ class _Meant:
             found.update((answer.query, answer.matches) for answer in answers)
         return found
 
-    def _unread(self, files: Collection[CalledFile]) -> dict[CalledFile, ModelMatch]:
+    def _unread(self, files: Collection[NamedFile]) -> dict[NamedFile, ModelMatch]:
         """The entry of each file on the source that nobody has read: by its kind and name only."""
         kinds = {file: _KINDS[file.kind] for file in files}
         names = {file: NamedModel(webui_name(kind, file.path), kind) for file, kind in kinds.items()}
@@ -241,10 +233,10 @@ class _Meant:
             if match.name == asked.name and _is_on(match, file.server_id)
         }
 
-    def _called_once(self, names: Sequence[Requirement]) -> dict[Requirement, list[ModelMatch]]:
+    def _formerly_named(self, names: Sequence[Requirement]) -> dict[Requirement, list[ModelMatch]]:
         """For what no known file is called now: models that were called so, those registered under the name,
         and files elsewhere that nobody has read; else LoRAs whose header calls them so."""
-        asked = {one: [NamedModel(_bare(one), kind) for kind in one.kinds] for one in names}
+        asked = {one: [NamedModel(_bare_name(one), kind) for kind in one.kinds] for one in names}
         flat = list(dict.fromkeys(one for several in asked.values() for one in several))
         answers: dict[NamedModel, tuple[ModelMatch, ...]] = {}
         for part in slices(flat, AVAILABILITY_MAX_HASHES):
@@ -263,21 +255,18 @@ class _Meant:
         return meant
 
 
-_TOLD = Prepared(sa.select(servers.c.index_id).where(servers.c.server_id == sa.bindparam("server_id")))
-
-
-def _names_not_told(
+def _names_never_reported(
     connection: Connection, wanted: Sequence[Requirement], source_id: str | None
 ) -> frozenset[Requirement]:
     """Those of which only the source's files say what they mean, and it never told which it has."""
-    if source_id is None or _TOLD.all(connection, {"server_id": source_id}) != [(None,)]:
+    if source_id is None or not never_reported(connection, source_id):
         return frozenset()
     return frozenset(one for one in wanted if not one.is_filled_in and not decides_by_hash(one))
 
 
 def _as_hash(requirement: Requirement) -> str | None:
     """A WebUI knows a checkpoint by its hash too: what looks like one is one, unless a file is called so."""
-    found = parse_hash(_bare(requirement)) if requirement.kinds == ("checkpoint",) else None
+    found = parse_hash(_bare_name(requirement)) if requirement.kinds == ("checkpoint",) else None
     return found.value if found else None
 
 
@@ -287,7 +276,7 @@ def _may_be_a_word(requirement: Requirement, source_id: str | None) -> bool:
     return is_bare and source_id is None and may_be_a_word(requirement.name)
 
 
-def _bare(requirement: Requirement) -> str:
+def _bare_name(requirement: Requirement) -> str:
     return checkpoint_parts(requirement.name)[0]
 
 
@@ -296,7 +285,7 @@ def decides_by_hash(requirement: Requirement) -> bool:
     found = parse_hash(requirement.hash or "")
     if found is None:
         return False
-    name = _bare(requirement).replace("\\", "/").rsplit("/", 1)[-1]
+    name = _bare_name(requirement).replace("\\", "/").rsplit("/", 1)[-1]
     of_the_name = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()
     return not of_the_name.startswith(found.value)
 
@@ -319,7 +308,7 @@ def _is_on(match: ModelMatch, server_id: str | None) -> bool:
     return any(entry.server_id == server_id for entry in match.servers)
 
 
-def _lies_on(match: ModelMatch, server_id: str | None) -> bool:
+def _is_ready_on(match: ModelMatch, server_id: str | None) -> bool:
     """A file of it was read on that server."""
     return any(
         entry.server_id == server_id and any(file.state == "ready" for file in entry.files)

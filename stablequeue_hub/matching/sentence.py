@@ -7,17 +7,16 @@ one is what the job waits for. So the sentence names what would have to change, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from stablequeue_client.shared.generation.requirements import checkpoint_parts
-from stablequeue_client.shared.models.model_files import MODEL_EXTENSIONS
+from stablequeue_client.shared.model_files.model_file import MODEL_EXTENSIONS
 from stablequeue_client.shared.wire.jobs import ReasonCode
 from stablequeue_hub.matching.job_requirements import JobNeeds, JobRequirement
 from stablequeue_hub.matching.judge import NOBODY, Judge, NeedsAnswer, Servers
-from stablequeue_hub.matching.obstacles import Obstacle, Question, history_obstacles
+from stablequeue_hub.matching.obstacles import Obstacle, PlacementQuery, history_obstacles
 from stablequeue_hub.servers.servers import NO_AGENT
 
 NAME_MAX = 80
@@ -25,17 +24,15 @@ ALIASES_MAX = 3
 
 ModelMark = Literal["have", "missing", "ambiguous", "unread", "away", "decided", "unchecked"]
 _UNCLEAR: dict[str, ModelMark] = {"ambiguous": "ambiguous", "unhashed": "unread", "missing": "missing"}
-_LACKS: tuple[ReasonCode, ...] = ("model_missing", "model_ambiguous")
-_NOT_READY: tuple[ReasonCode, ...] = ("model_unhashed", "model_unreachable")
 
 _EXCLUDED: dict[ReasonCode, str] = {
     "excluded_refused": "sent it back",
     "excluded_failed": "failed with it",
-    "excluded_lost": "did not come back from it",
+    "excluded_lost": "was lost while running it",
 }
 _OF_THE_SERVER: dict[ReasonCode, tuple[str, str]] = {
     "server_frozen": ("whose identity two running copies use", "whose identity two running copies use"),
-    "server_unknown": ("which never told which models it has", "which never told which models they have"),
+    "server_unknown": ("which has not reported its models yet", "which have not reported their models yet"),
     "no_webui": (
         "which cannot make pictures: only the agent runs there",
         "which cannot make pictures: only the agent runs there",
@@ -45,15 +42,17 @@ _OF_THE_SERVER: dict[ReasonCode, tuple[str, str]] = {
         "which accept no jobs: StableQueue is not running in a WebUI there",
     ),
     "server_paused": ("which is paused", "which are paused"),
-    "server_resting": ("which rests after several failures", "which rest after several failures"),
+    "server_resting": (
+        "which is in cooldown after several failures",
+        "which are in cooldown after several failures",
+    ),
     "server_unreachable": ("which is switched off", "which are switched off"),
-    "server_in_use": ("where somebody works just now", "where somebody works just now"),
+    "server_in_use": ("which is in use", "which are in use"),
 }
 """In the order in which servers are struck off; the words for one server and for two or three."""
 
 
-@dataclass(frozen=True)
-class Waiting:
+class Waiting(NamedTuple):
     """``code`` None: it is in line for ``servers``. ``blocking``: the places of the models that it waits
     for."""
 
@@ -69,45 +68,45 @@ class Sentences:
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
 
-    def waiting(self, job: Question, before: int | None = None) -> Waiting:
-        """What the job waits for. ``before``: jobs that come first; None: not known."""
+    def waiting(self, job: PlacementQuery, before: int | None = None) -> Waiting:
+        """Return what the job waits for. ``before``: jobs that come first; None: not known."""
         judge, answer = self.judge, self.judge.of_needs(job.needs)
         allowed = judge.allowed(job.targets)
         if any(one.code == "refused_often" for one in history_obstacles((), job.refusals, "")):
-            text = f"Sent back {job.refusals} times; it waits until you say where to try again"
+            text = f"Sent back {job.refusals} times; it waits until you choose where to try again"
             return Waiting(text, "refused_often")
         if not allowed:
             text = "Waits for a server: none has joined" if job.targets is None else "Its target is gone"
             return Waiting(text, "server_unknown" if job.targets is None else "not_a_target")
         if all(judge.servers[one].no_agent for one in allowed):
             return Waiting(f"Waits for {self.aliases(allowed)}. {NO_AGENT}", "no_agent")
-        left = allowed - _lacking_any(job.needs, answer)
+        left = allowed.intersection(*(one.having for one in answer.models))
         if not left:
             return self._waits_for_models(job.needs, answer, job.targets, allowed)
         return self._waits_for_servers(job, answer, left, before)
 
     def _waits_for_servers(
-        self, job: Question, answer: NeedsAnswer, left: Servers, before: int | None
+        self, job: PlacementQuery, answer: NeedsAnswer, left: Servers, before: int | None
     ) -> Waiting:
         for place, one in enumerate(job.needs.requirements):
-            if left <= answer.at(place, *_NOT_READY):
-                name, unread = shown_name(one), left & answer.at(place, "model_unhashed")
+            if left <= answer.models[place].not_ready:
+                name, unread = shown_name(one), left & answer.models[place].of("model_unhashed")
                 if unread:
                     text = f"Waits for {name}, which has to be read first on {self.aliases(unread)}"
                     return Waiting(text, "model_unhashed", (place,))
                 text = f"Waits for the folder of {name} on {self.aliases(left)}, which is not connected"
                 return Waiting(text, "model_unreachable", (place,))
-        left = left - _not_ready_any(job.needs, answer) or left
+        left = left.difference(*(one.not_ready for one in answer.models)) or left
         for obstacle, bad in (*_of_needs(answer), *self._of_history(job, left)):
             if left <= bad:
-                return Waiting(self._said(obstacle, job.needs, left), obstacle.code)
+                return Waiting(self._sentence_for(obstacle, job.needs, left), obstacle.code)
             left -= bad
         kept_away = self._of_servers(job.submitted_by, left)
         bad = kept_away.get("not_for_others", NOBODY)
         if left <= bad:
-            works = "works" if len(left) == 1 else "work"
+            take = "takes" if len(left) == 1 else "take"
             who = self.aliases(left, "and")
-            text = f"Waits for a server that works for others: {who} {works} for nobody else"
+            text = f"Waits for a server that takes jobs from others: {who} {take} none"
             return Waiting(text, "not_for_others")
         left -= bad
         for code, (one_is, several_are) in _OF_THE_SERVER.items():
@@ -117,10 +116,10 @@ class Sentences:
                 return Waiting(f"Waits for {self.aliases(left)}, {words}", code)
             left -= bad
         if self.judge.queue_paused:
-            return Waiting("Waits until the queue goes on", "queue_paused")
+            return Waiting("Waits until the queue is resumed", "queue_paused")
         return Waiting(self.in_line(left, before), servers=left)
 
-    def _of_history(self, job: Question, some: Servers) -> Iterator[tuple[Obstacle, Servers]]:
+    def _of_history(self, job: PlacementQuery, some: Servers) -> Iterator[tuple[Obstacle, Servers]]:
         for code in _EXCLUDED if job.exclusions else ():
             yield (
                 Obstacle(code),
@@ -140,14 +139,14 @@ class Sentences:
                 found.setdefault(one.code, set()).add(server_id)
         return {code: frozenset(ids) for code, ids in found.items()}
 
-    def _said(self, obstacle: Obstacle, needs: JobNeeds, left: Servers) -> str:
+    def _sentence_for(self, obstacle: Obstacle, needs: JobNeeds, left: Servers) -> str:
         """The sentence when the last servers are struck off."""
         code = obstacle.code
         if code == "architecture_unsupported":
             return f"Waits for a WebUI that loads {obstacle.detail}"
         if code == "model_name_shared":
             name, where = shown_name(needs.requirements[obstacle.place or 0]), self.aliases(left)
-            return f"Waits for another name of {name} on {where}, where another file is called so too"
+            return f"Waits for {name} to be renamed on {where}, where another file has the same name"
         if code in _EXCLUDED:
             return f"Waits for another server: {self.aliases(left, 'and')} {_EXCLUDED[code]}"
         return f"Waits for a WebUI with {obstacle.detail}"
@@ -168,12 +167,12 @@ class Sentences:
         self, needs: JobNeeds, answer: NeedsAnswer, targets: Collection[str] | None, allowed: Servers
     ) -> Waiting:
         blocking = tuple(
-            place for place in range(len(needs.requirements)) if allowed <= answer.at(place, *_LACKS)
+            place for place in range(len(needs.requirements)) if not allowed & answer.models[place].having
         )
         if not blocking:
             return self._waits_for_the_rest(needs, answer, allowed)
         first = needs.requirements[blocking[0]]
-        somewhere = self.judge.everyone - answer.at(blocking[0], *_LACKS)
+        somewhere = answer.models[blocking[0]].having
         code, why = self._why_nowhere(first, needs, targets, allowed, anywhere=bool(somewhere))
         more = f" (and {len(blocking) - 1} more)" if len(blocking) > 1 else ""
         return Waiting(f"Waits for {shown_name(first)}{more}: {why}", code, blocking)
@@ -188,12 +187,15 @@ class Sentences:
         anywhere: bool,
     ) -> tuple[ReasonCode, str]:
         if one.status == "ambiguous":
-            return "model_ambiguous", "several models are called so; say which"
+            return "model_ambiguous", "several models have this name; choose one"
         if one.status == "unhashed":
             return "model_unhashed", "it has to be read first, where the job was written"
         source = self.judge.servers.get(needs.source_id or "")
-        if is_not_told(one, needs, self.judge) and source is not None:
-            return "model_missing", f"its names are not known yet, {source.alias} never told what it has"
+        if source_never_reported(one, needs, self.judge) and source is not None:
+            return (
+                "model_missing",
+                f"its names cannot be resolved yet, {source.alias} has not reported its models",
+            )
         if targets is None or not anywhere:
             return "model_missing", "no server has it"
         if len(allowed) == 1:
@@ -202,19 +204,19 @@ class Sentences:
 
     def _waits_for_the_rest(self, needs: JobNeeds, answer: NeedsAnswer, allowed: Servers) -> Waiting:
         """Each of its models is somewhere, and no server has them all: what the one lacks that has most."""
-        lacks = [answer.at(place, *_LACKS) for place in range(len(needs.requirements))]
-        having = Counter(server_id for servers in lacks for server_id in allowed - servers)
+        held = [one.having for one in answer.models]
+        having = Counter(server_id for servers in held for server_id in allowed & servers)
         most = max(having.values())
         best = {server_id for server_id, number in having.items() if number == most}
         nearest = next(server_id for server_id in self.judge.servers if server_id in best)
-        places = tuple(place for place, servers in enumerate(lacks) if nearest in servers)
+        places = tuple(place for place, servers in enumerate(held) if nearest not in servers)
         names = _joined([shown_name(needs.requirements[place]) for place in places], "and")
         alias = self.judge.servers[nearest].alias
-        rest = "everything else" if len(places) < len(lacks) else "the rest"
+        rest = "everything else" if len(places) < len(held) else "the rest"
         return Waiting(f"Waits for {names} on {alias}, which has {rest}", "model_missing", places)
 
     def marks(self, needs: JobNeeds, targets: Collection[str] | None) -> list[ModelMark]:
-        """What is known of each model of a job for ``targets`` (None: any server)."""
+        """Return the mark of each model of a job for ``targets`` (None: any server)."""
         allowed, answer = self.judge.allowed(targets), self.judge.of_needs(needs)
         return [self._mark(place, one, answer, allowed) for place, one in enumerate(needs.requirements)]
 
@@ -223,36 +225,38 @@ class Sentences:
             return "decided" if one.decision is not None else "unchecked"
         if one.status in _UNCLEAR:
             return _UNCLEAR[one.status]
-        ready = allowed - answer.at(place, *_LACKS, *_NOT_READY)
+        ready = (allowed & answer.models[place].having) - answer.models[place].not_ready
         if ready:
             return "have" if any(self.judge.servers[one].reachable for one in ready) else "away"
-        if allowed & answer.at(place, "model_unhashed"):
+        if allowed & answer.models[place].of("model_unhashed"):
             return "unread"
-        return "away" if allowed & answer.at(place, "model_unreachable") else "missing"
+        return "away" if allowed & answer.models[place].of("model_unreachable") else "missing"
 
-    def lacks_models(self, job: Question) -> bool:
-        """Whether ``waiting`` names models that it waits for; without finding the words."""
+    def lacks_models(self, job: PlacementQuery) -> bool:
+        """Return whether ``waiting`` would name models, without building the sentence."""
         judge, answer = self.judge, self.judge.of_needs(job.needs)
         allowed = judge.allowed(job.targets)
         if history_obstacles((), job.refusals, "") or all(judge.servers[one].no_agent for one in allowed):
             return False
-        left = allowed - _lacking_any(job.needs, answer)
+        left = allowed.intersection(*(one.having for one in answer.models))
         return not left or any(
-            left <= answer.at(place, *_NOT_READY) for place in range(len(job.needs.requirements))
+            left <= answer.models[place].not_ready for place in range(len(job.needs.requirements))
         )
 
-    def lacking(self, job: Question, blocking: tuple[int, ...]) -> list[tuple[int, ...]]:
+    def lacking(self, job: PlacementQuery, blocking: tuple[int, ...]) -> list[tuple[int, ...]]:
         """The places of models that would have to come, each a way out: those that no server has, else those
         that each of the servers lacks that have most. ``blocking``: as ``waiting`` says, not empty."""
         answer, allowed = self.judge.of_needs(job.needs), self.judge.allowed(job.targets)
-        lacks = [answer.at(place, *_LACKS) for place in range(len(job.needs.requirements))]
-        if any(allowed <= lacks[place] for place in blocking):
+        held = [one.having for one in answer.models]
+        if any(not allowed & held[place] for place in blocking):
             return [blocking]
-        ways = [tuple(p for p, servers in enumerate(lacks) if server_id in servers) for server_id in allowed]
+        ways = [
+            tuple(p for p, servers in enumerate(held) if server_id not in servers) for server_id in allowed
+        ]
         least = min(len(way) for way in ways)
         return sorted({way for way in ways if len(way) == least}) if least else [blocking]
 
-    def able_without(self, job: Question, places: Collection[int]) -> Servers:
+    def able_without(self, job: PlacementQuery, places: Collection[int]) -> Servers:
         """The servers that could take the job now if the models at these places were there."""
         return frozenset(
             server_id
@@ -270,30 +274,25 @@ class Sentences:
         return _joined([server.alias for key, server in self.judge.servers.items() if key in some], word)
 
 
-def is_not_told(one: JobRequirement, needs: JobNeeds, judge: Judge) -> bool:
+def source_never_reported(one: JobRequirement, needs: JobNeeds, judge: Judge) -> bool:
     """Whether nobody knows yet what its name means, because the server where it was written never told what
     it has."""
     source = judge.servers.get(needs.source_id or "")
     return one.status == "missing" and not one.hash and source is not None and not source.has_inventory
 
 
-def _lacking_any(needs: JobNeeds, answer: NeedsAnswer) -> Servers:
-    return NOBODY.union(*(answer.at(place, *_LACKS) for place in range(len(needs.requirements))))
-
-
-def _not_ready_any(needs: JobNeeds, answer: NeedsAnswer) -> Servers:
-    return NOBODY.union(*(answer.at(place, *_NOT_READY) for place in range(len(needs.requirements))))
-
-
-def _of_needs(answer: NeedsAnswer) -> Iterable[tuple[Obstacle, Servers]]:
+def _of_needs(answer: NeedsAnswer) -> Iterator[tuple[Obstacle, Servers]]:
     """What keeps servers from a job although they have its models: what they cannot load first."""
-    rest = [(one, bad) for one, bad in answer.without.items() if one.code not in (*_LACKS, *_NOT_READY)]
-    order: Sequence[ReasonCode] = ("architecture_unsupported", "model_name_shared")
-    return sorted(rest, key=lambda item: order.index(item[0].code) if item[0].code in order else len(order))
+    besides = answer.besides.items()
+    yield from ((one, bad) for one, bad in besides if one.place is not None)
+    for place, model in enumerate(answer.models):
+        if "model_name_shared" in model.hindered:
+            yield Obstacle("model_name_shared", place), model.of("model_name_shared")
+    yield from ((one, bad) for one, bad in besides if one.place is None)
 
 
 def shown_name(one: JobRequirement) -> str:
-    """What people call it: without hash and ending, and not longer than a line."""
+    """Return the name to show: without hash and extension, and not longer than a line."""
     return short_name(one.name)
 
 

@@ -3,41 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksForOthers
 from stablequeue_hub.servers.capabilities import has_webui, stored_capabilities, works_for_others
-from stablequeue_hub.servers.presence import Live, RunnerState
+from stablequeue_hub.servers.presence import Live, RunnerPresence
 from stablequeue_hub.store.prepared import Prepared
 from stablequeue_hub.store.tables import job_payloads, jobs, servers
 
 
-class Line(Protocol):
-    """What the hand-over of jobs knows; nothing of it is stored."""
+class DispatchView(Protocol):
+    """What the dispatcher knows of jobs; nothing of it is stored."""
 
-    def before(self, server_id: str, job_id: str) -> int | None:
-        """How many jobs that server gets before this one; None when it does not get it."""
+    def jobs_ahead(self, server_id: str, job_id: str) -> int | None:
+        """Return how many jobs that server gets before this one; None when it does not get it."""
 
-    def before_anywhere(self, job_id: str) -> int | None:
-        """How many jobs come first if one server could run them all; None for one that does not wait."""
+    def jobs_ahead_anywhere(self, job_id: str) -> int | None:
+        """Return how many jobs come first if one server could run all; None for one that does not wait."""
 
     def progress(self, job_id: str) -> float | None:
         """0 to 1, of a job under way; None where nothing was told."""
 
 
-def fewest_before(line: Line, servers: Iterable[str], job_id: str) -> int | None:
-    """How many jobs come first where fewest do; None when no server has it in its line."""
-    places = (line.before(server_id, job_id) for server_id in servers)
+def fewest_ahead(dispatch: DispatchView, servers: Iterable[str], job_id: str) -> int | None:
+    """Return the smallest number of jobs ahead on any of the servers; None when no server gets it."""
+    places = (dispatch.jobs_ahead(server_id, job_id) for server_id in servers)
     return min((place for place in places if place is not None), default=None)
 
 
-@dataclass(frozen=True)
-class ServerFacts:
+class ServerFacts(NamedTuple):
     """A server now, as far as jobs are concerned. ``works_on``: id, name and prompt of its job. ``no_agent``:
     only an old client named it, and StableQueue is not installed there."""
 
@@ -49,7 +47,7 @@ class ServerFacts:
     paused: bool
     sequence: int
     capabilities: ServerCapabilities | None
-    runner: RunnerState
+    runner: RunnerPresence
     works_on: tuple[str, str, str] | None = None
     no_agent: bool = False
 

@@ -1,26 +1,34 @@
 """What servers have of the wanted models, and which names there mean them: the one reading of both.
 
-The check, the reasons, the sentence and the hand-over all go by these files and these rules.
+The check, the reasons, the sentence and the dispatcher all go by these files and these rules.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.generation.requirements import can_be_written, checkpoint_parts
-from stablequeue_client.shared.models.model_files import names_in_webui, stem_key
+from stablequeue_client.shared.model_files.model_file import names_in_webui, stem_key
 from stablequeue_hub.inventory.availability_rows import MAY_BECOME_READY
-from stablequeue_hub.matching.called_files import AT_ITS_ROOT, FILE, OfFiles, read_called, unread_called
 from stablequeue_hub.matching.job_requirements import JobRequirement, Lookup
+from stablequeue_hub.matching.named_files import (
+    FILE,
+    FileStatement,
+    known_files_named,
+    unread_files_named,
+)
 from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.prepared import Prepared, in_list
 from stablequeue_hub.store.tables import model_aliases, models, server_files, server_roots
+from stablequeue_hub.store.tables import model_server_availability as summary
 
 NOT_LOADABLE = ("corrupt", "partial")
 """States of files that no WebUI takes for the model of their name."""
@@ -30,6 +38,10 @@ StockAnswer = Literal["usable", "name_shared", "unread", "away", "missing"]
 """``name_shared``: it is there, and its WebUI cannot be told to load it without doubt: every name of it is
 another content's too, or cannot stand in a prompt. ``unread``: a claim says so. ``away``: in a folder that is
 not connected."""
+
+
+_Row: TypeAlias = tuple[str, int, str, str, str, str, int]
+"""SHA256, whether it is a link, server, folder, path, kind, size."""
 
 
 class StockFile(NamedTuple):
@@ -44,7 +56,8 @@ class StockFile(NamedTuple):
 
 @dataclass
 class ServerStock:
-    """One server as of one reading. ``asked``: what was looked for.
+    """What is to be looked at closely on one server: files whose names leave a doubt, or that cannot be used
+    as they are.
 
     ``ready`` and ``claimed``: files by content; claimed ones are not read yet, and probably hold it.
     ``away``: contents in folders that are not connected, with their kinds. ``unread``: files that nobody has
@@ -53,7 +66,6 @@ class ServerStock:
     """
 
     server_id: str
-    asked: set[Lookup] = field(default_factory=set)
     ready: dict[str, list[StockFile]] = field(default_factory=dict)
     claimed: dict[str, list[StockFile]] = field(default_factory=dict)
     away: dict[str, set[str]] = field(default_factory=dict)
@@ -80,7 +92,7 @@ class ServerStock:
         """Return the file to load for it, under the name to write."""
         for file in self._files(one, is_source=is_source):
             named = _as_written(file, one) if is_source else file
-            if _can_be_named(named) and (file.kind, named.name) not in self.shared:
+            if _can_be_named(file.kind, named.name) and (file.kind, named.name) not in self.shared:
                 return named
         return None
 
@@ -103,15 +115,68 @@ class ServerStock:
         # Names differ in case on some disks: the one that is called exactly so comes first.
         return sorted(found, key=lambda file: path not in names_in_webui(file.kind, file.path))
 
-    def take_over(self, further: ServerStock) -> None:
+    def merge(self, further: ServerStock) -> None:
         """Add what was read later, of other models."""
-        self.asked |= further.asked
         self.shared |= further.shared
         self.being_copied |= further.being_copied
         self.ready.update(further.ready)
         self.claimed.update(further.claimed)
         self.away.update(further.away)
         self.unread.update(further.unread)
+
+
+@dataclass
+class Stock:
+    """What servers have of the wanted models, as of one reading. ``asked``: what was looked for.
+
+    ``plain``: by content and kind, the servers that have it ready under a name that means nothing else, which
+    are most of all. ``doubtful``: the rest, by server; ``holding``: where it is that some content may be.
+    """
+
+    asked: set[Lookup] = field(default_factory=set)
+    plain: dict[str, dict[str, set[str]]] = field(default_factory=dict)
+    doubtful: dict[str, ServerStock] = field(default_factory=dict)
+    holding: dict[str, set[str]] = field(default_factory=dict)
+
+    def answers(self, one: JobRequirement, source_id: str | None) -> dict[StockAnswer, set[str]]:
+        """Return the servers that have something of it, by what they can do with it."""
+        content, kinds = one.content or "", one.kinds
+        usable: set[str] = set()
+        for kind, servers in self.plain.get(content, {}).items():
+            if kind in kinds:
+                usable |= servers
+        found: dict[StockAnswer, set[str]] = {"usable": usable}
+        if content not in self.holding and source_id not in self.doubtful:
+            return found
+        for server_id in {*self.holding.get(content, ()), source_id or ""} - usable:
+            if server_id in self.doubtful:
+                answer = self.doubtful[server_id].answer(one, is_source=server_id == source_id)
+                found.setdefault(answer, set()).add(server_id)
+        return found
+
+    def take(self, row: _Row, unusable: Mapping[tuple[str, str], str | None], *, is_read: bool) -> None:
+        """A file that is to be looked at closely."""
+        sha256, _, its_server, root, path, kind, size = row
+        stock = self.doubtful.setdefault(its_server, ServerStock(its_server))
+        self.holding.setdefault(sha256, set()).add(its_server)
+        if (its_server, root) not in unusable:
+            files = stock.ready if is_read else stock.claimed
+            files.setdefault(sha256, []).append(_file(root, path, kind, size))
+        elif unusable[its_server, root] is None:
+            stock.away.setdefault(sha256, set()).add(kind)
+
+    def of_server(self, server_id: str) -> ServerStock:
+        return self.doubtful.get(server_id) or ServerStock(server_id)
+
+    def merge(self, further: Stock) -> None:
+        """Add what was read later, of other models."""
+        self.asked |= further.asked
+        self.plain.update(further.plain)
+        self.holding.update(further.holding)
+        for server_id, stock in further.doubtful.items():
+            mine = self.doubtful.setdefault(server_id, stock)
+            if mine is not stock:
+                mine.merge(stock)
 
 
 def _as_path(name: str) -> str:
@@ -126,31 +191,47 @@ def _as_written(file: StockFile, one: JobRequirement) -> StockFile:
     return file._replace(name=file.path)
 
 
-def _can_be_named(file: StockFile) -> bool:
-    """Whether its name can stand in a prompt."""
-    if file.kind == "lora":
-        return can_be_written(file.name)
-    return file.kind != "embedding" or not set(file.name) & _NOT_IN_A_WORD
+@lru_cache(maxsize=8_192)
+def _can_be_named(kind: str, name: str) -> bool:
+    """Return whether its name can stand in a prompt."""
+    if kind == "lora":
+        return can_be_written(name)
+    return kind != "embedding" or not set(name) & _NOT_IN_A_WORD
 
 
 # --- reading ----------------------------------------------------------------------------------------------
 
 
-def _holding(model_column: sa.Column[int], *conditions: sa.ColumnElement[bool]) -> OfFiles:
-    files = sa.join(models, server_files, model_column == models.c.id).join(server_roots, AT_ITS_ROOT)
-    return OfFiles(
-        # Real files before links, then by name, so that it is always the same one.
-        sa.select(models.c.hash_sha256, server_roots.c.health, server_files.c.link, *FILE)
-        .select_from(files)
-        .where(
-            in_list(models.c.hash_sha256, "contents"),
-            server_files.c.rejected.is_(None),
-            server_roots.c.rejected.is_(None),
-            *conditions,
-        )
+def _holding(model_column: sa.Column[int], *conditions: sa.ColumnElement[bool]) -> FileStatement:
+    return FileStatement(
+        sa.select(models.c.hash_sha256, server_files.c.link, *FILE)
+        .select_from(sa.join(models, server_files, model_column == models.c.id))
+        .where(in_list(models.c.hash_sha256, "contents"), server_files.c.rejected.is_(None), *conditions)
     )
 
 
+_ALIASES = Prepared(
+    sa.select(models.c.hash_sha256, models.c.type, model_aliases.c.alias_path)
+    .join_from(models, model_aliases, model_aliases.c.model_id == models.c.id, isouter=True)
+    .where(in_list(models.c.hash_sha256, "contents"))
+)
+_IN_OTHER_FOLDERS = Prepared(
+    sa.select(models.c.hash_sha256)
+    .join_from(models, server_files, server_files.c.model_id == models.c.id)
+    .where(server_files.c.kind_differs == 1)
+)
+_HAVING = (
+    sa.select(models.c.hash_sha256, summary.c.server_id, summary.c.availability)
+    .join_from(models, summary, summary.c.model_id == models.c.id)
+    .where(in_list(models.c.hash_sha256, "contents"), summary.c.availability != "unavailable")
+)
+_SUMMARY = Prepared(_HAVING)
+_SUMMARY_OF_ONE = Prepared(_HAVING.where(summary.c.server_id == sa.bindparam("server_id")))
+_UNUSABLE_ROOTS = Prepared(
+    sa.select(server_roots.c.server_id, server_roots.c.root_id, server_roots.c.rejected).where(
+        sa.or_(server_roots.c.health != "healthy", server_roots.c.rejected.is_not(None))
+    )
+)
 _READY = _holding(server_files.c.model_id, server_files.c.state == "ready")
 _CLAIMED = _holding(server_files.c.claimed_model_id, in_list(server_files.c.state, "states"))
 _SHARED_STEMS = Prepared(
@@ -161,68 +242,108 @@ _SHARED_STEMS = Prepared(
 )
 
 
-def stocks_of(
-    connection: Connection, wanted: Collection[Lookup], server_id: str | None = None
-) -> dict[str, ServerStock]:
-    """Return by server (or of the one) what it has of ``wanted``; none for one that has nothing of it."""
-    stocks = _files_of(connection, wanted, server_id)
-    stems: dict[str, bool] = {one.stem: False for one in wanted if one.sha256 is None}
-    for stock in stocks.values():
-        for files in (*stock.ready.values(), *stock.claimed.values()):
-            for file in files:
-                stem = stem_key(file.path)
-                stems[stem] = stems.get(stem, False) or file.kind == "checkpoint"
-    checkpoints = any(stems.values()) or any(one.sha256 is None for one in wanted)
-    doubtful = {one.stem for one in wanted if one.sha256 is None} | _shared_stems(connection, stems)
-    unread = list(unread_called(connection, stems, server_id, in_folders=checkpoints))
-    doubtful |= {stem_key(row[2]) for row in unread}
-    _take_names(stocks, read_called(connection, doubtful, server_id), unread)
-    return stocks
-
-
-def stock_of_server(connection: Connection, server_id: str, wanted: Collection[Lookup]) -> ServerStock:
-    """As ``stocks_of``, of one server."""
-    stock = stocks_of(connection, wanted, server_id).get(server_id) or ServerStock(server_id)
-    stock.asked = set(wanted)
+def read_stock(connection: Connection, wanted: Collection[Lookup], server_id: str | None = None) -> Stock:
+    """Return what all servers (or the one) have of ``wanted``."""
+    stock = Stock(set(wanted))
+    contents = sorted({one.sha256 for one in wanted if one.sha256 is not None})
+    by_name = {one.stem for one in wanted if one.sha256 is None}
+    named = _named(connection, contents)
+    stems = by_name.union(*(one.stems for one in named.values()))
+    in_folders = bool(by_name) or any(one.kind == "checkpoint" for one in named.values())
+    unread = list(unread_files_named(connection, stems, server_id, in_folders=in_folders))
+    doubtful = by_name | _shared_stems(connection, stems) | {stem_key(row[2]) for row in unread}
+    unusable = _unusable_roots(connection)
+    close = {sha256 for sha256, one in named.items() if one.unwritable or one.stems & doubtful}
+    close.update(sha256 for (sha256,) in _IN_OTHER_FOLDERS.all(connection, {}))
+    looked_at = {its_server for its_server, _ in unusable}
+    for sha256, its_server, availability in _summary(connection, contents, server_id):
+        if sha256 in close or availability != "available" or its_server in looked_at:
+            close.add(sha256)
+            stock.plain.pop(sha256, None)
+        else:
+            stock.plain.setdefault(sha256, {}).setdefault(named[sha256].kind, set()).add(its_server)
+    ready, claimed = _files(connection, close.intersection(contents), server_id)
+    # Files that only probably hold a content have names of their own.
+    further = {stem_key(row[4]) for row in (*ready, *claimed)} - stems
+    if further:
+        unread += unread_files_named(connection, further, server_id, in_folders=True)
+        doubtful |= _shared_stems(connection, further) | {stem_key(row[2]) for row in unread}
+    for rows, is_read in ((ready, True), (claimed, False)):
+        for row in rows:
+            stock.take(row, unusable, is_read=is_read)
+    _index_names(stock.doubtful, known_files_named(connection, doubtful, server_id), unread)
     return stock
 
 
-def files_again(
+@dataclass
+class _KnownNames:
+    """What a content is called, or was. ``unwritable``: one of its names cannot stand in a prompt."""
+
+    kind: str
+    stems: set[str] = field(default_factory=set)
+    unwritable: bool = False
+
+
+def _named(connection: Connection, contents: Sequence[str]) -> dict[str, _KnownNames]:
+    found: dict[str, _KnownNames] = {}
+    for part in slices(contents):
+        for sha256, kind, path in _ALIASES.all(connection, {"contents": part}):
+            one = found.get(sha256)
+            if one is None:
+                one = found[sha256] = _KnownNames(kind)
+            if path is not None:
+                one.stems.add(stem_key(path))
+                one.unwritable |= not _can_be_named(kind, name_for_webui(kind, path))
+    return found
+
+
+def _summary(
+    connection: Connection, contents: Sequence[str], server_id: str | None
+) -> Iterator[tuple[str, str, str]]:
+    """Content, server, and what it has of it."""
+    for part in slices(contents):
+        if server_id is None:
+            yield from _SUMMARY.all(connection, {"contents": part})
+        else:
+            values = {"contents": part, "server_id": server_id}
+            yield from _SUMMARY_OF_ONE.all(connection, values)
+
+
+def reload_files(
     connection: Connection, before: ServerStock, wanted: Collection[Lookup], *, is_source: bool
 ) -> ServerStock:
     """Return the files of a few models as they are now, with the names as they were read ``before``; those
     not read yet only where the names were written, where they will do."""
-    found = _files_of(connection, wanted, before.server_id, unread_too=is_source).get(before.server_id)
-    return replace(found or ServerStock(before.server_id), shared=before.shared, unread=before.unread)
+    found, unusable = Stock(), _unusable_roots(connection)
+    contents = {one.sha256 for one in wanted if one.sha256 is not None}
+    ready, claimed = _files(connection, contents, before.server_id, unread_too=is_source)
+    for rows, is_read in ((ready, True), (claimed, False)):
+        for row in rows:
+            found.take(row, unusable, is_read=is_read)
+    return replace(found.of_server(before.server_id), shared=before.shared, unread=before.unread)
 
 
-def _files_of(
-    connection: Connection,
-    wanted: Collection[Lookup],
-    server_id: str | None,
-    *,
-    unread_too: bool = True,
-) -> dict[str, ServerStock]:
-    stocks: dict[str, ServerStock] = {}
+def _files(
+    connection: Connection, contents: Collection[str], server_id: str | None, *, unread_too: bool = True
+) -> tuple[list[_Row], list[_Row]]:
+    """Files of the contents that were read, and those that probably hold one. Real files before links,
+    then by name, so that it is always the same one."""
+    ready: list[_Row] = []
+    claimed: list[_Row] = []
     states = list(MAY_BECOME_READY)
-    for part in slices(sorted({one.sha256 for one in wanted if one.sha256 is not None})):
-        ready = _READY.rows(connection, server_id, {"contents": part})
-        claimed: Sequence[Sequence[Any]] = ()
+    for part in slices(sorted(contents)):
+        ready += _READY.rows(connection, server_id, {"contents": part})  # type: ignore[arg-type]
         if unread_too:
-            claimed = _CLAIMED.rows(connection, server_id, {"contents": part, "states": states})
-        for rows, read in ((ready, True), (claimed, False)):
-            for sha256, health, _, its_server, *file in sorted(
-                rows, key=lambda row: (row[2], row[4], row[5])
-            ):
-                stock = stocks.get(its_server)
-                if stock is None:
-                    stock = stocks[its_server] = ServerStock(its_server)
-                if health != "healthy":
-                    stock.away.setdefault(sha256, set()).add(file[2])
-                else:
-                    files = stock.ready if read else stock.claimed
-                    files.setdefault(sha256, []).append(_file(*file))
-    return stocks
+            values = {"contents": part, "states": states}
+            claimed += _CLAIMED.rows(connection, server_id, values)  # type: ignore[arg-type]
+    order = itemgetter(1, 3, 4)
+    return sorted(ready, key=order), sorted(claimed, key=order)
+
+
+def _unusable_roots(connection: Connection) -> dict[tuple[str, str], str | None]:
+    """Those that are not connected, or were rejected with a reason. Few: cheaper to read by themselves than
+    beside each file."""
+    return {(its, root): rejected for its, root, rejected in _UNUSABLE_ROOTS.all(connection, {})}
 
 
 def _shared_stems(connection: Connection, stems: Iterable[str]) -> set[str]:
@@ -233,12 +354,12 @@ def _shared_stems(connection: Connection, stems: Iterable[str]) -> set[str]:
     return shared
 
 
-def _take_names(
+def _index_names(
     stocks: dict[str, ServerStock],
     called: Iterable[Sequence[Any]],
     unread: Iterable[Sequence[Any]],
 ) -> None:
-    """Which names several contents share, and which files are only known by theirs."""
+    """Note the names that several contents share, and the files known only by name."""
     names: dict[tuple[str, str, str], set[str | None]] = defaultdict(set)
     seen: set[tuple[str, str, str]] = set()
     for rows in (called, unread):
@@ -266,6 +387,7 @@ def _file(root: str, path: str, kind: str, size: int) -> StockFile:
 # --- names ------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=8_192)
 def name_for_webui(kind: str, path: str) -> str:
     """Return the one of them to write. A checkpoint's folder is joined differently on Windows, so it is left
     out."""

@@ -9,22 +9,22 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.shared.wire.jobs import JobWhy, ServerWhy
+from stablequeue_hub.errors import unknown_job
 from stablequeue_hub.matching.exclusions import Exclusion, exclusions_of
 from stablequeue_hub.matching.job_requirements import JobNeeds, needs_of_payloads
 from stablequeue_hub.matching.judge import Judge
-from stablequeue_hub.matching.obstacles import Question, not_checked
+from stablequeue_hub.matching.obstacles import PlacementQuery, not_checked
 from stablequeue_hub.matching.read_judge import read_judge
 from stablequeue_hub.matching.reasons import ReasonTexts
 from stablequeue_hub.matching.resolve import resolve
 from stablequeue_hub.matching.sentence import Sentences, Waiting
-from stablequeue_hub.matching.server_facts import Line, ServerFacts, servers_now
+from stablequeue_hub.matching.server_facts import DispatchView, ServerFacts, servers_now
 from stablequeue_hub.servers.presence import Live
 from stablequeue_hub.store.tables import jobs
 
 
-class PendingJob(NamedTuple):
+class PendingJobRow(NamedTuple):
     """Columns of a job that waits."""
 
     job_id: str
@@ -38,20 +38,16 @@ class PendingJob(NamedTuple):
 
     @property
     def targets(self) -> frozenset[str] | None:
-        return None if self.targets_json is None else _targets(self.targets_json)
+        return None if self.targets_json is None else _decode_targets(self.targets_json)
 
 
-_COLUMNS = [jobs.c[name] for name in PendingJob._fields]
+_COLUMNS = [jobs.c[name] for name in PendingJobRow._fields]
 _ONE = sa.select(*_COLUMNS).where(jobs.c.job_id == sa.bindparam("job_id"))
 _decode_targets = msgspec.json.Decoder(frozenset[str]).decode
 
 
-def _targets(text: str) -> frozenset[str]:
-    return _decode_targets(text)
-
-
-class Read(NamedTuple):
-    """What was read for some jobs. ``needs``: by payload."""
+class QueueContext(NamedTuple):
+    """Everything that decides where some jobs can run. ``needs``: by payload."""
 
     needs: Mapping[int, JobNeeds]
     exclusions: Mapping[str, Sequence[Exclusion]]
@@ -61,9 +57,9 @@ class Read(NamedTuple):
     def judge(self) -> Judge:
         return self.sentences.judge
 
-    def question(self, job: PendingJob) -> Question:
+    def query(self, job: PendingJobRow) -> PlacementQuery:
         """The job as it is judged."""
-        return Question(
+        return PlacementQuery(
             self.needs[job.payload_id],
             job.submitted_by,
             job.targets,
@@ -71,55 +67,55 @@ class Read(NamedTuple):
             self.exclusions.get(job.job_id, ()),
         )
 
-    def waiting(self, job: PendingJob, before: int | None = None) -> Waiting:
-        """What one of the jobs waits for. ``before``: jobs that come first, where that is known."""
-        return self.sentences.waiting(self.question(job), before)
+    def waiting(self, job: PendingJobRow, before: int | None = None) -> Waiting:
+        """Return what one of the jobs waits for. ``before``: jobs that come first, where known."""
+        return self.sentences.waiting(self.query(job), before)
 
 
-def read_around(connection: Connection, some: Sequence[PendingJob], live: Live) -> Read:
+def load_context(connection: Connection, some: Sequence[PendingJobRow], live: Live) -> QueueContext:
     """Everything that decides where ``some`` can run, in a few statements."""
-    return read_among(connection, some, servers_now(connection, live))
+    return load_context_with(connection, some, servers_now(connection, live))
 
 
-def read_among(
+def load_context_with(
     connection: Connection,
-    some: Sequence[PendingJob],
+    some: Sequence[PendingJobRow],
     servers: Mapping[str, ServerFacts],
     further_payloads: Iterable[int] = (),
-) -> Read:
-    """As ``read_around``, with servers that were read already. ``further_payloads``: of other jobs."""
+) -> QueueContext:
+    """As ``load_context``, with servers that were read already. ``further_payloads``: of other jobs."""
     waiting = {job.payload_id for job in some}
     needs = needs_of_payloads(connection, waiting.union(further_payloads))
     judge = read_judge(connection, [needs[payload_id] for payload_id in waiting], servers)
-    return Read(needs, exclusions_of(connection, [job.job_id for job in some]), Sentences(judge))
+    return QueueContext(needs, exclusions_of(connection, [job.job_id for job in some]), Sentences(judge))
 
 
-def why(connection: Connection, job_id: str, live: Live, line: Line, *, now_ms: int) -> JobWhy:
-    """For each server why not, or its place. Raises NotFoundError."""
+def why(connection: Connection, job_id: str, live: Live, dispatch: DispatchView, *, now_ms: int) -> JobWhy:
+    """Return for each server why not, or the job's place there. Raises NotFoundError."""
     row = connection.execute(_ONE, {"job_id": job_id}).first()
     if row is None:
-        raise NotFoundError(
-            "There is no such job.", remedy="It may have been deleted; look at the list of jobs."
-        )
-    job = PendingJob(*row)
+        raise unknown_job()
+    job = PendingJobRow(*row)
     if job.state != "pending":
         return JobWhy(job_id, job.state, "", None, [])
-    read = read_around(connection, [job], live)
-    question = read.question(job)
-    candidates = _candidates(connection, question.needs, live, now_ms)
-    texts = ReasonTexts(read.judge, question.needs, candidates, refusals=job.refusals)
+    context = load_context(connection, [job], live)
+    query = context.query(job)
+    candidates = _candidates(connection, query.needs, live, now_ms)
+    texts = ReasonTexts(context.judge, query.needs, candidates, refusals=job.refusals)
     servers = [
-        _server_why(read.judge, question, server, texts, lambda server_id: line.before(server_id, job_id))
-        for server in read.judge.servers.values()
+        _server_why(
+            context.judge, query, server, texts, lambda server_id: dispatch.jobs_ahead(server_id, job_id)
+        )
+        for server in context.judge.servers.values()
     ]
     places = [server.before for server in servers if server.ok and server.before is not None]
-    waiting = read.waiting(job, min(places, default=None))
+    waiting = context.waiting(job, min(places, default=None))
     return JobWhy(job_id, job.state, waiting.text, waiting.code, servers)
 
 
 def _server_why(
     judge: Judge,
-    job: Question,
+    job: PlacementQuery,
     server: ServerFacts,
     texts: ReasonTexts,
     before: Callable[[str], int | None],

@@ -3,7 +3,7 @@
 Words: ``available`` (a file there was hashed to this content), ``unhashed`` (a file there probably is it),
 ``unavailable`` (was there), ``unreachable`` (the server is not heard of, or every folder that holds the
 model is not connected), ``unknown`` (the server never told what it has). ``unreachable`` and ``unknown``
-are derived here, when asked, and stored nowhere.
+are derived here, when ref, and stored nowhere.
 """
 
 from __future__ import annotations
@@ -17,17 +17,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import InvalidValueError, TooLargeError
-from stablequeue_client.shared.models.model_files import MODEL_EXTENSIONS, search_key, stem_key
+from stablequeue_client.shared.model_files.model_file import MODEL_EXTENSIONS, search_key, stem_key
 from stablequeue_client.shared.wire.inventory import AVAILABILITY_MAX_HASHES
 from stablequeue_hub.inventory.availability_rows import MAY_BECOME_READY
-from stablequeue_hub.models.lookup import Asked, AskedT, find_models
-from stablequeue_hub.models.model_query import (
-    NamedModel,
-    NameQuery,
-    is_hash_of_nothing,
-    name_query,
-    parse_query,
-)
+from stablequeue_hub.models.lookup import ModelRef, ModelRefT, find_models, query_of
+from stablequeue_hub.models.model_query import NamedModel, NameQuery, is_hash_of_nothing
 from stablequeue_hub.servers.known_servers import KnownServer, known_servers
 from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.prepared import Prepared, in_list
@@ -144,7 +138,7 @@ _FilesOf: TypeAlias = dict[tuple[Any, str], list[FileOnServer]]
 
 
 def availability_of(connection: Connection, text: str, live: Live, *, now_ms: int) -> AvailabilityAnswer:
-    """Where the model that ``text`` (row id, hash, name or path) means is. Nothing found: no matches.
+    """Return where the model that ``text`` (row id, hash, name or path) means is; no matches if unknown.
 
     Raises InvalidValueError for a short hash that says nothing.
     """
@@ -158,7 +152,7 @@ def availability_of(connection: Connection, text: str, live: Live, *, now_ms: in
 
 
 def availability_of_many(
-    connection: Connection, wanted: Sequence[Asked], live: Live, *, now_ms: int
+    connection: Connection, wanted: Sequence[ModelRef], live: Live, *, now_ms: int
 ) -> list[AvailabilityAnswer]:
     """As ``availability_of`` for up to 1,000 texts and names of a kind, in their order. What says nothing
     finds nothing. Raises TooLargeError above."""
@@ -168,19 +162,19 @@ def availability_of_many(
     models_found = {model.id: model for models in found.values() for model in models}
     servers = servers_of(connection, list(models_found), live, now_ms=now_ms)
     matches = {model.id: ModelMatch(*model, servers=servers[model.id]) for model in models_found.values()}
-    unhashed = unhashed_of_names(connection, [asked for asked in found if not found[asked]], live, now_ms)
+    unhashed = unhashed_of_names(connection, [ref for ref in found if not found[ref]], live, now_ms)
     return [
         _answer(
-            asked,
-            _without_renamed(asked, [matches[model.id] for model in found[asked]]) or unhashed.get(asked, []),
+            ref,
+            _without_renamed(ref, [matches[model.id] for model in found[ref]]) or unhashed.get(ref, []),
         )
-        for asked in wanted
+        for ref in wanted
     ]
 
 
-def _without_renamed(asked: Asked, matches: list[ModelMatch]) -> list[ModelMatch]:
-    """Where files are called so now: without models whose files all have other names now."""
-    query = name_query(asked.name) if isinstance(asked, NamedModel) else parse_query(asked)
+def _without_renamed(ref: ModelRef, matches: list[ModelMatch]) -> list[ModelMatch]:
+    """Drop models whose files all have other names now, where other files have this name."""
+    query = query_of(ref)
     if len(matches) < 2 or not isinstance(query, NameQuery):
         return matches
     files = {match.id: [file for entry in match.servers for file in entry.files] for match in matches}
@@ -213,16 +207,16 @@ def servers_of(
     return {
         model_id: tuple(
             [
-                _known_there(known[server_id], stored, files.get((model_id, server_id), []), now_ms)
+                _known_entry(known[server_id], stored, files.get((model_id, server_id), []), now_ms)
                 for server_id, stored in sorted(there.items(), key=lambda pair: order[pair[0]])
             ]
-            + [_unknown_there(server) for server in silent if server.server_id not in there]
+            + [_unknown_entry(server) for server in silent if server.server_id not in there]
         )
         for model_id, there in summary.items()
     }
 
 
-def _known_there(
+def _known_entry(
     server: KnownServer, stored: tuple[str, int], files: list[FileOnServer], now_ms: int
 ) -> ServerAvailability:
     availability, last_seen = stored
@@ -231,7 +225,9 @@ def _known_there(
     return ServerAvailability(
         server.server_id,
         server.alias,
-        word_for(availability, server.reachable, [file for file in files if _counts(availability, file)]),
+        effective_availability(
+            availability, server.reachable, [file for file in files if _counts(availability, file)]
+        ),
         utc_text(last_seen),
         max(0, now_ms - last_seen) // 1000,
         _SOURCES[availability],
@@ -243,7 +239,7 @@ def _counts(availability: str, file: FileOnServer) -> bool:
     return (file.state == "ready") == (availability == "available")
 
 
-def word_for(availability: str, reachable: bool, files: Sequence[FileOnServer]) -> str:
+def effective_availability(availability: str, reachable: bool, files: Sequence[FileOnServer]) -> str:
     """The stored word, or ``unreachable``: nobody answers there, or no folder of ``files`` is connected."""
     if availability == "unavailable":
         return availability
@@ -252,7 +248,7 @@ def word_for(availability: str, reachable: bool, files: Sequence[FileOnServer]) 
     return availability
 
 
-def _unknown_there(server: KnownServer) -> ServerAvailability:
+def _unknown_entry(server: KnownServer) -> ServerAvailability:
     return ServerAvailability(server.server_id, server.alias, "unknown", None, None, "none")
 
 
@@ -264,33 +260,33 @@ _NamedFiles: TypeAlias = dict[str, dict[_Group, dict[str, list[FileOnServer]]]]
 
 def unhashed_of_names(
     connection: Connection,
-    wanted: Sequence[AskedT],
+    wanted: Sequence[ModelRefT],
     live: Live,
     now_ms: int,
     *,
     states: Sequence[str] = MAY_BECOME_READY,
-) -> dict[AskedT, list[ModelMatch]]:
+) -> dict[ModelRefT, list[ModelMatch]]:
     """Files of these names that are no known model yet, grouped by kind and name; hashes find none."""
-    keys_of = {asked: keys for asked in wanted if (keys := _name_keys(asked))}
+    keys_of = {ref: keys for ref in wanted if (keys := _name_keys(ref))}
     if not keys_of:
         return {}
     files = _named_files(connection, {key for keys in keys_of.values() for key in keys}, states)
     owners = {server_id for groups in files.values() for there in groups.values() for server_id in there}
     known = known_servers(connection, live, owners)
-    found: dict[AskedT, list[ModelMatch]] = {}
-    for asked, keys in keys_of.items():
+    found: dict[ModelRefT, list[ModelMatch]] = {}
+    for ref, keys in keys_of.items():
         groups = {group: there for key in keys for group, there in files.get(key, {}).items()}
-        found[asked] = [
-            ModelMatch(None, name, kind, None, None, None, None, servers=_named_there(there, known, now_ms))
+        found[ref] = [
+            ModelMatch(None, name, kind, None, None, None, None, servers=_named_entries(there, known, now_ms))
             for (kind, name), there in sorted(groups.items())
-            if not isinstance(asked, NamedModel) or asked.kind == kind
+            if not isinstance(ref, NamedModel) or ref.kind == kind
         ]
     return found
 
 
-def _name_keys(asked: Asked) -> list[str]:
+def _name_keys(ref: ModelRef) -> list[str]:
     """The key of a name, alone and with each extension; none for what is no name."""
-    query = name_query(asked.name) if isinstance(asked, NamedModel) else parse_query(asked)
+    query = query_of(ref)
     if not isinstance(query, NameQuery) or not query.key:
         return []
     return [query.key, *(query.key + extension for extension in MODEL_EXTENSIONS)]
@@ -312,14 +308,14 @@ def _file(*columns: Any) -> FileOnServer:
     return FileOnServer(*values)
 
 
-def _named_there(
+def _named_entries(
     there: dict[str, list[FileOnServer]], known: dict[str, KnownServer], now_ms: int
 ) -> tuple[ServerAvailability, ...]:
     entries = []
     for server_id, files in there.items():
         server = known[server_id]
         last_seen = server.heard_ms or now_ms
-        word = word_for("unhashed", server.reachable, files)
+        word = effective_availability("unhashed", server.reachable, files)
         age_s = max(0, now_ms - last_seen) // 1000
         entries.append(
             ServerAvailability(
@@ -329,8 +325,8 @@ def _named_there(
     return tuple(sorted(entries, key=lambda entry: entry.alias))
 
 
-def _answer(asked: Asked, matches: list[ModelMatch]) -> AvailabilityAnswer:
-    text = asked.name if isinstance(asked, NamedModel) else asked
+def _answer(ref: ModelRef, matches: list[ModelMatch]) -> AvailabilityAnswer:
+    text = ref.name if isinstance(ref, NamedModel) else ref
     servers = matches[0].servers if len(matches) == 1 else ()
     return AvailabilityAnswer(text, tuple(matches), len(matches) > 1, servers)
 

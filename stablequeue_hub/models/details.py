@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from stablequeue_client.shared.errors import ConflictError, NotFoundError
 from stablequeue_hub.models.availability import FileOnServer, ServerAvailability, servers_of
 from stablequeue_hub.models.lookup import FoundModel, find_models
-from stablequeue_hub.models.matrix import ModelRow, model_rows
+from stablequeue_hub.models.matrix import ListedModel, model_rows
 from stablequeue_hub.models.model_query import is_hash_of_nothing
 from stablequeue_hub.servers.known_servers import KnownServer, known_servers
 from stablequeue_hub.store.tables import model_aliases, models, server_files
@@ -33,7 +33,7 @@ class KnownDigest(msgspec.Struct, frozen=True):
     contradicts: bool = False
 
 
-class Duplicate(msgspec.Struct, frozen=True):
+class DuplicateFiles(msgspec.Struct, frozen=True):
     """The same content more than once on one server; ``wasted_bytes`` is what all but one file take.
 
     A link takes nothing.
@@ -60,29 +60,29 @@ class SameName(msgspec.Struct, frozen=True):
     servers: tuple[str, ...]
 
 
-class ModelDetails(msgspec.Struct, frozen=True):
+class ModelDetailsAnswer(msgspec.Struct, frozen=True):
     """``metadata`` None: nobody sent it yet; ``{}``: the file has none. ``kinds`` holds more than one kind
     when servers keep the file in folders of different kinds. ``lead``: registered without a full SHA256."""
 
-    model: ModelRow
+    model: ListedModel
     digests: tuple[KnownDigest, ...]
     aliases: tuple[str, ...]
     servers: tuple[ServerAvailability, ...]
     kinds: tuple[str, ...]
     metadata: dict[str, str] | None
-    duplicates: tuple[Duplicate, ...]
+    duplicates: tuple[DuplicateFiles, ...]
     wasted_bytes: int
     same_name: tuple[SameName, ...]
     lead: bool
     success: bool = True
 
 
-def model_details(connection: Connection, text: str, live: Live, *, now_ms: int) -> ModelDetails:
+def model_details(connection: Connection, text: str, live: Live, *, now_ms: int) -> ModelDetailsAnswer:
     """The model that ``text`` (row id, hash, name or path) means.
 
     Raises NotFoundError, and ConflictError naming the candidates when it means several.
     """
-    model_id = _only(text, find_models(connection, (text,))[text]).id
+    model_id = _single(text, find_models(connection, (text,))[text]).id
     known = known_servers(connection, live)
     row = model_rows(connection, (model_id,), known, now_ms=now_ms)[0]
     there = servers_of(connection, (model_id,), live, now_ms=now_ms)[model_id]
@@ -96,7 +96,7 @@ def model_details(connection: Connection, text: str, live: Live, *, now_ms: int)
     )
     duplicates = tuple(_duplicates(there))
     text_of_metadata = connection.scalar(sa.select(models.c.metadata_json).where(models.c.id == model_id))
-    return ModelDetails(
+    return ModelDetailsAnswer(
         row,
         tuple(_digests(row, its_files)),
         aliases,
@@ -110,7 +110,7 @@ def model_details(connection: Connection, text: str, live: Live, *, now_ms: int)
     )
 
 
-def _only(text: str, found: Sequence[FoundModel]) -> FoundModel:
+def _single(text: str, found: Sequence[FoundModel]) -> FoundModel:
     if not found and is_hash_of_nothing(text):
         raise NotFoundError(
             f"{text} is the short hash of many small files.",
@@ -120,7 +120,7 @@ def _only(text: str, found: Sequence[FoundModel]) -> FoundModel:
         raise NotFoundError(f"No model {text!r} is known here.")
     if len(found) > 1:
         raise ConflictError(
-            f"{text!r} means {len(found)} models.",
+            f"{text!r} matches {len(found)} models.",
             remedy="Give the full SHA256 or the row id of one of them.",
             details={"candidates": [{"id": model.id, "hash_sha256": model.hash_sha256} for model in found]},
         )
@@ -136,8 +136,8 @@ def _files_of(connection: Connection, model_id: int) -> Sequence[Any]:
     ).all()
 
 
-def _digests(row: ModelRow, files: Sequence[Any]) -> Iterable[KnownDigest]:
-    """What the registry holds, then what is claimed; each (digest, value, source) once."""
+def _digests(row: ListedModel, files: Sequence[Any]) -> Iterable[KnownDigest]:
+    """Yield the registry's digests, then the claimed ones; each (digest, value, source) once."""
     known = {digest: getattr(row, f"hash_{digest}") for digest in _DIGESTS}
     ready = [file for file in files if file.model_id == row.id]
     for digest, value in known.items():
@@ -161,20 +161,22 @@ def _computed(digest: str, value: str, ready: Sequence[Any]) -> bool:
     return any(getattr(file, digest) == value for file in ready)
 
 
-def _duplicates(there: Iterable[ServerAvailability]) -> Iterable[Duplicate]:
+def _duplicates(there: Iterable[ServerAvailability]) -> Iterable[DuplicateFiles]:
     for server in there:
         same = [file for file in server.files if file.state == "ready"]
         if len(same) > 1:
             paths = tuple(_shown(file) for file in same)
             wasted = sum(file.size for file in [file for file in same if not file.link][1:])
-            yield Duplicate(server.server_id, server.alias, paths, wasted)
+            yield DuplicateFiles(server.server_id, server.alias, paths, wasted)
 
 
 def _shown(file: FileOnServer) -> str:
     return f"{file.label}/{file.path}" if file.label else file.path
 
 
-def _same_name(connection: Connection, row: ModelRow, known: dict[str, KnownServer]) -> tuple[SameName, ...]:
+def _same_name(
+    connection: Connection, row: ListedModel, known: dict[str, KnownServer]
+) -> tuple[SameName, ...]:
     """Models of the same type that have a file name in common with this one."""
     its_stems = sa.select(model_aliases.c.stem_key).where(model_aliases.c.model_id == row.id)
     alike = sa.select(model_aliases.c.model_id).where(model_aliases.c.stem_key.in_(its_stems))

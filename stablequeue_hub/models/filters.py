@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement
 
-from stablequeue_client.shared.models.model_files import Kind, normalize_hash, search_key
+from stablequeue_client.shared.model_files.model_file import Kind, normalize_hash, search_key
 from stablequeue_hub.store.tables import model_aliases, models, server_files
 from stablequeue_hub.store.tables import model_server_availability as summary
 

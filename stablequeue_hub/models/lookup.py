@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
 
-from stablequeue_client.shared.models.model_files import HashQuery
+from stablequeue_client.shared.model_files.model_file import HashQuery
 from stablequeue_hub.models.model_query import (
     ModelQuery,
     NamedModel,
@@ -22,9 +22,9 @@ from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.prepared import Prepared, in_list
 from stablequeue_hub.store.tables import model_aliases, models
 
-Asked: TypeAlias = str | NamedModel
+ModelRef: TypeAlias = str | NamedModel
 """A text that may be a row id, a hash or a name, or a name of a kind."""
-AskedT = TypeVar("AskedT", str, NamedModel, Asked)
+ModelRefT = TypeVar("ModelRefT", str, NamedModel, ModelRef)
 
 
 class FoundModel(NamedTuple):
@@ -70,59 +70,60 @@ _BY_OUTPUT_NAME = Prepared(
 )
 
 
-def _query_of(asked: Asked) -> ModelQuery:
-    return name_query(asked.name) if isinstance(asked, NamedModel) else parse_query(asked)
+def query_of(ref: ModelRef) -> ModelQuery:
+    """Return what ``ref`` asks for."""
+    return name_query(ref.name) if isinstance(ref, NamedModel) else parse_query(ref)
 
 
 class _Search:
     """What still looks for its models, and what was found."""
 
-    def __init__(self, connection: Connection, wanted: Iterable[Asked]) -> None:
+    def __init__(self, connection: Connection, wanted: Iterable[ModelRef]) -> None:
         self.connection = connection
-        self.queries = {asked: _query_of(asked) for asked in wanted}
-        self.found: dict[Asked, dict[int, FoundModel]] = {asked: {} for asked in self.queries}
+        self.queries = {ref: query_of(ref) for ref in wanted}
+        self.found: dict[ModelRef, dict[int, FoundModel]] = {ref: {} for ref in self.queries}
 
-    def take(
+    def run(
         self,
         statement: Prepared,
-        wanted: Mapping[Asked, Any],
-        accept: Callable[[Asked, FoundModel], bool] = lambda _asked, _model: True,
+        wanted: Mapping[ModelRef, Any],
+        accept: Callable[[ModelRef, FoundModel], bool] = lambda _ref, _model: True,
     ) -> None:
-        """Run ``statement`` for the values of ``wanted`` (asked -> value); what it finds is the asked's."""
+        """Run ``statement`` for the values of ``wanted`` (ref -> value); what it finds is the ref's."""
         if not wanted:
             return
-        asked_of: dict[Any, list[Asked]] = {}
-        for asked, value in wanted.items():
-            asked_of.setdefault(value, []).append(asked)
-        for part in slices(asked_of):
+        refs_of: dict[Any, list[ModelRef]] = {}
+        for ref, value in wanted.items():
+            refs_of.setdefault(value, []).append(ref)
+        for part in slices(refs_of):
             for value, *columns in statement.all(self.connection, {"values": part}):
                 model = FoundModel(*columns)
-                for asked in asked_of[value]:
-                    if accept(asked, model):
-                        self.found[asked][model.id] = model
+                for ref in refs_of[value]:
+                    if accept(ref, model):
+                        self.found[ref][model.id] = model
 
-    def hashes(self, length: int) -> dict[Asked, str]:
-        """What is a hash of this length, with its value. One over no bytes finds nothing: too much has it."""
+    def hashes(self, length: int) -> dict[ModelRef, str]:
+        """Return the refs that are hashes of this length. A hash of no bytes finds nothing."""
         return {
-            asked: query.value
-            for asked, query in self.queries.items()
+            ref: query.value
+            for ref, query in self.queries.items()
             if isinstance(query, HashQuery)
             and len(query.value) == length
             and not is_hash_of_nothing(query.value)
         }
 
-    def names(self) -> dict[Asked, NameQuery]:
-        """The names, and the hashes that nobody has: perhaps one is a name."""
+    def names(self) -> dict[ModelRef, NameQuery]:
+        """Return the names, and the hashes that nobody has: perhaps one is a name."""
         wanted = {}
-        for asked, query in self.queries.items():
+        for ref, query in self.queries.items():
             if isinstance(query, NameQuery):
-                wanted[asked] = query
-            elif isinstance(query, HashQuery) and not self.found[asked]:
-                wanted[asked] = name_query(str(asked))
+                wanted[ref] = query
+            elif isinstance(query, HashQuery) and not self.found[ref]:
+                wanted[ref] = name_query(str(ref))
         return wanted
 
 
-def find_models(connection: Connection, wanted: Sequence[AskedT]) -> dict[AskedT, list[FoundModel]]:
+def find_models(connection: Connection, wanted: Sequence[ModelRefT]) -> dict[ModelRefT, list[FoundModel]]:
     """The models that each of ``wanted`` means, by id; several where a short hash or a name is not unique.
 
     A hash of 64 digits is a SHA256, else a BLAKE3; of 12 an AutoV3 or the start of a SHA256 (as LoRAs carry
@@ -130,11 +131,11 @@ def find_models(connection: Connection, wanted: Sequence[AskedT]) -> dict[AskedT
     as it stands first, then without them.
     """
     search = _Search(connection, wanted)
-    ids = {asked: query.row_id for asked, query in search.queries.items() if isinstance(query, RowIdQuery)}
-    search.take(_BY_ID, ids)
+    ids = {ref: query.row_id for ref, query in search.queries.items() if isinstance(query, RowIdQuery)}
+    search.run(_BY_ID, ids)
     _find_hashes(search)
     _find_names(search)
-    return {asked: sorted(search.found[asked].values()) for asked in wanted}
+    return {ref: sorted(search.found[ref].values()) for ref in wanted}
 
 
 def loras_by_output_name(connection: Connection, keys: Iterable[str]) -> dict[str, list[FoundModel]]:
@@ -149,32 +150,28 @@ def loras_by_output_name(connection: Connection, keys: Iterable[str]) -> dict[st
 
 def _find_hashes(search: _Search) -> None:
     full = search.hashes(64)
-    search.take(_BY_SHA256, full)
-    search.take(_BY_BLAKE3, {text: value for text, value in full.items() if not search.found[text]})
+    search.run(_BY_SHA256, full)
+    search.run(_BY_BLAKE3, {text: value for text, value in full.items() if not search.found[text]})
     twelve = search.hashes(12)
-    search.take(_BY_AUTOV3, twelve)
+    search.run(_BY_AUTOV3, twelve)
     starts = {text: value[:10] for text, value in twelve.items()}
-    search.take(_BY_AUTOV2, starts, lambda text, model: (model.hash_sha256 or "").startswith(twelve[text]))
-    search.take(_BY_AUTOV2, search.hashes(10))
-    search.take(_BY_AUTOV1, search.hashes(8))
+    search.run(_BY_AUTOV2, starts, lambda text, model: (model.hash_sha256 or "").startswith(twelve[text]))
+    search.run(_BY_AUTOV2, search.hashes(10))
+    search.run(_BY_AUTOV1, search.hashes(8))
 
 
 def _find_names(search: _Search) -> None:
     names = search.names()
     if not names:
         return
-    keys = {asked: name.key for asked, name in names.items()}
-    search.take(_BY_PATH, keys, _is_of_kind)
-    search.take(_BY_NAME, keys, _is_of_kind)
+    keys = {ref: name.key for ref, name in names.items()}
+    search.run(_BY_PATH, keys, _is_of_kind)
+    search.run(_BY_NAME, keys, _is_of_kind)
     # A bare name may be the file's of a model that was called otherwise first: its own name has no privilege.
-    stems = {
-        asked: name.stem for asked, name in names.items() if name.key == name.stem or not search.found[asked]
-    }
-    search.take(_BY_STEM, stems, _is_of_kind)
-    search.take(
-        _BY_NAME, {asked: stem for asked, stem in stems.items() if not search.found[asked]}, _is_of_kind
-    )
+    stems = {ref: name.stem for ref, name in names.items() if name.key == name.stem or not search.found[ref]}
+    search.run(_BY_STEM, stems, _is_of_kind)
+    search.run(_BY_NAME, {ref: stem for ref, stem in stems.items() if not search.found[ref]}, _is_of_kind)
 
 
-def _is_of_kind(asked: Asked, model: FoundModel) -> bool:
-    return not isinstance(asked, NamedModel) or asked.kind == model.type
+def _is_of_kind(ref: ModelRef, model: FoundModel) -> bool:
+    return not isinstance(ref, NamedModel) or ref.kind == model.type

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
 
 from stablequeue_client.shared.errors import InvalidValueError
-from stablequeue_client.shared.models.model_files import KINDS
+from stablequeue_client.shared.model_files.model_file import KINDS
 from stablequeue_hub.models.availability import utc_text
 from stablequeue_hub.models.filters import ModelFilter, conditions_of
 from stablequeue_hub.servers.known_servers import KnownServer, known_servers
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PAGE_LIMIT_MAX = 200
 
 
-class ServerColumn(msgspec.Struct, frozen=True):
+class MatrixServer(msgspec.Struct, frozen=True):
     """A column of the matrix. ``has_inventory`` False: it never told what it has."""
 
     server_id: str
@@ -35,7 +35,7 @@ class ServerColumn(msgspec.Struct, frozen=True):
     has_inventory: bool
 
 
-class Cell(msgspec.Struct, frozen=True):
+class MatrixCell(msgspec.Struct, frozen=True):
     """A model on a server; a server without a cell never had it. Words as in ``availability``; ``stored`` is
     the word without regard to who can be reached now."""
 
@@ -73,11 +73,11 @@ class ModelColumns(msgspec.Struct, frozen=True):
     has_preview: bool
 
 
-class ModelRow(ModelColumns, frozen=True):
+class ListedModel(ModelColumns, frozen=True):
     """One model with its cells (``available_on`` counts the stored ``available``)."""
 
     available_on: int
-    cells: tuple[Cell, ...] = ()
+    cells: tuple[MatrixCell, ...] = ()
 
 
 class ModelPage(msgspec.Struct, frozen=True):
@@ -87,8 +87,8 @@ class ModelPage(msgspec.Struct, frozen=True):
     total: int
     page: int
     limit: int | None
-    servers: tuple[ServerColumn, ...]
-    models: tuple[ModelRow, ...]
+    servers: tuple[MatrixServer, ...]
+    models: tuple[ListedModel, ...]
     success: bool = True
 
 
@@ -190,7 +190,7 @@ def list_models(connection: Connection, wanted: ModelFilter, live: Live, *, now_
 
 
 def count_models(connection: Connection, wanted: ModelFilter) -> int:
-    """How many models there are on all pages. ``wanted.state``: "present", "gone" or None."""
+    """Return how many models there are on all pages. ``wanted.state``: "present", "gone" or None."""
     return _count(connection, conditions_of(wanted, servers_with_inventory=0))
 
 
@@ -209,27 +209,27 @@ def _check(wanted: ModelFilter) -> None:
         raise InvalidValueError(f"`kind` must be one of {', '.join(KINDS)}.")
 
 
-def server_columns(known: dict[str, KnownServer]) -> tuple[ServerColumn, ...]:
+def server_columns(known: dict[str, KnownServer]) -> tuple[MatrixServer, ...]:
     """The columns of the matrix, ordered by alias."""
     return tuple(
-        ServerColumn(server.server_id, server.alias, server.reachable, server.heard_ms, server.has_inventory)
+        MatrixServer(server.server_id, server.alias, server.reachable, server.heard_ms, server.has_inventory)
         for server in known.values()
     )
 
 
 def model_rows(
     connection: Connection, ids: Sequence[int], known: dict[str, KnownServer], *, now_ms: int
-) -> list[ModelRow]:
+) -> list[ListedModel]:
     """These models, in this order, with their cells; ids that are no model are left out."""
     unconnected = {server_id for (server_id,) in _UNCONNECTED.all(connection, {})}
     order = {server_id: place for place, server_id in enumerate(known)}
-    found: list[ModelRow] = []
+    found: list[ListedModel] = []
     for part in slices(ids):
         values = {"ids": part}
         rows = {row[0]: row for row in _ROWS.all(connection, values)}
         paths = dict(_PATHS.all(connection, values))
         connected = set(_CONNECTED.all(connection, values)) if unconnected else set()
-        cells: dict[int, list[Cell]] = {}
+        cells: dict[int, list[MatrixCell]] = {}
         for model_id, server_id, stored, files, last_seen in _CELLS.all(connection, values):
             server = known[server_id]
             lost = server_id in unconnected and (model_id, server_id, stored) not in connected
@@ -243,25 +243,25 @@ def model_rows(
 
 def _cell(
     server: KnownServer, stored: str, files: int, last_seen: int, folder_lost: bool, now_ms: int
-) -> Cell:
+) -> MatrixCell:
     word = stored
     if stored != "unavailable":
         last_seen = max(last_seen, server.heard_ms or 0)
         if folder_lost or not server.reachable:
             word = "unreachable"
     age_s = max(0, now_ms - last_seen) // 1000
-    return Cell(server.server_id, word, files, last_seen, age_s, stored)
+    return MatrixCell(server.server_id, word, files, last_seen, age_s, stored)
 
 
-def _model_row(row: tuple[Any, ...], path: str | None, cells: tuple[Cell, ...]) -> ModelRow:
+def _model_row(row: tuple[Any, ...], path: str | None, cells: tuple[MatrixCell, ...]) -> ListedModel:
     folder, _, filename = (path or row[1]).rpartition("/")
     available_on = sum(cell.stored == "available" for cell in cells)
     values: tuple[Any, ...] = (*row[:-1], utc_text(row[-1]), filename, folder, False, available_on, cells)
-    return ModelRow(*values)
+    return ListedModel(*values)
 
 
 def filter_choices(connection: Connection) -> FilterChoices:
-    """What occurs in the registry, for the filters of a page."""
+    """Return the kinds and base models in the registry, for the filters of a page."""
 
     def counted(column: ColumnElement[Any]) -> dict[str, int]:
         query = (

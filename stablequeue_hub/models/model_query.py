@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from stablequeue_client.shared.models.model_files import (
+from stablequeue_client.shared.model_files.model_file import (
     SHA256_OF_NOTHING,
     HashQuery,
     Kind,
@@ -50,7 +50,7 @@ ModelQuery = RowIdQuery | HashQuery | NameQuery
 
 
 def parse_query(text: str) -> ModelQuery:
-    """What ``text`` asks for. A hash that matches nothing may still be meant as a name: ``name_query``."""
+    """Parse ``text``. A hash that matches nothing may still be meant as a name: ``name_query``."""
     stripped = text.strip()
     if _ROW_ID.fullmatch(stripped):
         return RowIdQuery(int(stripped))

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
 from stablequeue_client.shared.errors import ConflictError, InvalidValueError
-from stablequeue_client.shared.models.model_files import (
+from stablequeue_client.shared.model_files.model_file import (
     KINDS,
     SHA256_OF_NOTHING,
     Kind,

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
 
 from stablequeue_client.shared.errors import InvalidValueError
-from stablequeue_client.shared.models.model_files import search_key
+from stablequeue_client.shared.model_files.model_file import search_key
 from stablequeue_hub.store.tables import models, server_files, server_roots, servers
 
 LIMIT_MAX = 200

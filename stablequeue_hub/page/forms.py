@@ -23,13 +23,13 @@ async def fields_of(request: Request, limit: int = FORM_MAX_BYTES) -> list[tuple
     try:
         return parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX)
     except ValueError:
-        raise TooLargeError(f"A form has at most {FIELDS_MAX} fields.") from None
+        raise TooLargeError(f"A form must have at most {FIELDS_MAX} fields.") from None
 
 
-def said(text: str, *, go: str | None = None) -> Response:
-    """``go``: which view the script shows then."""
-    return told(v.Notice(text), go=go)
+def text_response(text: str, *, go: str | None = None) -> Response:
+    """Return a notice with this text. ``go``: which view the script shows then."""
+    return notice_response(v.Notice(text), go=go)
 
 
-def told(notice: v.Notice, *, go: str | None = None) -> Response:
+def notice_response(notice: v.Notice, *, go: str | None = None) -> Response:
     return HTMLResponse(views.notice(notice), headers={"X-StableQueue-Go": go} if go else None)

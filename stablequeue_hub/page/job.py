@@ -15,9 +15,9 @@ from stablequeue_client.shared.wire.reports import JobReport, ReportEvent, Repor
 from stablequeue_hub.errors import unknown_job
 from stablequeue_hub.jobs.queue_rows import find_row
 from stablequeue_hub.jobs.report import job_report
-from stablequeue_hub.matching.server_facts import Line, ServerFacts, servers_now
-from stablequeue_hub.matching.why import read_among
-from stablequeue_hub.page.queue import Viewer, Waits, shown_rows
+from stablequeue_hub.matching.server_facts import DispatchView, ServerFacts, servers_now
+from stablequeue_hub.matching.why import load_context_with
+from stablequeue_hub.page.queue import Viewer, WaitReasons, shown_rows
 
 if TYPE_CHECKING:
     from stablequeue_hub.servers.presence import Live
@@ -26,18 +26,18 @@ _HELD_UP = frozenset({"missing", "ambiguous", "unread", "away"})
 
 
 def job_details(
-    connection: Connection, job_id: str, live: Live, line: Line, viewer: Viewer, *, now_ms: int
+    connection: Connection, job_id: str, live: Live, dispatch: DispatchView, viewer: Viewer, *, now_ms: int
 ) -> jv.JobDetails:
     """Raises NotFoundError."""
     stored = find_row(connection, job_id)
     if stored is None:
         raise unknown_job()
-    report = job_report(connection, job_id, live, line, now_ms=now_ms)
+    report = job_report(connection, job_id, live, dispatch, now_ms=now_ms)
     servers = servers_now(connection, live)
     waiting = [stored.as_pending()] if stored.state == "pending" else []
-    read = read_among(connection, waiting, servers, [stored.payload_id])
-    waits = Waits(read, line)
-    (row,) = shown_rows(connection, [stored], waits, line, viewer)
+    context = load_context_with(connection, waiting, servers, [stored.payload_id])
+    wait_reasons = WaitReasons(context, dispatch)
+    (row,) = shown_rows(connection, [stored], wait_reasons, dispatch, viewer)
     job = report.job
     return jv.JobDetails(
         row=row,
@@ -57,17 +57,17 @@ def job_details(
 
 
 def _by(event: ReportEvent) -> str:
-    """Who did it, unless the sentence says so already."""
+    """Return who did it, unless the sentence says so already."""
     return "" if event.actor.startswith("server:") and event.text.endswith(event.by) else event.by
 
 
 def form_choices(servers: Mapping[str, ServerFacts]) -> jv.FormChoices:
     """Servers, and the samplers and schedulers that any of them has."""
-    told = [server.capabilities for server in servers.values() if server.capabilities is not None]
+    reported = [server.capabilities for server in servers.values() if server.capabilities is not None]
     return jv.FormChoices(
         tuple(v.Choice(server_id, server.alias) for server_id, server in servers.items()),
-        tuple(sorted({name for one in told for name in one.samplers})),
-        tuple(sorted({name for one in told for name in one.schedulers})),
+        tuple(sorted({name for one in reported for name in one.samplers})),
+        tuple(sorted({name for one in reported for name in one.schedulers})),
     )
 
 

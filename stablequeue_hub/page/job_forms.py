@@ -38,7 +38,7 @@ def form_submission(fields: Fields, payload: dict[str, Any], source_id: str | No
     form = dict(fields)
     rule = form.get("seed_rule", "increment")
     if rule not in get_args(SeedRule):
-        raise InvalidValueError("There is no such rule for seeds.", remedy="Reload the page.")
+        raise InvalidValueError("Unknown seed rule.", remedy="Reload the page.")
     targets = [value for name, value in fields if name == "targets"]
     return JobSubmission(
         payload,

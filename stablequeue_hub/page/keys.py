@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import InvalidValueError
 from stablequeue_client.shared.views import values as v
-from stablequeue_hub.access.keys import KeyInfo, NewKey, list_keys
+from stablequeue_hub.access.keys import CreatedKey, KeyInfo, list_keys
 from stablequeue_hub.access.network import NetworkInfo
 
 WORTHLESS_SHOWN_MS = 7 * 24 * 3_600_000
@@ -84,12 +84,12 @@ def join_target(network: NetworkInfo, *, address: str, alias: str, webui: str) -
         )
     for text in (alias, webui):
         if not text.isprintable() or len(text) > FIELD_MAX:
-            raise InvalidValueError(f"Name and folder have at most {FIELD_MAX} printable characters.")
+            raise InvalidValueError(f"Name and folder must have at most {FIELD_MAX} printable characters.")
     return JoinTarget(address or ours[0], network.port, alias, webui)
 
 
-def join_line(wanted: JoinTarget, code: NewKey) -> v.JoinLine:
-    """What to run or paste on the other computer."""
+def join_line(wanted: JoinTarget, code: CreatedKey) -> v.JoinLine:
+    """Return the commands to run, or the line to paste, on the other computer."""
     words = ["agent", "--hub", wanted.hub, "--join", code.key]
     words += ["--alias", wanted.alias] if wanted.alias else []
     words += ["--webui", wanted.webui or "DIR"]

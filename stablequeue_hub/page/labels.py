@@ -6,7 +6,8 @@ from typing import Any
 
 from stablequeue_client.shared.views.labels import FILE_MARKS
 from stablequeue_client.shared.views.values import MarkName
-from stablequeue_client.shared.wire.inventory import Order, ServerCapabilities
+from stablequeue_client.shared.wire.inventory import ServerCapabilities
+from stablequeue_client.shared.wire.orders import Order
 
 _CELL_MARKS: dict[str, MarkName] = {
     "available": "here",
@@ -24,7 +25,7 @@ _SOURCES = {
     "claim:webui_cache": "The WebUI's own hash cache",
 }
 _AVAILABILITY_EVENTS = {
-    "available": "read, and certain to be here",
+    "available": "read, and confirmed here",
     "unhashed": "probably here, not read yet",
     "unavailable": "removed",
 }
@@ -40,13 +41,13 @@ CAPABILITY_LISTS = {
     "upscalers": "Upscalers",
     "controlnet_models": "ControlNet models",
     "scripts": "Scripts",
-    "alwayson_scripts": "Scripts beside every picture",
+    "alwayson_scripts": "Always-on scripts",
 }
 """Fields of ``ServerCapabilities``, as people see them."""
 _ORDERS = {
     "rescan": "Asked to check its folders.",
     "sync": "Asked to report now.",
-    "accept_removals": "Asked to take the missing files as removed.",
+    "accept_removals": "Asked to treat the missing files as removed.",
     "put_back": "Asked to put a file back.",
 }
 _HASHING_ORDERS = {
@@ -71,27 +72,27 @@ def cell_mark(availability: str, *, reachable: bool) -> MarkName:
 
 
 def source_text(source: str) -> str:
-    """Who computed or stated a digest."""
+    """Return who computed or stated a digest."""
     return _SOURCES.get(source, source.removeprefix("claim:"))
 
 
 def event_text(action: str, details: dict[str, Any]) -> str:
-    """What happened, as half a sentence."""
+    """Return what happened, as half a sentence."""
     if action == "availability_changed":
         return _AVAILABILITY_EVENTS.get(str(details.get("to")), action)
     return _EVENTS.get(action, action.replace("_", " "))
 
 
-def webui_text(said: ServerCapabilities) -> str:
+def webui_text(capabilities: ServerCapabilities) -> str:
     """ "Forge 2.0". A version that only says the family again, as Classic's, is left out."""
-    version = "" if said.webui_version == said.webui else said.webui_version
-    return f"{_WEBUIS.get(said.webui, said.webui)} {version}".strip()
+    version = "" if capabilities.webui_version == capabilities.webui else capabilities.webui_version
+    return f"{_WEBUIS.get(capabilities.webui, capabilities.webui)} {version}".strip()
 
 
-def gpu_text(said: ServerCapabilities) -> str:
+def gpu_text(capabilities: ServerCapabilities) -> str:
     """ "RTX 4090 24 GB"; "" where it has none."""
-    memory = said.gpu_memory_mb
-    name = said.gpu.removeprefix("NVIDIA ").removeprefix("GeForce ")
+    memory = capabilities.gpu_memory_mb
+    name = capabilities.gpu.removeprefix("NVIDIA ").removeprefix("GeForce ")
     return f"{name} {max(1, round(memory / 1024))} GB".strip() if memory else name
 
 

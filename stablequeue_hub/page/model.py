@@ -10,7 +10,7 @@ from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views.labels import DIGEST_LABELS
 from stablequeue_hub.events.events import list_events
 from stablequeue_hub.models.availability import ServerAvailability
-from stablequeue_hub.models.details import KnownDigest, ModelDetails, model_details
+from stablequeue_hub.models.details import KnownDigest, ModelDetailsAnswer, model_details
 from stablequeue_hub.page import labels as words
 from stablequeue_hub.servers.known_servers import known_servers
 from stablequeue_hub.servers.presence import Presence
@@ -63,7 +63,7 @@ def _digests(known: tuple[KnownDigest, ...]) -> tuple[v.DigestLine, ...]:
     )
 
 
-def _contradictions(found: ModelDetails) -> tuple[v.Contradiction, ...]:
+def _contradictions(found: ModelDetailsAnswer) -> tuple[v.Contradiction, ...]:
     computed = {digest.digest: digest.value for digest in found.digests if digest.source == "computed"}
     return tuple(
         v.Contradiction(

@@ -9,15 +9,15 @@ from typing import TypeAlias, get_args
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.models.model_files import KINDS, search_key
+from stablequeue_client.shared.model_files.model_file import KINDS, search_key
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views.labels import TROUBLED_STATES, UNREAD_STATES
 from stablequeue_client.shared.views.views import FILE_STATES
 from stablequeue_hub.models.filters import ModelFilter, SortOrder, StateFilter
 from stablequeue_hub.models.matrix import (
-    Cell,
-    ModelRow,
-    ServerColumn,
+    ListedModel,
+    MatrixCell,
+    MatrixServer,
     count_models,
     filter_choices,
     list_models,
@@ -102,11 +102,11 @@ def _wanted(filters: v.Filters) -> ModelFilter:
     )
 
 
-def _column(server: ServerColumn) -> v.ServerColumn:
+def _column(server: MatrixServer) -> v.ServerColumn:
     return v.ServerColumn(server.server_id, server.alias, server.reachable, server.last_contact_ms)
 
 
-def _model_row(row: ModelRow, servers: tuple[ServerColumn, ...], twice: set[NameOfKind]) -> v.ModelRow:
+def _model_row(row: ListedModel, servers: tuple[MatrixServer, ...], twice: set[NameOfKind]) -> v.ModelRow:
     cells = {cell.server_id: cell for cell in row.cells}
     return v.ModelRow(
         model_id=row.id,
@@ -121,8 +121,8 @@ def _model_row(row: ModelRow, servers: tuple[ServerColumn, ...], twice: set[Name
     )
 
 
-def _names_used_twice(connection: Connection, rows: Sequence[ModelRow]) -> set[NameOfKind]:
-    """Which of these names stand for more than one content."""
+def _names_used_twice(connection: Connection, rows: Sequence[ListedModel]) -> set[NameOfKind]:
+    """Return the names that stand for more than one content."""
     keys = {search_key(row.name) for row in rows}
     name = (models.c.type, models.c.search_key)
     kinds = {row.type for row in rows}
@@ -132,7 +132,7 @@ def _names_used_twice(connection: Connection, rows: Sequence[ModelRow]) -> set[N
     }
 
 
-def _cell(cell: Cell | None, server: ServerColumn) -> v.Cell:
+def _cell(cell: MatrixCell | None, server: MatrixServer) -> v.Cell:
     if cell is None:
         return v.Cell("absent" if server.has_inventory else "unknown")
     return v.Cell(

@@ -21,7 +21,7 @@ from stablequeue_client.shared.generation.requirements import can_be_written
 from stablequeue_client.shared.views import job_values as jv
 from stablequeue_client.shared.views.job_form import Fields, fields_of_payload
 from stablequeue_client.shared.wire.jobs import JobCheck, JobCheckRequest, JobSubmission, RequirementCheck
-from stablequeue_hub.jobs.resubmission import KnownJob, known_job
+from stablequeue_hub.jobs.resubmission import StoredJob, load_job
 from stablequeue_hub.matching.check import check_generation_text, judge_job
 from stablequeue_hub.matching.job_requirements import requirements_of
 from stablequeue_hub.matching.sentence import short_name
@@ -57,7 +57,7 @@ class Start:
 def start_of(connection: Connection, from_job: str, text: str) -> Start:
     """From a job, else from a generation text, else from nothing. Raises NotFoundError."""
     if from_job:
-        return _from_job(connection, known_job(connection, from_job))
+        return _from_job(connection, load_job(connection, from_job))
     if text:
         parsed = parse_infotext(text)
         return Start(
@@ -68,7 +68,7 @@ def start_of(connection: Connection, from_job: str, text: str) -> Start:
     return Start({})
 
 
-def _from_job(connection: Connection, job: KnownJob) -> Start:
+def _from_job(connection: Connection, job: StoredJob) -> Start:
     """The contents that its names meant go along, whatever else is called so by now."""
     payload_id = job.payload.payload_id
     stored = requirements_of(connection, payload_id)
@@ -100,7 +100,7 @@ def new_job(
     fields = jv.JobFields(seed=str(seed), count="1", **fields_of_payload(start.payload))
     title = ""
     if from_job:
-        job = known_job(connection, from_job)
+        job = load_job(connection, from_job)
         title = title_of(job.name, fields.prompt)
         fields = replace(fields, name=job.name, priority=str(job.priority), targets=tuple(job.targets or ()))
     wanted = JobCheckRequest(start.payload, server=start.source_id)
@@ -122,7 +122,7 @@ def new_job(
 def checked_form(
     connection: Connection, fields: Fields, live: Live, *, own_server: str | None, now_ms: int
 ) -> jv.CheckShown:
-    """What a filled form needs. Raises InvalidValueError, NotFoundError, TooLargeError."""
+    """Check a filled form. Raises InvalidValueError, NotFoundError, TooLargeError."""
     wanted, start = submission_of(connection, fields)
     request = JobCheckRequest(wanted.payload, None, wanted.server, wanted.targets)
     judged = judge_job(

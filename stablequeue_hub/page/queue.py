@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,8 +19,8 @@ from stablequeue_hub.access.keys import Principal
 from stablequeue_hub.jobs.queue_rows import OPEN, QueueFilter, QueueRow, queue_rows
 from stablequeue_hub.jobs.states import JOB_STATES
 from stablequeue_hub.matching.sentence import Waiting, shown_name
-from stablequeue_hub.matching.server_facts import Line, ServerFacts, fewest_before, servers_now
-from stablequeue_hub.matching.why import Read, read_among
+from stablequeue_hub.matching.server_facts import DispatchView, ServerFacts, fewest_ahead, servers_now
+from stablequeue_hub.matching.why import QueueContext, load_context_with
 from stablequeue_hub.page.missing_models import model_groups
 from stablequeue_hub.store.prepared import Prepared, in_list
 from stablequeue_hub.store.tables import job_pictures, keys
@@ -88,7 +89,7 @@ def queue_page(
     connection: Connection,
     filters: jv.QueueFilters,
     live: Live,
-    line: Line,
+    dispatch: DispatchView,
     viewer: Viewer,
     *,
     now_ms: int,
@@ -102,8 +103,12 @@ def queue_page(
     pending = [row.as_pending() for row in listed.rows if row.state == "pending"]
     servers = servers_now(connection, live)
     groups, groups_total = model_groups(connection, live, now_ms=now_ms) if grouped else ((), 0)
-    read = read_among(connection, pending, servers, [row.payload_id for row in listed.rows])
-    rows = () if grouped else shown_rows(connection, listed.rows, Waits(read, line), line, viewer)
+    context = load_context_with(connection, pending, servers, [row.payload_id for row in listed.rows])
+    rows = (
+        ()
+        if grouped
+        else shown_rows(connection, listed.rows, WaitReasons(context, dispatch), dispatch, viewer)
+    )
     return jv.QueuePage(
         rows=rows,
         total=listed.total,
@@ -114,7 +119,7 @@ def queue_page(
         submitters=_submitters(connection, servers, filters.submitter),
         groups=groups,
         groups_total=groups_total,
-        paused=read.judge.queue_paused,
+        paused=context.judge.queue_paused,
         may_pause=viewer.is_admin,
         may_submit=viewer.may_submit,
     )
@@ -129,19 +134,19 @@ def _states(state: str) -> tuple[str, ...]:
 def shown_rows(
     connection: Connection,
     rows: Sequence[QueueRow],
-    waits: Waits,
-    line: Line,
+    wait_reasons: WaitReasons,
+    dispatch: DispatchView,
     viewer: Viewer,
 ) -> tuple[jv.JobRow, ...]:
     """As the lists show them."""
-    read = waits.read
-    ids = [row.job_id for row in rows]
+    context = wait_reasons.context
+    ids = [row.job_id for row in rows if row.state != "pending"]
     pictures = dict(_PICTURES.all(connection, {"ids": ids})) if ids else {}
-    aliases = {server_id: server.alias for server_id, server in read.judge.servers.items()}
+    aliases = {server_id: server.alias for server_id, server in context.judge.servers.items()}
     names = actor_names(connection, {row.submitted_by for row in rows}, aliases)
     found = []
     for row in rows:
-        waiting = waits.of(row)
+        waiting = wait_reasons.of(row)
         targets = _decode_targets(row.targets_json) if row.targets_json else []
         found.append(
             jv.JobRow(
@@ -150,12 +155,12 @@ def shown_rows(
                 state=row.state,  # type: ignore[arg-type]
                 created_ms=row.created_ms,
                 submitted_by=names[row.submitted_by],
-                needs=waits.needs(row),
+                needs=wait_reasons.needs(row),
                 waiting=waiting.text,
                 in_line=row.state == "pending" and waiting.code is None,
-                progress=line.progress(row.job_id) if row.state == "processing" else None,
-                server=_alias(read, row.server_id),
-                targets=tuple(_alias(read, target) for target in targets),
+                progress=dispatch.progress(row.job_id) if row.state == "processing" else None,
+                server=_alias(context, row.server_id),
+                targets=tuple(_alias(context, target) for target in targets),
                 priority=row.priority,
                 starred=bool(row.starred),
                 picture=row.job_id in pictures,
@@ -164,63 +169,63 @@ def shown_rows(
                 failure=row.failure_text or "" if row.state == "failed" else "",
                 ended_ms=row.ended_ms,
                 may_change=viewer.may_change(row.submitted_by),
-                may_retry=row.state == "pending" and (row.refusals > 0 or row.job_id in read.exclusions),
+                may_retry=row.state == "pending" and (row.refusals > 0 or row.job_id in context.exclusions),
             )
         )
     return tuple(found)
 
 
-class Waits:
+class WaitReasons:
     """What jobs wait for, asked in their order. Those of a batch lie together and mostly wait for the same,
     which is found once."""
 
-    def __init__(self, read: Read, line: Line) -> None:
-        self.read = read
-        self._line = line
+    def __init__(self, context: QueueContext, dispatch: DispatchView) -> None:
+        self.context = context
+        self._dispatch = dispatch
         self._needs: dict[tuple[int, str | None, bool], tuple[jv.NeedChip, ...]] = {}
         self._alike: dict[tuple[int, str | None, str], Waiting] = {}
 
     def of(self, row: QueueRow) -> Waiting:
-        """Nothing, unless it is pending."""
+        """Return what the job waits for; nothing unless it is pending."""
         if row.state != "pending":
             return Waiting("")
-        waiting = self._found(row)
+        waiting = self._waiting(row)
         if waiting.code is not None:
             return waiting
-        before = fewest_before(self._line, waiting.servers, row.job_id)
-        return replace(waiting, text=self.read.sentences.in_line(waiting.servers, before))
+        ahead = fewest_ahead(self._dispatch, waiting.servers, row.job_id)
+        return waiting._replace(text=self.context.sentences.in_line(waiting.servers, ahead))
 
-    def _found(self, row: QueueRow) -> Waiting:
-        job = row.as_pending()
-        if job.refusals or job.job_id in self.read.exclusions:
-            return self.read.waiting(job)
-        alike = (job.payload_id, job.targets_json, job.submitted_by)
+    def _waiting(self, row: QueueRow) -> Waiting:
+        if row.refusals or row.job_id in self.context.exclusions:
+            return self.context.waiting(row.as_pending())
+        alike = (row.payload_id, row.targets_json, row.submitted_by)
         known = self._alike.get(alike)
         if known is None:
-            known = self._alike[alike] = self.read.waiting(job)
+            known = self._alike[alike] = self.context.waiting(row.as_pending())
         return known
 
     def needs(self, row: QueueRow) -> tuple[jv.NeedChip, ...]:
-        """The models of a job, looked up while it waits."""
+        """Return the models of a job, with what is known of them while it waits."""
         alike = (row.payload_id, row.targets_json, row.state == "pending")
         known = self._needs.get(alike)
         if known is None:
-            known = self._needs[alike] = self._look(row)
+            known = self._needs[alike] = self._chips(row)
         return known
 
-    def _look(self, row: QueueRow) -> tuple[jv.NeedChip, ...]:
-        needs = self.read.needs.get(row.payload_id)
+    def _chips(self, row: QueueRow) -> tuple[jv.NeedChip, ...]:
+        needs = self.context.needs.get(row.payload_id)
         if needs is None:
             return ()
         marks: Sequence[jv.NeedMark] = ["plain"] * len(needs.requirements)
         if row.state == "pending":
-            marks = self.read.sentences.marks(needs, row.as_pending().targets)
+            marks = self.context.sentences.marks(needs, row.as_pending().targets)
         return tuple(
             jv.NeedChip(mark, one.role, shown_name(one), one.sha256 or "")
             for one, mark in zip(needs.requirements, marks, strict=True)
         )
 
 
+@lru_cache(maxsize=4_096)
 def title_of(name: str, prompt: str) -> str:
     """The name of a job, or how its prompt begins, without the networks in it."""
     words = name or " ".join(_NETWORK.sub(" ", prompt).split()) or " ".join(prompt.split())
@@ -230,19 +235,19 @@ def title_of(name: str, prompt: str) -> str:
     return words or "Without a prompt"
 
 
-def _alias(read: Read, server_id: str | None) -> str:
+def _alias(context: QueueContext, server_id: str | None) -> str:
     if server_id is None:
         return ""
-    server = read.judge.servers.get(server_id)
-    return server.alias if server else "a server that is gone"
+    server = context.judge.servers.get(server_id)
+    return server.alias if server else "a removed server"
 
 
-def _servers(servers: Mapping[str, ServerFacts], viewer: Viewer) -> tuple[jv.QueueServer, ...]:
+def _servers(servers: Mapping[str, ServerFacts], viewer: Viewer) -> tuple[jv.QueueServerRow, ...]:
     found = []
     for server_id, server in servers.items():
         job_id, name, prompt = server.works_on or ("", "", "")
         found.append(
-            jv.QueueServer(
+            jv.QueueServerRow(
                 server_id,
                 server.alias,
                 server.reachable,
@@ -258,7 +263,7 @@ def _servers(servers: Mapping[str, ServerFacts], viewer: Viewer) -> tuple[jv.Que
 
 
 def _why_idle(server: ServerFacts) -> str:
-    """Why it makes no pictures, where nothing there asks for jobs."""
+    """Return why it makes no pictures; "" where its runner polls."""
     if server.no_webui:
         return "makes no pictures: only the agent runs there"
     return "" if server.runner.polling else "accepts no jobs: StableQueue is not running in a WebUI there"
@@ -267,7 +272,7 @@ def _why_idle(server: ServerFacts) -> str:
 def _submitters(
     connection: Connection, servers: Mapping[str, ServerFacts], chosen: str
 ) -> tuple[v.Choice, ...]:
-    """Who could have submitted; asking the jobs would read all of them."""
+    """Return everybody who could have submitted; asking the jobs would read all of them."""
     actors = {
         "page",
         *(f"key:{key_id}" for (key_id,) in _KEYS.all(connection, {})),

@@ -1,4 +1,4 @@
-"""Whether the hub shows the sample library, which every page then says."""
+"""The mark of the sample library, which every page shows."""
 
 from __future__ import annotations
 

@@ -207,14 +207,14 @@ def _why_no_pictures(server: ServerInfo, live: Presence) -> str:
     return "" if has_webui(server.capabilities, polling=polling) else NO_WEBUI
 
 
-def _capabilities(said: ServerCapabilities | None) -> v.Capabilities | None:
-    if said is None:
+def _capabilities(capabilities: ServerCapabilities | None) -> v.Capabilities | None:
+    if capabilities is None:
         return None
-    lists = ((label, tuple(getattr(said, name))) for name, label in words.CAPABILITY_LISTS.items())
+    lists = ((label, tuple(getattr(capabilities, name))) for name, label in words.CAPABILITY_LISTS.items())
     return v.Capabilities(
-        webui=words.webui_text(said),
-        gpu=words.gpu_text(said),
-        works_for_others=said.works_for_others,
+        webui=words.webui_text(capabilities),
+        gpu=words.gpu_text(capabilities),
+        works_for_others=capabilities.works_for_others,
         lists=tuple((label, names) for label, names in lists if names),
     )
 

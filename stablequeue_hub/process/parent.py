@@ -9,10 +9,10 @@ import time
 
 from stablequeue_client.shared.parent_process import ParentProcess, is_alive, marked_parent
 
-LOOK_S = 2.0
+POLL_S = 2.0
 
 
-def end_with_parent(text: str | None) -> None:
+def exit_with_parent(text: str | None) -> None:
     """Have this process end, as by SIGTERM, soon after the one that ``STABLEQUEUE_PARENT`` (``text``) names.
     Without it: nothing. Raises UsageError."""
     parent = marked_parent(text)
@@ -22,5 +22,5 @@ def end_with_parent(text: str | None) -> None:
 
 def _follow(parent: ParentProcess) -> None:
     while is_alive(parent):
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
     os.kill(os.getpid(), signal.SIGTERM)  # on Windows this ends the process at once

@@ -33,7 +33,7 @@ from stablequeue_hub.hub import Hub
 from stablequeue_hub.process import log
 from stablequeue_hub.settings import LOOPBACK, HubSettings
 from stablequeue_hub.store.engine import Store, open_store
-from stablequeue_hub.store.hub_settings_table import LISTEN_HOST, set_fact
+from stablequeue_hub.store.hub_settings_table import LISTEN_HOST, set_setting
 from stablequeue_hub.store.lock import StoreLock, hold_store_lock
 from stablequeue_hub.store.migrate import migrate
 
@@ -43,7 +43,7 @@ BACKLOG = 512
 KEEP_ALIVE_S = 75
 """Longer than a heartbeat's interval, so that servers keep their connection."""
 SHUTDOWN_S = 5
-LOCK_LOOK_S = 10.0
+LOCK_CHECK_S = 10.0
 LOCK_WAIT_S = 2.0
 SWITCH_INTERVAL_S = 0.0003
 """How long a worker thread may keep the interpreter while the event loop waits for it."""
@@ -64,7 +64,7 @@ def run_hub(settings: HubSettings, *, host: str | None) -> int:
             listening = bind(chosen, settings.port)
             if host is not None:
                 with store.write() as connection:
-                    set_fact(connection, LISTEN_HOST, host)
+                    set_setting(connection, LISTEN_HOST, host)
             ensure_admin_key(store, settings.data_dir)
             port = listening.getsockname()[1]
             return _serve(replace(settings, host=chosen, port=port), store, lock, listening)
@@ -124,16 +124,16 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answers that wait for something to happen end now, so that nothing waits for them."""
-        self._hub.bell.close()
+        self._hub.notifier.close()
         self._hub.dispatcher.close()
         await super().shutdown(sockets)
 
     async def _watch_lock(self) -> None:
         while await asyncio.to_thread(self._lock.still_held):
-            await asyncio.sleep(LOCK_LOOK_S)
+            await asyncio.sleep(LOCK_CHECK_S)
         logging.getLogger("stablequeue_hub").error(
-            "The database was restarted or cut off, so another hub may have taken over. "
-            "This one ends; start it again."
+            "The connection to the database was lost, so another hub may have taken over. "
+            "This hub stops; start it again."
         )
         self.lock_lost = self.should_exit = True
 

@@ -72,9 +72,9 @@ def _check(capabilities: ServerCapabilities) -> None:
     for name in ("webui", "webui_version", "extension_version", "gpu"):
         words: str = getattr(capabilities, name)
         if len(words) > WORDS_MAX or not words.isprintable():
-            raise InvalidValueError(f"{name} has at most {WORDS_MAX} printable characters.")
+            raise InvalidValueError(f"{name} must have at most {WORDS_MAX} printable characters.")
     if not capabilities.webui:
         raise InvalidValueError("webui is empty.", remedy="Name the WebUI's family.")
     memory = capabilities.gpu_memory_mb
     if memory is not None and not 0 < memory <= GPU_MEMORY_MAX_MB:
-        raise InvalidValueError("gpu_memory_mb is a number of MiB above 0, or left out.")
+        raise InvalidValueError("gpu_memory_mb must be a positive number of MiB, or left out.")

@@ -19,23 +19,23 @@ _decoder = msgspec.json.Decoder(Heartbeat)
 def decode_heartbeat(body: bytes) -> Heartbeat:
     """Raises TooLargeError above 512 bytes and InvalidValueError for what is no heartbeat."""
     if len(body) > HEARTBEAT_MAX_BYTES:
-        raise TooLargeError(f"A heartbeat has at most {HEARTBEAT_MAX_BYTES} bytes, this one {len(body)}.")
+        raise TooLargeError(f"A heartbeat must have at most {HEARTBEAT_MAX_BYTES} bytes, not {len(body)}.")
     try:
         beat = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise InvalidValueError(f"This is no heartbeat: {exc}.") from None
+        raise InvalidValueError(f"This is not a valid heartbeat: {exc}.") from None
     numbers = (beat.boot_counter, beat.sequence, beat.orders_seen)
     if not beat.boot_id or beat.boot_counter < 1 or min(numbers) < 0 or max(numbers) > COUNTER_MAX:
         raise InvalidValueError("A heartbeat needs a boot_id, and numbers from 0 (boot_counter: 1) to 2^53.")
     return beat
 
 
-def take_heartbeat(presence: Presence, server_id: str, beat: Heartbeat) -> HeartbeatAnswer:
-    """Note it and answer. Raises NotFoundError, and ServerFrozenError while two copies run.
+def handle_heartbeat(presence: Presence, server_id: str, beat: Heartbeat) -> HeartbeatAnswer:
+    """Note a heartbeat and answer it. Raises NotFoundError, ServerFrozenError (two copies run).
 
     A repeated number and a retired process get an empty answer: they neither sync nor take orders.
     """
-    speaks = presence.heard(server_id, beat.boot_id, beat.boot_counter)
+    speaks = presence.record_heartbeat(server_id, beat.boot_id, beat.boot_counter)
     server = presence.known(server_id)
     if server.frozen is not None:
         raise ServerFrozenError(server.frozen)

@@ -37,6 +37,12 @@ _SERVERS = sa.select(
 ).order_by(servers.c.alias_key)
 _ALL = Prepared(_SERVERS)
 _SOME = Prepared(_SERVERS.where(sa.or_(servers.c.index_id.is_(None), in_list(servers.c.server_id, "ids"))))
+_INDEX_ID = Prepared(sa.select(servers.c.index_id).where(servers.c.server_id == sa.bindparam("server_id")))
+
+
+def never_reported(connection: Connection, server_id: str) -> bool:
+    """Return whether the server joined and has not reported its models yet."""
+    return _INDEX_ID.all(connection, {"server_id": server_id}) == [(None,)]
 
 
 def known_servers(

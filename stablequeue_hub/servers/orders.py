@@ -7,20 +7,14 @@ id they took over, and ids must stay new after the hub's database was set back t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import InvalidValueError, NotFoundError
-from stablequeue_client.shared.wire.inventory import (
-    ORDER_TTL_S,
-    WIRE_PATH_MAX,
-    Order,
-    OrderKind,
-    wire_path_problem,
-)
+from stablequeue_client.shared.wire.inventory import WIRE_PATH_MAX, wire_path_problem
+from stablequeue_client.shared.wire.orders import ORDER_TTL_S, HashingOrder, Order, OrderKind
 from stablequeue_hub.events import events
 from stablequeue_hub.servers.presence import WaitingOrder
 from stablequeue_hub.store.tables import orders, server_roots
@@ -30,12 +24,12 @@ ROOT_MAX = 64
 
 
 class OrderRequest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An order as it is given: the fields of ``protocol.Order`` without id and expiry."""
+    """An order as it is given: the fields of ``wire.orders.Order`` without id and expiry."""
 
     kind: OrderKind
     root: str | None = None
     path: str | None = None
-    mode: Literal["now", "later", "pause"] | None = None
+    mode: HashingOrder | None = None
     until_s: int | None = None
 
 
@@ -48,10 +42,10 @@ def check_order(request: OrderRequest) -> None:
     if request.kind == "put_back" and not request.path:
         raise InvalidValueError("An order 'put_back' needs a path.")
     if request.root is not None and len(request.root) > ROOT_MAX:
-        raise InvalidValueError(f"root has at most {ROOT_MAX} characters.")
+        raise InvalidValueError(f"root must have at most {ROOT_MAX} characters.")
     problem = wire_path_problem(request.path[: WIRE_PATH_MAX + 1]) if request.path is not None else None
     if problem:
-        raise InvalidValueError(f"path cannot be used: {problem}.")
+        raise InvalidValueError(f"path is not valid: {problem}.")
     if request.until_s is not None and not 0 < request.until_s <= UNTIL_MAX_S:
         raise InvalidValueError(f"until_s must be 1 to {UNTIL_MAX_S} seconds.")
 

@@ -16,8 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
-from stablequeue_client.shared.wire.inventory import UNREACHABLE_AFTER_S, Activity, Order
-from stablequeue_hub.clock import SYSTEM_CLOCK, Clock
+from stablequeue_client.shared.wire.inventory import UNREACHABLE_AFTER_S, Activity
+from stablequeue_client.shared.wire.orders import Order
+from stablequeue_hub.clock import SYSTEM_CLOCK, HubClock
 from stablequeue_hub.errors import unknown_server
 
 FROZEN_REASON = "Two running copies use the identity of this server."
@@ -27,7 +28,7 @@ THAW_AFTER_S = 900.0
 BOOTS_KEPT = 32
 
 
-class RunnerState(NamedTuple):
+class RunnerPresence(NamedTuple):
     """What the hub knows of a server's runner, the part of a WebUI that asks for jobs and makes the pictures.
 
     ``polling``: it asks for jobs, or works on one. ``in_use``: it takes only its own server's jobs now.
@@ -42,7 +43,7 @@ class RunnerState(NamedTuple):
 
 
 class Live(Protocol):
-    """What queries want to know about servers now; nothing of it is stored."""
+    """What is known of servers now; nothing of it is stored."""
 
     def is_reachable(self, server_id: str) -> bool: ...
 
@@ -50,7 +51,7 @@ class Live(Protocol):
 
     def activity(self, server_id: str) -> Activity | None: ...
 
-    def runner(self, server_id: str) -> RunnerState: ...
+    def runner(self, server_id: str) -> RunnerPresence: ...
 
 
 @dataclass(frozen=True)
@@ -100,17 +101,17 @@ class ServerPresence:
 class Presence:
     """All servers the hub knows. Implements ``Live``."""
 
-    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, clock: HubClock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._servers: dict[str, ServerPresence] = {}
         self._changed: set[str] = set()
         self._taken_over: dict[str, int] = {}
-        self._runner_state: Callable[[str], RunnerState] | None = None
+        self._runner_status: Callable[[str], RunnerPresence] | None = None
 
     # --- Live ------------------------------------------------------------------------------------------
 
     def is_reachable(self, server_id: str) -> bool:
-        """Heard within the last 35 seconds."""
+        """Return whether it was heard within the last 35 seconds."""
         server = self._servers.get(server_id)
         if server is None or server.heard_at is None:
             return False
@@ -121,16 +122,16 @@ class Presence:
         return server.last_contact_ms if server else None
 
     def activity(self, server_id: str) -> Activity | None:
-        """What it is doing; None when it is not reachable."""
+        """Return what it is doing; None when it is not reachable."""
         server = self._servers.get(server_id)
         return server.activity if server and self.is_reachable(server_id) else None
 
-    def runner(self, server_id: str) -> RunnerState:
-        return self._runner_state(server_id) if self._runner_state else RunnerState()
+    def runner(self, server_id: str) -> RunnerPresence:
+        return self._runner_status(server_id) if self._runner_status else RunnerPresence()
 
-    def ask_about_runners(self, state: Callable[[str], RunnerState]) -> None:
-        """The dispatcher of this process, which answers the runners, says what it knows of them."""
-        self._runner_state = state
+    def set_runner_source(self, state: Callable[[str], RunnerPresence]) -> None:
+        """Set where the state of runners comes from: the dispatcher of this process."""
+        self._runner_status = state
 
     # --- servers ---------------------------------------------------------------------------------------
 
@@ -159,22 +160,22 @@ class Presence:
         self._servers.pop(server_id, None)
         self._changed.discard(server_id)
 
-    def synced(self, server_id: str, inventory: Inventory) -> None:
-        """The hub committed this inventory."""
+    def record_sync(self, server_id: str, inventory: Inventory) -> None:
+        """Note the inventory that the hub committed."""
         server = self._servers.get(server_id)
         if server is not None:
             server.inventory = inventory
 
     # --- contact ---------------------------------------------------------------------------------------
 
-    def spoke(self, server_id: str) -> None:
-        """A sync of it was taken over: it lives, though its first heartbeat may still be on the way."""
+    def mark_contact(self, server_id: str) -> None:
+        """Note a contact other than a heartbeat, which may still be on the way."""
         server = self._servers.get(server_id)
         if server is not None:
             server.last_contact_ms, server.heard_at = self._clock.now_ms(), self._clock.monotonic()
             self._changed.add(server_id)
 
-    def heard(self, server_id: str, boot_id: str, counter: int) -> bool:
+    def record_heartbeat(self, server_id: str, boot_id: str, counter: int) -> bool:
         """Note a heartbeat of a process. True when it is the one that speaks for the server.
 
         False: an old or repeated number, or a retired process. May freeze or thaw the server.
@@ -193,7 +194,7 @@ class Presence:
         self._changed.add(server_id)
         if boot.heard_again >= HEARD_AGAIN_TO_FREEZE and server.frozen is None:
             server.frozen, server.thawed_by = FROZEN_REASON, None
-        elif server.frozen is not None and self._alone(server, boot_id, now):
+        elif server.frozen is not None and self._is_alone(server, boot_id, now):
             self._hand_over(server, boot_id)
         return boot_id == server.boot_id
 
@@ -210,7 +211,7 @@ class Presence:
         if before is not None:
             before.retired_ms, before.heard_again = self._clock.now_ms(), 0
 
-    def _alone(self, server: ServerPresence, boot_id: str, now: float) -> bool:
+    def _is_alone(self, server: ServerPresence, boot_id: str, now: float) -> bool:
         others = (boot for other, boot in server.boots.items() if other != boot_id)
         return all(now - boot.heard_at > THAW_AFTER_S for boot in others)
 
@@ -224,7 +225,7 @@ class Presence:
         server.boots[boot_id].retired_ms = None
 
     def thaw(self, server_id: str, *, actor: str) -> None:
-        """By hand: the process heard last speaks for the server again."""
+        """End a freeze by hand: the process heard last speaks for the server again."""
         server = self.known(server_id)
         server.thawed_by = actor
         if server.frozen is not None and server.boots:
@@ -239,7 +240,7 @@ class Presence:
         self.known(server_id).orders.append(waiting)
 
     def orders_for(self, server_id: str, orders_seen: int) -> list[Order]:
-        """What the server has not taken over and has not expired, oldest first; the others are dropped."""
+        """Return the orders not taken over or expired, oldest first; the others are dropped."""
         server = self.known(server_id)
         if not server.orders:
             return []
@@ -251,15 +252,15 @@ class Presence:
 
     # --- the database ----------------------------------------------------------------------------------
 
-    def take_changed(self) -> PresenceChanges:
+    def pop_changes(self) -> PresenceChanges:
         """A copy of what changed since the last call, for the flush in another thread."""
         servers = [_copy(self._servers[server_id]) for server_id in sorted(self._changed)]
         changes = PresenceChanges(servers, self._taken_over)
         self._changed, self._taken_over = set(), {}
         return changes
 
-    def put_back_changes(self, changes: PresenceChanges) -> None:
-        """The flush failed; these are due again."""
+    def restore_changes(self, changes: PresenceChanges) -> None:
+        """Mark these as changed again, after a failed flush."""
         self._changed.update(s.server_id for s in changes.servers if s.server_id in self._servers)
         self._taken_over = {**changes.taken_over, **self._taken_over}
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_hub.clock import Clock
+from stablequeue_hub.clock import HubClock
 from stablequeue_hub.events import events
 from stablequeue_hub.servers.orders import delete_orders, waiting_orders
 from stablequeue_hub.servers.presence import Boot, Inventory, Presence, PresenceChanges, ServerPresence
 from stablequeue_hub.store.tables import retired_boots, servers
 
 
-def load_presence(connection: Connection, clock: Clock) -> Presence:
-    """What the hub knew of its servers at its last end."""
+def load_presence(connection: Connection, clock: HubClock) -> Presence:
+    """Load what the hub knew of its servers when it stopped."""
     presence = Presence(clock)
     retired: dict[str, dict[str, Boot]] = {}
     for row in connection.execute(sa.select(retired_boots).order_by(retired_boots.c.retired_ms)):

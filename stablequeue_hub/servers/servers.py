@@ -32,7 +32,7 @@ ALIAS_MAX = 64
 VERSION_MAX = 64
 NO_AGENT = (
     "StableQueue is not installed there: install the extension in its WebUI, and join it to this hub under "
-    "that name. It gets its jobs by itself then."
+    "that name. It then gets its jobs by itself."
 )
 _SERVER_ID = re.compile(r"[A-Za-z0-9-]{8,64}\Z")
 _SECRET = re.compile(r"[0-9a-f]{64}\Z")
@@ -79,12 +79,12 @@ def clean_alias(text: str) -> str:
     """NFC, without outer spaces. Raises InvalidValueError for an empty, long or unprintable one."""
     alias = unicodedata.normalize("NFC", text.strip())
     if not alias or len(alias) > ALIAS_MAX or not alias.isprintable():
-        raise InvalidValueError(f"An alias has 1 to {ALIAS_MAX} printable characters.")
+        raise InvalidValueError(f"An alias must have 1 to {ALIAS_MAX} printable characters.")
     return alias
 
 
 def alias_key(alias: str) -> str:
-    """What two aliases must not have in common."""
+    """Return the form in which aliases must be unique."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", alias).casefold())
 
 
@@ -103,7 +103,7 @@ def join_server(
         raise InvalidValueError("server_id must be 8 to 64 letters, digits or '-', and secret 64 hex digits.")
     wished = clean_alias(request.alias)
     if len(request.version) > VERSION_MAX or not request.version.isprintable():
-        raise InvalidValueError(f"version has at most {VERSION_MAX} printable characters.")
+        raise InvalidValueError(f"version must have at most {VERSION_MAX} printable characters.")
     _use_up_code(connection, principal, request.server_id)
     alias = connection.scalar(sa.select(servers.c.alias).where(servers.c.server_id == request.server_id))
     if alias is None:

@@ -47,7 +47,7 @@ def _dump_postgresql(store: Store, target: Path) -> Path:
     program = shutil.which("pg_dump")
     if program is None:
         raise BackupNeededError(
-            f"The database {store.description} has to be changed, and pg_dump was not found to copy it first."
+            f"The database {store.description} needs a schema upgrade, and pg_dump was not found to copy it."
         )
     url = store.url.set(drivername="postgresql", password=None)
     environment = {**os.environ, "PGPASSWORD": str(store.url.password or "")}

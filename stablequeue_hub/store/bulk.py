@@ -36,29 +36,20 @@ def insert_rows(
 ) -> None:
     """Insert ``rows`` (values in the order of ``columns``). Where ``key`` is there already, the columns of
     ``update`` are overwritten, or nothing happens without any; without ``key`` that is an error."""
-    sql = _insert_sql(table.name, columns, key, update, _mark(connection))
-    run_many(connection, sql, rows)
+    change_rows(connection, _insert_sql(table.name, columns, key, update), rows)
 
 
 def change_rows(connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Run an UPDATE or DELETE written with ``?`` once for each tuple."""
-    run_many(connection, sql.replace("?", _mark(connection)), rows)
-
-
-def run_many(connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Run a statement written with ``?`` once for each tuple."""
+    if connection.dialect.paramstyle != "qmark":
+        sql = sql.replace("?", "%s")
     for part in slices(rows):
         connection.exec_driver_sql(sql, part)
 
 
-def _mark(connection: Connection) -> str:
-    return "?" if connection.dialect.paramstyle == "qmark" else "%s"
-
-
 @lru_cache(maxsize=64)
-def _insert_sql(
-    table: str, columns: tuple[str, ...], key: tuple[str, ...], update: tuple[str, ...], mark: str
-) -> str:
-    names, marks = ", ".join(columns), ", ".join([mark] * len(columns))
+def _insert_sql(table: str, columns: tuple[str, ...], key: tuple[str, ...], update: tuple[str, ...]) -> str:
+    names, marks = ", ".join(columns), ", ".join("?" * len(columns))
     sql = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608 (names of our own tables)
     if not key:
         return sql

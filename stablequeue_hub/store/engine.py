@@ -79,11 +79,11 @@ class Store:
             connection.commit()
 
     async def reading(self, use_case: Callable[[Connection], T]) -> T:
-        """What only reads, in a worker thread."""
+        """Run a reading use case in a worker thread."""
         return await run_in_threadpool(_within, self.read, use_case)
 
     async def writing(self, use_case: Callable[[Connection], T]) -> T:
-        """What writes, in one transaction and a worker thread."""
+        """Run a writing use case in one transaction and a worker thread."""
         return await run_in_threadpool(_within, self.write, use_case)
 
     def dedicated_connection(self) -> Connection:
@@ -92,7 +92,7 @@ class Store:
         connection.detach()
         return connection
 
-    def empty_log(self) -> bool:
+    def truncate_log(self) -> bool:
         """Take everything that was deleted off the disk: SQLite keeps it in its log until that is written
         over. False while somebody reads; then ask again. PostgreSQL clears up by itself."""
         if not self.is_sqlite:
@@ -118,12 +118,14 @@ class Store:
         except (DBAPIError, self._driver.Error) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
             if isinstance(cause, self._driver.DataError):
-                raise InvalidValueError("A value holds something that the database cannot store.") from error
+                raise InvalidValueError(
+                    "A value contains something that the database cannot store."
+                ) from error
             if not self._is_of_the_database(cause):
                 raise
             raise self._explained(str(cause)) from error
         except UnicodeEncodeError as error:
-            raise InvalidValueError("A text holds half a character.") from error
+            raise InvalidValueError("A text contains an unpaired surrogate.") from error
         except OverflowError as error:  # SQLite's driver; PostgreSQL's says DataError
             raise InvalidValueError("A number is too large for the database to store.") from error
         except PoolTimeoutError as error:
@@ -144,7 +146,7 @@ class Store:
         self._driver: Any = self._reader.dialect.loaded_dbapi
 
     def _is_of_the_database(self, cause: BaseException | None) -> bool:
-        """Whether the database failed, and not a statement of ours."""
+        """Return whether the database failed, and not a statement of ours."""
         failures = (self._driver.OperationalError, self._driver.InterfaceError)
         return isinstance(cause, failures) or type(cause) is self._driver.DatabaseError
 
@@ -157,7 +159,7 @@ class Store:
             return StoreUnavailableError(
                 f"The hub's database ({self.description}) is damaged: {text}.",
                 remedy="Stop the hub and put back a copy of the file, or move it away: servers send"
-                " what they have again, keys and servers are to be made and joined anew.",
+                " what they have again, create the keys and join the servers again.",
             )
         return StoreUnavailableError(
             f"The hub's database ({self.description}) cannot be used: {self._without_password(text)}"
@@ -199,7 +201,7 @@ def _parse_url(text: str) -> URL:
     if url.drivername in ("sqlite", "sqlite+pysqlite") and url.database not in (None, "", ":memory:"):
         return url.set(drivername="sqlite")
     raise InvalidValueError(
-        f"A database of the kind {url.drivername!r} cannot hold the hub's data.",
+        f"The hub cannot use a database of the kind {url.drivername!r}.",
         remedy="Use postgresql://USER:PASSWORD@HOST/NAME or sqlite:///FILE.",
     )
 

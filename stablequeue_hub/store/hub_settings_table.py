@@ -16,25 +16,25 @@ QUEUE_PAUSED = "jobs_paused"
 _VALUE = Prepared(sa.select(hub_facts.c.value).where(hub_facts.c.name == sa.bindparam("name")))
 
 
-def get_fact(connection: Connection, name: str) -> str | None:
+def get_setting(connection: Connection, name: str) -> str | None:
     return next((str(value) for (value,) in _VALUE.all(connection, {"name": name})), None)
 
 
-def set_fact(connection: Connection, name: str, value: str) -> None:
+def set_setting(connection: Connection, name: str, value: str) -> None:
     updated = connection.execute(hub_facts.update().where(hub_facts.c.name == name).values(value=value))
     if not updated.rowcount:
         connection.execute(hub_facts.insert().values(name=name, value=value))
 
 
 def queue_is_paused(connection: Connection) -> bool:
-    """No server gets a job."""
-    return get_fact(connection, QUEUE_PAUSED) == "1"
+    """Return whether no server gets a job."""
+    return get_setting(connection, QUEUE_PAUSED) == "1"
 
 
 def ensure_hub_id(connection: Connection) -> str:
     """The hub's id, made at its first start."""
-    found = get_fact(connection, HUB_ID)
+    found = get_setting(connection, HUB_ID)
     if found is None:
         found = secrets.token_hex(16)
-        set_fact(connection, HUB_ID, found)
+        set_setting(connection, HUB_ID, found)
     return found

@@ -111,15 +111,8 @@ def _run(store: Store, revision: str, *, upgrade: bool) -> None:
     with _schema_transaction(store) as connection:
         options = {"fn": steps, "transactional_ddl": True, "render_as_batch": store.is_sqlite}
         context = MigrationContext.configure(connection, opts=options)
-        with _operations(context):
+        with Operations.context(context):  # makes ``alembic.op``, which the scripts write to, mean this one
             context.run_migrations()
-
-
-@contextmanager
-def _operations(context: MigrationContext) -> Iterator[None]:
-    """Make ``alembic.op`` mean this migration, which is what the scripts write to."""
-    with Operations.context(context):
-        yield
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksForOthers
 from stablequeue_client.webui.agent_process.keeper import AgentKeeper
-from stablequeue_client.webui.host.places import Places
+from stablequeue_client.webui.host.extension_folders import ExtensionFolders
 from stablequeue_client.webui.settings.webui_settings import WebuiSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -54,7 +54,7 @@ class PlainRuntime:
     """What the keeper uses of ``Runtime``."""
 
     host: PlainHost
-    places: Places
+    places: ExtensionFolders
     chosen: WebuiSettings = field(default_factory=lambda: WebuiSettings(hashing="now"))
 
     def settings(self) -> WebuiSettings:
@@ -63,7 +63,7 @@ class PlainRuntime:
 
 def plain_runtime(machine: Path, server: Path, folders: Any) -> PlainRuntime:
     host = PlainHost(tuple((kind, path) for kind, path in folders))
-    return PlainRuntime(host, Places(machine, server, REPOSITORY))
+    return PlainRuntime(host, ExtensionFolders(machine, server, REPOSITORY))
 
 
 def keeper_of(rt: PlainRuntime) -> AgentKeeper:

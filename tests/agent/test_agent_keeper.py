@@ -23,8 +23,8 @@ from stablequeue_client.index.index import open_index
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
 from stablequeue_client.webui.agent_process.command_line import agent_environment, agent_words
 from stablequeue_client.webui.agent_process.keeper import AgentKeeper
+from stablequeue_client.webui.host.extension_folders import ExtensionFolders
 from stablequeue_client.webui.host.known_folders import KnownFolders
-from stablequeue_client.webui.host.places import Places
 from stablequeue_client.webui.settings.webui_settings import WebuiSettings
 
 from .keeper_host import PlainRuntime, keeper_of, plain_runtime
@@ -93,7 +93,7 @@ def test_a_killed_agent_is_started_again_and_its_end_is_told(rt: PlainRuntime) -
     with kept(rt) as keeper:
         first = only_agent(rt.places.server_dir)
         first.kill()
-        until(lambda: "was ended from outside (signal 9)" in keeper.state().problem, 5, "the sentence")
+        until(lambda: "was stopped from outside (signal 9)" in keeper.state().problem, 5, "the sentence")
         assert "printed nothing" not in keeper.state().problem
         until(
             lambda: [p.pid for p in agents_of(rt.places.server_dir)] not in ([], [first.pid]), 20, "another"
@@ -153,7 +153,7 @@ def test_an_agent_that_cannot_start_says_why(tmp_path: Path) -> None:
     with kept(rt) as keeper:
         until(lambda: "No model folder was given" in keeper.state().problem, 20, "the reason")
         assert not keeper.state().running
-        assert "No model folder was given" in keeper.state().last_words
+        assert "No model folder was given" in keeper.state().last_output
 
 
 def test_what_the_webui_can_do_is_written_when_it_is_up_and_never_while_it_generates(
@@ -246,7 +246,7 @@ def test_folders_that_do_not_answer_hold_up_nobody(tmp_path: Path) -> None:
 
 
 def test_the_command_line_says_all_and_no_secret_stands_in_it(tmp_path: Path) -> None:
-    places = Places(tmp_path, tmp_path / "server", tmp_path / "extension")
+    places = ExtensionFolders(tmp_path, tmp_path / "server", tmp_path / "extension")
     chosen = WebuiSettings(
         hub="http://hub:8383", alias="-box", private=("-secret/*",), sync="manual", watch=False,
         sync_on_start=False, extra_folders=(("vae", "/more vae"),),

@@ -18,8 +18,8 @@ import pytest
 from stablequeue_client.agent.lock import agent_lock
 from stablequeue_client.agent.main import AgentSettings, run, scan_only
 from stablequeue_client.agent.policy import IDLE_AFTER_S, HashingPolicy
-from stablequeue_client.agent.progress import Progress
-from stablequeue_client.agent.schedule import LOCAL_WALK_S, NETWORK_WALK_S, Schedule
+from stablequeue_client.agent.progress import ProgressTracker
+from stablequeue_client.agent.schedule import LOCAL_WALK_S, NETWORK_WALK_S, ScanSchedule
 from stablequeue_client.agent.walker import Walker
 from stablequeue_client.clock import SYSTEM_CLOCK, JumpWatch
 from stablequeue_client.files.file_io import OS_IO, OpenedFile, ScanIO, stat_key
@@ -61,14 +61,14 @@ def test_during_an_outage_only_one_of_two_callers_probes() -> None:
     clock = FakeClock()
     link = HubLink(clock, Backoff(uniform=lambda low, high: high))
     returned: list[str] = []
-    link.on_return(lambda: returned.append("hub"))
-    assert (link.turn_in(), link.turn_in()) == (0, 0)
+    link.on_reconnect(lambda: returned.append("hub"))
+    assert (link.retry_in(), link.retry_in()) == (0, 0)
     link.failed(HubUnreachableError())
     clock.seconds += 1
-    assert link.turn_in() == 0
-    assert link.turn_in() > 0
+    assert link.retry_in() == 0
+    assert link.retry_in() > 0
     link.succeeded()
-    assert (link.turn_in(), link.turn_in()) == (0, 0)
+    assert (link.retry_in(), link.retry_in()) == (0, 0)
     assert returned == ["hub"]
 
 
@@ -97,7 +97,7 @@ def test_a_jump_of_the_clock_is_seen_once() -> None:
 def test_folders_are_walked_at_once_then_hourly_or_six_hourly_a_quarter_around(
     network: bool, every: float
 ) -> None:
-    schedule = Schedule(uniform=random.Random(1).uniform)
+    schedule = ScanSchedule(uniform=random.Random(1).uniform)
     schedule.add("r", network=network, now=0)
     assert schedule.due(0) == ["r"]
     waits = []
@@ -109,7 +109,7 @@ def test_folders_are_walked_at_once_then_hourly_or_six_hourly_a_quarter_around(
 
 
 def test_events_wait_for_a_quiet_moment_but_not_for_ever() -> None:
-    schedule = Schedule()
+    schedule = ScanSchedule()
     schedule.add("r", network=False, now=0)
     schedule.started("r", 0)
     schedule.event("r", 10.0)
@@ -123,7 +123,7 @@ def test_events_wait_for_a_quiet_moment_but_not_for_ever() -> None:
 
 
 def test_a_stream_of_events_costs_no_more_than_a_tenth_of_the_time() -> None:
-    schedule = Schedule()
+    schedule = ScanSchedule()
     schedule.add("r", network=False, now=0)
     schedule.started("r", 0)
     schedule.ended("r", 3.0, took_s=3.0, healthy=True)
@@ -132,7 +132,7 @@ def test_a_stream_of_events_costs_no_more_than_a_tenth_of_the_time() -> None:
 
 
 def test_a_folder_that_is_not_well_is_walked_again_after_ten_minutes() -> None:
-    schedule = Schedule()
+    schedule = ScanSchedule()
     schedule.add("r", network=True, now=0)
     schedule.started("r", 0)
     schedule.ended("r", 1.0, took_s=1.0, healthy=False)
@@ -162,7 +162,7 @@ def test_files_are_read_now_later_or_after_a_minute_of_an_idle_machine() -> None
 
 def test_progress_tells_files_bytes_and_the_time_left() -> None:
     clock = FakeClock()
-    progress = Progress(clock)
+    progress = ProgressTracker(clock)
     assert progress.activity().phase == "idle"
     progress.left(3, 3_000)
     for _ in range(3):

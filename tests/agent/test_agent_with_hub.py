@@ -17,8 +17,8 @@ from stablequeue_client.agent.main import run, scan_only
 from stablequeue_client.clock import SYSTEM_CLOCK
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.identity import load_identity
-from stablequeue_client.hub_client.joining import OtherHubError
 from stablequeue_client.hub_client.link import HubLink
+from stablequeue_client.hub_client.membership import OtherHubError
 from stablequeue_client.index.index import open_index
 from stablequeue_client.index.inventory import sync_request
 from stablequeue_client.shared.errors import (

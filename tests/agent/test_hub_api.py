@@ -29,6 +29,7 @@ from stablequeue_client.shared.errors import (
     SyncOutOfStepError,
 )
 from stablequeue_client.shared.wire import inventory
+from stablequeue_client.shared.wire.orders import Order
 
 from .scripted_hub import HEALTH, Asked, Say, ScriptedHub, say_error, say_json
 
@@ -49,7 +50,7 @@ def test_a_heartbeat_goes_to_its_server_with_the_key_and_its_answer_is_typed() -
     with ScriptedHub(lambda asked: say_json({"want": "delta", "orders": [order]})) as hub:
         answer = HubApi(hub.url, KEY).heartbeat("s/1", BEAT)
     assert answer.want == "delta"
-    assert answer.orders == [inventory.Order(3, "put_back", root="aa", path="x.safetensors.corrupted")]
+    assert answer.orders == [Order(3, "put_back", root="aa", path="x.safetensors.corrupted")]
     (asked,) = hub.asked
     assert (asked.method, asked.path) == ("POST", "/api/v1/servers/s%2F1/heartbeat")
     assert asked.headers["Authorization"] == f"Bearer {KEY}"

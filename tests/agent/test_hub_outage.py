@@ -21,7 +21,8 @@ from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.backoff import Backoff
 from stablequeue_client.hub_client.link import HubLink
 from stablequeue_client.index.index import Index, open_index
-from stablequeue_client.shared.wire.inventory import Activity, Order, digest_hex
+from stablequeue_client.shared.wire.inventory import Activity, digest_hex
+from stablequeue_client.shared.wire.orders import Order
 
 from .agent_clock import SteppedClock
 from .scripted_hub import HEALTH, HUB_ID, Asked, Say, ScriptedHub, say_error, say_json
@@ -83,7 +84,7 @@ class LoopsUnderTest:
     def end(self) -> None:
         self.stop.set()
         self.sync.wake()
-        self.heartbeat.hurry()
+        self.heartbeat.send_now()
         for thread in self.threads:
             thread.join(5)
             assert not thread.is_alive()
@@ -202,6 +203,6 @@ def test_a_frozen_server_says_so_and_its_heartbeats_go_on(tmp_path: Path) -> Non
         hub.answer = healthy
         agent.pass_time(301)
         assert agent.heartbeat.frozen is None
-        assert agent.sync.settled()
+        assert agent.sync.is_synced()
     assert beats >= 9
     assert syncs == 1

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.agent.hash_loop import HashingRound
+from stablequeue_client.agent.hashing_pool import HashingPool
 from stablequeue_client.agent.policy import HashingPolicy
-from stablequeue_client.agent.progress import Progress
+from stablequeue_client.agent.progress import ProgressTracker
 from stablequeue_client.clock import SYSTEM_CLOCK
 from stablequeue_client.files.devices import Device, DeviceKind
 from stablequeue_client.files.file_io import OpenedFile, ScanIO
@@ -40,8 +40,8 @@ def test_a_slow_device_is_read_by_exactly_one_stream(tmp_path: Path, kind: Devic
         (folder / f"{number}.pt").write_bytes(bytes([number]) * 5_000)
     index, io, stop = open_index(tmp_path), NotingIO(), threading.Event()
     index.apply_scan(ScanReport((scan_root(make_root("lora", str(folder))),)), quiet_s=0.0)
-    round_ = HashingRound(
-        index, open_digest_store(tmp_path), HashingPolicy("now", SYSTEM_CLOCK), Progress(SYSTEM_CLOCK),
+    round_ = HashingPool(
+        index, open_digest_store(tmp_path), HashingPolicy("now", SYSTEM_CLOCK), ProgressTracker(SYSTEM_CLOCK),
         changed=lambda: None, rescan=lambda root: None, failed=lambda error: None, network_rate=0,
         io=io, clock=SYSTEM_CLOCK, stop=stop, device=lambda path: Device("disk", kind),
     )  # fmt: skip

@@ -48,7 +48,7 @@ def test_an_agent_whose_watchfiles_is_broken_walks_all_the_same_and_says_so(tmp_
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "broken"), *sys.path])}
     words = [sys.executable, "-c", WATCH, str(tmp_path / "models")]
     told = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
-    assert "are not heard (undefined symbol); it is walked hourly." in told.stdout, told.stderr
+    assert "cannot be watched (undefined symbol); it is scanned hourly." in told.stdout, told.stderr
 
 
 WATCH = """

@@ -15,15 +15,16 @@ import pytest
 
 from stablequeue_client.agent import busy_marker
 from stablequeue_client.agent.agent_settings import AgentSettings
-from stablequeue_client.agent.located import locate, look_at
+from stablequeue_client.agent.folder_probe import probe, probe_folders
 from stablequeue_client.agent.main import run
 from stablequeue_client.files.devices import Device
 from stablequeue_client.files.scanner import Root
 from stablequeue_client.index.agent_report import AgentReport
 from stablequeue_client.index.index import Index, open_index
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_client.shared.parent_process import ParentProcess, parent_of_now
-from stablequeue_client.shared.wire.inventory import ORDER_TTL_S, ServerCapabilities
+from stablequeue_client.shared.wire.inventory import ServerCapabilities
+from stablequeue_client.shared.wire.orders import ORDER_TTL_S
 
 from .real_hub import RealHub, as_ready, index_rows, on_disk, settings_for, until, write_model
 
@@ -192,7 +193,7 @@ def test_nothing_is_read_while_a_webui_generates_and_for_some_seconds_after(tmp_
         until(lambda: report(index).waits_for == "generating", 5, "the report")
         stopped = time.monotonic()
         until(lambda: index.rows()[0].sha256 is not None, 15, "the file to be read")
-        assert time.monotonic() - stopped > busy_marker.REST_S - 2.5
+        assert time.monotonic() - stopped > busy_marker.FRESH_FOR_S - 2.5
 
 
 def test_a_pause_outlives_the_agent(tmp_path: Path) -> None:
@@ -225,7 +226,7 @@ def test_what_was_skipped_and_what_is_not_believed_stands_in_the_report(tmp_path
         until(lambda: report(index).refused == 1 and report(index).skipped == 1, 20, "the report")
         told = report(index)
     assert told.refused_claims[0].path == "a.safetensors"
-    assert "no bytes" in told.refused_claims[0].reason
+    assert "an empty file" in told.refused_claims[0].reason
     assert told.skipped_files[0].path == "linked"
 
 
@@ -269,11 +270,11 @@ def test_a_share_that_hangs_at_the_start_holds_up_nobody_and_keeps_its_id(tmp_pa
     def hanging(kind: Kind, path: str) -> tuple[Root, Device]:
         if kind == "checkpoint":
             hung.wait(60)
-        return look_at(kind, path)
+        return probe(kind, path)
 
     index = open_index(asked.data_dir)
     started = time.monotonic()
-    found = locate(asked, index, look=hanging, patience_s=0.5)
+    found = probe_folders(asked, index, look=hanging, patience_s=0.5)
     assert time.monotonic() - started < 30, "as long as it hangs"
     hung.set()
     index.close()

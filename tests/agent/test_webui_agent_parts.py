@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from stablequeue_client.agent import busy_marker
-from stablequeue_client.agent.busy_marker import REST_S, GeneratingMark
+from stablequeue_client.agent.busy_marker import FRESH_FOR_S, GeneratingMarker
 from stablequeue_client.agent.policy import HashingPolicy
-from stablequeue_client.agent.schedule import Schedule
+from stablequeue_client.agent.schedule import ScanSchedule
 from stablequeue_client.files.model_folders import Root, make_root
 from stablequeue_client.files.private_files import PrivateFiles
 from stablequeue_client.files.read_lock import ReadingLocks
@@ -77,14 +77,14 @@ def test_a_link_to_a_private_file_is_private(tmp_path: Path) -> None:
 
 def test_the_mark_passes_by_itself_and_one_from_the_future_does_not_count(tmp_path: Path) -> None:
     clock = FakeClock()
-    mark = GeneratingMark(tmp_path / "machine", now=clock.now, monotonic=clock.monotonic)
+    mark = GeneratingMarker(tmp_path / "machine", now=clock.now, monotonic=clock.monotonic)
     assert not mark.is_fresh()
     busy_marker.touch(tmp_path / "machine")
     file = tmp_path / "machine" / busy_marker.FILE_NAME
     os.utime(file, (clock.now(), clock.now()))
     clock.seconds += 1
     assert mark.is_fresh()
-    clock.seconds += REST_S
+    clock.seconds += FRESH_FOR_S
     assert not mark.is_fresh()
     os.utime(file, (clock.now() + 3_600, clock.now() + 3_600))
     clock.seconds += 1
@@ -94,7 +94,7 @@ def test_the_mark_passes_by_itself_and_one_from_the_future_does_not_count(tmp_pa
 def test_a_mark_that_cannot_be_made_raises_nothing(tmp_path: Path) -> None:
     (tmp_path / "machine").write_text("no folder")
     busy_marker.touch(tmp_path / "machine")
-    assert not GeneratingMark(tmp_path / "machine").is_fresh()
+    assert not GeneratingMarker(tmp_path / "machine").is_fresh()
 
 
 def test_no_mode_reads_while_somebody_generates_and_idle_begins_anew_afterwards() -> None:
@@ -123,7 +123,7 @@ def test_an_ordered_pause_and_the_mode_later_are_told_before_a_generation() -> N
 
 
 def test_the_owner_says_how_often_local_folders_are_walked() -> None:
-    schedule = Schedule(local_walk_s=600.0, uniform=lambda low, high: 1.0)
+    schedule = ScanSchedule(local_walk_s=600.0, uniform=lambda low, high: 1.0)
     schedule.add("local", network=False, now=0, at_once=False)
     assert schedule.due(599) == []
     assert schedule.due(600) == ["local"]
@@ -131,7 +131,7 @@ def test_the_owner_says_how_often_local_folders_are_walked() -> None:
 
 @pytest.mark.parametrize("network", [False, True])
 def test_with_zero_minutes_only_events_and_orders_lead_to_a_walk(network: bool) -> None:
-    schedule = Schedule(local_walk_s=0.0)
+    schedule = ScanSchedule(local_walk_s=0.0)
     schedule.add("r", network=network, now=0)
     assert schedule.due(0) == ["r"]
     schedule.started("r", 0)

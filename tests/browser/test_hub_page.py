@@ -130,7 +130,7 @@ def test_progress_is_shown_while_a_server_reads(page, attic) -> None:
 def test_a_pressed_button_becomes_an_order_for_the_server(page, attic) -> None:
     page.get_by_role("link", name="Servers").click()
     page.get_by_role("button", name="Check folders now").click()
-    expect(page.get_by_text("Asked. It takes that up within 10 seconds.")).to_be_visible()
+    expect(page.get_by_text("Requested. The server starts within 10 seconds.")).to_be_visible()
     assert [order["kind"] for order in attic.beat()["orders"]] == ["rescan"]
 
 
@@ -140,7 +140,7 @@ def test_a_lost_folder_keeps_its_files_until_the_owner_says_they_are_gone(page, 
     expect(page.get_by_text("Its 120 files are kept")).to_be_visible()
     page.get_by_text("Yes, they are really gone").click()
     page.get_by_role("button", name="Mark them as removed").click()
-    expect(page.get_by_text("Asked. It takes that up within 10 seconds.")).to_be_visible()
+    expect(page.get_by_text("Requested. The server starts within 10 seconds.")).to_be_visible()
     (order,) = attic.beat()["orders"]
     assert (order["kind"], order["root"]) == ("accept_removals", "lora")
 

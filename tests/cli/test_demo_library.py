@@ -11,7 +11,7 @@ import pytest
 
 from stablequeue_client.commands.demo_library import MARKER, SAMPLES, SERVERS, prepare_demo, safetensors_bytes
 from stablequeue_client.shared.errors import DataFolderError
-from stablequeue_client.shared.models.safetensors_header import read_header
+from stablequeue_client.shared.model_files.safetensors_header import read_header
 
 
 @pytest.mark.parametrize("name", SAMPLES)

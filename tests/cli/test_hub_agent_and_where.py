@@ -137,7 +137,7 @@ def test_a_page_that_is_no_hub_is_told_and_gets_no_key(
 ) -> None:
     where = commands.run("where", "x", "--hub", web_server, "--key", "k")
     assert where.code == 4
-    assert "no hub" in where.err
+    assert "not a hub" in where.err
     words = (
         "agent",
         "--hub",
@@ -152,7 +152,7 @@ def test_a_page_that_is_no_hub_is_told_and_gets_no_key(
     )
     agent = commands.run(*words, "--data", str(tmp_path / "agent"))
     assert agent.code == 4
-    assert "no hub" in agent.err
+    assert "not a hub" in agent.err
 
 
 def test_without_a_known_hub_or_key_it_says_what_to_give(commands: Any, tmp_path: Path) -> None:

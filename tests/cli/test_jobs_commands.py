@@ -25,7 +25,12 @@ from stablequeue_client.cli import main
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.own_hub.hub_process import hub_words
 from stablequeue_client.settings import Settings
-from stablequeue_client.shared.wire.inventory import Heartbeat, JoinRequest, ServerCapabilities
+from stablequeue_client.shared.wire.inventory import (
+    Heartbeat,
+    JoinRequest,
+    ServerCapabilities,
+    WorksForOthers,
+)
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -74,7 +79,7 @@ class Site:
         HubApi(self.url, self.admin).join(JoinRequest(SERVER_ID, SECRET, "forge"))
         self.key = f"sq_{SERVER_ID}_{SECRET}"
         api = HubApi(self.url, self.key)
-        api.put_capabilities(SERVER_ID, ServerCapabilities(webui="forge", works_for_others="always"))
+        self.only_for_itself(False)
         path = f"/api/v1/servers/{SERVER_ID}/models/sync"
         assert self.call("POST", path, json=self.webui.inventory()).status_code == 200
         api.heartbeat(SERVER_ID, Heartbeat("boot", 1, "index", 1, "0" * 64))
@@ -90,6 +95,11 @@ class Site:
     def call(self, method: str, path: str, json: Any = None, content: bytes | None = None) -> Any:
         headers = {"Authorization": f"Bearer {self.key}"}
         return requests.request(method, self.url + path, json=json, data=content, headers=headers, timeout=60)
+
+    def only_for_itself(self, alone: bool) -> None:
+        works: WorksForOthers = "never" if alone else "always"
+        told = ServerCapabilities(webui="forge", works_for_others=works)
+        HubApi(self.url, self.key).put_capabilities(SERVER_ID, told)
 
     def start(self) -> None:
         """Have the runner work from now on."""
@@ -193,7 +203,7 @@ def test_jobs_are_submitted_waited_for_saved_listed_and_shown(
     assert ended.code == 0, ended.err
     assert job_id in ended.out
     shown = commands.run("jobs", "show", job_id, *site.data)
-    assert "Outcome: made with these very models" in shown.out
+    assert "Outcome: made with exactly these models" in shown.out
 
     # A picture is a job again, and standard input a generation text.
     again = commands.run("submit", str(saved[0]), "--wait", "--json", *site.data)
@@ -205,7 +215,7 @@ def test_jobs_are_submitted_waited_for_saved_listed_and_shown(
     explained = commands.run("explain", str(saved[0]), *site.data)
     assert explained.code == 0, explained.err
     assert "forge: ink.safetensors" in explained.out
-    assert "this very content" in explained.out
+    assert "exactly this content" in explained.out
     assert "Could be made again on: forge." in explained.out
 
     gone = commands.run("jobs", "delete", job_id, "ffffffff", "--json", *site.data)
@@ -225,7 +235,7 @@ def goes_on(site: Site) -> Iterator[None]:
 
 @pytest.mark.usefixtures("goes_on")
 def test_the_queue_is_held_back_and_an_impossible_job_says_why(commands: Any, site: Site) -> None:
-    assert "The queue gets no jobs" in commands.run("queue", "pause", *site.data).out
+    assert "The queue is paused" in commands.run("queue", "pause", *site.data).out
     assert commands.run("queue", "resume", "--json", *site.data).json["paused"] is False
     held = commands.run("queue", "pause", "forge", "--json", *site.data).json
     assert [server["paused"] for server in held["servers"]] == [True]
@@ -240,7 +250,35 @@ def test_the_queue_is_held_back_and_an_impossible_job_says_why(commands: Any, si
         assert commands.run(*wrong, *site.data).code == 2
     assert commands.run("queue", "resume", "forge", *site.data).code == 0
     (commands.folder / "broken.json").write_text('{"prompt": ')
-    assert "no valid JSON at line 1" in commands.run("submit", "broken.json", *site.data).err
+    assert "not valid JSON at line 1" in commands.run("submit", "broken.json", *site.data).err
+
+
+@pytest.mark.usefixtures("goes_on")
+def test_submit_and_explain_say_why_no_server_may_make_it(commands: InProcess, site: Site) -> None:
+    laptop_id, laptop_secret = "7" * 32, "8" * 64
+    HubApi(site.url, site.admin).join(JoinRequest(laptop_id, laptop_secret, "laptop"))
+    api = HubApi(site.url, f"sq_{laptop_id}_{laptop_secret}")
+    key = {"Authorization": f"Bearer sq_{laptop_id}_{laptop_secret}"}
+    path = f"{site.url}/api/v1/servers/{laptop_id}/models/sync"
+    requests.post(path, json=site.webui.inventory(), headers=key, timeout=60).raise_for_status()
+    api.heartbeat(laptop_id, Heartbeat("boot", 1, "index", 1, "0" * 64))
+    site.only_for_itself(True)
+    try:
+        assert commands.run("queue", "pause", *site.data).code == 0
+        (commands.folder / "text.txt").write_text("a cat\nSteps: 3, Seed: 1, Size: 64x64")
+        queued = commands.run("submit", "text.txt", *site.data)
+        job_id = queued.out.split()[-1]
+        explained = commands.run("explain", "text.txt", *site.data)
+        assert commands.run("jobs", "cancel", job_id, *site.data).code == 0
+        assert "Could be made again on: no server now." in explained.out
+        for said in (queued.err, explained.out):
+            lines = {line.split(":")[0].strip(): line for line in said.splitlines() if line.startswith("  ")}
+            assert "It works for nobody else. Allow it in that WebUI" in lines["forge"]
+            assert "only the agent runs there. Install the StableQueue extension" in lines["laptop"]
+            assert all("The whole queue is paused." in line for line in lines.values())
+    finally:
+        site.only_for_itself(False)
+        HubApi(site.url, site.admin).forget_server(laptop_id)
 
 
 def test_a_pair_for_old_clients_is_made_and_taken_in_both_forms(commands: InProcess, site: Site) -> None:
@@ -367,7 +405,7 @@ def test_a_picture_is_explained_from_this_computers_files_alone(commands: InProc
     }
     assert [one.split()[0] for one in found.json["cannot_tell"]] == ["ink", "gone"]
     shown = commands.run("explain", "cat.png", *data)
-    assert "this very content" in shown.out
+    assert "exactly this content" in shown.out
     away = commands.run("explain", "cat.png", "--hub", "http://127.0.0.1:9", "--key", "k", *data)
     assert (away.code, "does not answer" in away.err, "renamed.ckpt" in away.out) == (3, True, True)
     (commands.folder / "plain.png").write_bytes(fake_runner.png(64, 64, ""))

@@ -163,7 +163,7 @@ def test_a_child_that_dies_is_started_again(
     for child in family(up):
         child.kill()
     up.wait_for(lambda: len({c.pid for c in family(up) if c.status() != psutil.STATUS_ZOMBIE} - before) == 2)
-    assert "is started again" in up.text
+    assert "restarts in" in up.text
     up.wait_for(lambda: (tmp_path / "d" / "hub.json").exists())
 
 

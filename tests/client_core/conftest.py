@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from stablequeue_client.files.file_io import OpenedFile, ScanIO, file_error
-from stablequeue_client.files.read_throttle import Pace
+from stablequeue_client.files.read_throttle import ReadThrottle
 
 Make = Callable[..., bytes]
 
@@ -56,10 +56,10 @@ def fake_time() -> FakeTime:
 
 
 @pytest.fixture
-def quick_pace() -> Pace:
+def quick_pace() -> ReadThrottle:
     """Waits without waiting."""
     clock = FakeTime()
-    return Pace(monotonic=clock.monotonic, sleep=clock.sleep)
+    return ReadThrottle(monotonic=clock.monotonic, sleep=clock.sleep)
 
 
 class FaultyIO(ScanIO):

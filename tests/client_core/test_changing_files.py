@@ -19,8 +19,8 @@ import pytest
 from stablequeue_client.files.file_io import FileUnreadableError, OpenedFile, ScanIO, stat_key
 from stablequeue_client.files.file_reader import FileJob, read_model_file
 from stablequeue_client.files.hashing import BUFFER_BYTES, RACY_WINDOW_NS, hash_file
-from stablequeue_client.files.read_throttle import Pace
-from stablequeue_client.shared.models.model_files import StatKey
+from stablequeue_client.files.read_throttle import ReadThrottle
+from stablequeue_client.shared.model_files.model_file import StatKey
 
 pytestmark = pytest.mark.fault
 
@@ -248,7 +248,7 @@ def test_a_blind_reader_under_writing_threads_is_caught_by_this_test(tmp_path: P
 
 
 def test_a_file_that_keeps_changing_is_unstable_and_one_that_rests_is_read(
-    tmp_path: Path, quick_pace: Pace
+    tmp_path: Path, quick_pace: ReadThrottle
 ) -> None:
     path = tmp_path / "model.pt"
     path.write_bytes(b"x" * 1000)
@@ -274,7 +274,7 @@ def test_a_file_that_keeps_changing_is_unstable_and_one_that_rests_is_read(
 
 
 def test_a_header_torn_by_a_writer_is_no_verdict_on_the_file(
-    tmp_path: Path, safetensors: Callable[..., bytes], quick_pace: Pace
+    tmp_path: Path, safetensors: Callable[..., bytes], quick_pace: ReadThrottle
 ) -> None:
     path = tmp_path / "model.safetensors"
     whole = safetensors(5_000)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stablequeue_client.files.claimed_hashes import ClaimReport, check_claims, claims_for
 from stablequeue_client.files.file_io import OpenedFile, ScanIO
 from stablequeue_client.files.file_reader import FileJob, read_model_file
-from stablequeue_client.shared.models.model_files import SHA256_OF_NOTHING, Claim, Digests
+from stablequeue_client.shared.model_files.model_file import SHA256_OF_NOTHING, Claim, Digests
 
 SHA = hashlib.sha256(b"content").hexdigest()
 OTHER = hashlib.sha256(b"other").hexdigest()
@@ -133,7 +133,7 @@ def test_poison_and_values_of_wrong_form_are_refused_with_a_reason(model: Path, 
 def test_the_beginnings_of_the_digest_of_nothing_are_refused(model: Path, digest: str, length: int) -> None:
     report = civitai(model, {"name": "x", "sizeKB": 2.0, "hashes": {digest: SHA256_OF_NOTHING[:length]}})
     assert report.claims == ()
-    assert "no bytes" in report.refused[0].reason
+    assert "an empty file" in report.refused[0].reason
 
 
 HOSTILE = [

@@ -14,9 +14,9 @@ import pytest
 from blake3 import blake3
 
 from stablequeue_client.files.file_io import FileUnreadableError, OpenedFile, ScanIO
-from stablequeue_client.files.hashing import Want, hash_file, sample_digest
-from stablequeue_client.files.read_throttle import Pace, ReadingStoppedError
-from stablequeue_client.shared.models.model_files import Digests
+from stablequeue_client.files.hashing import WantedDigests, hash_file, sample_digest
+from stablequeue_client.files.read_throttle import ReadingStoppedError, ReadThrottle
+from stablequeue_client.shared.model_files.model_file import Digests
 
 KIB, MIB = 1024, 1024 * 1024
 SIZES = [
@@ -45,7 +45,7 @@ def test_all_digests_equal_the_reference(tmp_path: Path, size: int, parallel: bo
     path = tmp_path / "model"
     path.write_bytes(data)
     payload_from = min(size, 1_000_003)
-    result = hash_file(str(path), want=Want(payload_from=payload_from), parallel=parallel)
+    result = hash_file(str(path), want=WantedDigests(payload_from=payload_from), parallel=parallel)
     assert result.digests == reference(data, payload_from)
     assert sample_digest(str(path)) == result.digests.sample
 
@@ -53,7 +53,7 @@ def test_all_digests_equal_the_reference(tmp_path: Path, size: int, parallel: bo
 def test_only_what_is_wanted_is_computed(tmp_path: Path) -> None:
     path = tmp_path / "model"
     path.write_bytes(b"x" * 100)
-    digests = hash_file(str(path), want=Want(blake3=False, autov1=False)).digests
+    digests = hash_file(str(path), want=WantedDigests(blake3=False, autov1=False)).digests
     assert (digests.blake3, digests.autov1, digests.payload_sha256) == (None, None, None)
     assert digests.sha256 == hashlib.sha256(b"x" * 100).hexdigest()
 
@@ -80,7 +80,7 @@ def test_every_byte_is_read_once_and_leaves_the_page_cache(tmp_path: Path, size:
     seen: list[int] = []
     with CountingFile(str(path), os.open(path, os.O_RDONLY)) as opened:
         opened.dropped = []
-        result = hash_file(opened, want=Want(payload_from=0), progress=seen.append)
+        result = hash_file(opened, want=WantedDigests(payload_from=0), progress=seen.append)
         assert opened.read == result.bytes_read == sum(seen) == size
         assert opened.dropped[-1] == (0, 0)
         assert len(opened.dropped) == 1 + size // (64 * MIB)
@@ -147,7 +147,7 @@ def test_a_rate_is_kept_while_reading(tmp_path: Path, fake_time: object) -> None
     with path.open("wb") as file:
         file.truncate(10 * MIB)
     clock = fake_time
-    pace = Pace(MIB, monotonic=clock.monotonic, sleep=clock.sleep)  # type: ignore[attr-defined]
+    pace = ReadThrottle(MIB, monotonic=clock.monotonic, sleep=clock.sleep)  # type: ignore[attr-defined]
     hash_file(str(path), pace=pace, parallel=False)
     assert 8.5 < sum(clock.slept) < 10.5  # type: ignore[attr-defined]
 
@@ -162,8 +162,8 @@ def test_a_pause_lasts_until_it_ends_and_a_stop_ends_it(tmp_path: Path) -> None:
         return len(asked) < 4
 
     rested: list[float] = []
-    hash_file(str(path), pace=Pace(paused=paused, sleep=rested.append))
+    hash_file(str(path), pace=ReadThrottle(paused=paused, sleep=rested.append))
     assert len(rested) == 3
-    stopping = Pace(paused=lambda: True, sleep=rested.append)
+    stopping = ReadThrottle(paused=lambda: True, sleep=rested.append)
     with pytest.raises(ReadingStoppedError):
         hash_file(str(path), pace=stopping, stop=lambda: len(rested) >= 10)

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from stablequeue_client.shared.models.safetensors_header import HeaderError, read_header
+from stablequeue_client.shared.model_files.safetensors_header import HeaderError, read_header
 
 from ..slowness import slowness, takes_at_most
 

@@ -17,7 +17,7 @@ import pytest
 
 from stablequeue_client.files.file_io import OpenedFile
 from stablequeue_client.files.file_reader import FileJob, FileReading, read_model_file
-from stablequeue_client.files.read_throttle import Pace
+from stablequeue_client.files.read_throttle import ReadThrottle
 from stablequeue_client.files.scanner import RootScan, make_root, scan_root
 
 pytestmark = pytest.mark.fault
@@ -34,7 +34,7 @@ def truth_of(top: Path) -> dict[str, str]:
     }
 
 
-def scan_and_read(top: Path, io: Any, pace: Pace) -> tuple[RootScan, dict[str, FileReading]]:
+def scan_and_read(top: Path, io: Any, pace: ReadThrottle) -> tuple[RootScan, dict[str, FileReading]]:
     scan = scan_root(make_root("lora", str(top)), io=io)
     return scan, {
         file.path: read_model_file(FileJob(file.native, "lora", file.stat), io=io, pace=pace, parallel=False)
@@ -55,7 +55,9 @@ def mistakes(truth: dict[str, str], scan: RootScan, readings: dict[str, FileRead
     return found
 
 
-def run_every_point(top: Path, make_io: Callable[[int, int], Any], pace: Pace) -> tuple[int, list[str]]:
+def run_every_point(
+    top: Path, make_io: Callable[[int, int], Any], pace: ReadThrottle
+) -> tuple[int, list[str]]:
     """(points tried, mistakes found)."""
     truth = truth_of(top)
     counting = make_io(0, 0)
@@ -68,7 +70,7 @@ def run_every_point(top: Path, make_io: Callable[[int, int], Any], pace: Pace) -
 
 
 def test_no_failing_call_loses_a_file_or_gives_a_wrong_digest(
-    library: Path, faulty_io: Any, quick_pace: Pace
+    library: Path, faulty_io: Any, quick_pace: ReadThrottle
 ) -> None:
     for index in range(18):
         (library / "people" / f"more {index}.safetensors").write_bytes(
@@ -80,7 +82,7 @@ def test_no_failing_call_loses_a_file_or_gives_a_wrong_digest(
 
 
 def test_a_walk_that_takes_a_failed_folder_for_an_empty_one_is_caught_by_this_test(
-    library: Path, faulty_io: Any, quick_pace: Pace
+    library: Path, faulty_io: Any, quick_pace: ReadThrottle
 ) -> None:
     class LikeOsWalk(faulty_io):  # type: ignore[misc]
         def scandir(self, path: str) -> list[os.DirEntry[str]]:
@@ -94,7 +96,7 @@ def test_a_walk_that_takes_a_failed_folder_for_an_empty_one_is_caught_by_this_te
 
 
 def test_a_reader_that_goes_on_after_a_failed_read_is_caught_by_this_test(
-    library: Path, faulty_io: Any, quick_pace: Pace
+    library: Path, faulty_io: Any, quick_pace: ReadThrottle
 ) -> None:
     class Careless(OpenedFile):
         def __init__(self, opened: Any) -> None:
@@ -116,7 +118,7 @@ def test_a_reader_that_goes_on_after_a_failed_read_is_caught_by_this_test(
 
 
 def test_a_read_that_ends_early_is_no_end_of_the_file(
-    library: Path, faulty_io: Any, quick_pace: Pace
+    library: Path, faulty_io: Any, quick_pace: ReadThrottle
 ) -> None:
     """A share that gives nothing instead of an error."""
 

@@ -12,7 +12,7 @@ import pytest
 
 from stablequeue_client.files.file_io import stat_key
 from stablequeue_client.files.file_reader import FileJob, read_model_file
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stablequeue_client.shared.errors import StableQueueError
-from stablequeue_client.shared.models.safetensors_header import (
+from stablequeue_client.shared.model_files.safetensors_header import (
     FORMAT_MAX_BYTES,
     METADATA_MAX_BYTES,
     PARSER_MAX_BYTES,
@@ -213,7 +213,7 @@ def test_prompts_paths_and_people_stay_at_home() -> None:
 
 
 def test_travelling_metadata_is_limited_in_all_and_free_of_nul_and_surrogates() -> None:
-    from stablequeue_client.shared.models.safetensors_header import METADATA_ALLOWED
+    from stablequeue_client.shared.model_files.safetensors_header import METADATA_ALLOWED
 
     allowed = allowed_metadata(dict.fromkeys(METADATA_ALLOWED, "\x00\ud800" + "\u20ac" * 100_000))
     assert len(json.dumps(allowed)) <= METADATA_MAX_BYTES

@@ -15,7 +15,7 @@ import pytest
 
 from stablequeue_client.files.file_io import ScanIO, stat_key
 from stablequeue_client.files.scanner import RootScan, make_root, scan_root, scan_roots
-from stablequeue_client.shared.models.model_files import Kind, StatKey
+from stablequeue_client.shared.model_files.model_file import Kind, StatKey
 from stablequeue_client.shared.wire.inventory import wire_path_problem
 
 
@@ -171,7 +171,7 @@ def test_names_that_differ_only_in_case_or_unicode_form_are_told(tmp_path: Path)
     composed, decomposed = unicodedata.normalize("NFC", "é.pt"), unicodedata.normalize("NFD", "é.pt")
     touch(tmp_path, "Model.pt", "model.pt", composed, decomposed, "sub/model.pt", "other.pt")
     found = scan(tmp_path)
-    assert {frozenset(twins.paths) for twins in found.twins} == {
+    assert {frozenset(twins.paths) for twins in found.name_collisions} == {
         frozenset({"Model.pt", "model.pt"}),
         frozenset({composed, decomposed}),
     }

@@ -19,13 +19,13 @@ from stablequeue_client.files.claimed_hashes import ClaimReport
 from stablequeue_client.files.file_io import stat_key
 from stablequeue_client.files.file_reader import FileJob, read_model_file
 from stablequeue_client.files.webui_hash_cache import (
-    Entry,
+    CacheEntry,
     NotFlatError,
     WebuiCache,
     read_cache,
     read_flat_pickle,
 )
-from stablequeue_client.shared.models.model_files import SHA256_OF_NOTHING, Claim, Kind
+from stablequeue_client.shared.model_files.model_file import SHA256_OF_NOTHING, Claim, Kind
 from stablequeue_client.shared.wire.inventory import ServerCapabilities, encode
 
 diskcache = pytest.importorskip("diskcache", reason="the cache's own writer is not installed here")
@@ -280,7 +280,7 @@ def test_hostile_values_in_the_cache_are_left_alone(library: Library) -> None:
     library.note("hashes", "checkpoint/large", {"mtime": 1.0, "sha256": "a" * 5_000})
     library.note("hashes", "checkpoint/a.safetensors", entry(place))
     found = read_cache(library.cache)["hashes"]
-    assert found == {"checkpoint/a.safetensors": Entry(os.path.getmtime(place), SHA)}
+    assert found == {"checkpoint/a.safetensors": CacheEntry(os.path.getmtime(place), SHA)}
 
 
 @pytest.mark.parametrize("damage", ["garbage", "empty", "other tables", "folder", "endless view"])

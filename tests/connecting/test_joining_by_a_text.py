@@ -82,7 +82,7 @@ def test_addresses_have_many_forms(text: str, address: str) -> None:
         (URL, "The code is missing"),
         (CODE, "address is missing"),
         (f"somewhere {CODE}", "address is missing"),
-        (f"http://192.168.1.20:99999 {CODE}", "no hub address"),
+        (f"http://192.168.1.20:99999 {CODE}", "not a hub address"),
         (f"ftp://192.168.1.20 {CODE}", "address is missing"),
     ],
 )
@@ -175,7 +175,7 @@ def test_what_answers_but_is_no_hub_is_named_with_the_remedy(tmp_path: Path) -> 
     with serving("/status", b"MobileSD Server is running") as url, pytest.raises(OldStableQueueError) as old:
         join(tmp_path, url, CODE, "attic")
     assert "stablequeue up" in old.value.remedy
-    with serving("/", b"<html>a router</html>") as url, pytest.raises(NotAHubError, match="is no hub"):
+    with serving("/", b"<html>a router</html>") as url, pytest.raises(NotAHubError, match="is not a hub"):
         join(tmp_path, url, CODE, "attic")
     with pytest.raises(HubUnreachableError, match="connection refused") as away:
         join(tmp_path, "http://127.0.0.1:1", CODE, "attic")

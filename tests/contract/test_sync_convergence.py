@@ -35,7 +35,7 @@ from stablequeue_client.hub_client.backoff import Backoff
 from stablequeue_client.hub_client.link import HubLink
 from stablequeue_client.index.index import Index, open_index
 from stablequeue_client.shared.errors import HubUnreachableError, StableQueueError
-from stablequeue_client.shared.models.model_files import Digests
+from stablequeue_client.shared.model_files.model_file import Digests
 from stablequeue_client.shared.wire import inventory as wire_inventory
 from stablequeue_hub.inventory import sync as hub_sync
 from stablequeue_hub.servers.heartbeat import wanted_sync

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from stablequeue_client.hub_client.view_cache import HubReader
+from stablequeue_client.hub_client.view_cache import HubViewCache
 from stablequeue_client.index.rows import IndexRow, RootRow
-from stablequeue_client.index.snapshot import LocalModels
+from stablequeue_client.index.snapshot import IndexReader
 from stablequeue_client.own_hub import OwnHub
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_client.webui.host.compat import Host
-from stablequeue_client.webui.host.places import Places
+from stablequeue_client.webui.host.extension_folders import ExtensionFolders
 from stablequeue_client.webui.parts.runtime import Runtime
-from stablequeue_client.webui.prompt_line.card_marks import Cards
-from stablequeue_client.webui.prompt_line.check import Gate
+from stablequeue_client.webui.prompt_line.card_marks import CardMarkCache
+from stablequeue_client.webui.prompt_line.check import PromptCheck
 from stablequeue_client.webui.settings.webui_settings import WebuiSettings
 
 from ..agent.conftest import real_hub  # noqa: F401 - the fixture
@@ -74,7 +74,7 @@ MakeRuntime = Callable[..., Runtime]
 def make_runtime(tmp_path: Path) -> Iterator[MakeRuntime]:
     """``make_runtime(rows, settings={}, names={...}, options={...})``: a WebUI with these files."""
     opened: list[SyntheticIndex] = []
-    models: list[LocalModels] = []
+    models: list[IndexReader] = []
 
     def make(
         rows: Iterable[IndexRow] = (),
@@ -87,18 +87,18 @@ def make_runtime(tmp_path: Path) -> Iterator[MakeRuntime]:
         opened.append(index)
         index.put_roots(list(roots) or [root(kind) for kind in FOLDERS])
         index.put(list(rows))
-        models.append(LocalModels(tmp_path, pause=lambda _: None))
+        models.append(IndexReader(tmp_path, pause=lambda _: None))
         models[-1].refresh()
         chosen = WebuiSettings(**(settings or {}))
         rt = Runtime(
             host=QuietHost(family=host.pop("family", "forge"), gradio_major=4, **host),
-            places=Places(tmp_path, tmp_path, tmp_path),
+            places=ExtensionFolders(tmp_path, tmp_path, tmp_path),
             settings=lambda: chosen,
             models=models[-1],
-            hub=HubReader(tmp_path),
+            hub=HubViewCache(tmp_path),
             own_hub=OwnHub(tmp_path / "own", tmp_path, "python"),
         )
-        rt.gate, rt.cards = Gate(rt), Cards(rt)
+        rt.prompt_check, rt.card_marks = PromptCheck(rt), CardMarkCache(rt)
         return rt
 
     yield make

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stablequeue_client.index.rows import IndexRow
-from stablequeue_client.shared.models.model_files import FileState
+from stablequeue_client.shared.model_files.model_file import FileState
 from stablequeue_client.webui.parts.runtime import Runtime
 
 from ..agent.real_hub import RealHub
@@ -25,7 +25,7 @@ LIMIT_S = 0.25
 
 
 def marks(rt: Runtime, kind: Any = "lora") -> dict[str, Any]:
-    return dict(json.loads(rt.cards.marks(kind)))
+    return dict(json.loads(rt.card_marks.marks(kind)))
 
 
 def words(rt: Runtime, kind: Any = "lora") -> dict[str, list[str]]:
@@ -69,7 +69,7 @@ def test_marks_can_be_switched_off(make_runtime: MakeRuntime) -> None:
 
 def test_the_same_bytes_come_until_a_file_changes(make_runtime: MakeRuntime) -> None:
     rt = make_runtime([file("lora", "a.safetensors", state="corrupt")])
-    assert rt.cards.marks("lora") == rt.cards.marks("lora")
+    assert rt.card_marks.marks("lora") == rt.card_marks.marks("lora")
 
 
 def test_the_hub_says_on_how_many_servers_a_model_is(
@@ -101,7 +101,7 @@ def test_five_thousand_cards_are_answered_in_a_quarter_of_a_second(make_runtime:
     found: list[int] = []
     takes_at_most(4 * LIMIT_S, lambda: found.append(len(marks(rt)["cards"])), tries=1)  # the first, not kept
     assert found == [3_500]
-    takes_at_most(LIMIT_S, lambda: rt.cards.marks("lora"))
+    takes_at_most(LIMIT_S, lambda: rt.card_marks.marks("lora"))
 
 
 def _server(hub: RealHub, server_dir: Path, alias: str, rows: Iterable[IndexRow]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.webui.host.needed import NEEDED, _numbers
+from stablequeue_client.webui.host.python_requirements import REQUIREMENTS, _numbers
 
 from .running_host import FAMILIES, HERE, host_python
 
@@ -61,7 +61,7 @@ def test_the_list_of_requirements_is_pyproject_s() -> None:
     tomllib = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     wanted = {line.partition(";")[0].strip() for line in project["dependencies"]}
-    listed = {item.requirement for item in NEEDED}
+    listed = {item.requirement for item in REQUIREMENTS}
     assert listed | {"tomli>=2.0"} == wanted
     assert ("tomli>=2.0" in listed) == (sys.version_info < (3, 11))
 
@@ -89,9 +89,9 @@ def test_it_installs_what_is_missing_and_moves_no_pin(bare: str) -> None:
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
     after = versions(bare)
     assert {name: after.get(name) for name in before} == before
-    assert {item.name.lower() for item in NEEDED} <= set(after)
+    assert {item.name.lower() for item in REQUIREMENTS} <= set(after)
     # What came in must be content with what was there: the pins are a WebUI's, not ours to move.
-    assert set(after) - set(before) <= {item.name.lower() for item in NEEDED} | {"typing-extensions"}
+    assert set(after) - set(before) <= {item.name.lower() for item in REQUIREMENTS} | {"typing-extensions"}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs links")

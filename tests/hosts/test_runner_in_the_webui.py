@@ -335,7 +335,7 @@ AGAIN = """
 import os
 from stablequeue_client.webui.shell import loading
 runner = loading._loaded[os.getpid()].result().runner
-runner.help_again()
+runner.resume_helping()
 result = runner.state().not_now_until_ms
 """
 

@@ -267,7 +267,7 @@ def settings(tmp_path: Path) -> HubSettings:
 def hub(settings: HubSettings, store: Store, clock: FakeClock) -> Iterator[HubUnderTest]:
     under_test = HubUnderTest(create_app(settings, store, clock=clock), clock)
     yield under_test
-    under_test.hub.lanes.close()
+    under_test.hub.sync_limits.close()
     under_test.loop.close()
 
 

@@ -23,8 +23,8 @@ def submit(hub: Any, **fields: Any) -> list[str]:
 def tick(hub: Any) -> Counter[str]:
     """One turn of the background, and the states of all jobs after it."""
     hub.run(tasks.expire(hub.hub))
-    hub.run(tasks.retain(hub.hub))
-    hub.run(tasks.retain_jobs(hub.hub))
+    hub.run(tasks.drop_old_history(hub.hub))
+    hub.run(tasks.enforce_job_retention(hub.hub))
     listed = hub.request("GET", "/api/v1/jobs", key=hub.admin).json()["jobs"]
     return Counter(job["state"] for job in listed)
 

@@ -54,7 +54,7 @@ def test_without_a_source_an_ordinary_word_holds_up_nothing_and_a_made_up_name_d
     assert words(answer) == {"girl": "not_checked", "bad-hands-5": "found"}
     assert able(answer) == ["with"]
     said = [one["text"] for one in answer["check"]["helps"]]
-    assert said[0] == "girl may be an embedding or a word, so it holds up nothing."
+    assert said[0] == "girl may be an embedding or a word, so it blocks nothing."
     word = submit(hub, "a girl in a red dress")
     assert (words(word), able(word)) == ({"girl": "not_checked"}, ["with", "without"])
     waiting = hub.request("GET", f"/api/v1/jobs/{word['job_id']}/why", key=hub.admin).json()

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from stablequeue_hub.http import event_stream
-from stablequeue_hub.http.event_stream import beginning, first_after, stream_events
+from stablequeue_hub.http.event_stream import resume_point, stream_events, stream_start
 from stablequeue_hub.jobs.wait import job_when_ended
 
 ON_BOTH_DATABASES = True
@@ -61,7 +61,7 @@ def test_an_id_of_a_history_that_a_backup_undid_begins_with_what_happens_now(hub
     submit(hub)
     newest = listed(hub)[-1]["id"]
     with hub.hub.store.read() as connection:
-        begun = [beginning(connection, first) for first in (None, 0, newest, newest + 1_000)]
+        begun = [stream_start(connection, first) for first in (None, 0, newest, newest + 1_000)]
     assert begun == [newest, 0, newest, newest]
 
 
@@ -76,7 +76,7 @@ def test_the_events_of_one_job_alone(hub: Any) -> None:
 
 
 def test_more_events_than_one_step_reads_all_come(hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_stream, "AT_ONCE", 2)
+    monkeypatch.setattr(event_stream, "BATCH_MAX", 2)
     for _ in range(4):
         submit(hub)
     assert len(streamed(hub, "?after=0")) == len(listed(hub))
@@ -89,7 +89,7 @@ def test_a_last_event_id_that_is_no_id_is_refused(hub: Any, value: str) -> None:
     headers = {"Last-Event-ID": value.encode("utf-8")}
     refused = hub.request("GET", "/api/v1/events/stream", key=hub.admin, headers=headers)
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_value")
-    assert first_after("  ", 5) == 5
+    assert resume_point("  ", 5) == 5
 
 
 @pytest.mark.parametrize("path", ["/api/v1/events", "/api/v1/events/stream"])
@@ -124,7 +124,7 @@ async def no() -> bool:
 def test_an_event_wakes_the_stream_and_no_session_is_held_before(
     hub: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_stream, "LOOK_EVERY_S", LONG)
+    monkeypatch.setattr(event_stream, "POLL_EVERY_S", LONG)
     job_id = submit(hub)
     last = listed(hub)[-1]["id"]
 
@@ -142,7 +142,7 @@ def test_an_event_wakes_the_stream_and_no_session_is_held_before(
 
 
 def test_what_rings_no_bell_comes_with_the_next_look(hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_stream, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(event_stream, "POLL_EVERY_S", 0.05)
     last = max((event["id"] for event in listed(hub)), default=0)
 
     async def watch() -> list[bytes]:
@@ -198,7 +198,7 @@ def test_waiting_ends_with_the_job_with_the_time_and_with_the_hub(hub: Any) -> N
 
     async def wait() -> list[str]:
         found = []
-        waiting = asyncio.ensure_future(job_when_ended(hub.hub.store, hub.hub.bell, ended, 30))
+        waiting = asyncio.ensure_future(job_when_ended(hub.hub.store, hub.hub.notifier, ended, 30))
         await asyncio.sleep(0.1)
         await cancel(hub, waits)  # another job's end wakes nobody here
         await asyncio.sleep(0.05)
@@ -206,10 +206,10 @@ def test_waiting_ends_with_the_job_with_the_time_and_with_the_hub(hub: Any) -> N
         assert hub.hub.store._reader.pool.checkedout() == 0
         await cancel(hub, ended)
         found.append((await asyncio.wait_for(waiting, 5)).state)
-        found.append((await job_when_ended(hub.hub.store, hub.hub.bell, last, 0.05)).state)
-        waiting = asyncio.ensure_future(job_when_ended(hub.hub.store, hub.hub.bell, last, 30))
+        found.append((await job_when_ended(hub.hub.store, hub.hub.notifier, last, 0.05)).state)
+        waiting = asyncio.ensure_future(job_when_ended(hub.hub.store, hub.hub.notifier, last, 30))
         await asyncio.sleep(0.05)
-        hub.hub.bell.close()
+        hub.hub.notifier.close()
         found.append((await asyncio.wait_for(waiting, 5)).state)
         return found
 

@@ -46,10 +46,10 @@ def test_events_are_kept_for_a_year_and_used_join_codes_for_a_month(hub: Any) ->
     happened(hub, 366, 365.1, 364.9)
     hub.request("POST", "/api/v1/keys/join-code", key=hub.admin)
     before = count(hub, "events"), count(hub, "keys")
-    hub.run(tasks.retain(hub.hub))
+    hub.run(tasks.drop_old_history(hub.hub))
     assert (count(hub, "events"), count(hub, "keys")) == (before[0] - 2, before[1])
     hub.clock.advance(32 * 86_400)
-    hub.run(tasks.retain(hub.hub))
+    hub.run(tasks.drop_old_history(hub.hub))
     assert count(hub, "keys") == before[1] - 1
 
 
@@ -58,7 +58,7 @@ def test_the_owner_says_how_long_events_are_kept(hub: Any, days: int, left: int)
     happened(hub, 4000, 40, 20)
     before = count(hub, "events") - 3
     hub.hub.settings = replace(hub.hub.settings, events_days=days)
-    hub.run(tasks.retain(hub.hub))
+    hub.run(tasks.drop_old_history(hub.hub))
     assert count(hub, "events") == before + left
 
 

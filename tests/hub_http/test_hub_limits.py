@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from stablequeue_client.shared.errors import BusyError
 from stablequeue_hub.app import create_app
-from stablequeue_hub.inventory.sync_slots import SyncLane
+from stablequeue_hub.inventory.sync_limiter import SyncLimit
 from stablequeue_hub.process.log import SafeFormatter
 
 
@@ -122,7 +122,7 @@ def test_the_log_hides_secrets_and_control_characters() -> None:
     assert "sq_abc_***" in shown
 
 
-# --- lanes ----------------------------------------------------------------------------------------------
+# --- sync limits ------------------------------------------------------------------------------------------
 
 
 class Work:
@@ -141,10 +141,10 @@ class Work:
 
 
 def test_large_syncs_are_worked_on_one_at_a_time(hub: Any) -> None:
-    lane, work = SyncLane("test", at_once=1, wait_s=60), Work()
+    limit, work = SyncLimit("test", at_once=1, wait_s=60), Work()
 
     async def all_at_once() -> list[str]:
-        tasks = [asyncio.ensure_future(lane.run(work)) for _ in range(5)]
+        tasks = [asyncio.ensure_future(limit.run(work)) for _ in range(5)]
         while not work.running:
             await asyncio.sleep(0.01)
         work.end.set()
@@ -152,17 +152,17 @@ def test_large_syncs_are_worked_on_one_at_a_time(hub: Any) -> None:
 
     assert hub.run(all_at_once()) == ["done"] * 5
     assert work.most == 1
-    lane.close()
+    limit.close()
 
 
 def test_a_large_sync_for_which_no_place_comes_free_is_sent_away_in_time(hub: Any) -> None:
-    lane, work = SyncLane("test", at_once=1, wait_s=0.05), Work()
+    limit, work = SyncLimit("test", at_once=1, wait_s=0.05), Work()
 
     async def one_holds_the_place() -> tuple[str, list[Any]]:
-        first = asyncio.ensure_future(lane.run(work))
+        first = asyncio.ensure_future(limit.run(work))
         while not work.running:
             await asyncio.sleep(0.01)
-        others = await asyncio.gather(*(lane.run(work) for _ in range(3)), return_exceptions=True)
+        others = await asyncio.gather(*(limit.run(work) for _ in range(3)), return_exceptions=True)
         work.end.set()
         return await first, others
 
@@ -171,7 +171,7 @@ def test_a_large_sync_for_which_no_place_comes_free_is_sent_away_in_time(hub: An
     assert work.most == 1
     assert all(isinstance(error, BusyError) for error in others)
     assert all(2 <= error.details["retry_after_s"] <= 8 for error in others)
-    lane.close()
+    limit.close()
 
 
 def test_a_second_sync_of_one_server_is_sent_away_with_retry_after(hub: Any, inventory: Any) -> None:

@@ -145,8 +145,8 @@ def test_orders_and_contacts_survive_a_restart_of_the_hub(
     hub.run(hub.hub.flush())
     again = create_app(settings, store, clock=hub.clock).state.hub.presence
     assert again.is_reachable(box.server_id)
-    assert not again.heard(box.server_id, "b", 5)
-    assert again.heard(box.server_id, "b", 6)
+    assert not again.record_heartbeat(box.server_id, "b", 5)
+    assert again.record_heartbeat(box.server_id, "b", 6)
     assert [o.id for o in again.orders_for(box.server_id, 0)] == [order["id"]]
     assert again.orders_for(box.server_id, order["id"]) == []
 
@@ -273,11 +273,11 @@ def test_a_frozen_server_thaws_by_hand_and_by_itself_when_one_copy_is_gone(hub: 
 class TrustingPresence(Presence):
     """The broken variant: whoever speaks is believed, as if a retired process could come back."""
 
-    def heard(self, server_id: str, boot_id: str, counter: int) -> bool:
+    def record_heartbeat(self, server_id: str, boot_id: str, counter: int) -> bool:
         server = self.known(server_id)
         if boot_id in server.boots and boot_id != server.boot_id:
             server.boot_id = boot_id
-        return super().heard(server_id, boot_id, counter)
+        return super().record_heartbeat(server_id, boot_id, counter)
 
 
 def heartbeats_until_found(presence: Presence, chance: random.Random) -> int | None:
@@ -286,13 +286,13 @@ def heartbeats_until_found(presence: Presence, chance: random.Random) -> int | N
     counters = {"a": 0, "b": 0}
     for _ in range(chance.randint(1, 30)):
         counters["a"] += 1
-        presence.heard("box", "a", counters["a"])
+        presence.record_heartbeat("box", "a", counters["a"])
     sent = {"a": 0, "b": 0}
     order = ["b", *(chance.choice(["ab", "ba"]) for _ in range(25))]
     for boot in "".join(order):
         counters[boot] += 1
         sent[boot] += 1
-        presence.heard("box", boot, counters[boot])
+        presence.record_heartbeat("box", boot, counters[boot])
         if presence.known("box").frozen:
             return sent["a"]
     return None

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stablequeue_hub.access.rate_limit import ASKERS_MAX, BURST_S, RequestRate
+from stablequeue_hub.access.request_limit import BURST_S, CLIENTS_MAX, RateLimiter
 from stablequeue_hub.settings import HubSettings
 
 PER_S = HubSettings.requests_per_s
@@ -66,19 +66,19 @@ def test_a_server_with_five_browsers_before_it_never_meets_the_limit(
 ) -> None:
     """The server's key: a heartbeat in ten seconds, a sync a minute, and every two seconds four requests
     (line, view, marks, check) of each of five tabs."""
-    rate = RequestRate(PER_S, clock)
+    rate = RateLimiter(PER_S, clock)
     for second in range(3600):
         asks = 20 * (second % 2 == 0) + (second % 10 == 0) + (second % 60 == 0)
         for _ in range(asks):
-            rate.take("server")
+            rate.acquire("server")
         clock.advance(1)
 
 
 def test_a_limit_of_nothing_is_no_limit_and_memory_is_bounded(clock: Any) -> None:
-    free = RequestRate(0, clock)
+    free = RateLimiter(0, clock)
     for _ in range(5_000):
-        free.take("one")
-    rate = RequestRate(1, clock)
-    for number in range(ASKERS_MAX + 10):
-        rate.take(str(number))
-    assert len(rate._buckets) == ASKERS_MAX
+        free.acquire("one")
+    rate = RateLimiter(1, clock)
+    for number in range(CLIENTS_MAX + 10):
+        rate.acquire(str(number))
+    assert len(rate._buckets) == CLIENTS_MAX

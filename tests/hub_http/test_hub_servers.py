@@ -38,7 +38,7 @@ def hub_server(alias: str) -> Any:
     return Fresh
 
 
-@pytest.mark.parametrize("alias", ["", "   ", "x" * 65, "two\nlines", "bell\x07", "\u202ereversed"])
+@pytest.mark.parametrize("alias", ["", "   ", "x" * 65, "two\nlines", "notifier\x07", "\u202ereversed"])
 def test_an_alias_that_cannot_be_shown_is_refused(hub: Any, alias: str) -> None:
     assert hub.joined(hub_server(alias)).status_code == 400
     box = hub.join("fine")
@@ -160,8 +160,8 @@ def test_a_forgotten_server_is_forgotten_in_every_part_of_the_hub(hub: Any, host
     assert made["check"]["requirements"][0]["status"] == "ambiguous"
     assert (attic.next(), studio.next()) == (None, None)
     gone = studio.server.server_id
-    assert hub.hub.dispatcher.runner_state(gone).polling
-    ring = hub.hub.bell.next_ring()
+    assert hub.hub.dispatcher.runner_status(gone).polling
+    change = hub.hub.notifier.next_change()
     method, path = {
         "api": ("DELETE", f"/api/v1/servers/{gone}"),
         "alias": ("DELETE", "/api/v1/servers/STUDIO"),
@@ -169,10 +169,10 @@ def test_a_forgotten_server_is_forgotten_in_every_part_of_the_hub(hub: Any, host
     }[way]
     assert hub.request(method, path, key=hub.admin).status_code == (200 if way == "page" else 204)
     assert aliases(hub) == ["attic"]
-    assert not hub.hub.dispatcher.runner_state(gone).polling
+    assert not hub.hub.dispatcher.runner_status(gone).polling
     assert hub.hub.presence.find(gone) is None
     assert hub.beat(studio.server, "boot", 9).status_code == 401
-    assert ring.is_set()
+    assert change.is_set()
     job = attic.next()
     assert (job["job_id"], job["files"][0]["path"]) == (made["job_id"], "ink.safetensors")
     assert hub.request(method, path, key=hub.admin).status_code == 404

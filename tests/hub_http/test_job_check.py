@@ -19,7 +19,7 @@ from stablequeue_client.shared.wire.inventory import (
     row_digest,
 )
 from stablequeue_hub.matching.resolve import DEPTH_MAX
-from stablequeue_hub.servers.presence import RunnerState
+from stablequeue_hub.servers.presence import RunnerPresence
 from stablequeue_hub.store.tables import models
 
 ON_BOTH_DATABASES = True
@@ -70,7 +70,7 @@ def tell(
     }
     assert hub.sync(server, body).status_code == 200
     assert hub.beat(server, "boot", sequence).status_code == 200
-    if webui and hub.hub.presence.runner(server.server_id) == RunnerState():
+    if webui and hub.hub.presence.runner(server.server_id) == RunnerPresence():
         base = f"/api/v1/servers/{server.server_id}"
         assert hub.request("PUT", f"{base}/capabilities", key=server.key, json=WORKS).status_code == 204
         asks = {"runner_id": "r", "others": True, "wait_s": 0}
@@ -406,7 +406,10 @@ def test_a_payload_nested_deeper_than_any_webui_s_is_refused_wherever_it_is_give
             ("POST", "/api/v2/generate", old),
         ):
             refused = ask(method, path, body)
-            assert (refused.status_code, f"more than {DEPTH_MAX} deep" in refused.text) == (400, True), path
+            assert (refused.status_code, f"more than {DEPTH_MAX} levels deep" in refused.text) == (
+                400,
+                True,
+            ), path
     assert hub.request("GET", "/api/v1/queue/jobs", key=hub.admin).json()["total"] == 1
 
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from stablequeue_hub.dispatch import finish
 from stablequeue_hub.dispatch import runs as job_runs_module
-from stablequeue_hub.dispatch.fair_queue import WaitingJob
+from stablequeue_hub.dispatch.fair_queue import QueuedJob
 from stablequeue_hub.jobs import rows as job_rows
 from stablequeue_hub.store.prepared import Prepared
 from stablequeue_hub.store.tables import events, job_pictures, job_requirements, job_runs, jobs
@@ -163,7 +163,7 @@ def race(hub: Any, hosts: Any, count: int, limit_s: float = 120) -> Counter[str]
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8383") as client:
             working = [asyncio.create_task(serve(client, runner)) for runner in runners]
             await disturb(client)
-            while len(hub.hub.dispatcher._line) or hub.hub.leases.all():
+            while len(hub.hub.dispatcher._queue) or hub.hub.leases.all():
                 await asyncio.sleep(0.02)
             finished.set()
             await asyncio.gather(*working)
@@ -192,7 +192,7 @@ def test_claims_cancels_and_ends_at_once_leave_every_job_with_one_end(hub: Any, 
 def test_the_same_race_is_lost_by_a_line_out_of_order(
     hub: Any, hosts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(WaitingJob, "__lt__", lambda self, other: self.seq > other.seq)
+    monkeypatch.setattr(QueuedJob, "__lt__", lambda self, other: self.seq > other.seq)
     with pytest.raises(AssertionError, match="out of order"):
         race(hub, hosts, 24, limit_s=20)
 
@@ -375,7 +375,7 @@ def truth_of(hub: Any, hosts: Any, count: int) -> tuple[Truth, Counter[str]]:
                 truth.work(runner, job)
             else:
                 hub.clock.advance(30)  # a server that makes wrong pictures rests for a while
-            if not len(hub.hub.dispatcher._line):
+            if not len(hub.hub.dispatcher._queue):
                 break
     with hub.hub.store.read() as connection:
         found = connection.execute(sa.select(jobs.c.job_id, jobs.c.state)).all()

@@ -180,7 +180,7 @@ def test_what_nobody_told_is_found_by_looking(hub: Any, hosts: Any, monkeypatch:
 
     async def nothing(_: Any) -> None: ...
 
-    monkeypatch.setattr(hub.hub.dispatcher, "changed", nothing)
+    monkeypatch.setattr(hub.hub.dispatcher, "reload_jobs", nothing)
     job_id = submit(hub)
     monkeypatch.undo()
     assert runner.next() is None

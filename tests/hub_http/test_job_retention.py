@@ -12,12 +12,12 @@ import pytest
 from stablequeue_client.shared.errors import DataFolderError
 from stablequeue_hub.background import job_retention, tasks
 from stablequeue_hub.background.job_retention import sweep_pictures
-from stablequeue_hub.background.tasks import retain_jobs, sweep_pictures_once
+from stablequeue_hub.background.tasks import enforce_job_retention, sweep_pictures_once
 
 ON_BOTH_DATABASES = True
 BASE = ("checkpoint", "base.safetensors", "base checkpoint")
 DAY_S = 86_400
-STRAYS_S = job_retention.UNNAMED_FOR_S
+STRAYS_S = job_retention.ORPHAN_AGE_S
 
 
 def submit(hub: Any, count: int = 1, **body: Any) -> list[str]:
@@ -40,7 +40,7 @@ def worked(hub: Any, runner: Any, count: int = 1) -> list[str]:
 
 def keep(hub: Any, *, days: int = 0, gb: int = 0) -> None:
     hub.hub.settings = replace(hub.hub.settings, jobs_days=days, pictures_gb=gb)
-    hub.run(retain_jobs(hub.hub))
+    hub.run(enforce_job_retention(hub.hub))
 
 
 def left(hub: Any, ids: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from stablequeue_client.webui.runner.job_run import left_out
+from stablequeue_client.webui.runner.job_run import pictures_left_out
 from stablequeue_hub.app import create_app
 
 from ..fake_runner import DiskFile
@@ -93,10 +93,10 @@ def test_what_a_runner_has_to_say_of_a_finished_job_stands_in_its_history(hub: A
     taken = runner.next()
     picture = runner.webui.generate(taken["payload"])
     assert runner.send(taken, 0, picture).status_code == 200
-    assert runner.finish(taken, [picture], text=left_out(300)).status_code == 200
+    assert runner.finish(taken, [picture], text=pictures_left_out(300)).status_code == 200
     report = hub.request("GET", f"/api/v1/jobs/{job_id}/report", key=hub.admin).json()
-    assert report["timeline"][-1]["reason"].startswith("It made 300 pictures and brings the first 256;")
-    assert left_out(256) == ""
+    assert report["timeline"][-1]["reason"].startswith("It made 300 pictures and sends the first 256;")
+    assert pictures_left_out(256) == ""
 
 
 def test_names_are_those_of_the_server_that_runs_it(hub: Any, hosts: Any) -> None:

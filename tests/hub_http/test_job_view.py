@@ -96,7 +96,7 @@ def test_a_form_changes_what_it_says_and_nothing_else(hub: Any, hosts: Any) -> N
     press(hub, f"{job_id}/edit", **{**form, "steps": "30", "cfg_scale": "6.5"})
     assert look(hub, job_id).fields.targets == ()
     wrong = press(hub, f"{job_id}/edit", status=400, **{**form, "steps": "many"})
-    assert wrong.json()["error"]["message"] == "Steps is a number."
+    assert wrong.json()["error"]["message"] == "Steps must be a number."
     press(hub, f"{job_id}/edit", name="Cover")
     assert look(hub, job_id).row.title == "Cover"
 

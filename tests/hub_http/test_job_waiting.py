@@ -97,7 +97,7 @@ def test_a_name_with_two_meanings_and_a_file_not_read_yet(hub: Any, attic: Any) 
     ask(hub, studio)
     job_id = submit(hub, INK)
     expected = {"attic": ["model_ambiguous"], "studio": ["model_ambiguous"]}
-    assert why(hub, job_id) == ("Waits for ink: several models are called so; say which", expected)
+    assert why(hub, job_id) == ("Waits for ink: several models have this name; choose one", expected)
     unread = submit(hub, {"prompt": "<lora:raw:1>"}, server="studio")
     text = "Next in line on studio"  # the other job runs nowhere
     assert why(hub, unread) == (text, {"attic": ["model_missing"], "studio": []})
@@ -124,13 +124,13 @@ def test_consent_is_needed_except_for_its_own_jobs(hub: Any, attic: Any) -> None
     can(hub, attic, works_for_others="never")
     mine, other = submit(hub, INK, key=attic.key), submit(hub, INK)
     assert why(hub, mine) == ("Next in line on attic", {"attic": []})
-    text = "Waits for a server that works for others: attic works for nobody else"
+    text = "Waits for a server that takes jobs from others: attic takes none"
     assert why(hub, other) == (text, {"attic": ["not_for_others"]})
 
 
 @pytest.mark.parametrize(
     ("reason", "words"),
-    [("refused", "sent it back"), ("failed", "failed with it"), ("lost", "did not come back from it")],
+    [("refused", "sent it back"), ("failed", "failed with it"), ("lost", "was lost while running it")],
 )
 def test_a_server_that_had_the_job_is_left_out_until_its_inventory_grew(
     hub: Any, attic: Any, reason: str, words: str
@@ -147,14 +147,14 @@ def test_a_server_that_had_the_job_is_left_out_until_its_inventory_grew(
 def test_a_job_that_was_sent_back_too_often_waits_for_a_person(hub: Any, attic: Any) -> None:
     job_id = submit(hub, INK)
     write(hub, jobs.update().values(refusals=5))
-    text = "Sent back 5 times; it waits until you say where to try again"
+    text = "Sent back 5 times; it waits until you choose where to try again"
     assert why(hub, job_id) == (text, {"attic": ["refused_often"]})
 
 
 def test_pauses_and_silence(hub: Any, attic: Any) -> None:
     job_id = submit(hub, INK)
     write(hub, hub_facts.insert().values(name="jobs_paused", value="1"))
-    assert why(hub, job_id) == ("Waits until the queue goes on", {"attic": ["queue_paused"]})
+    assert why(hub, job_id) == ("Waits until the queue is resumed", {"attic": ["queue_paused"]})
     write(hub, hub_facts.delete().where(hub_facts.c.name == "jobs_paused"))
     write(hub, servers.update().values(jobs_paused=1))
     assert why(hub, job_id) == ("Waits for attic, which is paused", {"attic": ["server_paused"]})
@@ -276,7 +276,7 @@ def test_a_name_that_two_contents_share_on_a_server_is_told(hub: Any, attic: Any
     body = {"infotext": infotext}
     job_id = hub.request("POST", "/api/v1/jobs", key=hub.admin, json=body).json()["job_id"]
     ask(hub, attic)
-    text = "Waits for another name of ink on attic, where another file is called so too"
+    text = "Waits for ink to be renamed on attic, where another file has the same name"
     assert why(hub, job_id) == (text, {"attic": ["model_name_shared"]})
 
 
@@ -291,10 +291,10 @@ def tired(hub: Any, hosts: Any) -> tuple[Any, str]:
         assert hub.request("POST", f"{base}/finish", key=runner.server.key, json=said).status_code == 200
         hub.request("POST", f"/api/v1/jobs/{taken['job_id']}/cancel", key=hub.admin)
     job_id = submit(hub, {"prompt": "<lora:ink:1>"})
-    text = "Waits for forge, which rests after several failures"
+    text = "Waits for forge, which is in cooldown after several failures"
     assert why(hub, job_id) == (text, {"forge": ["server_resting"]})
     page = hub.request("GET", "/views/queue", key=hub.admin).text
-    assert "rests after several failures</span>" in page
+    assert "cooling down after several failures</span>" in page
     assert runner.next() is None
     return runner, job_id
 
@@ -323,7 +323,7 @@ def test_a_server_that_gave_way_to_its_owner_did_not_fail(hub: Any, hosts: Any) 
     runner = hosts.add("forge", ("lora", "ink.safetensors", "ink"))
     job_id = submit(hub, {"prompt": "<lora:ink:1>"})
     assert runner.refuse(runner.next(), "busy").status_code == 204
-    text = "Waits for forge, where somebody works just now"
+    text = "Waits for forge, which is in use"
     assert why(hub, job_id) == (text, {"forge": ["server_in_use"]})
     runner.others = False
     assert runner.next() is None
@@ -335,7 +335,7 @@ def test_a_server_that_somebody_uses_is_named_until_it_works_for_others_again(hu
     can(hub, attic, works_for_others="idle")
     job_id = submit(hub, INK)
     ask(hub, attic, others=False)
-    text = "Waits for attic, where somebody works just now"
+    text = "Waits for attic, which is in use"
     assert why(hub, job_id) == (text, {"attic": ["server_in_use"]})
     own = submit(hub, INK, key=attic.key)
     assert why(hub, own)[1] == {"attic": []}, "its own jobs run"

@@ -243,7 +243,7 @@ REFUSED = [
         "generation_params",
         "invalid_field_value",
         400,
-        "`steps` is no number.",
+        "`steps` must be a number.",
     ),
     (
         {"target_server_alias": "none", "generation_params": PARAMS},
@@ -608,11 +608,11 @@ def test_names_of_a_server_known_by_address_mean_nothing_until_it_told_what_it_h
     body = {"payload": payload, "server": "old"}
     checked = hub.request("POST", "/api/v1/jobs/check", key=hub.admin, json=body).json()
     assert (checked["possible"], checked["requirements"][0]["status"]) == (False, "missing")
-    assert "told which models it has" in checked["helps"][0]["text"]
+    assert "has reported its models" in checked["helps"][0]["text"]
 
     hub.join("Old")
     why = hub.request("GET", f"/api/v1/jobs/{job_id}/why", key=hub.admin).json()
-    assert "its names are not known yet" in why["waiting_for"]
+    assert "its names cannot be resolved yet" in why["waiting_for"]
 
 
 def test_who_joins_in_its_place_gives_such_names_their_meaning(
@@ -635,7 +635,7 @@ SERVER_REFUSED = [
     ({}, "Missing required fields: alias and apiUrl."),
     ({"alias": "x"}, "Missing required fields: alias and apiUrl."),
     ({"alias": ["x"], "apiUrl": 5}, "Missing required fields: alias and apiUrl."),
-    ({"alias": "x", "apiUrl": "file:///etc/passwd"}, "`apiUrl` is no http(s) address."),
+    ({"alias": "x", "apiUrl": "file:///etc/passwd"}, "`apiUrl` must be an http(s) address."),
     ({"alias": "box", "apiUrl": "http://x"}, "Server with alias 'box' already exists."),
 ]
 

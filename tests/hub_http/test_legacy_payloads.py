@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stablequeue_client.shared.errors import InvalidValueError
-from stablequeue_hub.legacy.payloads import asked_hash, params_of, payload_of
+from stablequeue_hub.legacy.payloads import params_of, payload_of, requested_hash
 
 HASH, OTHER = "31e35c80fc", "0123456789"
 TITLES = [
@@ -31,7 +31,7 @@ def test_name_and_hash_become_a_title(params: Any, title: str | None) -> None:
     assert payload["override_settings"].get("sd_model_checkpoint") == title
     assert not {"checkpoint_name", "sd_checkpoint", "model_hash", "hash"} & set(payload)
     if title and "[" in title:
-        assert asked_hash(payload) == title[-11:-1]
+        assert requested_hash(payload) == title[-11:-1]
 
 
 def test_what_is_the_webuis_goes_on_and_what_is_missing_is_filled_in() -> None:

@@ -110,7 +110,10 @@ def test_a_name_that_leads_to_another_file_when_the_picture_is_made_is_not_calle
         ended[job["job_id"]] = runner.work(job).json()
     assert [ended[job_id]["outcome"] for job_id in ids] == ["not_provable", "confirmed", "confirmed"]
     (verdict,) = ended[ids[0]]["verdicts"]
-    assert (verdict["reason"], "“ink” is another file there now" in verdict["text"]) == ("name_moved", True)
+    assert (verdict["reason"], "“ink” now names another file" in verdict["text"]) == (
+        "name_moved",
+        True,
+    )
 
 
 def test_files_that_change_places_mean_each_other_s_names(hub: Any) -> None:

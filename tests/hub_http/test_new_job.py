@@ -170,12 +170,12 @@ def test_an_empty_form_becomes_the_job_that_was_typed(hub: Any, hosts: Any) -> N
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"steps": "x"}, "Steps is a number."),
-        ({"count": "0"}, "`count` is a number from 1 to 1,000."),
-        ({"seed": "9" * 5000}, "Seed is a number."),
-        ({"cfg_scale": "nan"}, "`cfg_scale` is a number from 0 to 1,000."),
-        ({"width": "9" * 30}, "`width` is a whole number from 1 to 65,536."),
-        ({"seed_rule": "x"}, "There is no such rule for seeds."),
+        ({"steps": "x"}, "Steps must be a number."),
+        ({"count": "0"}, "`count` must be an integer from 1 to 1,000."),
+        ({"seed": "9" * 5000}, "Seed must be a number."),
+        ({"cfg_scale": "nan"}, "`cfg_scale` must be a number from 0 to 1,000."),
+        ({"width": "9" * 30}, "`width` must be an integer from 1 to 65,536."),
+        ({"seed_rule": "x"}, "Unknown seed rule."),
     ],
 )
 def test_what_cannot_be_queued_says_why(hub: Any, wrong: dict[str, str], says: str) -> None:
@@ -198,6 +198,6 @@ def test_models_are_found_to_choose_from(hub: Any, hosts: Any) -> None:
     found = hub.request("GET", "/views/pick?kind=checkpoint&search=bas", key=hub.admin).text
     assert f"[{sha('base checkpoint')[:10]}]" in found
     assert "&lt;lora:ink:1&gt;" in hub.request("GET", "/views/pick?kind=lora", key=hub.admin).text
-    assert "Nothing is called so" in hub.request("GET", "/views/pick?search=zzz", key=hub.admin).text
+    assert "No model has this name" in hub.request("GET", "/views/pick?search=zzz", key=hub.admin).text
     for view in ("new", "pick"):
         assert hub.request("GET", f"/views/{view}", key=hub.make_key("view")).status_code == 403

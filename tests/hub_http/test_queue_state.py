@@ -66,6 +66,6 @@ def test_a_server_that_nobody_knows_is_named_an_error(hub: Any) -> None:
 
 
 def test_everybody_who_waits_for_jobs_hears_of_a_pause(hub: Any) -> None:
-    ring = hub.hub.bell.next_ring()
+    change = hub.hub.notifier.next_change()
     ask(hub, "POST", "/pause")
-    assert ring.is_set()
+    assert change.is_set()

@@ -164,7 +164,7 @@ def test_the_queue_and_one_server_are_paused_and_go_on(hub: Any, attic: Any) -> 
     submit(hub, INK)
     press(hub, "queue/pause")
     page = look(hub)
-    assert (page.paused, page.rows[0].waiting) == (True, "Waits until the queue goes on")
+    assert (page.paused, page.rows[0].waiting) == (True, "Waits until the queue is resumed")
     line = hub.request("GET", "/views/first-line", key=hub.admin).text
     assert "queue paused" in line
     press(hub, "queue/resume")

@@ -63,7 +63,7 @@ def test_checkpoints_in_folders_share_a_name_and_one_at_the_top_does_not(hub: An
     title = f"m.safetensors [{sha256_of('one')[:10]}]"
     job_id, checked = submit(hub, payload={"override_settings": {"sd_model_checkpoint": title}})
     assert (checked, obstacles(hub, job_id)) == ({"attic": [SHARED]}, {"attic": [SHARED]})
-    assert why(hub, job_id)[0].startswith("Waits for another name of m on attic")
+    assert why(hub, job_id)[0].startswith("Waits for m to be renamed on attic")
     assert attic.next() is None
     title = f"m.safetensors [{sha256_of('two')[:10]}]"
     job_id, checked = submit(hub, payload={"override_settings": {"sd_model_checkpoint": title}})
@@ -78,7 +78,7 @@ def test_the_check_says_what_would_help(hub: Any, hosts: Any) -> None:
     assert helps == [
         {
             "requirement": 0,
-            "text": "Rename one of the files that are called like ink on attic.",
+            "text": "Rename one of the files named ink on attic.",
             "servers": ["attic"],
         }
     ]
@@ -91,7 +91,7 @@ def test_run_anyway_on_a_server_strikes_the_reason_there(hub: Any, hosts: Any) -
     path = f"/api/v1/jobs/{job_id}/decisions"
     assert hub.request("POST", path, key=hub.admin, json=decision).status_code == 200
     assert obstacles(hub, job_id) == {"attic": []}
-    assert not why(hub, job_id)[0].startswith("Waits for another name")
+    assert not why(hub, job_id)[0].startswith("Waits for m to be renamed")
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ class Scene:
         self.under_test = SceneHub(app, app.state.hub.clock)
         self.hub = self.under_test.hub
         stack.callback(self.under_test.loop.close)
-        stack.callback(self.hub.lanes.close)
+        stack.callback(self.hub.sync_limits.close)
         self.view = self.under_test.make_key("view")
         hosts = Hosts(self.under_test)
         runner = hosts.add("attic", *FILES)
@@ -146,13 +146,13 @@ class Scene:
         found = {
             **{name: rows for name, rows in self.rows().items() if name != left_out},
             "presence": [repr(hub.presence.find(one)) for one in both],
-            "runners": [dispatcher.runner_state(one) for one in both],
-            "line": [dispatcher.paused, [[dispatcher.before(one, job) for job in jobs] for one in both]],
+            "runners": [dispatcher.runner_status(one) for one in both],
+            "line": [dispatcher.paused, [[dispatcher.jobs_ahead(one, job) for job in jobs] for one in both]],
             "leases": [(lease.job_id, lease.server_id, lease.fence) for lease in dispatcher.leases.all()],
             "remembered": [hub.keys.is_known(self.ids[name]) for name in ("admin", "view", "attic")],
             "sessions": hub.sessions.is_fresh(self.session),
             "disk": sorted(self.labelled(path.parent.name) for path in hub.pictures.folder.rglob("*.png")),
-            "to_clear": hub.deleted_on_disk,
+            "to_clear": hub.log_holds_deleted,
             "network": hub.host,
         }
         return {name: self.labelled(value) for name, value in found.items()}
@@ -173,13 +173,13 @@ class Scene:
 
     async def act(self, way: Way, key: str, left_out: str) -> tuple[dict[str, Any], set[str]]:
         """What is there after it, and which parts changed."""
-        dispatcher, bell = self.hub.dispatcher, self.hub.bell
+        dispatcher, notifier = self.hub.dispatcher, self.hub.notifier
         wanted = NextRequest("attic-1", others=True, wait_s=50)
         runner = asyncio.ensure_future(dispatcher.next_job(self.attic.server_id, wanted, never))
-        asking = dispatcher._polling.of(self.attic.server_id)
+        asking = dispatcher._polling.get_or_add(self.attic.server_id)
         parked = await until(lambda: asking.parked)
-        jobs = {name: bell.next_ring_of(getattr(self, name)) for name in ("done", "wrong", "waits")}
-        everybody, before = bell.next_ring(), self.parts(left_out)
+        jobs = {name: notifier.next_change_of(getattr(self, name)) for name in ("done", "wrong", "waits")}
+        everybody, before = notifier.next_change(), self.parts(left_out)
         method, path, body = self.filled(way)
         transport = httpx.ASGITransport(self.under_test.app)
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
@@ -191,7 +191,7 @@ class Scene:
             await until(lambda: runner.done() or (asking.parked is not parked and not looked()))
         after = self.parts(left_out)
         changed = {name for name in after if after[name] != before[name]}
-        after["woken"] = [everybody.is_set(), [name for name, ring in jobs.items() if ring.is_set()]]
+        after["woken"] = [everybody.is_set(), [name for name, change in jobs.items() if change.is_set()]]
         after["runner"] = [parked.is_set(), runner.done()]
         changed |= {name for name in ("woken", "runner") if after[name][0]}
         runner.cancel()

@@ -121,10 +121,10 @@ def test_a_job_ends_at_its_deadline_and_says_what_it_waited_for(hub: Any, hosts:
     edit(hub, late[0], deadline_ms=now_ms + 10_000)
     edit(hub, later[0], deadline_ms=now_ms + 20_000)
     edit(hub, never[0], deadline_ms=None)
-    ring = hub.hub.bell.next_ring_of(late[0])
+    change = hub.hub.notifier.next_change_of(late[0])
     hub.clock.advance(15)
     hub.run(expire(hub.hub))
-    assert ring.is_set()
+    assert change.is_set()
     found = hub.request("GET", f"/api/v1/jobs/{late[0]}", key=hub.admin).json()
     assert (found["state"], found["failure"]) == ("failed", "deadline")
     assert found["failure_text"] == "Its deadline passed. Waits for ink: no server has it."

@@ -22,7 +22,7 @@ from stablequeue_hub.events import events
 from stablequeue_hub.inventory.metadata import store_metadata, want_metadata
 from stablequeue_hub.inventory.sync import apply_sync, decode_sync
 from stablequeue_hub.models.availability import AvailabilityAnswer, availability_of, availability_of_many
-from stablequeue_hub.models.details import ModelDetails, model_details
+from stablequeue_hub.models.details import ModelDetailsAnswer, model_details
 from stablequeue_hub.models.filters import ModelFilter
 from stablequeue_hub.models.matrix import ModelPage, filter_choices, list_models
 from stablequeue_hub.models.model_query import NamedModel
@@ -61,7 +61,7 @@ def _names(store: Store, live: Any, **wanted: Any) -> list[str]:
     return [model.name for model in _list(store, live, **wanted).models]
 
 
-def _details(store: Store, text: str, live: Any) -> ModelDetails:
+def _details(store: Store, text: str, live: Any) -> ModelDetailsAnswer:
     with store.read() as connection:
         return model_details(connection, text, live, now_ms=NOW)
 

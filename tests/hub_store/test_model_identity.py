@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stablequeue_client.shared.models.model_files import KEY_MAX, HashQuery, search_key, stem_key
+from stablequeue_client.shared.model_files.model_file import KEY_MAX, HashQuery, search_key, stem_key
 from stablequeue_hub.models.model_query import NameQuery, RowIdQuery, parse_query
 
 SHA256 = "0123456789abcdef" * 4

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stablequeue_client.shared.errors import InvalidValueError, ProtocolMismatchError, TooLargeError
-from stablequeue_client.shared.models.model_files import FILE_STATES, KINDS, SHA256_OF_NOTHING
+from stablequeue_client.shared.model_files.model_file import FILE_STATES, KINDS, SHA256_OF_NOTHING
 from stablequeue_client.shared.wire.inventory import SYNC_MAX_BYTES, SYNC_MAX_ROWS, row_digest
 from stablequeue_hub.inventory.sync_decoding import (
     decode_sync,
@@ -80,18 +80,21 @@ WRONG = [
     ({"digests": {"sha256": HEX, "blake3": "x" * 64}}, "blake3"),
     ({"digests": {"sha256": HEX, "autov1": HEX[:10]}}, "autov1"),
     ({"digests": {"sha256": HEX, "autov3": HEX[:10]}}, "autov3"),
-    ({"digests": {"blake3": HEX}}, "needs its SHA256"),
-    ({"digests": None}, "needs its SHA256"),
-    ({"digests": {"sha256": SHA256_OF_NOTHING}}, "nothing"),
-    ({"digests": {"sha256": HEX}, "size": 0}, "nothing"),
+    ({"digests": {"blake3": HEX}}, "must have its SHA256"),
+    ({"digests": None}, "must have its SHA256"),
+    ({"digests": {"sha256": SHA256_OF_NOTHING}}, "of no bytes"),
+    ({"digests": {"sha256": HEX}, "size": 0}, "of no bytes"),
     ({"claims": {}}, "claims"),
     ({"claims": [{"source": "sidecar", "digest": "sha256", "value": HEX}] * 17}, "at most"),
     ({"claims": ["x"]}, "source"),
     ({"claims": [{"source": "rumour", "digest": "sha256", "value": HEX}]}, "source"),
-    ({"claims": [{"source": "sidecar", "digest": "md5", "value": HEX}]}, "form"),
-    ({"claims": [{"source": "sidecar", "digest": ["x"], "value": HEX}]}, "form"),
-    ({"claims": [{"source": "sidecar", "digest": "autov2", "value": HEX}]}, "form"),
-    ({"claims": [{"source": "sidecar", "digest": "sha256", "value": SHA256_OF_NOTHING}]}, "nothing"),
+    ({"claims": [{"source": "sidecar", "digest": "md5", "value": HEX}]}, "malformed"),
+    ({"claims": [{"source": "sidecar", "digest": ["x"], "value": HEX}]}, "malformed"),
+    ({"claims": [{"source": "sidecar", "digest": "autov2", "value": HEX}]}, "malformed"),
+    (
+        {"claims": [{"source": "sidecar", "digest": "sha256", "value": SHA256_OF_NOTHING}]},
+        "SHA256 of no bytes",
+    ),
 ]
 
 

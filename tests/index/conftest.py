@@ -14,7 +14,7 @@ from stablequeue_client.files.hashing import HashResult
 from stablequeue_client.files.scanner import Root, RootScan, ScannedFile, ScanReport, Skipped
 from stablequeue_client.index.index import Index, open_index
 from stablequeue_client.index.rows import IndexRow, PendingFile
-from stablequeue_client.shared.models.model_files import Digests, Kind, StatKey
+from stablequeue_client.shared.model_files.model_file import Digests, Kind, StatKey
 from stablequeue_client.shared.wire.inventory import digest_sum, entry_dict, row_digest
 
 START = 1_700_000_000.0

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from stablequeue_client.index.digest_store import open_digest_store
-from stablequeue_client.shared.models.model_files import Digests, StatKey
+from stablequeue_client.shared.model_files.model_file import Digests, StatKey
 
 STAT = StatKey(10, 20, 30, 2**64 - 1)
 DIGESTS = Digests("ab" * 32, "cd" * 32, "12345678", None, "ef" * 32)

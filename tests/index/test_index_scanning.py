@@ -6,7 +6,7 @@ import pytest
 
 from stablequeue_client.files.scanner import Root, RootScan, ScanReport, Skipped
 from stablequeue_client.index.rows import TODO_NOTHING, TODO_RECHECK
-from stablequeue_client.shared.models.model_files import Claim
+from stablequeue_client.shared.model_files.model_file import Claim
 
 YEAR = 365 * 86_400
 

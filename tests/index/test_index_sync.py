@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from stablequeue_client.index import change_log
 from stablequeue_client.index.inventory import SyncContent, claims_to_send, file_entry, sync_request
 from stablequeue_client.shared.errors import TooLargeError
-from stablequeue_client.shared.models.model_files import Claim, Digests
+from stablequeue_client.shared.model_files.model_file import Claim, Digests
 from stablequeue_client.shared.wire.inventory import FileEntry, WireClaim, digest_sum, entry_dict, row_digest
 
 

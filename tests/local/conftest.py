@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.index.snapshot import LocalModels
+from stablequeue_client.index.snapshot import IndexReader
 
 from .synthetic_index import SyntheticIndex, make_index
 
@@ -21,8 +21,8 @@ def index(tmp_path: Path) -> Iterator[SyntheticIndex]:
 
 
 @pytest.fixture
-def models(tmp_path: Path) -> Iterator[LocalModels]:
+def models(tmp_path: Path) -> Iterator[IndexReader]:
     """The WebUI's snapshot of ``index``; it does not pause."""
-    reader = LocalModels(tmp_path, pause=lambda seconds: None)
+    reader = IndexReader(tmp_path, pause=lambda seconds: None)
     yield reader
     reader.close()

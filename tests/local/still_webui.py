@@ -11,21 +11,21 @@ from typing import Any
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.connection import Timeouts
 from stablequeue_client.hub_client.identity import Identity
-from stablequeue_client.hub_client.view_cache import HubReader
-from stablequeue_client.index.snapshot import LocalModels
+from stablequeue_client.hub_client.view_cache import HubViewCache
+from stablequeue_client.index.snapshot import IndexReader
 from stablequeue_client.own_hub import OwnHub
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
 from stablequeue_client.webui.agent_process.keeper import AgentKeeper, AgentState
-from stablequeue_client.webui.host.capture import QueueHost
+from stablequeue_client.webui.host.capture import GenerationCapture
 from stablequeue_client.webui.host.compat import Host
+from stablequeue_client.webui.host.extension_folders import ExtensionFolders
 from stablequeue_client.webui.host.generation import GenerationHost
-from stablequeue_client.webui.host.places import Places
 from stablequeue_client.webui.parts.runtime import Runtime
-from stablequeue_client.webui.runner.runner import Runner, Surroundings
+from stablequeue_client.webui.runner.runner import Runner, RunnerContext
 from stablequeue_client.webui.settings.webui_settings import WebuiSettings
-from stablequeue_client.webui.submit.outbox import KeptJobs
+from stablequeue_client.webui.submit.outbox import SubmissionOutbox
 from stablequeue_client.webui.submit.sender import Sender
-from stablequeue_client.webui.submit.submission import QueueDesk
+from stablequeue_client.webui.submit.submission import SubmissionService
 
 
 @dataclass(frozen=True)
@@ -75,20 +75,22 @@ def still_webui(
     extensions: tuple[str, ...] = (),
 ) -> Runtime:
     """Its index and server.json lie in ``folder/server``."""
-    places = Places(folder, folder / "server", folder / "extension")
+    places = ExtensionFolders(folder, folder / "server", folder / "extension")
     rt = Runtime(
         host=StillHost("forge", 4, extensions=extensions),
         places=places,
         settings=lambda: settings,
-        models=LocalModels(places.server_dir, pause=lambda _: None),
-        hub=HubReader(places.server_dir),
+        models=IndexReader(places.server_dir, pause=lambda _: None),
+        hub=HubViewCache(places.server_dir),
         own_hub=OwnHub(folder, folder / "extension", "python"),
     )
     rt.agent = StillAgent(rt)
-    kept = KeptJobs(places.server_dir)
-    rt.queueing = QueueDesk(QueueHost(rt.host), kept, Sender(places.server_dir, kept, connect))
+    kept = SubmissionOutbox(places.server_dir)
+    rt.queueing = SubmissionService(
+        GenerationCapture(rt.host), kept, Sender(places.server_dir, kept, connect)
+    )
     rt.runner = Runner(
-        Surroundings(
+        RunnerContext(
             host=GenerationHost(rt.host),
             server_dir=places.server_dir,
             models=rt.models,

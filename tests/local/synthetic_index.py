@@ -15,7 +15,7 @@ from stablequeue_client.index import change_log
 from stablequeue_client.index.database import Database, open_database
 from stablequeue_client.index.index import INDEX_SCHEMA, Index
 from stablequeue_client.index.rows import IndexRow, RootRow, claims_json
-from stablequeue_client.shared.models.model_files import Claim, FileState, Kind
+from stablequeue_client.shared.model_files.model_file import Claim, FileState, Kind
 
 START_MS = 1_700_000_000_000
 FOLDERS: dict[Kind, str] = {

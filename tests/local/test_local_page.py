@@ -11,9 +11,9 @@ import pytest
 
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.index.rows import IndexRow
-from stablequeue_client.index.snapshot import LocalModels, Snapshot
+from stablequeue_client.index.snapshot import IndexReader, Snapshot
 from stablequeue_client.shared.errors import ConflictError, NotFoundError
-from stablequeue_client.shared.models.model_files import Claim
+from stablequeue_client.shared.model_files.model_file import Claim
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views import views
 from stablequeue_client.webui.tab import local_views
@@ -62,7 +62,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[HubApi, Sna
     index.put(some_library())
     identity = join(hub, folder / "server", ALIAS)
     tell(identity, index.index)
-    models = LocalModels(folder / "server", pause=lambda _: None)
+    models = IndexReader(folder / "server", pause=lambda _: None)
     models.refresh()
     yield HubApi(hub.url, identity.key), models.snapshot
     models.close()
@@ -167,7 +167,7 @@ def test_base_models_are_a_filter(snapshot: Snapshot) -> None:
 
 
 @pytest.fixture
-def snapshot(index: SyntheticIndex, models: LocalModels) -> Snapshot:
+def snapshot(index: SyntheticIndex, models: IndexReader) -> Snapshot:
     index.put(some_library())
     models.refresh()
     return models.snapshot
@@ -196,7 +196,7 @@ def test_what_is_not_here_or_means_several_is_said(snapshot: Snapshot) -> None:
         details(snapshot, "same")
 
 
-def test_a_folder_that_is_not_connected_marks_its_models(index: SyntheticIndex, models: LocalModels) -> None:
+def test_a_folder_that_is_not_connected_marks_its_models(index: SyntheticIndex, models: IndexReader) -> None:
     index.put([file("lora", "a.safetensors")])
     index.put_roots([root("lora", health="suspect", missing=1, reason="the folder is empty")])
     models.refresh()
@@ -211,7 +211,7 @@ def test_a_folder_that_is_not_connected_marks_its_models(index: SyntheticIndex, 
 
 def test_a_filter_over_ten_thousand_models_takes_under_50_ms(tmp_path: Path) -> None:
     index = make_index(tmp_path, 10_000, unread=300)
-    models = LocalModels(tmp_path, pause=lambda _: None)
+    models = IndexReader(tmp_path, pause=lambda _: None)
     models.refresh()
     local_views.models_page(models.snapshot, v.Filters(), ALIAS)
     for query in [*QUERIES, {"search": "abcdef12"}]:

@@ -15,7 +15,7 @@ import pytest
 
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.identity import new_identity, store_identity
-from stablequeue_client.hub_client.user_calls import HubAwayError, HubCalls, NoHubError
+from stablequeue_client.hub_client.user_calls import HubAwayError, NoHubError, UserCalls
 from stablequeue_client.shared.errors import (
     ConflictError,
     ForbiddenError,
@@ -25,7 +25,7 @@ from stablequeue_client.shared.errors import (
 )
 from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.tab import fragments, pictures
-from stablequeue_client.webui.tab.queue_actions import Done
+from stablequeue_client.webui.tab.queue_actions import ActionAnswer
 from stablequeue_client.webui.tab.queue_page import VIEWS
 
 from ..agent.real_hub import RealHub, until
@@ -79,17 +79,17 @@ def shown(rt: Runtime, view: str, ident: str = "", **query: str) -> str:
     def ready() -> bool:
         nonlocal found
         found = " ".join(str(VIEWS[view](rt, ident, query)).split())
-        return "being asked" not in found
+        return "Contacting the hub" not in found
 
     until(ready, 20, view)
     return found
 
 
-def press(rt: Runtime, path: str, /, *fields: tuple[str, str], **more: str) -> Done:
+def press(rt: Runtime, path: str, /, *fields: tuple[str, str], **more: str) -> ActionAnswer:
     return asyncio.run(fragments.act_on_queue(rt, path, [*fields, *more.items()]))
 
 
-def said(done: Done) -> str:
+def said(done: ActionAnswer) -> str:
     return " ".join(re.sub(r"<[^>]*>", " ", done.html).split())
 
 
@@ -206,7 +206,7 @@ def test_a_picture_or_a_text_becomes_a_form_that_is_checked_and_queued(rt: Runti
             asyncio.run(fragments.form_of_picture(rt, data))
     with pytest.raises(InvalidValueError):
         press(rt, "new/text", text=" ")
-    assert "Nothing is called so" in shown(rt, "pick", kind="lora", search="ink")
+    assert "No model has this name" in shown(rt, "pick", kind="lora", search="ink")
 
 
 def test_this_webui_pauses_itself_and_nobody_else(rt: Runtime, own: HubApi, real_hub: RealHub) -> None:
@@ -239,7 +239,7 @@ def test_kept_jobs_stand_above_the_queue_and_are_sent_again_or_thrown_away(rt: R
     assert "No such sampler &lt;i&gt;here&lt;/i&gt;." in page
     assert "3 jobs" in page
     assert "2 jobs kept here" in until_first_line(rt, "kept here")
-    assert said(press(rt, f"queue/kept/{'a' * 32}/again")) == "It is being sent."
+    assert said(press(rt, f"queue/kept/{'a' * 32}/again")) == "Sending it."
     assert "2 queued jobs wait here" in shown(rt, "queue")
     for key in "ab":
         assert said(press(rt, f"queue/kept/{key * 32}/throw-away")) == "Thrown away."
@@ -293,7 +293,7 @@ def test_a_hub_without_these_views_is_called_too_old(rt: Runtime, said_by_hub: d
 @pytest.mark.parametrize("body", [b"<svg onload=alert(1)>", b"GIF89a", b"", b"\x89PN"])
 def test_only_a_png_of_a_hub_is_passed_on(rt: Runtime, said_by_hub: dict[str, Say], body: bytes) -> None:
     said_by_hub["/api/v1/jobs/1/pictures/0"] = Say(200, body, {"Content-Type": "image/png"})
-    with pytest.raises(NotFoundError, match="no PNG"):
+    with pytest.raises(NotFoundError, match="not a PNG"):
         asyncio.run(pictures.picture(rt, "1", 0))
     said_by_hub["/api/v1/jobs/1/pictures/0"] = Say(200, png(TEXT), {"Content-Type": "text/html"})
     assert asyncio.run(pictures.picture(rt, "1", 0)) == png(TEXT)
@@ -311,7 +311,7 @@ def test_the_key_goes_to_no_other_hub_and_a_hub_that_is_away_is_named_with_a_rem
     with ScriptedHub(answer) as hub:
         made = msgspec.structs.replace(new_identity("desk", hub.url), hub_id=HUB_ID)
         store_identity(rt.places.server_dir, made)
-        with pytest.raises(HubAwayError, match="another hub"):
+        with pytest.raises(HubAwayError, match="Another hub"):
             press(rt, "jobs/actions", ("ids", "x"), action="cancel")
     assert keys == [""]
     with pytest.raises(HubAwayError, match="Then try again"):
@@ -323,7 +323,7 @@ def test_a_connection_is_used_again_and_greeted_again_after_a_while(
     rt: Runtime, said_by_hub: dict[str, Say], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said_by_hub["/api/v1/jobs/1"] = say_json({})
-    calls, greeted = HubCalls(rt.places.server_dir), []
+    calls, greeted = UserCalls(rt.places.server_dir), []
     said_by_hub["/healthz"] = say_json({**HEALTH, "hub_id": HUB_ID})
     for pause in (0, 0, 60):
         monkeypatch.setattr("stablequeue_client.hub_client.user_calls.GREETED_S", 10.0 - pause)

@@ -12,14 +12,14 @@ import pytest
 
 from stablequeue_client.files.file_io import escaped
 from stablequeue_client.hub_client.identity import new_identity, store_identity
-from stablequeue_client.hub_client.view_cache import PATIENCE_S, HubReader
-from stablequeue_client.index.agent_report import AgentReport, FileNote, HubProblem
+from stablequeue_client.hub_client.view_cache import WAIT_S, HubViewCache
+from stablequeue_client.index.agent_report import AgentReport, HubProblem, ReportedFile
 from stablequeue_client.index.rows import RootRow
-from stablequeue_client.shared.models.model_files import Claim
+from stablequeue_client.shared.model_files.model_file import Claim
 from stablequeue_client.shared.wire.inventory import Activity
 from stablequeue_client.webui.agent_process.keeper import AgentState
 from stablequeue_client.webui.parts.runtime import Runtime
-from stablequeue_client.webui.runner.runner import Working
+from stablequeue_client.webui.runner.runner import CurrentJob
 from stablequeue_client.webui.settings.webui_settings import WebuiSettings
 from stablequeue_client.webui.tab.page import ACTIONS, VIEWS
 
@@ -66,10 +66,10 @@ def with_settings(rt: Runtime, settings: WebuiSettings) -> Runtime:
 
 def test_before_the_first_look_the_tab_says_so(tmp_path: Path) -> None:
     rt = still_webui(tmp_path)
-    assert "Looking at the folders for the first time" in shown(rt, "first-line")
+    assert "Reading the folders for the first time" in shown(rt, "first-line")
     assert "Just starting" in shown(rt, "models")
-    assert "have not been looked at" in shown(rt, "this")
-    assert "has not begun yet" in pressed(rt, "this/rescan")
+    assert "have not been read" in shown(rt, "this")
+    assert "has not started yet" in pressed(rt, "this/rescan")
 
 
 def test_everything_here_is_shown_without_a_hub(rt: Runtime, index: SyntheticIndex) -> None:
@@ -118,17 +118,17 @@ def test_this_webui_shows_what_is_read_skipped_disbelieved_and_in_doubt(
     index.index.write_progress(Activity(phase="paused", files_total=1))
     report = AgentReport(
         pid=1, started_ms=1, waits_for="idle", skipped=1, refused=1, rejected=1,
-        skipped_files=[FileNote("r-lora", "locked", "Permission denied")],
-        refused_claims=[FileNote("r-lora", "ink.safetensors", "it is the digest of no bytes at all")],
-        rejected_files=[FileNote("gone", "x", "its name is too long")],
+        skipped_files=[ReportedFile("r-lora", "locked", "Permission denied")],
+        refused_claims=[ReportedFile("r-lora", "ink.safetensors", "it is the digest of an empty file")],
+        rejected_files=[ReportedFile("gone", "x", "its name is too long")],
         watch_problems=["Changes in /mnt/nas are not heard of."],
     )  # fmt: skip
     index.index.write_agent_report(report)
     html = shown(with_settings(rt, WebuiSettings(alias="attic", private=("secret/*",))), "this")
     for words in (
-        "1 file (2.00 MB) waits to be read until nobody uses this computer",
+        "1 file (2.00 MB) waits to be read until this computer is idle",
         "Permission denied",
-        "no bytes at all",
+        "of an empty file",
         "gives the SHA256 abababababab…",
         "its name is too long",
         "Changes in /mnt/nas",
@@ -149,10 +149,10 @@ def test_an_agent_that_ended_is_told_with_its_last_words(rt: Runtime) -> None:
     assert isinstance(rt.agent, StillAgent)
     rt.agent.shown = AgentState(False, 1_700_000_000.0, "The disk is full. (log: /x/agent.log)")
     html = shown(rt, "this")
-    assert "The reading of the folders has ended" in html
+    assert "Reading of the folders has stopped" in html
     assert "The disk is full." in html
-    assert "The reading of the folders has ended" in shown(rt, "first-line")
-    assert "as soon as the reading runs again" in pressed(rt, "this/rescan")
+    assert "Reading of the folders has stopped" in shown(rt, "first-line")
+    assert "as soon as reading runs again" in pressed(rt, "this/rescan")
 
 
 def test_settings_from_outside_mistakes_and_old_copies_are_told(tmp_path: Path) -> None:
@@ -276,16 +276,16 @@ def test_the_first_line_never_waits_for_a_hub_that_hangs(rt: Runtime, tmp_path: 
     with ScriptedHub(hang) as server:
         identity = msgspec.structs.replace(new_identity("attic", server.url), hub_id=HUB_ID)
         store_identity(tmp_path / "server", identity)
-        rt.hub = HubReader(tmp_path / "server")
+        rt.hub = HubViewCache(tmp_path / "server")
         shown(rt, "first-line")
         for view in ("first-line", "this"):
             began = time.monotonic()
             html = shown(rt, view)
-            assert time.monotonic() - began < PATIENCE_S / 2 * slowness()
-            assert "sking" in html
+            assert time.monotonic() - began < WAIT_S / 2 * slowness()
+            assert "ontacting" in html
         began = time.monotonic()
         assert "ink" in shown(rt, "models")
-        assert time.monotonic() - began < 1.5 * PATIENCE_S * slowness()
+        assert time.monotonic() - began < 1.5 * WAIT_S * slowness()
         over.set()
 
 
@@ -297,11 +297,11 @@ def test_what_the_agent_hears_from_the_hub_is_told_although_it_answers_us(
     hub.start()
     try:
         join(hub, tmp_path / "server", "attic")
-        trouble = HubProblem("digest_mismatch", "The inventory does not add up.", "Update both sides.", 1)
+        trouble = HubProblem("digest_mismatch", "The inventory does not match.", "Update both sides.", 1)
         index.index.write_agent_report(AgentReport(pid=1, started_ms=1, hub_problem=trouble))
         shown(rt, "models")
         html = shown(rt, "this")
-        assert "does not add up" in html
+        assert "does not match" in html
         assert "Update both sides." in html
     finally:
         hub.kill()
@@ -327,7 +327,7 @@ def test_no_name_becomes_markup_in_any_view(tmp_path: Path, number: int) -> None
     )
     doubtful = root("vae", health="suspect", missing=3, reason=stored)
     index.put_roots([replace_label(doubtful, stored), replace_label(root("lora"), stored)])
-    notes = [FileNote("r-lora", stored, stored)]
+    notes = [ReportedFile("r-lora", stored, stored)]
     index.index.write_agent_report(
         AgentReport(
             pid=1,
@@ -361,7 +361,7 @@ def replace_label(row: RootRow, label: str) -> RootRow:
 
 
 def test_the_line_and_the_view_say_whose_job_runs_and_offer_not_now(rt: Runtime) -> None:
-    rt.runner._working = Working("1", "a <b>cat</b>", "attic", False, now_ms())
+    rt.runner._working = CurrentJob("1", "a <b>cat</b>", "attic", False, now_ms())
     line = shown(rt, "first-line")
     assert "makes a picture for" in line
     assert "attic" in line
@@ -372,6 +372,6 @@ def test_the_line_and_the_view_say_whose_job_runs_and_offer_not_now(rt: Runtime)
     assert "this/not-now" in page
     assert "for an hour" in pressed(rt, "this/not-now")
     rt.runner._working = None
-    assert "Not now: no jobs of others until" in shown(rt, "this")
+    assert "Not now: no jobs from others until" in shown(rt, "this")
     pressed(rt, "this/help-again")
-    assert "Only jobs handed in here run here" in shown(rt, "this")
+    assert "Only jobs submitted here run here" in shown(rt, "this")

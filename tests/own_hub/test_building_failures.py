@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stablequeue_client.own_hub import OwnHub
-from stablequeue_client.own_hub.environments import Environments, Made, read_source, replaces
+from stablequeue_client.own_hub.environments import EnvironmentRecord, Environments, read_source, replaces
 
 from ..free_ports import free_port
 from .making import ROOT, copy_checkout, settled
@@ -131,4 +131,4 @@ def test_what_goes_into_an_environment_gives_it_its_name(checkout: Path) -> None
 def test_a_hub_is_replaced_by_newer_versions_and_by_what_its_own_checkout_became(
     new: tuple[str, str, str], old: tuple[str, str, str], expected: bool
 ) -> None:
-    assert replaces(Made(*new, "python"), Made(*old, "python")) is expected
+    assert replaces(EnvironmentRecord(*new, "python"), EnvironmentRecord(*old, "python")) is expected

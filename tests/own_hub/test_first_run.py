@@ -13,7 +13,7 @@ from stablequeue_client.hub_client.identity import load_identity
 from stablequeue_client.hub_client.join import parse_join_text
 from stablequeue_client.own_hub import OwnHub
 from stablequeue_client.shared.errors import ConflictError, InvalidValueError, NotAHubError, StableQueueError
-from stablequeue_client.webui.host.places import Places
+from stablequeue_client.webui.host.extension_folders import ExtensionFolders
 from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.settings.webui_settings import WebuiSettings
 from stablequeue_client.webui.tab import setup
@@ -55,7 +55,7 @@ class Webui:
     def __init__(self, machine_dir: Path, own_hub: OwnHub, name: str) -> None:
         self.host, self.agent = Host(), Agent()
         self.given = WebuiSettings(alias=name)
-        places = Places(machine_dir, machine_dir / "webuis" / name, ROOT)
+        places = ExtensionFolders(machine_dir, machine_dir / "webuis" / name, ROOT)
         self.rt = Runtime(
             host=self.host,  # type: ignore[arg-type]
             places=places,

@@ -21,8 +21,7 @@ import pytest
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.join import join
 from stablequeue_client.own_hub import OwnHub, OwnHubStatus
-from stablequeue_client.own_hub.environments import Environments, read_source
-from stablequeue_client.own_hub.environments import Made as MadeFrom
+from stablequeue_client.own_hub.environments import EnvironmentRecord, Environments, read_source
 from stablequeue_client.shared.errors import ConflictError, HubUnreachableError
 
 from ..free_ports import free_port
@@ -311,7 +310,7 @@ def killed(machine_dir, ended=[]):
     ended.append(end(machine_dir))
 running.end = killed
 hub = OwnHub(Path({str(made.machine_dir)!r}), Path({str(made.checkout)!r}), {sys.executable!r})
-hub._make_it_run()
+hub._ensure_running()
 """
     assert subprocess.run([sys.executable, "-c", words], cwd=ROOT, timeout=180).returncode == -signal.SIGKILL
     assert version_of(made.machine_dir) == "0.2.0"
@@ -378,7 +377,7 @@ def use_source(made: Made, checkout: Path) -> None:
     current = environments.current()
     assert current is not None
     record = environments.path(current) / "environment.json"
-    moved = MadeFrom(current.version, current.digest, os.path.realpath(checkout), current.python)
+    moved = EnvironmentRecord(current.version, current.digest, os.path.realpath(checkout), current.python)
     record.write_bytes(msgspec.json.encode(moved))
 
 

@@ -68,7 +68,7 @@ def test_progress_never_goes_back_nor_beyond_its_end(lines: list[str]) -> None:
             "denied",
             "/data",
         ),
-        ("ERROR: No matching distribution found for fastapi>=0.110", "For this Python", "3.10"),
+        ("ERROR: No matching distribution found for fastapi>=0.110", "this Python", "3.10"),
         ("ERROR: something nobody thought of", "something nobody thought of", "hub-build.log"),
     ],
 )

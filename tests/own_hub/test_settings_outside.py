@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from stablequeue_client.own_hub import OwnHub
-from stablequeue_client.own_hub.chosen import hub_flags, hub_variables
+from stablequeue_client.own_hub.hub_options import hub_flags, hub_variables
 from stablequeue_client.settings import Settings
 from stablequeue_client.shared.errors import StableQueueError
 from stablequeue_client.webui.settings.source import TomlFile, hub_settings
@@ -35,7 +35,7 @@ def test_host_and_days_are_words_and_the_database_is_none_of_them(tmp_path: Path
 
 
 def test_a_file_that_cannot_be_read_is_no_reason_to_start_with_another_database(tmp_path: Path) -> None:
-    with pytest.raises(StableQueueError, match="no valid TOML"):
+    with pytest.raises(StableQueueError, match="not valid TOML"):
         hub_settings(toml(tmp_path, "database = "))
     with pytest.raises(StableQueueError, match="cannot be read"):
         hub_settings(toml(tmp_path, 'database = "@/nowhere/at/all"'))
@@ -70,4 +70,4 @@ def test_with_a_mistake_in_the_settings_file_it_says_so_and_does_not_start(
     status = settled(hub)
     assert status.phase == "failed"
     assert status.error is not None
-    assert "no valid TOML" in status.error.message
+    assert "not valid TOML" in status.error.message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stablequeue_client.shared.models.architectures import architecture_of, missing_architecture
+from stablequeue_client.shared.model_files.architectures import architecture_of, missing_architecture
 
 KNOWN = {
     "sd1": ("SD 1.5", "SD 1.4", "SD 1.5 LCM", "SD 1.5 Hyper", "sd1"),

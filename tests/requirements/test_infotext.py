@@ -17,7 +17,6 @@ from stablequeue_client.shared.generation.infotext import (
     HashMention,
     Infotext,
     infotext_hashes,
-    name_digest,
     parse_infotext,
     payload_from_infotext,
     quoted,
@@ -25,6 +24,7 @@ from stablequeue_client.shared.generation.infotext import (
 )
 from stablequeue_client.shared.generation.infotext_settings import not_taken_over, option_settings
 from stablequeue_client.shared.generation.requirements import Requirement, generation_requirements
+from stablequeue_client.shared.model_files.model_file import name_digest
 
 from ..slowness import slowness
 

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stablequeue_client.shared.generation.name_translation import Renaming, _Words, translated
+from stablequeue_client.shared.generation.name_translation import Renaming, _places, translated
 from stablequeue_client.shared.generation.requirements import (
     EmbeddingNames,
     can_be_written,
     generation_requirements,
     prompt_requirements,
 )
-from stablequeue_client.shared.models.roles import KINDS_OF
+from stablequeue_client.shared.model_files.roles import KINDS_OF
 
 from ..slowness import slowness
 
@@ -194,7 +194,7 @@ def test_only_the_names_differ_in_what_a_prompt_requires(
 
 @given(st.lists(NAMES, max_size=5), PROMPTS)
 def test_embeddings_are_looked_for_as_in_requirements(names: list[str], text: str) -> None:
-    found = [name for _, _, name in _Words(names).places(text)]
+    found = [name for _, _, name in _places(EmbeddingNames(names), text)]
     assert set(found) <= set(EmbeddingNames(names).find(text))
     if len(text) == len(text.lower()):
         assert list(dict.fromkeys(found)) == EmbeddingNames(names).find(text)

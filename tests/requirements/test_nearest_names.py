@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stablequeue_client.shared.models.nearest_names import NearestNames
+from stablequeue_client.shared.model_files.nearest_names import NearestNames
 
 from ..slowness import takes_at_most
 

@@ -19,8 +19,8 @@ from stablequeue_client.shared.generation.picture_verification import (
     judge_picture,
     overall,
 )
-from stablequeue_client.shared.models.model_files import SHA256_OF_NOTHING
-from stablequeue_client.shared.models.roles import KINDS_OF, Role
+from stablequeue_client.shared.model_files.model_file import SHA256_OF_NOTHING
+from stablequeue_client.shared.model_files.roles import KINDS_OF, Role
 
 from ..slowness import slowness
 

@@ -15,8 +15,9 @@ from stablequeue_client.commands.picture_explanation import (
     named_in,
     open_questions,
 )
-from stablequeue_client.shared.generation.infotext import name_digest, parse_infotext
+from stablequeue_client.shared.generation.infotext import parse_infotext
 from stablequeue_client.shared.generation.requirements import EmbeddingNames
+from stablequeue_client.shared.model_files.model_file import name_digest
 
 TEXT = (
     "a cat <lora:ink:0.8> <lora:{{a|b}}:1> fuzzy\nNegative prompt: blurry\n"

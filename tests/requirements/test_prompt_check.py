@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stablequeue_client.index.rows import IndexRow
-from stablequeue_client.prompt_check import CheckResult, Finding, NamesHere, check
+from stablequeue_client.prompt_check import CheckResult, Finding, LocalNames, check
 from stablequeue_client.shared.generation.requirements import (
     EmbeddingNames,
     Requirement,
     generation_requirements,
     prompt_requirements,
 )
-from stablequeue_client.shared.models.model_files import FileState, Kind, stem_key
+from stablequeue_client.shared.model_files.model_file import FileState, Kind, stem_key
 
 from ..local.synthetic_index import file
 
@@ -44,7 +44,7 @@ def here(
     rows: Iterable[IndexRow] = (*LORAS, *CHECKPOINTS),
     known: Mapping[Kind, Iterable[str]] | None = None,
     **more: Any,
-) -> NamesHere:
+) -> LocalNames:
     by_key: dict[tuple[Kind, str], list[IndexRow]] = {}
     for row in rows:
         by_key.setdefault((row.kind, stem_key(row.path)), []).append(row)
@@ -53,10 +53,10 @@ def here(
         return by_key.get((kind, stem_key(name)), ())
 
     names = {kind: frozenset(of_kind) for kind, of_kind in (known or {}).items()}
-    return NamesHere(find=find, known=lambda kind: names.get(kind, frozenset()), **more)
+    return LocalNames(find=find, known=lambda kind: names.get(kind, frozenset()), **more)
 
 
-def of_prompt(prompt: str, names: NamesHere | None = None, **values: Any) -> CheckResult:
+def of_prompt(prompt: str, names: LocalNames | None = None, **values: Any) -> CheckResult:
     return check(generation_requirements({"prompt": prompt, **values}), names or here())
 
 
@@ -65,7 +65,7 @@ def only(result: CheckResult) -> Finding:
     return result.findings[0]
 
 
-def of_checkpoint(title: str, names: NamesHere) -> Finding:
+def of_checkpoint(title: str, names: LocalNames) -> Finding:
     return only(check([Requirement("checkpoint", title)], names))
 
 

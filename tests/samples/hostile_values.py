@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views import views
-from stablequeue_client.webui.views.queue_here_view import KeptRow, QueueHere
+from stablequeue_client.webui.views.local_queue_view import LocalQueue, OutboxRow
 
 from .sample_values import NOW_MS, row, server
 
@@ -112,9 +112,9 @@ def keys() -> v.KeysPage:
     return v.KeysPage(tuple(v.KeyLine(name, name, name, NOW_MS, name) for name in NAMES))
 
 
-def here() -> QueueHere:
-    rows = tuple(KeptRow(f"{number:032x}", name, NOW_MS, 2, name) for number, name in enumerate(NAMES))
-    return QueueHere(rows, 99, rows, 99, 3)
+def here() -> LocalQueue:
+    rows = tuple(OutboxRow(f"{number:032x}", name, NOW_MS, 2, name) for number, name in enumerate(NAMES))
+    return LocalQueue(rows, 99, rows, 99, 3)
 
 
 def parts() -> Markup:

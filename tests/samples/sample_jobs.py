@@ -48,7 +48,7 @@ ROWS = (
         needs=(_XL, _LOST, _STYLE),
         may_retry=True,
     ),
-    row(4, waiting="Waits for faces: several models are called so; say which", needs=(_CHECKPOINT, _FACES)),
+    row(4, waiting="Waits for faces: several models have this name; choose one", needs=(_CHECKPOINT, _FACES)),
     row(
         5,
         waiting="Waits for new-style, which has to be read first on old-gtx",
@@ -78,11 +78,11 @@ ENDED = (
 )
 COUNTS = (("pending", 6), ("processing", 1), ("completed", 340), ("failed", 3), ("cancelled", 2))
 SERVERS = (
-    jv.QueueServer("s0", "studio", True, False, True, PROMPTS[0], ROWS[0].job_id, True),
-    jv.QueueServer("s1", "attic", True, True, True, may_change=True),
-    jv.QueueServer("s2", "laptop", False, may_change=True),
-    jv.QueueServer("s3", "old-gtx", True, False, False, may_change=True),
-    jv.QueueServer("s4", "cellar", True, False, True, may_change=True, rests=True),
+    jv.QueueServerRow("s0", "studio", True, False, True, PROMPTS[0], ROWS[0].job_id, True),
+    jv.QueueServerRow("s1", "attic", True, True, True, may_change=True),
+    jv.QueueServerRow("s2", "laptop", False, may_change=True),
+    jv.QueueServerRow("s3", "old-gtx", True, False, False, may_change=True),
+    jv.QueueServerRow("s4", "cellar", True, False, True, may_change=True, rests=True),
 )
 GROUPS = (
     jv.ModelGroup(
@@ -161,7 +161,7 @@ def hostile_page() -> jv.QueuePage:
         for number, name in enumerate(names)
     )
     servers = tuple(
-        jv.QueueServer(f"s{n}", name, True, False, True, name, name, True) for n, name in enumerate(names)
+        jv.QueueServerRow(f"s{n}", name, True, False, True, name, name, True) for n, name in enumerate(names)
     )
     filters = jv.QueueFilters(text=names[0], server=names[1], submitter=names[2])
     return queue_page(

@@ -14,7 +14,7 @@ from . import sample_values
 from .samples import Sample
 
 _ADDRESSES = ("http://192.168.1.20:8383", "http://10.0.0.4:8383")
-_WORK = sv.Work("Fetching sqlalchemy (4.7 MB)", 42, 100)
+_WORK = sv.HubWork("Fetching sqlalchemy (4.7 MB)", 42, 100)
 _OFFLINE = v.Problem(
     "The package server cannot be reached, so the hub's packages could not be fetched.",
     "Check the internet connection (or pip's proxy and index settings), then press the button again.",
@@ -41,7 +41,7 @@ def _hostile() -> Markup:
     parts = []
     for name in hostile.NAMES:
         problem, connection = v.Problem(name, name), sv.Connection(name, name)
-        work = sv.Work(name, 1, 2)
+        work = sv.HubWork(name, 1, 2)
         parts += [
             sv.setup(sv.SetupPage(name, connection, work, problem, works_for_others=name)),
             sv.setup(sv.SetupPage(name, None, work, problem, text=name)),
@@ -112,7 +112,7 @@ SETUP_SAMPLES: dict[str, Sample] = {
     ),
     "hub-stopped": _shown("hub", lambda: sv.own_hub(_with_hub(running=False, wanted=False))),
     "hub-updating": _shown(
-        "hub", lambda: sv.own_hub(_with_hub(work=sv.Work("Ending the hub of the former version", 90)))
+        "hub", lambda: sv.own_hub(_with_hub(work=sv.HubWork("Stopping the previous version of the hub", 90)))
     ),
     "hub-elsewhere": _shown("hub", lambda: sv.own_hub(_with_hub(elsewhere=True, joined=False))),
     "setup-hostile": _shown("setup", _hostile),

@@ -9,11 +9,11 @@ from stablequeue_client.hub_client.join import parse_join_text
 from stablequeue_client.settings import OPTIONS
 from stablequeue_client.shared.errors import InvalidValueError
 from stablequeue_client.shared.views import views
-from stablequeue_hub.access.keys import NewKey
+from stablequeue_hub.access.keys import CreatedKey
 from stablequeue_hub.access.network import NetworkInfo
 from stablequeue_hub.page.keys import LINUX_INSTALL, join_line, join_page, join_target, powershell_quote
 
-CODE = NewKey("id", "sq_id_" + "0" * 64, "join", "", 0, 3_600_000)
+CODE = CreatedKey("id", "sq_id_" + "0" * 64, "join", "", 0, 3_600_000)
 NETWORK = NetworkInfo(True, "0.0.0.0", 8383, ("192.168.1.20", "10.0.0.4"))
 
 

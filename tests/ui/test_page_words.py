@@ -1,11 +1,11 @@
 from typing import get_args
 
 from stablequeue_client.commands.demo_library import MARKER
-from stablequeue_client.shared.models.model_files import FILE_STATES
+from stablequeue_client.shared.model_files.model_file import FILE_STATES
 from stablequeue_client.shared.views import labels
 from stablequeue_client.shared.views.views import FILE_STATES as CHOOSING_FILES
 from stablequeue_client.shared.views.views import SORTS, STATES
-from stablequeue_client.shared.wire.inventory import Order, OrderKind
+from stablequeue_client.shared.wire.orders import Order, OrderKind
 from stablequeue_hub.models.filters import SortOrder, StateFilter
 from stablequeue_hub.page import labels as page_labels
 from stablequeue_hub.page.sample import SAMPLE_MARKER

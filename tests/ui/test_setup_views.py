@@ -77,7 +77,7 @@ def posts(html: str, elements: Elements) -> set[str]:
     ("page", "expected"),
     [
         (sv.SetupPage("s"), {"setup/use-here", "setup/join"}),
-        (sv.SetupPage("s", work=sv.Work("x")), {"setup/join"}),
+        (sv.SetupPage("s", work=sv.HubWork("x")), {"setup/join"}),
         (sv.SetupPage("s", fixed="http://hub:1"), set()),
         (sv.SetupPage("s", sv.Connection("http://hub:1", "s")), {"setup/works", "setup/leave"}),
         (sv.SetupPage("s", sv.Connection("http://hub:1", "s"), fixed="http://hub:1"), {"setup/works"}),

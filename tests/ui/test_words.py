@@ -2,7 +2,7 @@ from typing import get_args
 
 import pytest
 
-from stablequeue_client.shared.models.model_files import KINDS
+from stablequeue_client.shared.model_files.model_file import KINDS
 from stablequeue_client.shared.views import labels
 from stablequeue_client.shared.views.values import MarkName
 

@@ -26,7 +26,7 @@ from ..webui_tab.conftest import (  # noqa: F401 - fixtures
     start_host,
     wait_for_models,
 )
-from .test_desk import join
+from .test_submission_service import join
 
 pytestmark = pytest.mark.browser
 

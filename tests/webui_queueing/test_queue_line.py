@@ -13,10 +13,10 @@ from stablequeue_client.hub_client.view_cache import HubState
 from stablequeue_client.own_hub import OwnHubStatus
 from stablequeue_client.shared.errors import HubUnreachableError, NotFoundError
 from stablequeue_client.shared.views import job_values as jv
-from stablequeue_client.webui.submit.outbox import KeptJobs
-from stablequeue_client.webui.submit.sender import Sent
+from stablequeue_client.webui.submit.outbox import SubmissionOutbox
+from stablequeue_client.webui.submit.sender import SentJob
 from stablequeue_client.webui.submit.status_line import StatusLine
-from stablequeue_client.webui.submit.submission import Choices, Press
+from stablequeue_client.webui.submit.submission import Submission, SubmissionChoices
 
 KEYS = ["a" * 32, "b" * 32, "c" * 32]
 
@@ -25,14 +25,14 @@ class Here:
     """As far as the line asks a ``Runtime``."""
 
     def __init__(self, folder: Path, kept: int, phase: Any = "none") -> None:
-        jobs = KeptJobs(folder)
+        jobs = SubmissionOutbox(folder)
         self.jobs = [jobs.keep(key, {"payload": {}}) for key in KEYS[:kept]]
-        presses = {key: Press(key, "txt2img", Choices(), 0.0, "kept") for key in KEYS}
+        presses = {key: Submission(key, "txt2img", SubmissionChoices(), 0.0, "kept") for key in KEYS}
         self.queueing = SimpleNamespace(
             kept=jobs,
-            press=presses.get,
-            never_came=lambda press: False,
-            sender=SimpleNamespace(sent=lambda key: None, trouble=lambda: None),
+            submission=presses.get,
+            timed_out=lambda press: False,
+            sender=SimpleNamespace(sent=lambda key: None, problem=lambda: None),
         )
         self.hub = SimpleNamespace(state=lambda: HubState("none"))
         self.own_hub = SimpleNamespace(status=lambda: OwnHubStatus(phase))
@@ -66,7 +66,7 @@ def test_a_hub_that_sending_did_not_reach_is_away_whatever_was_heard_of_it_befor
     here = Here(tmp_path, 1)
     here.hub.state = lambda: HubState("connected")
     assert "on the way to the hub" in here.line(KEYS[0])
-    here.queueing.sender.trouble = HubUnreachableError
+    here.queueing.sender.problem = HubUnreachableError
     assert "It is kept here until the hub answers." in here.line(KEYS[0])
 
 
@@ -109,20 +109,20 @@ def test_the_line_follows_the_job_until_it_ends(
     tmp_path: Path, state: Any, row: dict[str, Any], said: str, goes_on: bool
 ) -> None:
     here = Here(tmp_path, 0)
-    here.queueing.sender.sent = lambda key: Sent("job-1", 1, possible=False)
+    here.queueing.sender.sent = lambda key: SentJob("job-1", 1, possible=False)
     shown = {"job-1": jv.JobDetails(jv.JobRow("job-1", "a cat", state, 1, "forge", **row), jv.JobFields())}
-    here.hub.glance = lambda name, ident: shown.get(ident)
+    here.hub.cached_view = lambda name, ident: shown.get(ident)
 
     def deleted(*_: str) -> Any:
         raise NotFoundError("It is gone.")
 
     assert said in here.line(KEYS[0])
     assert here.asked(KEYS[0])["later"] is goes_on
-    here.queueing.sender.sent = lambda key: Sent("job-1", 3, possible=False)
+    here.queueing.sender.sent = lambda key: SentJob("job-1", 3, possible=False)
     assert here.line(KEYS[0]).startswith(("! 3 jobs queued.", "✓ 3 jobs queued.", "i 3 jobs queued.", "✗ 3"))
-    here.hub.glance = deleted
+    here.hub.cached_view = deleted
     assert "The job was deleted." in here.line(KEYS[0])
-    here.hub.glance = lambda name, ident: None
+    here.hub.cached_view = lambda name, ident: None
     assert "3 jobs queued. No server can make it now." in here.line(KEYS[0])
 
 

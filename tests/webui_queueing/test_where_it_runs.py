@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import pytest
 
 from stablequeue_client.shared.errors import HubUnreachableError
 from stablequeue_client.shared.generation.requirements import Requirement, generation_requirements
 from stablequeue_client.shared.wire.jobs import Help, JobCheck, Reason, ServerCheck
-from stablequeue_client.webui.prompt_line.target_check import WhereItRuns, names_alone, target_words
+from stablequeue_client.webui.prompt_line.target_check import TargetCheckCache, names_alone, target_words
 
 LACKS = ServerCheck("2" * 32, "forge-b", False, [Reason("model_missing", "ink is not there.", 0)])
 HAS = ServerCheck("1" * 32, "forge-a", True)
@@ -40,7 +41,7 @@ def lora(name: str) -> list[Requirement]:
     return [Requirement("lora", name, tag="lora")]
 
 
-def answered(where: WhereItRuns, wanted: list[Requirement], target: str = "") -> JobCheck | None:
+def answered(where: TargetCheckCache, wanted: list[Requirement], target: str = "") -> JobCheck | None:
     end = time.monotonic() + 60
     while True:
         found, asking = where.known(wanted, target)
@@ -73,9 +74,78 @@ def test_one_server_alone_is_nothing_to_speak_of() -> None:
     assert target_words(JobCheck(True, [], [HAS]), "") is None
 
 
+def unable(server_id: str, alias: str, *reasons: tuple[str, str]) -> ServerCheck:
+    return ServerCheck(server_id * 32, alias, False, [Reason(code, text) for code, text in reasons])
+
+
+IS_PAUSED = "The whole queue is paused."
+IS_FOR_ITSELF = "It works for nobody else. Allow it in that WebUI."
+ONLY_READS = "It cannot make pictures: only the agent runs there. Install the StableQueue extension there."
+NOTHING_THERE = "Install the extension there."
+LAPTOP = unable("4", "laptop", ("no_webui", ONLY_READS))
+OLD = unable("5", "old", ("no_agent", NOTHING_THERE))
+
+
+def test_a_server_without_a_webui_counts_for_nothing_where_another_is_able() -> None:
+    assert target_words(JobCheck(True, [], [HAS, LAPTOP, OLD]), "") is None
+    said = target_words(JobCheck(True, [], [LAPTOP, HAS, OTHER, OLD]), "")
+    assert said is not None
+    assert (said.text, said.reasons) == ("Queued, it runs on 2 of 2 servers.", ())
+
+
+def test_where_nobody_may_make_it_every_server_says_why_with_the_remedy() -> None:
+    itself = unable("6", "attic", ("not_for_others", IS_FOR_ITSELF))
+    said = target_words(JobCheck(False, [], [LAPTOP, itself, OLD]), "")
+    assert said is not None
+    assert (said.tone, said.text) == ("warn", "Queued, it waits: no server can make it now.")
+    assert said.reasons == (f"attic: {IS_FOR_ITSELF}", f"laptop: {ONLY_READS}", f"old: {NOTHING_THERE}")
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("no_webui", ONLY_READS),
+        ("not_for_others", IS_FOR_ITSELF),
+        ("server_paused", "It is paused."),
+        ("queue_paused", IS_PAUSED),
+        ("server_in_use", "This WebUI is in use."),
+        ("a_later_code", "It waits for the weekend."),
+    ],
+)
+def test_the_only_server_says_what_keeps_it_from_the_job(code: str, text: str) -> None:
+    only = unable("1", "forge-a", (code, text))
+    for target in ("", only.server_id):
+        said = target_words(JobCheck(False, [], [only]), target)
+        assert said is not None
+        assert (said.tone, said.reasons) == ("warn", (f"forge-a: {text}",))
+
+
+def test_what_the_only_server_lacks_is_said_by_the_line_itself() -> None:
+    assert target_words(JobCheck(False, [], [LACKS]), "") is None
+    paused = ServerCheck(
+        LACKS.server_id, "forge-b", False, [Reason("queue_paused", IS_PAUSED), *LACKS.reasons]
+    )
+    said = target_words(JobCheck(False, [], [paused]), "")
+    assert said is not None
+    assert said.reasons == (f"forge-b: {IS_PAUSED} ink is not there.",)
+
+
+def test_a_webui_alone_that_generates_is_not_said_to_be_off() -> None:
+    text = "It accepts no jobs: StableQueue is not running in a WebUI there. Start the WebUI."
+    alone = unable("1", "forge-a", ("no_runner", text))
+    assert target_words(JobCheck(False, [], [alone]), "") is None
+    said = target_words(JobCheck(False, [], [alone, LAPTOP]), "")
+    assert said is not None
+    assert said.reasons == (f"forge-a: {text}", f"laptop: {ONLY_READS}")
+
+
+def test_without_any_server_there_is_nothing_to_say() -> None:
+    assert target_words(JobCheck(False, [], []), "") is None
+
+
 def test_an_answer_is_not_waited_for_and_then_remembered() -> None:
     hub = Hub()
-    where = WhereItRuns(hub.check)
+    where = TargetCheckCache(hub.check)
     begun = time.monotonic()
     assert where.known(lora("ink"), "") == (None, True)
     assert time.monotonic() - begun < 5, "the hub says nothing before it may"
@@ -90,7 +160,7 @@ def test_an_answer_is_not_waited_for_and_then_remembered() -> None:
 
 def test_of_what_was_typed_while_the_hub_thinks_only_the_last_is_asked() -> None:
     hub = Hub()
-    where = WhereItRuns(hub.check)
+    where = TargetCheckCache(hub.check)
     where.known(lora("i"), "")
     while not hub.asked:
         time.sleep(0.01)
@@ -104,7 +174,7 @@ def test_of_what_was_typed_while_the_hub_thinks_only_the_last_is_asked() -> None
 def test_a_hub_that_cannot_be_asked_is_left_in_peace_for_a_while() -> None:
     hub, now = Hub(None), [0.0]
     hub.may.set()
-    where = WhereItRuns(hub.check, now=lambda: now[0])
+    where = TargetCheckCache(hub.check, now=lambda: now[0])
     assert answered(where, lora("ink")) is None
     assert answered(where, lora("ink")) is None
     assert len(hub.asked) == 1

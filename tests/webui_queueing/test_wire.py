@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stablequeue_client.webui.host import payload_json
-from stablequeue_client.webui.host.capture import Input
+from stablequeue_client.webui.host.capture import PageInput
 
 
 class Mode(enum.Enum):
@@ -70,7 +70,7 @@ def test_a_number_stays_what_it_is() -> None:
 
 
 def test_a_choice_that_comes_as_its_place_is_compared_by_what_it_means() -> None:
-    chosen = Input(default="Horizontal", choices=("Vertical", "Horizontal"))
+    chosen = PageInput(default="Horizontal", choices=("Vertical", "Horizontal"))
     assert chosen.is_default(1)
     assert not chosen.is_default(0)
     assert chosen.is_default("Horizontal")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from stablequeue_client.shared.models.model_files import StatKey
+from stablequeue_client.shared.model_files.model_file import StatKey
 from stablequeue_client.shared.wire.runner import AssignedFile
-from stablequeue_client.webui.runner.evidence import HostReport, Step, evidence
+from stablequeue_client.webui.runner.evidence import HostReport, SamplerStep, evidence
 from stablequeue_client.webui.runner.file_check import ConfirmedFile
 from stablequeue_client.webui.runner.restore_name import put_back
 
@@ -31,11 +31,13 @@ BASE, REFINER, VAE, LORA = (
     confirmed("module", "/m/vae.safetensors", 2),
     confirmed("lora", "/m/ink.safetensors", 3),
 )
-STEP = Step("/m/base.safetensors", frozenset({"/m/vae.safetensors"}), frozenset({"/m/ink.safetensors"}))
+STEP = SamplerStep(
+    "/m/base.safetensors", frozenset({"/m/vae.safetensors"}), frozenset({"/m/ink.safetensors"})
+)
 
 
 def test_all_that_was_in_memory_counts_as_loaded_with_its_content() -> None:
-    report = HostReport([STEP, Step("/m/refiner.safetensors", STEP.modules, STEP.loras)])
+    report = HostReport([STEP, SamplerStep("/m/refiner.safetensors", STEP.modules, STEP.loras)])
     found = evidence([BASE, REFINER, VAE, LORA], report, lambda _: True)
     assert [(one.state, one.sha256) for one in found] == [("loaded", SHA)] * 4
 
@@ -43,9 +45,9 @@ def test_all_that_was_in_memory_counts_as_loaded_with_its_content() -> None:
 @pytest.mark.parametrize(
     ("report", "expected"),
     [
-        (HostReport([Step("/m/current.safetensors")]), "other_file"),
-        (HostReport([STEP, Step("/m/current.safetensors")]), "other_file"),
-        (HostReport([STEP, Step("/m/current.safetensors")], scripted=True), "loaded"),
+        (HostReport([SamplerStep("/m/current.safetensors")]), "other_file"),
+        (HostReport([STEP, SamplerStep("/m/current.safetensors")]), "other_file"),
+        (HostReport([STEP, SamplerStep("/m/current.safetensors")], scripted=True), "loaded"),
         (HostReport([]), "unknown"),
     ],
 )
@@ -54,12 +56,12 @@ def test_another_checkpoint_at_any_step_is_told(report: HostReport, expected: st
 
 
 def test_loras_that_were_left_out_are_told() -> None:
-    assert states([LORA], HostReport([Step("/m/base.safetensors")])) == ["not_loaded"]
+    assert states([LORA], HostReport([SamplerStep("/m/base.safetensors")])) == ["not_loaded"]
     assert states([LORA], HostReport([STEP], lora_failures=1)) == ["not_loaded"]
 
 
 def test_a_vae_that_was_not_in_memory_is_told() -> None:
-    assert states([VAE], HostReport([Step("/m/base.safetensors")])) == ["not_loaded"]
+    assert states([VAE], HostReport([SamplerStep("/m/base.safetensors")])) == ["not_loaded"]
 
 
 def test_a_file_that_changed_meanwhile_is_told() -> None:

@@ -10,7 +10,7 @@ import pytest
 from stablequeue_client.hub_client.identity import Identity
 from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksForOthers
 from stablequeue_client.shared.wire.runner import Assignment, RefuseRequest
-from stablequeue_client.webui.runner.runner import Runner, Surroundings
+from stablequeue_client.webui.runner.runner import Runner, RunnerContext
 
 ME = Identity("s" * 8, "secret", "attic", "http://127.0.0.1:1", "hub")
 
@@ -34,7 +34,7 @@ def runner(tmp_path: Path, *, generating: bool, works: WorksForOthers) -> Runner
         raise TakenError
 
     made = Runner(
-        Surroundings(
+        RunnerContext(
             host=None,  # type: ignore[arg-type]
             server_dir=tmp_path,
             models=None,  # type: ignore[arg-type]
@@ -45,7 +45,7 @@ def runner(tmp_path: Path, *, generating: bool, works: WorksForOthers) -> Runner
             connect=lambda *_: None,  # type: ignore[arg-type, return-value]
         )
     )
-    made._renewing = no_renewing  # type: ignore[method-assign]
+    made._lease_renewal = no_renewing  # type: ignore[method-assign]
     return made
 
 

@@ -42,7 +42,7 @@ def test_what_a_file_said_before_it_was_damaged_still_counts(file: Path, broken:
     assert (settings().private, settings().works_for_others) == (("secret/*",), "idle")
     write(file, broken)
     assert (settings().private, settings().works_for_others) == (("secret/*",), "idle")
-    assert "what it said before counts" in settings().mistakes[0]
+    assert "its previous values apply" in settings().mistakes[0]
     write(file, b'private = ["other/*"]\n')
     assert (settings().private, settings().mistakes) == (("other/*",), ())
 

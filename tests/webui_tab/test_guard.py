@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from stablequeue_client.webui.tab.request_guard import ForeignRequestError, Guard, host_name
+from stablequeue_client.webui.tab.request_guard import ForeignRequestError, RequestGuard, host_name
 
 TOKEN = "t" * 43
 FURTHER = ("sd.example.org", "Attic.Example.org:443")
@@ -86,11 +86,11 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"]
 
 
 @pytest.fixture
-def guard() -> Guard:
-    return Guard(TOKEN, lambda: FURTHER)
+def guard() -> RequestGuard:
+    return RequestGuard(TOKEN, lambda: FURTHER)
 
 
-def refused(guard: Guard, method: str, headers: list[tuple[str, str]]) -> bool:
+def refused(guard: RequestGuard, method: str, headers: list[tuple[str, str]]) -> bool:
     try:
         guard.check(method, headers)
     except ForeignRequestError as error:
@@ -99,20 +99,20 @@ def refused(guard: Guard, method: str, headers: list[tuple[str, str]]) -> bool:
 
 
 @pytest.mark.parametrize("host", GOOD_HOSTS)
-def test_the_webuis_own_names_and_all_addresses_are_taken(guard: Guard, host: str) -> None:
+def test_the_webuis_own_names_and_all_addresses_are_taken(guard: RequestGuard, host: str) -> None:
     for method in METHODS:
         assert not refused(guard, method, [("host", host)])
         assert not refused(guard, method, [("host", host), ("origin", f"http://{host.lower()}")])
 
 
 def test_no_foreign_host_is_taken_with_any_method() -> None:
-    guard = Guard(TOKEN, lambda: FURTHER)
+    guard = RequestGuard(TOKEN, lambda: FURTHER)
     tried = [(method, host) for method in METHODS for host in BAD_HOSTS]
     assert len(tried) >= 100
     assert [pair for pair in tried if not refused(guard, pair[0], [("host", pair[1])])] == []
 
 
-def test_no_foreign_origin_is_taken_with_any_method(guard: Guard) -> None:
+def test_no_foreign_origin_is_taken_with_any_method(guard: RequestGuard) -> None:
     tried = [(method, origin) for method in METHODS for origin in BAD_ORIGINS]
     assert len(tried) >= 100
     taken = [p for p in tried if not refused(guard, p[0], [("host", HOST), ("origin", p[1])])]
@@ -121,11 +121,11 @@ def test_no_foreign_origin_is_taken_with_any_method(guard: Guard) -> None:
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "", "SAME-SITE"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_a_browser_that_says_another_site_is_refused(guard: Guard, site: str, method: str) -> None:
+def test_a_browser_that_says_another_site_is_refused(guard: RequestGuard, site: str, method: str) -> None:
     assert refused(guard, method, [("host", HOST), ("sec-fetch-site", site)])
 
 
-def test_own_pages_and_programs_without_a_page_are_taken(guard: Guard) -> None:
+def test_own_pages_and_programs_without_a_page_are_taken(guard: RequestGuard) -> None:
     own = [("host", HOST), ("origin", f"http://{HOST}"), ("sec-fetch-site", "same-origin")]
     assert not refused(guard, "POST", own)
     assert not refused(guard, "POST", [("host", HOST)])
@@ -133,7 +133,7 @@ def test_own_pages_and_programs_without_a_page_are_taken(guard: Guard) -> None:
     assert not refused(guard, "POST", [("host", HOST), ("origin", "https://sd.example.org")])
 
 
-def test_two_hosts_or_none_are_refused(guard: Guard) -> None:
+def test_two_hosts_or_none_are_refused(guard: RequestGuard) -> None:
     assert refused(guard, "GET", [])
     assert refused(guard, "GET", [("host", HOST), ("host", HOST)])
 
@@ -142,7 +142,7 @@ def test_two_hosts_or_none_are_refused(guard: Guard) -> None:
     "given",
     [[], [""], ["x"], [TOKEN[:-1]], [TOKEN + "t"], [TOKEN.upper()], [TOKEN, TOKEN], [f" {TOKEN}"], ["\xff"]],
 )
-def test_only_the_token_itself_once_opens(guard: Guard, given: list[str]) -> None:
+def test_only_the_token_itself_once_opens(guard: RequestGuard, given: list[str]) -> None:
     assert not guard.knows([("X-StableQueue-Token", text) for text in given])
     assert not guard.knows([("cookie", f"x-stablequeue-token={TOKEN}"), ("authorization", TOKEN)])
     assert guard.knows([("X-StableQueue-Token", TOKEN)])

@@ -25,7 +25,7 @@ window.__marks = () => [
 FROM_HUB = """
 from stablequeue_client.shared.views import job_views, views
 from stablequeue_client.webui.tab import fragments
-from stablequeue_client.webui.views import queue_here_view, this_webui_view
+from stablequeue_client.webui.views import local_queue_view, this_webui_view
 from tests.samples import hostile_values as hostile, sample_jobs as sj
 made = {
     "models": lambda *_: views.models(hostile.named_page(hostile.NAMES)),
@@ -33,7 +33,7 @@ made = {
     "servers": lambda *_: views.servers(hostile.servers()),
     "this": lambda *_: hostile.parts(),
     "setup": lambda *_: views.keys(hostile.keys()),
-    "queue": lambda *_: queue_here_view.queue(
+    "queue": lambda *_: local_queue_view.queue(
         hostile.here(),
         job_views.queue(sj.hostile_page()) + job_views.queue(sj.hostile_groups()),
         this_webui_view.HubLine("away"),

@@ -170,7 +170,7 @@ def test_another_process_at_the_address_is_said_once_and_not_asked_again(
     gone = {"detail": "Not Found"}
     tab.page.route(re.compile("/stablequeue/v1/"), lambda route: route.fulfill(status=404, json=gone))
     tab.button("StableQueue").click()
-    expect(tab.page.locator("#sq-away")).to_contain_text("started again", timeout=8000)
+    expect(tab.page.locator("#sq-away")).to_contain_text("was restarted", timeout=8000)
     expect(tab.page.get_by_role("button", name="Reload this page")).to_be_visible()
     begun = time.monotonic()
     tab.page.wait_for_timeout(4000)
@@ -195,7 +195,7 @@ def test_a_webui_that_does_not_answer_is_said_and_asked_ever_more_seldom(
         return len([path for path in tab.asked_since(begun) if path == "views/first-line"])
 
     assert asked_in(12) == 2
-    expect(tab.page.locator("#sq-away")).to_contain_text("This WebUI does not answer since")
+    expect(tab.page.locator("#sq-away")).to_contain_text("This WebUI has not answered since")
     # A host that comes up again can die of a request, so after the first seconds there are few.
     assert [asked_in(20), asked_in(80), asked_in(140)] == [1, 1, 1]
     assert asked_in(300) == 1, "in the end every five minutes"
@@ -212,7 +212,7 @@ def test_after_a_real_restart_with_a_new_token_the_page_says_reload(
     tab = open_host(host)
     tab.show()
     host.run(RT + OTHER_PROCESS)
-    expect(tab.page.locator("#sq-away")).to_contain_text("started again", timeout=8000)
+    expect(tab.page.locator("#sq-away")).to_contain_text("was restarted", timeout=8000)
     tab.page.get_by_role("button", name="Reload this page").click()
     tab.page.wait_for_selector("#sq-app[data-sq-started]", state="attached")
     tab.show()

@@ -46,7 +46,8 @@ class CapabilityNeed:
 
 
 def capability_needs(payload: Mapping[str, Any]) -> tuple[CapabilityNeed, ...]:
-    """What ``payload`` needs, each once, in order. What has another form than in the API names nothing."""
+    """Return what ``payload`` needs, each once, in order. What has another form than in the API names
+    nothing."""
     found = _samplers(payload)
     found += _upscalers(payload)
     script = _name(payload.get("script_name"))
@@ -57,7 +58,7 @@ def capability_needs(payload: Mapping[str, Any]) -> tuple[CapabilityNeed, ...]:
 
 
 def missing_capability(need: CapabilityNeed, capabilities: ServerCapabilities) -> Answer:
-    """Whether that WebUI has it. ``not_checked``: it did not say, as none does of styles.
+    """Return whether that WebUI has it. ``not_checked``: it did not say, as none does of styles.
 
     A scheduler that a WebUI without schedulers has not joined to the sampler's name is ``not_checked``.
     """
@@ -87,7 +88,8 @@ def _samplers(payload: Mapping[str, Any]) -> list[CapabilityNeed]:
 
 
 def _pair(sampler: str, scheduler: str, with_sampler: str, with_scheduler: str) -> list[CapabilityNeed]:
-    """What is named itself; ``with_``: what is used, which hires fix takes over from the first pass."""
+    """Return what is named itself; ``with_``: what is used, which hires fix takes over from the first
+    pass."""
     joined = f"{with_sampler} {with_scheduler}" if with_sampler and with_scheduler else ""
     found = [CapabilityNeed("sampler", sampler, joined)] if sampler else []
     return found + ([CapabilityNeed("scheduler", scheduler, joined)] if scheduler else [])
@@ -152,9 +154,8 @@ def _joins_names(capabilities: ServerCapabilities) -> bool:
 
 
 def _is_joined_here(name: str, capabilities: ServerCapabilities) -> bool:
-    """Whether ``name`` is a sampler and a scheduler of this WebUI: the newer ones take the old names apart
-    (``sd_samplers.get_sampler_and_scheduler``).
-    """
+    """Return whether ``name`` is a sampler and a scheduler of this WebUI: the newer ones take the old names
+    apart (``sd_samplers.get_sampler_and_scheduler``)."""
     samplers, folded = _all_folded(capabilities.samplers), _folded(name)
     endings = (f" {scheduler}" for scheduler in _all_folded(capabilities.schedulers))
     return any(folded.endswith(end) and folded[: -len(end)] in samplers for end in endings)

@@ -30,7 +30,7 @@ _PIXELS_BEGIN, _END = 0xDA, 0xD9
 
 
 def picture_format(data: bytes) -> Literal["PNG", "JPEG", "WebP"] | None:
-    """What kind of picture its first bytes promise; None for something else."""
+    """Return what kind of picture its first bytes promise; None for something else."""
     if png_size(data) is not None:
         return "PNG"
     if data.startswith(b"\xff\xd8\xff"):
@@ -39,7 +39,7 @@ def picture_format(data: bytes) -> Literal["PNG", "JPEG", "WebP"] | None:
 
 
 def generation_text(data: bytes) -> str | None:
-    """What a WebUI wrote under a picture; None without it, or for what is no picture."""
+    """Return what a WebUI wrote under a picture; None without it, or for what is no picture."""
     found = picture_format(data)
     if found == "PNG":
         return generation_text_of_png(data)

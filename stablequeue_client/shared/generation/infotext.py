@@ -13,7 +13,6 @@ themselves tear apart at its commas. Every step takes time in proportion to the 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -23,14 +22,15 @@ from typing import Any, Literal
 
 from stablequeue_client.shared.generation.infotext_settings import numbers, option_settings
 from stablequeue_client.shared.generation.requirements import Requirement, checkpoint_parts
-from stablequeue_client.shared.models.model_files import (
+from stablequeue_client.shared.model_files.model_file import (
     MODEL_EXTENSIONS,
     SHA256_OF_NOTHING,
     Kind,
+    name_digest,
     parse_hash,
     stem_key,
 )
-from stablequeue_client.shared.models.roles import KINDS_OF, Role
+from stablequeue_client.shared.model_files.roles import KINDS_OF, Role
 
 Dialect = Literal["sha256", "autov2", "autov3_or_sha256", "autov1", "file_name"]
 """What the digits are. ``autov3_or_sha256``: 12 digits, of the whole file on Forge 2 and of the bytes after
@@ -198,7 +198,8 @@ def _unquoted(value: str) -> str:
 
 
 def _json_end(line: str, at: int) -> tuple[int, int] | None:
-    """Where the object or list at ``at`` ends, and where the next key begins; None when there is none."""
+    """Return where the object or list at ``at`` ends, and where the next key begins; None when there is
+    none."""
     spaces = _SPACES.match(line, at)
     start = spaces.end() if spaces else at
     if line[start : start + 1] not in ("{", "["):
@@ -228,17 +229,9 @@ def _mention(role: Role, name: str, written: str) -> list[HashMention]:
 
 
 def _is_name_hash(name: str, value: str) -> bool:
-    """Whether ``value`` was made of the name, which stands in the text without its extension."""
+    """Return whether ``value`` was made of the name, which stands in the text without its extension."""
     base = name.replace("\\", "/").rsplit("/", 1)[-1]
     return any(name_digest(base + extension).startswith(value) for extension in ("", *MODEL_EXTENSIONS))
-
-
-def name_digest(base_name: str) -> str:
-    """Forge wrote its first 10 digits as the hash of any file of this name from August 2024 to February 2025.
-
-    Its ``modules/hashes.py`` hashed the file's name instead of its bytes, from commit cfa5242a to ed0dc79a.
-    """
-    return hashlib.sha256(base_name.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _checkpoint_mentions(settings: dict[str, str]) -> list[HashMention]:

@@ -7,22 +7,21 @@ for ``requirements`` to say. Every place is read once, so names that change plac
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stablequeue_client.shared.generation.requirements import (
+    EmbeddingNames,
     can_be_written,
     generation_requirements,
     prompt_requirements,
 )
-from stablequeue_client.shared.models.roles import Role
+from stablequeue_client.shared.model_files.roles import Role
 
 _PROMPTS = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt")
 _NETWORK = re.compile(r"<\w+:([^>]+)>")
 _COMMENT = re.compile(r"#[^\n]*")
-_WORD = re.compile(r"\w+")
 _SEPARATOR = re.compile(r"[\\/]")
 _NOT_IN_A_WORD = frozenset("#<>\n")
 
@@ -76,10 +75,10 @@ class _Names:
         for renaming in renamings:
             self._by_name.setdefault((renaming.role, renaming.written), renaming)
         embeddings = [name for role, name in self._by_name if role == "embedding"]
-        self.embeddings = _Words(embeddings)
+        self.embeddings = EmbeddingNames(embeddings)
 
     def new(self, role: Role, name: str, now: str, fits: Callable[[str], bool] = bool) -> str:
-        """What to write for the model ``name``, which stands there as ``now``."""
+        """Return what to write for the model ``name``, which stands there as ``now``."""
         renaming = self._by_name.get((role, name))
         if renaming is None or renaming.name in (name, now) or not fits(renaming.name):
             return now
@@ -90,37 +89,15 @@ class _Names:
         return tuple(dict.fromkeys(renaming for renaming in self._renamings if renaming in self._used))
 
 
-class _Words:
-    """Where embeddings stand in a text, by the rules of ``requirements.EmbeddingNames``."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self._by_word: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
-        for name in names:
-            folded = name.lower()
-            word = _WORD.search(folded)
-            if word:
-                self._by_word[word[0]].append((folded, word.start(), name))
-        for found in self._by_word.values():
-            found.sort(key=lambda entry: -len(entry[0]))
-
-    def places(self, text: str) -> list[tuple[int, int, str]]:
-        """Start and end in ``text`` of each name that stands there, in order."""
-        if not self._by_word:
-            return []
-        folded, end = text.lower(), 0
-        at = _origins(text, folded)
-        found = []
-        for word in _WORD.finditer(folded):
-            if word.start() < end:
-                continue
-            for name, before, written in self._by_word.get(word[0], ()):
-                start = word.start() - before
-                if start >= end and folded.startswith(name, start) and _stands_alone(folded, start, name):
-                    end = start + len(name)
-                    if _is_between_letters(at, start) and _is_between_letters(at, end):
-                        found.append((at[start], at[end], written))
-                    break
-        return found
+def _places(names: EmbeddingNames, text: str) -> list[tuple[int, int, str]]:
+    """Return start and end in ``text`` of each name that stands there, in order."""
+    folded = text.lower()
+    at = _origins(text, folded)
+    return [
+        (at[start], at[end], name)
+        for start, end, name in names.places(folded)
+        if _is_between_letters(at, start) and _is_between_letters(at, end)
+    ]
 
 
 def _origins(text: str, folded: str) -> Sequence[int]:
@@ -133,12 +110,6 @@ def _origins(text: str, folded: str) -> Sequence[int]:
 
 def _is_between_letters(origins: Sequence[int], place: int) -> bool:
     return place == 0 or origins[place] != origins[place - 1]
-
-
-def _stands_alone(text: str, start: int, name: str) -> bool:
-    end = start + len(name)
-    before, after = text[start - 1 : start], text[end : end + 1]
-    return not (name[0].isalnum() and _WORD.match(before)) and not (name[-1].isalnum() and _WORD.match(after))
 
 
 def _settings(settings: Mapping[str, Any], names: _Names) -> dict[str, Any]:
@@ -172,7 +143,7 @@ def _file(value: Any, role: Role, names: _Names) -> Any:
 
 
 def _names_nothing(value: str) -> bool:
-    """Whether it is one of the hosts' words for "no other one": ``None``, ``Automatic``, ..."""
+    """Return whether it is one of the hosts' words for "no other one": ``None``, ``Automatic``, ..."""
     return not generation_requirements({"override_settings": {"sd_lora": value}})
 
 
@@ -206,7 +177,7 @@ def _prompt(prompt: Any, names: _Names, comments: bool) -> Any:
         end = network.end()
         found += _lora(network)
     words.append(seen[end:])
-    found += [(at, to, "embedding", name) for at, to, name in names.embeddings.places("".join(words))]
+    found += [(at, to, "embedding", name) for at, to, name in _places(names.embeddings, "".join(words))]
     pieces, end = [], 0
     for start, stop, role, name in sorted(found):
         now = prompt[start:stop]
@@ -217,7 +188,7 @@ def _prompt(prompt: Any, names: _Names, comments: bool) -> Any:
 
 
 def _lora(network: re.Match[str]) -> list[tuple[int, int, Role, str]]:
-    """Where the name of the LoRA stands that one ``<lora:...>`` is for."""
+    """Return where the name of the LoRA stands that one ``<lora:...>`` is for."""
     named = prompt_requirements(network[0], comments=False)
     items = network[1].split(":")
     if not named or named[0].name not in items:

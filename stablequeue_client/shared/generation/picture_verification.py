@@ -14,7 +14,6 @@ What the host says it loaded counts most. Without that, the generation text deci
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,13 +21,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stablequeue_client.shared.generation.requirements import checkpoint_parts
-from stablequeue_client.shared.models.model_files import (
+from stablequeue_client.shared.model_files.model_file import (
     MODEL_EXTENSIONS,
     SHA256_OF_NOTHING,
+    name_digest,
     normalize_hash,
     search_key,
 )
-from stablequeue_client.shared.models.roles import Role
+from stablequeue_client.shared.model_files.roles import Role
 
 LoadState = Literal["loaded", "other_file", "changed", "not_loaded", "unknown"]
 Outcome = Literal["confirmed", "not_provable", "wrong"]
@@ -204,7 +204,7 @@ class _Picture:
         return _say(model, "wrong", "dropped", text)
 
     def _prints_every_lora(self, model: AssignedModel) -> bool:
-        """Whether this host would have printed the hash of ``model``, had it been used."""
+        """Return whether this host would have printed the hash of ``model``, had it been used."""
         hashes = bool(self._said("Model hash"))
         if not self._loras:
             return hashes
@@ -242,7 +242,7 @@ class _Picture:
         return _say(model, "wrong", "other_hash", text, printed[0])
 
     def _is_no_hash_of(self, model: AssignedModel, value: str) -> bool:
-        """Whether a host prints ``value`` for this file without having read its content."""
+        """Return whether a host prints ``value`` for this file without having read its content."""
         if not value or _is_of_nothing(value) or value in _claimed(model):
             return True
         return self._name_hashes and len(value) in (10, 12) and _is_name_hash(model, value)
@@ -295,7 +295,7 @@ def _printable(model: AssignedModel) -> set[str]:
 
 
 def _claimed(model: AssignedModel) -> set[str]:
-    """What a host prints of the hash that stands in the file, with and without ``0x``."""
+    """Return what a host prints of the hash that stands in the file, with and without ``0x``."""
     embedded = (model.embedded_hash or "").strip() if model.role == "lora" else ""
     return {value[:12].lower() for value in (embedded, normalize_hash(embedded)) if value}
 
@@ -313,8 +313,4 @@ def _is_name_hash(model: AssignedModel, value: str) -> bool:
     path = checkpoint_parts(model.name)[0].replace("\\", "/")
     base = path.rsplit("/", 1)[-1]
     names = {path, _stem(path), base, _stem(base), *(base + extension for extension in MODEL_EXTENSIONS)}
-    return any(_digest(name).startswith(value) for name in names)
-
-
-def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return any(name_digest(name).startswith(value) for name in names)

@@ -28,7 +28,7 @@ _MOST_CHUNKS = 100_000
 
 
 def generation_text_of_png(data: bytes) -> str | None:
-    """What the first chunk ``parameters`` says; None without one, or when it cannot be read."""
+    """Return what the first chunk ``parameters`` says; None without one, or when it cannot be read."""
     for kind, start, end in _chunks(data):
         if kind in _READERS and data.startswith(_KEYWORD, start, end):
             # The first one decides: each of many could unpack to the full size.
@@ -96,7 +96,7 @@ def _international(body: bytes) -> str | None:
 
 
 def _inflated(packed: bytes) -> bytes | None:
-    """What was compressed; None for no zlib stream, half of one, or too much."""
+    """Return what was compressed; None for no zlib stream, half of one, or too much."""
     stream = zlib.decompressobj()
     try:
         text = stream.decompress(packed, TEXT_MAX_BYTES + 1)

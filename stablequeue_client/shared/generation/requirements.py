@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from stablequeue_client.shared.models.model_files import Kind
-from stablequeue_client.shared.models.roles import KINDS_OF, Role
+from stablequeue_client.shared.model_files.model_file import Kind
+from stablequeue_client.shared.model_files.roles import KINDS_OF, Role
 
 Where = Literal["prompt", "negative", "hires_prompt", "hires_negative", "style", "negative_style", "setting"]
 
@@ -75,25 +75,28 @@ class EmbeddingNames:
             found.sort(key=lambda entry: -len(entry[0]))
 
     def find(self, text: str) -> list[str]:
-        """The names that stand in ``text``, each once, in order; of two at one place the longer."""
-        folded, end = text.lower(), 0
-        found: dict[str, None] = {}
-        for word in _WORD.finditer(folded):
+        """Return the names that stand in ``text``, each once, in order."""
+        return list(dict.fromkeys(name for _, _, name in self.places(text.lower())))
+
+    def places(self, folded: str) -> Iterator[tuple[int, int, str]]:
+        """Yield start, end and name of each place in a lower-case text; of two at one place the longer."""
+        end = 0
+        for word in _WORD.finditer(folded) if self._by_word else ():
             if word.start() < end:
                 continue
             for name, before, written in self._by_word.get(word[0], ()):
                 start = word.start() - before
                 if start >= end and folded.startswith(name, start) and _stands_alone(folded, start, name):
-                    found[written] = None
                     end = start + len(name)
+                    yield start, end, written
                     break
-        return list(found)
 
 
 def prompt_requirements(
     prompt: str, where: Where = "prompt", embeddings: EmbeddingNames | None = None, *, comments: bool = True
 ) -> list[Requirement]:
-    """What one prompt names, in order, each as often as it stands there. ``comments``: they are left out."""
+    """Return what one prompt names, in order, each as often as it stands there. ``comments``: they are left
+    out."""
     text = without_comments(prompt) if comments else prompt
     # Nothing after the last ">" can be one; looking there would cost minutes in a long text of many "<".
     end = text.rfind(">") + 1
@@ -111,7 +114,8 @@ def prompt_requirements(
 def generation_requirements(
     values: Mapping[str, Any], embeddings: EmbeddingNames | None = None
 ) -> list[Requirement]:
-    """What a generation names. ``values`` are called as in the hosts' API; what is missing names nothing.
+    """Return what a generation names. ``values`` are called as in the hosts' API; what is missing names
+    nothing.
 
     ``prompt``, ``negative_prompt``, ``enable_hr``, ``hr_prompt``, ``hr_negative_prompt``,
     ``hr_checkpoint_name``, ``hr_additional_modules``, ``refiner_checkpoint``; of ``override_settings``:
@@ -132,7 +136,7 @@ def without_comments(prompt: str) -> str:
 
 
 def can_be_written(name: str) -> bool:
-    """Whether a LoRA of this name can be named in a prompt at all."""
+    """Return whether a LoRA of this name can be named in a prompt at all."""
     return bool(name) and not set(name) & set(">:#") and len(name.split("=", 2)) != 2
 
 

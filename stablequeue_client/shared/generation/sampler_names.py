@@ -22,7 +22,7 @@ _AUTOMATIC = {
 
 
 def joined(sampler: str, schedule: str, samplers: Iterable[str]) -> str:
-    """Which of a WebUI's ``samplers`` is that pair; "" when none is called after both."""
+    """Return which of a WebUI's ``samplers`` is that pair; "" when none is called after both."""
     meant = schedule
     if schedule.lower() == AUTOMATIC.lower():
         meant = _AUTOMATIC.get(sampler.lower(), "")
@@ -31,5 +31,6 @@ def joined(sampler: str, schedule: str, samplers: Iterable[str]) -> str:
 
 
 def plain_means_another(sampler: str) -> bool:
-    """Whether it means another schedule than it would where a job that names none has ``Automatic``."""
+    """Return whether it means another schedule than it would where a job that names none has
+    ``Automatic``."""
     return sampler.lower() in _AUTOMATIC

@@ -51,7 +51,7 @@ ACTIONS_DONE = {
 
 
 def fields_of_job(job: JobInfo) -> JobFields:
-    """What a form shows of it."""
+    """Return what a form shows of it."""
     payload = job.payload or {}
     return JobFields(
         name=job.name,
@@ -81,7 +81,8 @@ def fields_of_payload(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _counts(name: str, payload: Mapping[str, Any]) -> bool:
-    """Whether the value changes anything: a page sends all its fields, also of what is switched off."""
+    """Return whether the value changes anything: a page sends all its fields, also of what is switched
+    off."""
     if name.startswith("hr_"):
         return payload.get("enable_hr") is True and payload[name] not in _NOTHING
     if name == "denoising_strength":
@@ -98,7 +99,7 @@ def _number_text(value: object) -> str:
 
 
 def changes(job: JobInfo, fields: Fields) -> JobEdit | None:
-    """What the form says and the job does not; None for nothing. Raises InvalidValueError.
+    """Return what the form says and the job does not; None for nothing. Raises InvalidValueError.
 
     Without a field that every whole form has, servers are not spoken of.
     """
@@ -123,7 +124,7 @@ def number(name: str, text: str) -> int | float:
     try:
         value = float(text) if name == "cfg_scale" else int(text)
     except ValueError:
-        raise InvalidValueError(f"{_WORDS.get(name, name.capitalize())} is a number.") from None
+        raise InvalidValueError(f"{_WORDS.get(name, name.capitalize())} must be a number.") from None
     check_number(name, value)
     return value
 
@@ -132,13 +133,13 @@ def check_number(name: str, value: float) -> None:
     """Raises InvalidValueError for what no generation takes, and for no number at all (NaN)."""
     most = WHOLE_NUMBERS.get(name)
     if most is not None and not 1 <= value <= most:
-        raise InvalidValueError(f"`{name}` is a whole number from 1 to {most:,}.")
+        raise InvalidValueError(f"`{name}` must be an integer from 1 to {most:,}.")
     if name == "cfg_scale" and not 0 <= value <= CFG_MAX:
-        raise InvalidValueError(f"`cfg_scale` is a number from 0 to {CFG_MAX:,}.")
+        raise InvalidValueError(f"`cfg_scale` must be a number from 0 to {CFG_MAX:,}.")
 
 
 def decision(fields: Fields) -> Decision:
-    """What is to be done about a model that a job waits for. Raises InvalidValueError."""
+    """Return what is to be done about a model that a job waits for. Raises InvalidValueError."""
     form = dict(fields)
     what, place = form.get("decision"), form.get("requirement", "")
     if what not in ("run_anyway", "not_a_model", "give_up") or not re.fullmatch(r"[0-9]{1,4}", place):
@@ -148,7 +149,7 @@ def decision(fields: Fields) -> Decision:
 
 
 def actions_told(action: str, results: Sequence[ActionResult]) -> Notice:
-    """What became of an action of ``ACTIONS_DONE`` on these jobs."""
+    """Return what became of an action of ``ACTIONS_DONE`` on these jobs."""
     if not results:
         return Notice("Choose jobs first.", ok=False)
     problems = [result.problem for result in results if result.problem is not None]

@@ -14,9 +14,9 @@ STATES: dict[str, Mark] = {
         "done, models not provable", "query", "warn", "Finished; the picture does not prove its models."
     ),
     "accepted": Mark("done, accepted by hand", "flag", "idle", "Made with other models, and accepted."),
-    "failed": Mark("failed", "cross", "bad", "It came to nothing."),
+    "failed": Mark("failed", "cross", "bad", "It failed."),
     "wrong": Mark("wrong models", "cross", "bad", "Made with other models than it names."),
-    "cancelled": Mark("cancelled", "minus", "idle", "Somebody ended it."),
+    "cancelled": Mark("cancelled", "minus", "idle", "It was cancelled."),
 }
 NEEDS: dict[NeedMark, Mark] = {
     "have": Mark("there", "disc", "good", "A server that may run the job has it."),
@@ -24,7 +24,7 @@ NEEDS: dict[NeedMark, Mark] = {
     "ambiguous": Mark("not clear", "query", "warn", "Several models have this name."),
     "unread": Mark("not read yet", "half", "busy", "The file has to be read first."),
     "away": Mark("not connected", "ring", "idle", "Its server or its folder is not connected."),
-    "decided": Mark("decided", "flag", "idle", "Somebody decided that the job runs without."),
+    "decided": Mark("decided", "flag", "idle", "It was decided that the job runs without it."),
     "unchecked": Mark("not checked", "dot", "none", "An extension fills it in, or it may be a plain word."),
     "plain": Mark("", "", "none", ""),
 }
@@ -35,7 +35,7 @@ OUTCOMES: dict[str, Mark] = {
 }
 GROUPS: dict[str, str] = {
     "model_missing": "not where it is needed",
-    "model_ambiguous": "several models are called so",
+    "model_ambiguous": "several models have this name",
     "model_unhashed": "not read yet",
     "model_unreachable": "in a folder that is not connected",
 }

@@ -109,7 +109,7 @@ class ModelGroup:
 
 
 @dataclass(frozen=True)
-class QueueServer:
+class QueueServerRow:
     """A server, as far as jobs are concerned. ``working_on``: the job that it has. ``idle``: why it
     makes no pictures, where nothing there asks for jobs. ``rests``: it gets none, having failed several times
     in a row."""
@@ -135,7 +135,7 @@ class QueuePage:
     counts: tuple[tuple[str, int], ...] = ()
     filters: QueueFilters = QueueFilters()
     page_size: int = 50
-    servers: tuple[QueueServer, ...] = ()
+    servers: tuple[QueueServerRow, ...] = ()
     submitters: tuple[Choice, ...] = ()
     groups: tuple[ModelGroup, ...] = ()
     groups_total: int = 0

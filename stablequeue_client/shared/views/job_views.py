@@ -59,7 +59,7 @@ def new_job(form: jv.NewJob) -> Markup:
 
 
 def job_check(check: jv.CheckShown) -> Markup:
-    """What a filled form needs, and who can make it."""
+    """Return what a filled form needs, and who can make it."""
     return render("job_check.html", check=check, **_CHECK_WORDS)
 
 

@@ -21,20 +21,24 @@ class Mark:
 
 MARKS: dict[MarkName, Mark] = {
     "here": Mark("here", "disc", "good", "Read completely, so it is certain which model it is."),
-    "reading": Mark("not read yet", "half", "busy", "Only reading tells for sure what it is."),
+    "reading": Mark("not read yet", "half", "busy", "Only reading it shows for certain what it is."),
     "probably": Mark("probably", "half", "busy", "Not read yet; a note beside the file says so."),
     "copying": Mark("being copied", "arrow", "busy", "Still being written. It is read when it is complete."),
-    "changing": Mark("changing", "wave", "warn", "It changed each time it was read. It is tried again."),
-    "busy": Mark("in use", "lock", "warn", "Another program has it open. It is tried again."),
-    "away": Mark("not connected", "ring", "idle", "Its server is not heard of; this is the last known."),
+    "changing": Mark("changing", "wave", "warn", "It changed each time it was read. It is retried."),
+    "busy": Mark("in use", "lock", "warn", "Another program has it open. It is retried."),
+    "away": Mark(
+        "not connected", "ring", "idle", "Its server is not connected; this is the last known state."
+    ),
     "folder": Mark(
         "folder not connected", "folder", "warn", "Its folder is missing or empty. Nothing is forgotten."
     ),
     "removed": Mark("removed", "minus", "idle", "It was here and the file is gone."),
     "broken": Mark("broken", "cross", "bad", "The file is cut off or damaged. Fetch it again."),
-    "unreadable": Mark("not readable", "bar", "bad", "It may not be read, or the disk fails. Check both."),
+    "unreadable": Mark(
+        "not readable", "bar", "bad", "It cannot be read. Check its permissions and the disk."
+    ),
     "set_aside": Mark("set aside", "flag", "warn", "The WebUI renamed it because it could not load it."),
-    "rejected": Mark("not accepted", "query", "warn", "The hub could not take what was said about it."),
+    "rejected": Mark("not accepted", "query", "warn", "The hub could not accept what was reported about it."),
     "unknown": Mark("not known", "dot", "none", "Not known before the file has been read."),
     "absent": Mark("not here", "dot", "none", "Never seen on this server."),
 }
@@ -73,7 +77,7 @@ KINDS: dict[str, str] = {
 
 SCOPES: dict[str, tuple[str, str]] = {
     "admin": ("Everything", "May do everything, also make keys and forget servers."),
-    "jobs": ("Jobs", "May look, and may hand in jobs."),
+    "jobs": ("Jobs", "May look, and may submit jobs."),
     "view": ("Look", "May look and change nothing."),
     "join": ("Add computers", "May add servers, nothing else."),
     "server": ("Server", "One server's own key; made when it joined."),
@@ -137,7 +141,7 @@ def counted(number: int, word: str, plural: str = "") -> str:
 
 
 def time_text(at_ms: int) -> str:
-    """What stands there until the browser writes the reader's own time."""
+    """Return what stands there until the browser writes the reader's own time."""
     at = _utc(at_ms)
     return f"{at.day} {_MONTHS[at.month - 1]} {at.year}, {at:%H:%M} UTC"
 

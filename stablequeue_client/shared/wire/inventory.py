@@ -18,6 +18,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from stablequeue_client.shared.wire.orders import Order
+
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
 SERVICE_NAME = "stablequeue-hub"
@@ -35,7 +37,6 @@ AVAILABILITY_MAX_HASHES = 1_000
 WIRE_PATH_MAX = 4_096
 CLAIMS_MAX = 16
 JSON_MAX_DEPTH = 32
-ORDER_TTL_S = 600
 MISMATCH_BACKOFF_S = 300.0
 
 _DIGEST_MODULUS = 1 << 256
@@ -79,7 +80,8 @@ def native_path(wire: str, *, windows: bool = False) -> str:
 
 
 def wire_path_problem(path: str) -> str | None:
-    """Why ``path`` is no acceptable wire path, or None. Relative, no ``.`` or ``..``, canonical escapes."""
+    """Return why ``path`` is no acceptable wire path, or None. Relative, no ``.`` or ``..``, canonical
+    escapes."""
     if not path or len(path) > WIRE_PATH_MAX:
         return f"path is empty or longer than {WIRE_PATH_MAX} characters"
     if any(part in ("", ".", "..") for part in path.split("/")):
@@ -284,25 +286,6 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     digest: str
     activity: Activity = Activity()
     orders_seen: int = 0
-
-
-OrderKind = Literal["rescan", "sync", "hashing", "accept_removals", "put_back"]
-
-
-class Order(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something an owner wants a server to do. Which fields count depends on ``kind``.
-
-    ``rescan``: every root, or ``root``. ``sync``: now. ``hashing``: ``mode`` now, later or pause (then
-    ``until_s`` seconds from receipt). ``accept_removals``: ``root``. ``put_back``: ``root``, ``path``.
-    """
-
-    id: int
-    kind: OrderKind
-    expires_in_s: int = ORDER_TTL_S
-    root: str | None = None
-    path: str | None = None
-    mode: Literal["now", "later", "pause"] | None = None
-    until_s: int | None = None
 
 
 class HeartbeatAnswer(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from stablequeue_client.shared.models.roles import Role
+from stablequeue_client.shared.model_files.roles import Role
 
 JOB_MAX_BYTES = 64 * 1024 * 1024
 """Largest body with a payload: it may carry pictures to start from."""

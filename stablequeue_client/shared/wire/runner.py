@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from stablequeue_client.shared.models.roles import Role
+from stablequeue_client.shared.model_files.roles import Role
 
 LEASE_S = 60.0
-"""Without a sign of life for so long, a job is given to another server."""
+"""A job whose lease is not renewed for this long is given to another server."""
 RENEW_S = 15.0
 NEXT_WAIT_MAX_S = 25.0
 PICTURE_MAX_BYTES = 64 * 1024 * 1024

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from os import devnull, pathsep
 from pathlib import Path
 
-from stablequeue_client.shared.models.model_files import Kind
-from stablequeue_client.webui.host.places import Places
+from stablequeue_client.shared.model_files.model_file import Kind
+from stablequeue_client.webui.host.extension_folders import ExtensionFolders
 from stablequeue_client.webui.settings.webui_settings import WebuiSettings
 
 FOLDER_FLAGS: dict[Kind, str] = {
@@ -22,7 +22,7 @@ Folders = Sequence[tuple[Kind, str]]
 
 
 def agent_words(
-    settings: WebuiSettings, folders: Folders, places: Places, *, python: str, cache_dir: str | None
+    settings: WebuiSettings, folders: Folders, places: ExtensionFolders, *, python: str, cache_dir: str | None
 ) -> list[str]:
     """The agent's command line. All it needs stands here, so no settings file is read, and no secret."""
     words = [python, "-m", "stablequeue_client", "agent", f"--config={devnull}"]
@@ -43,7 +43,7 @@ def agent_words(
 
 
 def agent_environment(
-    environment: Mapping[str, str], places: Places, *, parent: str, join: str | None
+    environment: Mapping[str, str], places: ExtensionFolders, *, parent: str, join: str | None
 ) -> dict[str, str]:
     """The WebUI's environment without our settings. The key to join with, if there is one, stands here."""
     kept = {name: value for name, value in environment.items() if not name.startswith("STABLEQUEUE_")}
@@ -57,5 +57,5 @@ def agent_environment(
     return {**kept, **ours}
 
 
-def log_file(places: Places) -> Path:
+def log_file(places: ExtensionFolders) -> Path:
     return places.server_dir / "agent.log"

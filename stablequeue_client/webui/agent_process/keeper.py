@@ -21,7 +21,7 @@ import msgspec
 
 from stablequeue_client.agent import busy_marker
 from stablequeue_client.agent.agent_settings import CAPABILITIES_NAME
-from stablequeue_client.child_processes import Child, ChildPlan, end_all
+from stablequeue_client.child_processes import Child, ChildSpec, stop_all
 from stablequeue_client.hub_client.identity import load_identity
 from stablequeue_client.shared.atomic_file import write_private
 from stablequeue_client.shared.errors import StableQueueError
@@ -35,25 +35,25 @@ from stablequeue_client.webui.settings.source import TomlFile, settings_file
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 0.5
+POLL_S = 0.5
 """How often the thread looks whether the WebUI generates and whether the child lives."""
 SETTINGS_S = 5.0
 CAPABILITIES_S = 60.0
-PATIENCE_S = 1.0
+FOLDERS_TIMEOUT_S = 1.0
 """For the WebUI's folders, one of which may hang; meanwhile those of the last answer count."""
 START_UP_S = 60.0
-"""A WebUI that says nothing of being up (``--nowebui``) counts as up after so long."""
-TROUBLE_OVER_S = 10.0
-WELL_AGAIN_S = 2.0
-"""So long a reading that ended once is told of, and that it runs again is seen."""
-AGAIN_S = 120.0
-"""Ends closer together than this are one trouble."""
+"""When a WebUI that does not report being up (``--nowebui``) counts as up."""
+REPEATED_PROBLEM_SHOWN_S = 10.0
+PROBLEM_SHOWN_S = 2.0
+"""How long the agent's last exit is still shown once it runs again."""
+REPEATED_WITHIN_S = 120.0
+"""Exits closer together than this are one problem."""
 FULL_DISK_BYTES = 1 << 20
-_NAME = "The reading of the model folders"
+_NAME = "Reading of the model folders"
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _AgentSpec:
     """What makes two starts different. ``connection``: whom the agent is at which hub."""
 
     words: tuple[str, ...]
@@ -72,10 +72,10 @@ class AgentKeeper:
         self._stop = threading.Event()
         self._look_now = threading.Event()
         self._child: Child | None = None
-        self._plan: _Plan | None = None
+        self._plan: _AgentSpec | None = None
         self._state = AgentState(False, time.time(), "")
-        self._trouble = ""
-        self._trouble_at = float("-inf")
+        self._problem = ""
+        self._problem_at = float("-inf")
         self._lasting = False
         self._touched = float("-inf")
         self._capabilities: bytes | None = None
@@ -104,7 +104,7 @@ class AgentKeeper:
             thread.join(timeout_s)
 
     def state(self) -> AgentState:
-        """How the agent is; costs nothing."""
+        """Return how the agent is; costs nothing."""
         return self._state
 
     def note_generating(self, generating_now: bool) -> None:
@@ -132,8 +132,8 @@ class AgentKeeper:
                     up = self._is_up(now - started)
                     self._try(partial(self._write_capabilities, up=up))
                     capabilities_due = now + (CAPABILITIES_S if up else SETTINGS_S)
-                self._try(self._look_after)
-                self._look_now.wait(LOOK_S)
+                self._try(self._supervise)
+                self._look_now.wait(POLL_S)
         finally:
             self._end()
 
@@ -143,9 +143,9 @@ class AgentKeeper:
             step()
         except Exception as error:  # of our disk, or whatever the WebUI raises
             sentence = str(error) or type(error).__name__
-            if sentence != self._trouble:
+            if sentence != self._problem:
                 logger.warning("StableQueue: %s", sentence, extra={"action": "keeper_failed"})
-            self._trouble, self._trouble_at, self._lasting = sentence, time.monotonic(), True
+            self._problem, self._problem_at, self._lasting = sentence, time.monotonic(), True
 
     def _is_generating(self) -> bool:
         try:
@@ -154,7 +154,7 @@ class AgentKeeper:
             return False
 
     def _is_up(self, seconds: float) -> bool:
-        """Whether the WebUI's page is built: before that it does not know all of itself."""
+        """Return whether the WebUI's page is built: before that it does not know all of itself."""
         try:
             return seconds > START_UP_S or bool(self._rt.host.web_addresses())
         except Exception:  # it is still starting
@@ -168,7 +168,7 @@ class AgentKeeper:
         if plan == self._plan:
             return
         if self._plan is not None:
-            logger.info("The settings changed; the reading starts again.", extra={"action": "agent_restart"})
+            logger.info("The settings changed; reading restarts.", extra={"action": "agent_restart"})
         self._end()
         self._plan = None
         self._rt.places.server_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -177,24 +177,24 @@ class AgentKeeper:
         self._plan = plan
         self._tell_state()
 
-    def _make_child(self, plan: _Plan) -> Child:
+    def _make_child(self, plan: _AgentSpec) -> Child:
         places = self._rt.places
 
         def environment() -> dict[str, str]:
             return agent_environment(os.environ, places, parent=parent_mark(), join=plan.join)
 
-        return Child(ChildPlan(_NAME, plan.words, environment, log_file(places), places.server_dir))
+        return Child(ChildSpec(_NAME, plan.words, environment, log_file(places), places.server_dir))
 
-    def _planned(self) -> _Plan:
+    def _planned(self) -> _AgentSpec:
         places, host, settings = self._rt.places, self._rt.host, self._rt.settings()
         words = agent_words(
             settings,
-            self._folders.now(PATIENCE_S),
+            self._folders.now(FOLDERS_TIMEOUT_S),
             places,
             python=sys.executable,
             cache_dir=host.hash_cache_dir(),
         )
-        return _Plan(tuple(words), self._join_key(), self._connection(given=settings.hub is not None))
+        return _AgentSpec(tuple(words), self._join_key(), self._connection(given=settings.hub is not None))
 
     def _join_key(self) -> str | None:
         """As the environment or stablequeue.toml gives it; ``@FILE`` is the agent's to read."""
@@ -203,7 +203,8 @@ class AgentKeeper:
         return str(given) if given else None
 
     def _connection(self, *, given: bool) -> tuple[str, ...]:
-        """Who this server is, and at which hub; where the settings name that, the agent notes it itself."""
+        """Return who this server is, and at which hub; where the settings name that, the agent notes it
+        itself."""
         try:
             identity = load_identity(self._rt.places.server_dir)
         except StableQueueError as error:
@@ -212,22 +213,22 @@ class AgentKeeper:
             return ()
         return (identity.server_id, identity.secret, "" if given else identity.hub_url)
 
-    def _look_after(self) -> None:
+    def _supervise(self) -> None:
         """Start the child again when it died and its wait is over."""
         if self._child is None:
             return
-        sentence = self._child.look_after()
+        sentence = self._child.supervise()
         if sentence:
             now = time.monotonic()
-            # One that runs well again is no trouble; one that ends again and again stays told meanwhile.
-            self._lasting = now - self._trouble_at < AGAIN_S
-            self._trouble, self._trouble_at = sentence, now
+            # Once it runs well again the problem is over; of one that exits again and again it stays shown.
+            self._lasting = now - self._problem_at < REPEATED_WITHIN_S
+            self._problem, self._problem_at = sentence, now
             logger.warning("StableQueue: %s", sentence, extra={"action": "agent_ended"})
         self._tell_state()
 
     def _end(self) -> None:
         if self._child is not None:
-            end_all([self._child])
+            stop_all([self._child])
             self._child = None
         self._tell_state()
 
@@ -235,11 +236,11 @@ class AgentKeeper:
         running = self._child is not None and self._child.is_running
         before = self._state
         since = before.since if running == before.running else time.time()
-        words = self._child.last_words() if self._child and not running else ""
-        over = TROUBLE_OVER_S if self._lasting else WELL_AGAIN_S
-        if running and time.monotonic() - self._trouble_at > over:
-            self._trouble = ""
-        self._state = AgentState(running, since, words, self._full_disk() or self._trouble)
+        words = self._child.last_output() if self._child and not running else ""
+        shown_s = REPEATED_PROBLEM_SHOWN_S if self._lasting else PROBLEM_SHOWN_S
+        if running and time.monotonic() - self._problem_at > shown_s:
+            self._problem = ""
+        self._state = AgentState(running, since, words, self._full_disk() or self._problem)
 
     def _full_disk(self) -> str:
         """The child cannot say this itself: its own files lie on that disk."""
@@ -249,7 +250,7 @@ class AgentKeeper:
                 return ""
         except OSError:
             return ""
-        return f"The disk that holds {folder} is full. Free some space there; the reading goes on by itself."
+        return f"The disk that holds {folder} is full. Free some space there; reading resumes by itself."
 
     # --- what the WebUI can do -------------------------------------------------------------------------
 

@@ -8,7 +8,13 @@ import sys
 from typing import Any
 
 from stablequeue_client.webui.host import sentence_tab
-from stablequeue_client.webui.host.needed import NEEDED, Needed, installed_version, missing, too_old
+from stablequeue_client.webui.host.python_requirements import (
+    REQUIREMENTS,
+    PythonRequirement,
+    installed_version,
+    missing,
+    too_old,
+)
 
 log = logging.getLogger("stablequeue")
 
@@ -24,7 +30,7 @@ def tabs(error: Exception) -> list[tuple[Any, str, str]]:
 
 
 def sentences(error: Exception) -> str:
-    """What is wrong and what helps, as HTML; the log gets all of it."""
+    """Return what is wrong and what helps, as HTML; the log gets all of it."""
     log.error("StableQueue does not run: %s", error, exc_info=error)
     return sentence_tab.paragraphs(*explain(error))
 
@@ -73,7 +79,7 @@ def _unloadable(error: ImportError) -> tuple[str, str]:
 
 def _failing() -> str:
     """The first of our requirements that cannot be imported: what raises does not always say who it is."""
-    for item in NEEDED:
+    for item in REQUIREMENTS:
         try:
             importlib.import_module(item.module)
         except Exception:
@@ -81,9 +87,9 @@ def _failing() -> str:
     return ""
 
 
-def _listed(items: list[Needed]) -> str:
+def _listed(items: list[PythonRequirement]) -> str:
     return ", ".join(item.name for item in items)
 
 
-def _pip(items: list[Needed]) -> str:
+def _pip(items: list[PythonRequirement]) -> str:
     return f'"{sys.executable}" -m pip install ' + " ".join(f'"{item.requirement}"' for item in items)

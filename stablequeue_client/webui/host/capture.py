@@ -41,7 +41,7 @@ class CannotQueueError(UsageError):
 
 
 @dataclass(frozen=True)
-class Input:
+class PageInput:
     """One input of Generate. ``default``: its value as its script made it; ``choices``: for an input whose
     value is the place of a choice, what can be chosen."""
 
@@ -55,12 +55,12 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Pressed:
+class CapturedPage:
     """What stood on the page when somebody pressed Queue, and the settings of that moment."""
 
     tab: str
     values: Sequence[Any]
-    inputs: Sequence[Input]
+    inputs: Sequence[PageInput]
     settings: Mapping[str, Any]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """What else a picture depends on, and stood at the host's default."""
@@ -92,37 +92,38 @@ def clicks_of(root: Any, button: Any) -> list[ClickEvent]:
     return found
 
 
-def input_of(component: Any, default: Any) -> Input:
+def input_of(component: Any, default: Any) -> PageInput:
     """``default``: the component's value when it was made, before the person's own defaults."""
     choices: tuple[Any, ...] = ()
     if getattr(component, "type", None) == "index":
         listed = getattr(component, "choices", None) or ()
         choices = tuple(one[1] if isinstance(one, tuple) else one for one in listed)
-    return Input(default, choices)
+    return PageInput(default, choices)
 
 
 def mode_by_script(host: Host) -> bool:
-    """Whether the page's script has to say which of img2img's tabs is open: only Forge keeps it itself."""
+    """Return whether the page's script has to say which of img2img's tabs is open: only Forge keeps it
+    itself."""
     return not host.is_forge
 
 
 @dataclass(frozen=True)
-class QueueHost:
-    """``note`` is for the event of the button; ``payload`` takes its time and is for a thread of ours."""
+class GenerationCapture:
+    """``capture`` is for the event of the button; ``payload`` takes its time and is for a thread of ours."""
 
     host: Host
 
-    def note(self, tab: str, values: Sequence[Any], inputs: Sequence[Input]) -> Pressed:
-        """What was pressed. Returns within a millisecond."""
-        return Pressed(tab, values, inputs, self._settings(), self._defaults())
+    def capture(self, tab: str, values: Sequence[Any], inputs: Sequence[PageInput]) -> CapturedPage:
+        """Note what stands on the page. Returns within a millisecond."""
+        return CapturedPage(tab, values, inputs, self._settings(), self._defaults())
 
-    def payload(self, pressed: Pressed) -> dict[str, Any]:
+    def payload(self, page: CapturedPage) -> dict[str, Any]:
         """The JSON of the host's own API. Raises CannotQueueError."""
-        if pressed.tab == "img2img" and pressed.values[1] == _BATCH_MODE:
+        if page.tab == "img2img" and page.values[1] == _BATCH_MODE:
             raise CannotQueueError("A batch of files from a folder cannot be queued.", remedy="Use Generate.")
-        fields, arguments = self._generation(pressed)
-        scripts = self._scripts(pressed, arguments)
-        settings = {**pressed.settings, **(fields.pop("override_settings", None) or {})}
+        fields, arguments = self._generation(page)
+        scripts = self._scripts(page, arguments)
+        settings = {**page.settings, **(fields.pop("override_settings", None) or {})}
         # Their words, not their names: another server has others, and LoRAs are named in them too.
         styles = self.host.styles(fields.pop("styles", None) or ())
         payload = {
@@ -131,11 +132,11 @@ class QueueHost:
             },
             **scripts,
             "override_settings": settings,
-            DEFAULTS: {name: value for name, value in pressed.defaults.items() if name not in settings},
+            DEFAULTS: {name: value for name, value in page.defaults.items() if name not in settings},
         }
         if styles:
             payload["styles"] = styles
-        if pressed.tab == "img2img" and not _given(payload.get("init_images")):
+        if page.tab == "img2img" and not _given(payload.get("init_images")):
             raise CannotQueueError("There is no picture to start from.", remedy="Choose one, then queue it.")
         if "scheduler" not in payload and plain_means_another(str(payload.get("sampler_name"))):
             payload["scheduler"] = PLAIN
@@ -176,10 +177,10 @@ class QueueHost:
             and data.get(key, info.default) == info.default
         }
 
-    def _generation(self, pressed: Pressed) -> tuple[dict[str, Any], list[Any]]:
+    def _generation(self, page: CapturedPage) -> tuple[dict[str, Any], list[Any]]:
         """(what the host would make the generation of, the arguments of all scripts)."""
-        module = importlib.import_module(f"modules.{pressed.tab}")
-        makers = (getattr(module, name, None) for name in _MAKERS[pressed.tab])
+        module = importlib.import_module(f"modules.{page.tab}")
+        makers = (getattr(module, name, None) for name in _MAKERS[page.tab])
         maker = next((one for one in makers if one is not None), None)
         if maker is None:
             raise CannotQueueError("This WebUI makes its generations in an unknown way.")
@@ -189,17 +190,17 @@ class QueueHost:
             for one in inspect.signature(maker).parameters.values()
             if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
         ]
-        values = list(pressed.values)
+        values = list(page.values)
         if "request" in names:
             values.insert(names.index("request"), types.SimpleNamespace(username=None))
-        return _noted(maker, values, _FORMS[pressed.tab]), values[len(names) :]
+        return _noted(maker, values, _FORMS[page.tab]), values[len(names) :]
 
-    def _scripts(self, pressed: Pressed, arguments: list[Any]) -> dict[str, Any]:
+    def _scripts(self, page: CapturedPage, arguments: list[Any]) -> dict[str, Any]:
         """Scripts by their titles; those that only fill in the generation's fields, as these fields."""
         from modules import scripts
 
-        runner = scripts.scripts_img2img if pressed.tab == "img2img" else scripts.scripts_txt2img
-        inputs = list(pressed.inputs)[len(pressed.inputs) - len(arguments) :]
+        runner = scripts.scripts_img2img if page.tab == "img2img" else scripts.scripts_txt2img
+        inputs = list(page.inputs)[len(page.inputs) - len(arguments) :]
         found: dict[str, Any] = {}
         alwayson: dict[str, Any] = {}
         words: dict[str, Any] = {}
@@ -229,7 +230,7 @@ class QueueHost:
         return found
 
 
-def _chosen_words(inputs: Sequence[Input], values: Sequence[Any]) -> dict[str, Any]:
+def _chosen_words(inputs: Sequence[PageInput], values: Sequence[Any]) -> dict[str, Any]:
     """By the number of an argument: what is chosen where the value is a place in a list."""
     return {
         str(number): one.choices[value]
@@ -239,17 +240,17 @@ def _chosen_words(inputs: Sequence[Input], values: Sequence[Any]) -> dict[str, A
 
 
 def _is_marked(option: Any) -> bool:
-    """Whether the host writes it under a picture, and a job may set it."""
+    """Return whether the host writes it under a picture, and a job may set it."""
     return getattr(option, "infotext", None) is not None and not getattr(option, "restrict_api", False)
 
 
-class _NotedError(Exception):
+class _CapturedError(Exception):
     def __init__(self, fields: dict[str, Any]) -> None:
         super().__init__()
         self.fields = fields
 
 
-class _Instead:
+class _PatchedModule:
     """A module in which some names mean something else."""
 
     def __init__(self, module: Any, **names: Any) -> None:
@@ -261,21 +262,22 @@ class _Instead:
 
 
 def _noted(maker: Any, values: Sequence[Any], form: str) -> dict[str, Any]:
-    """What the host's ``maker`` makes a generation of: the fields that it gives to the class ``form``."""
+    """Return what the host's ``maker`` makes a generation of: the fields that it gives to the class
+    ``form``."""
 
     def note(*_given: Any, **fields: Any) -> None:
-        raise _NotedError(fields)
+        raise _CapturedError(fields)
 
     names = dict(maker.__globals__)
     names[form] = note
     for name, instead in (("processing", {form: note}), ("shared", {"sd_model": None})):
         if name in names:  # asking Classic for its model would load one
-            names[name] = _Instead(names[name], **instead)
+            names[name] = _PatchedModule(names[name], **instead)
     copied = types.FunctionType(maker.__code__, names, maker.__name__, maker.__defaults__, maker.__closure__)
     copied.__kwdefaults__ = maker.__kwdefaults__
     try:
         copied(*values)
-    except _NotedError as noted:
+    except _CapturedError as noted:
         return noted.fields
     except Exception as error:
         # As a rule there is no picture where the chosen tab wants one; Generate fails there as well.

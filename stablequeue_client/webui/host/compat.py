@@ -18,7 +18,7 @@ from stablequeue_client import __version__
 from stablequeue_client.webui.host.guarded import guarded, log
 
 if TYPE_CHECKING:  # this file is loaded in the WebUI's main thread: nothing heavy
-    from stablequeue_client.shared.models.model_files import Kind
+    from stablequeue_client.shared.model_files.model_file import Kind
     from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksForOthers
 
 Family = Literal["forge", "classic", "a1111"]
@@ -99,7 +99,8 @@ class Host:
         return True
 
     def option_default(self, name: str) -> Any:
-        """What an option has unless its owner set it; None when no extension that is installed offers it."""
+        """Return what an option has unless its owner set it; None when no extension that is installed offers
+        it."""
         from modules import shared
 
         label = shared.opts.data_labels.get(name)
@@ -116,7 +117,7 @@ class Host:
             shared.opts.save(shared.config_filename)
 
     def options_are_readonly(self) -> bool:
-        """Whether the WebUI was started with ``--freeze-settings``."""
+        """Return whether the WebUI was started with ``--freeze-settings``."""
         from modules import shared
 
         return bool(shared.cmd_opts.freeze_settings)
@@ -167,13 +168,13 @@ class Host:
         return [] if vae in _NOT_CHOSEN else [str(vae)]
 
     def is_generating(self) -> bool:
-        """Whether a job (from the page or the API) runs now."""
+        """Return whether a job (from the page or the API) runs now."""
         from modules import shared
 
         return bool(shared.state.job) or shared.state.job_count > 0
 
     def capabilities(self, works_for_others: WorksForOthers) -> ServerCapabilities:
-        """What this WebUI can do. Complete once its page is built.
+        """Return what this WebUI can do. Complete once its page is built.
 
         May take a second: not for the main thread.
         """
@@ -264,7 +265,7 @@ class Host:
         _give("app_started", callback, name)
 
     def _named_folders(self) -> Iterator[tuple[Kind, str | None]]:
-        """What the command line and the defaults name, whether it exists or not."""
+        """Return what the command line and the defaults name, whether it exists or not."""
         from modules import paths_internal, sd_models, shared
 
         given, models = shared.cmd_opts, paths_internal.models_path
@@ -435,7 +436,7 @@ def _graphics() -> tuple[str, int | None]:
 
 
 def _or_nothing(ask: Callable[[], Any], nothing: Any) -> Any:
-    """What another extension answers, or ``nothing`` when it fails: its fault is not ours."""
+    """Return what another extension answers, or ``nothing`` when it fails: its fault is not ours."""
     try:
         return ask()
     except Exception:

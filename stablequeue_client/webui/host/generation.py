@@ -22,8 +22,8 @@ from typing import Any
 from stablequeue_client.webui.host import page_build_lock
 from stablequeue_client.webui.host.capture import CHOICES, DEFAULTS
 from stablequeue_client.webui.host.compat import Host
-from stablequeue_client.webui.host.models import HostModels, distrust_loras, memory_of
-from stablequeue_client.webui.host.scripts import own_places
+from stablequeue_client.webui.host.models import HostModels, distrust_loras, loaded_models_of
+from stablequeue_client.webui.host.scripts import translate_choices
 from stablequeue_client.webui.host.styles import sent_styles
 
 _WATCHED = ("sd_model_checkpoint", "forge_additional_modules", "sd_vae")
@@ -33,7 +33,7 @@ _TRY_S = 0.1
 
 
 @dataclass(frozen=True)
-class StepSeen:
+class ObservedStep:
     """What stood in memory at a step of the sampler."""
 
     checkpoint: str
@@ -51,7 +51,7 @@ class Generated:
     pictures: list[bytes] = field(default_factory=list)
     interrupted: bool = False
     error: str = ""
-    steps: list[StepSeen] = field(default_factory=list)
+    steps: list[ObservedStep] = field(default_factory=list)
     lora_failures: int = 0
     embeddings: dict[str, str] = field(default_factory=dict)
     meddled: bool = False
@@ -131,7 +131,7 @@ class GenerationHost(HostModels):
 
         return frozenset(shared.prompt_styles.styles)
 
-    def own_places(self, values: dict[str, Any], img2img: bool) -> dict[str, Any] | str:
+    def translate_choices(self, values: dict[str, Any], img2img: bool) -> dict[str, Any] | str:
         """``values`` with this host's places for what scripts choose from lists, or why that cannot be."""
         from modules import scripts
 
@@ -139,7 +139,7 @@ class GenerationHost(HostModels):
         words = values.pop(CHOICES, None)
         with page_build_lock.asking_scripts():
             runner = scripts.scripts_img2img if img2img else scripts.scripts_txt2img
-            return own_places(values, words, runner)
+            return translate_choices(values, words, runner)
 
     # --- the generation ---------------------------------------------------------------------------------
 
@@ -258,7 +258,7 @@ class GenerationHost(HostModels):
         return fields
 
     def _folders(self, img2img: bool) -> tuple[str, str]:
-        """Where the page saves pictures and grids."""
+        """Return where the page saves pictures and grids."""
         from modules import shared
 
         kind, opts = ("img2img" if img2img else "txt2img"), shared.opts
@@ -356,9 +356,9 @@ def _watching(host: Host, made: Generated, look: Callable[[], None]) -> Iterator
 
     def at_step(params: Any) -> None:
         look()
-        memory = memory_of(host)
+        memory = loaded_models_of(host)
         hires = bool(getattr(getattr(params.denoiser, "p", None), "is_hr_pass", False))
-        seen = StepSeen(memory.checkpoint, memory.modules, applied, hires)
+        seen = ObservedStep(memory.checkpoint, memory.modules, applied, hires)
         if seen not in made.steps[-4:]:
             made.steps.append(seen)
 
@@ -437,7 +437,7 @@ def _png(image: Any, text: str) -> bytes:
 
 
 def _sentence(error: Exception) -> str:
-    """What went wrong, without the values of the job: a form's complaint quotes them."""
+    """Return what went wrong, without the values of the job: a form's complaint quotes them."""
     complaints = getattr(error, "errors", None)
     if callable(complaints):
         places = [".".join(map(str, one.get("loc", ()))) for one in complaints()]

@@ -52,4 +52,4 @@ def _tell(name: str, error: Exception) -> None:
     if _told.get(name) == what:
         return
     _told[name] = what
-    log.exception("StableQueue: %s failed; the WebUI goes on without it.", name)
+    log.exception("StableQueue: %s failed; the WebUI continues without it.", name)

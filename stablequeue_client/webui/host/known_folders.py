@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from stablequeue_client.shared.atomic_file import write_private
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 
 Folders = tuple[tuple[Kind, str], ...]
 FILE_NAME = "folders.json"

@@ -16,16 +16,16 @@ from typing import Any
 OLD_S = 600.0
 """A file that changed shortly before it was seen may have changed while it was being read."""
 
-Look = tuple[int, int, int, int]
+FileState = tuple[int, int, int, int]
 """Size, mtime and ctime in nanoseconds, inode."""
 
 _lock = threading.Lock()
-_looks: dict[str, Look] = {}
+_looks: dict[str, FileState] = {}
 _last: list[Any] = []
 
 
-def look(path: str) -> Look | None:
-    """How a file looks now; None when it cannot be looked at."""
+def file_state(path: str) -> FileState | None:
+    """Return how a file looks now; None when it cannot be looked at."""
     try:
         found = os.stat(path)
     except OSError:
@@ -40,22 +40,22 @@ def note(model: Any, paths: Iterable[str]) -> None:
             return
         _last[:] = [_reference(model)]
         for path in paths:
-            seen = look(path)
+            seen = file_state(path)
             if seen is None or abs(time.time() - seen[2] / 1e9) < OLD_S:
                 _looks.pop(_key(path), None)
             else:
                 _looks[_key(path)] = seen
 
 
-def vouch(path: str, seen: Look) -> None:
-    """What is in memory of ``path`` was read while it looked like that."""
+def confirm(path: str, seen: FileState) -> None:
+    """Note that what is in memory of ``path`` was read while it looked like that."""
     with _lock:
         _looks[_key(path)] = seen
 
 
 def is_fresh(path: str) -> bool:
-    """Whether whatever a host keeps in memory of ``path`` is what lies there now."""
-    seen = look(path)
+    """Return whether whatever a host keeps in memory of ``path`` is what lies there now."""
+    seen = file_state(path)
     with _lock:
         return seen is not None and _looks.get(_key(path)) == seen
 

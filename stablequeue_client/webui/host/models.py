@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from stablequeue_client.webui.host.compat import Host, lora_file
 
 if TYPE_CHECKING:
-    from stablequeue_client.shared.models.roles import Role
+    from stablequeue_client.shared.model_files.roles import Role
 
 
 @dataclass(frozen=True)
-class Memory:
+class LoadedModels:
     """What the host has in memory: the checkpoint's file and those of VAE and text encoders."""
 
     checkpoint: str = ""
@@ -105,9 +105,9 @@ class HostModels:
 
     # --- what is in memory ------------------------------------------------------------------------------
 
-    def memory(self) -> Memory:
+    def memory(self) -> LoadedModels:
         """The files of the model in memory, without loading one."""
-        return memory_of(self._host)
+        return loaded_models_of(self._host)
 
     def forget_copies(self) -> None:
         """Throw away the copies of files that are not in use."""
@@ -146,7 +146,7 @@ class HostModels:
         self.forget_prompts()
 
     def forget_prompts(self) -> None:
-        """What the text encoder made of the last prompts belongs to the files as they were."""
+        """Drop what the text encoder made of the last prompts, which belongs to the files as they were."""
         from modules import processing
 
         for form in (processing.StableDiffusionProcessing, processing.StableDiffusionProcessingTxt2Img):
@@ -165,7 +165,7 @@ class HostModels:
     # --- of one generation ------------------------------------------------------------------------------
 
     def lora_state(self) -> tuple[int, str] | None:
-        """Which LoRAs the host takes for applied to the model in memory."""
+        """Return which LoRAs the host takes for applied to the model in memory."""
         from modules import sd_models
 
         model: Any = sd_models.model_data.sd_model
@@ -182,7 +182,7 @@ class HostModels:
 # --- parts ------------------------------------------------------------------------------------------------
 
 
-def memory_of(host: Host) -> Memory:
+def loaded_models_of(host: Host) -> LoadedModels:
     from modules import sd_models
 
     model = getattr(sd_models.model_data, "sd_model", None)
@@ -196,7 +196,7 @@ def memory_of(host: Host) -> Memory:
         from modules import sd_vae
 
         modules = [sd_vae.loaded_vae_file] if sd_vae.loaded_vae_file else []
-    return Memory(checkpoint, frozenset(map(str, modules)))
+    return LoadedModels(checkpoint, frozenset(map(str, modules)))
 
 
 def _known_embeddings(host: Host) -> frozenset[str]:

@@ -41,7 +41,7 @@ def done() -> None:
 
 
 def building() -> bool:
-    """Whether the page is not ready yet."""
+    """Return whether the page is not ready yet."""
     return _building
 
 

@@ -57,7 +57,7 @@ def hidden_button(elem_id: str) -> Any:
 
 
 def is_state(component: Any) -> bool:
-    """Whether it is a value of the page that nobody sees."""
+    """Return whether it is a value of the page that nobody sees."""
     import gradio as gr
 
     return isinstance(component, gr.State)

@@ -56,7 +56,7 @@ def arguments(values: Sequence[Any], title: str) -> list[Any]:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values of a component mean the same. Empty ones do, whatever their type."""
+    """Return whether two values of a component mean the same. Empty ones do, whatever their type."""
     if _is_nothing(one) or _is_nothing(other):
         return _is_nothing(one) and _is_nothing(other)
     if _is_picture(one) or _is_picture(other):

@@ -15,7 +15,7 @@ from stablequeue_client.webui.host.capture import input_of
 _SHOWN = 80
 
 
-def own_places(values: Mapping[str, Any], words: Any, runner: Any) -> dict[str, Any] | str:
+def translate_choices(values: Mapping[str, Any], words: Any, runner: Any) -> dict[str, Any] | str:
     """``values`` with this host's places for the ``words`` of its scripts ({title: {argument: word}}), or a
     sentence why not. ``runner``: the scripts of the kind of page that ``values`` are for."""
     found = copy.deepcopy(dict(values))

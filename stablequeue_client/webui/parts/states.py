@@ -12,18 +12,18 @@ from stablequeue_client.shared.wire.inventory import WorksForOthers
 class AgentState:
     """``since``: Unix seconds of the start of the running agent, or of the end of the last one.
 
-    ``last_words``: the last line it printed (what was wrong, when it is not running). ``problem``: what
+    ``last_output``: the last line it printed (what was wrong, when it is not running). ``problem``: what
     keeps it from working although it runs or is started again and again; empty when all is well.
     """
 
     running: bool
     since: float
-    last_words: str
+    last_output: str
     problem: str = ""
 
 
 @dataclass(frozen=True)
-class Working:
+class CurrentJob:
     """The job that this WebUI works on. ``submitter``: whose it is, as people call them."""
 
     job_id: str
@@ -35,7 +35,7 @@ class Working:
 
 
 @dataclass(frozen=True)
-class Told:
+class RunnerMessage:
     """One sentence of what the runner did."""
 
     at_ms: int
@@ -43,19 +43,19 @@ class Told:
 
 
 @dataclass(frozen=True)
-class RunnerState:
+class RunnerStatus:
     """For the tab. ``not_now_until_ms`` None: it helps as its owner chose. ``results``: how many wait for the
     hub."""
 
-    working: Working | None = None
+    working: CurrentJob | None = None
     works_for_others: WorksForOthers = "never"
     not_now_until_ms: int | None = None
     results: int = 0
-    told: tuple[Told, ...] = ()
+    told: tuple[RunnerMessage, ...] = ()
 
 
 @dataclass(frozen=True)
-class KeptJob:
+class OutboxJob:
     """One job that the hub does not have. ``refused``: why the hub does not take it; "" while it waits."""
 
     key: str

@@ -17,38 +17,38 @@ import msgspec
 
 from stablequeue_client.index.rows import IndexRow
 from stablequeue_client.index.snapshot import Snapshot
-from stablequeue_client.shared.models.model_files import Kind, webui_name
+from stablequeue_client.shared.model_files.model_file import Kind, webui_name
 from stablequeue_client.shared.wire.inventory import AVAILABILITY_MAX_HASHES, native_path
 from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.views import card_marks
-from stablequeue_client.webui.views.card_marks import Look
+from stablequeue_client.webui.views.card_marks import CardMark
 
 FRESH_S = 60.0
-PIECE = 500
+CHUNK = 500
 
 
-class CardMarks(msgspec.Struct, omit_defaults=True):
+class CardMarksAnswer(msgspec.Struct, omit_defaults=True):
     """What the script gets. ``cards``: name on the card -> (end of its path, look, place in our tab) of each
     file of that name; the end is empty where there is one. ``more``: the hub has not said all yet."""
 
-    looks: list[Look]
+    looks: list[CardMark]
     cards: dict[str, list[tuple[str, int, str]]]
     on: bool = True
     more: bool = False
 
 
-class Cards:
+class CardMarkCache:
     """What is remembered between two answers. Any thread may call ``marks``."""
 
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
-        self._elsewhere = Elsewhere(rt)
+        self._elsewhere = ServerCounts(rt)
         self._kept: dict[Kind, tuple[tuple[object, ...], bytes]] = {}
 
     def marks(self, kind: Kind) -> bytes:
         """All cards of a kind as JSON (docs/extension-api.md); the same bytes until one changes."""
         if not self._rt.settings().card_marks:
-            return msgspec.json.encode(CardMarks([], {}, on=False))
+            return msgspec.json.encode(CardMarksAnswer([], {}, on=False))
         self._rt.models.refresh()
         snapshot, servers = self._rt.models.snapshot, self._rt.hub.state().servers
         rows = [row for row in snapshot.rows if row.kind == kind]
@@ -61,7 +61,7 @@ class Cards:
         return kept[1]
 
 
-class Elsewhere:
+class ServerCounts:
     """On how many other servers a content is, as the hub says. ``version`` grows when that changed."""
 
     def __init__(self, rt: Runtime) -> None:
@@ -109,17 +109,17 @@ class Elsewhere:
 class _Card(NamedTuple):
     name: str
     path: str
-    look: Look
+    look: CardMark
     place: str
 
 
 def _answer(
     rows: Sequence[IndexRow], away: frozenset[str], elsewhere: Mapping[str, int], servers: int, more: bool
-) -> CardMarks:
+) -> CardMarksAnswer:
     by_name: dict[str, list[IndexRow]] = defaultdict(list)
     for row in rows:
         by_name[_card_name(row)].append(row)
-    looks: dict[Look, int] = {}
+    looks: dict[CardMark, int] = {}
     cards: dict[str, list[tuple[str, int, str]]] = {}
     for number, (name, same) in enumerate(sorted(by_name.items()), 1):
         found = [card for row in same if (card := _card(name, row, same, away, elsewhere, servers))]
@@ -128,9 +128,9 @@ def _answer(
                 ("" if len(same) == 1 else card.path, looks.setdefault(card.look, len(looks)), card.place)
                 for card in found
             ]
-        if number % PIECE == 0:
+        if number % CHUNK == 0:
             time.sleep(0.001)  # a generation may run in this process
-    return CardMarks(list(looks), cards, more=more)
+    return CardMarksAnswer(list(looks), cards, more=more)
 
 
 def _card(
@@ -150,16 +150,12 @@ def _card(
     others = elsewhere.get(row.sha256 or "")
     if look is None and others is not None and servers > 1:
         look = card_marks.on_servers(1 + others, servers)
-    return _Card(name, _native(row.path), look, card_marks.place(row.sha256, name)) if look else None
+    return _Card(name, native_path(row.path), look, card_marks.place(row.sha256, name)) if look else None
 
 
 def _card_name(row: IndexRow) -> str:
-    """What the host writes on the card: the file name without its extension, for every kind."""
-    return webui_name("lora", _native(row.path))
-
-
-def _native(path: str) -> str:
-    return native_path(path, windows=False) if "\\" in path else path
+    """Return what the host writes on the card: the file name without its extension, for every kind."""
+    return webui_name("lora", native_path(row.path))
 
 
 def _away_roots(snapshot: Snapshot) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Gate 0 in the WebUI: is everything here that the next generation names?
+"""The prompt check: is everything here that the next generation names?
 
 Answered from this process's own values within milliseconds; whether a hub hangs makes no difference. Who else
 has what is missing is asked beside it, once per name, and comes with a later answer.
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from stablequeue_client.files.file_io import WINDOWS
 from stablequeue_client.index.rows import IndexRow, RootRow
 from stablequeue_client.index.snapshot import Snapshot
-from stablequeue_client.prompt_check import CheckResult, Finding, NamesHere, written_name
+from stablequeue_client.prompt_check import CheckResult, Finding, LocalNames, written_name
 from stablequeue_client.prompt_check import check as check_requirements
 from stablequeue_client.shared.generation.requirements import (
     EmbeddingNames,
@@ -26,18 +26,18 @@ from stablequeue_client.shared.generation.requirements import (
     can_be_written,
     generation_requirements,
 )
-from stablequeue_client.shared.models.model_files import Kind
-from stablequeue_client.shared.models.nearest_names import NearestNames
+from stablequeue_client.shared.model_files.model_file import Kind
+from stablequeue_client.shared.model_files.nearest_names import NearestNames
 from stablequeue_client.shared.views.labels import visible
 from stablequeue_client.shared.wire.inventory import native_path
 from stablequeue_client.webui.parts.runtime import Runtime
-from stablequeue_client.webui.prompt_line.target_check import WhereItRuns, target_words
+from stablequeue_client.webui.prompt_line.target_check import TargetCheckCache, target_words
 from stablequeue_client.webui.views.prompt_check_view import (
-    GateItem,
-    GateLine,
-    GateTarget,
-    gate_line,
+    PromptLine,
+    PromptLineItem,
+    PromptLineTarget,
     plain_sentence,
+    prompt_line,
 )
 
 T = TypeVar("T")
@@ -48,21 +48,21 @@ KNOWN_FOR_S = 2.0
 WHO_FOR_S = 60.0
 WHO_MAX = 20
 NEAREST_FOR_S = 0.05
-"""So long the nearest are looked for of one generation's missing names; the others are only named."""
+"""Time limit for suggesting similar names for one generation's missing ones."""
 LONGEST_NAME = 300
 
 
-class Gate:
+class PromptCheck:
     """What is remembered between two answers. Any thread may call ``check``."""
 
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
-        self._own = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stablequeue-gate")
+        self._own = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stablequeue-prompt-check")
         self._refreshing: Future[bool] | None = None
         self._kept: dict[str, tuple[Any, Any]] = {}
-        self._who = WhoHas(rt)
-        self._looks = Looks()
-        self._where = WhereItRuns(lambda request: rt.calls.run(lambda hub: hub.check_job(request)))
+        self._who = WhoHasCache(rt)
+        self._looks = FileProbe()
+        self._where = TargetCheckCache(lambda request: rt.calls.run(lambda hub: hub.check_job(request)))
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The line for these values (docs/extension-api.md). From local values only; never waits for a hub.
@@ -79,8 +79,8 @@ class Gate:
         target, asking_where = self._target(wanted, values.get("queue_target"))
         return self._answer(result, others, asking, target, asking_where)
 
-    def _target(self, wanted: Sequence[Requirement], chosen: Any) -> tuple[GateTarget | None, bool]:
-        """Where Queue would have it made, as far as the hub said, and whether it is being asked."""
+    def _target(self, wanted: Sequence[Requirement], chosen: Any) -> tuple[PromptLineTarget | None, bool]:
+        """Return where Queue would have it made, as far as the hub said, and whether it is being asked."""
         if self._rt.settings().queue_button == "hidden" or self._rt.hub.state().kind != "connected":
             return None, False
         server = chosen if isinstance(chosen, str) else ""
@@ -92,11 +92,11 @@ class Gate:
         result: CheckResult,
         others: Mapping[Name, list[str]],
         asking: bool,
-        target: GateTarget | None,
+        target: PromptLineTarget | None,
         asking_where: bool,
     ) -> dict[str, Any]:
         items = [_item(found, others) for found in result.findings if found.weight != "good"]
-        line = GateLine(
+        line = PromptLine(
             items=tuple(items),
             named=len(result.findings),
             unread=sum(found.status == "not_read" for found in result.findings),
@@ -105,7 +105,7 @@ class Gate:
         )
         asks = self._rt.settings().ask_before_generate
         return {
-            "html": str(gate_line(line)),
+            "html": str(prompt_line(line)),
             "tone": result.weight if result.findings else "",
             "asks": asks,
             "ask": [plain_sentence(item) for item in items if item.tone == "bad"] if asks else [],
@@ -147,11 +147,11 @@ class Gate:
 
     # --- names ------------------------------------------------------------------------------------------
 
-    def _names(self, snapshot: Snapshot) -> NamesHere:
+    def _names(self, snapshot: Snapshot) -> LocalNames:
         family = self._rt.host.family
         until = time.monotonic() + NEAREST_FOR_S
         suspect = {root.root_id: root.path_on_disk for root in snapshot.roots if root.health == "suspect"}
-        return NamesHere(
+        return LocalNames(
             find=self._rt.models.find,
             known=self._known,
             is_lost=lambda row: (
@@ -194,7 +194,7 @@ class Gate:
         return self._keep("roots", (span, roots), lambda: _read_roots(roots, host.model_folders()))
 
     def _keep(self, what: str, key: Any, make: Callable[[], T]) -> T:
-        """What ``make`` makes, as long as ``key`` stays the same."""
+        """Return what ``make`` makes, as long as ``key`` stays the same."""
         kept = self._kept.get(what)
         if kept is None or kept[0] != key:
             kept = self._kept[what] = (key, make())
@@ -202,7 +202,7 @@ class Gate:
         return value
 
 
-class Looks:
+class FileProbe:
     """Whether a file is there, looked at in a thread of its own: a share may hang."""
 
     def __init__(self) -> None:
@@ -220,7 +220,7 @@ class Looks:
             return False
 
 
-class WhoHas:
+class WhoHasCache:
     """Which other servers have a name: asked in a thread of its own, remembered for a minute."""
 
     def __init__(self, rt: Runtime) -> None:
@@ -259,12 +259,12 @@ class WhoHas:
 # --- parts ------------------------------------------------------------------------------------------------
 
 
-def _item(found: Finding, others: Mapping[Name, list[str]]) -> GateItem:
+def _item(found: Finding, others: Mapping[Name, list[str]]) -> PromptLineItem:
     in_a_prompt = found.requirement.role == "lora" and found.requirement.where not in ("setting", "style")
     meant = found.nearest[0] if found.status == "missing" and found.nearest and in_a_prompt else ""
     if visible(meant) != meant or not can_be_written(meant):
         meant = ""  # no button could put it into a prompt as it is
-    return GateItem(
+    return PromptLineItem(
         tone=found.weight,
         text=found.sentence.text,
         names=found.sentence.names,
@@ -284,7 +284,7 @@ def _place(folder: str, row: IndexRow) -> str:
 
 
 def _overridden(texts: Any) -> dict[str, str]:
-    """What "Override settings" puts in the place of the settings: ``Model hash: 31e35c80fc``."""
+    """Return what "Override settings" puts in the place of the settings: ``Model hash: 31e35c80fc``."""
     names = {"Model hash": "sd_model_checkpoint", "VAE": "sd_vae"}
     pairs = (text.partition(":") for text in _strings(texts))
     return {names[name]: value.strip() for name, _, value in pairs if name in names}
@@ -299,7 +299,7 @@ def _names_of(snapshot: Snapshot, kind: Kind) -> Iterable[str]:
 
 
 def _choices(snapshot: Snapshot, kind: Kind, known: Iterable[str]) -> list[str]:
-    """What a person can mean: names of files, and aliases; no hashes and no titles with one."""
+    """Return what a person can mean: names of files, and aliases; no hashes and no titles with one."""
     names = set(_names_of(snapshot, kind))
     if kind == "checkpoint":
         return sorted(names or {name for name in known if "." in name and " [" not in name})

@@ -44,7 +44,7 @@ def names_of(tab: str) -> dict[str, str]:
     return {**mine, **(_IN_TXT2IMG if tab == "txt2img" else {}), **_IN_BOTH}
 
 
-class GatePage:
+class PromptLineInputs:
     """A part of the page (``page_parts``)."""
 
     name = "the line under Generate"
@@ -64,7 +64,7 @@ class GatePage:
                 self._wire_tab(tab, inputs)
 
     def _wire_tab(self, tab: str, inputs: dict[str, Any]) -> None:
-        script = "window.stablequeueGate"
+        script = "window.stablequeuePromptLine"
         changed = f"() => {{ {script} && {script}.changed({json.dumps(tab)}); return []; }}"
         for component in inputs.values():
             component.change(fn=None, inputs=[], outputs=[], **self._host.js(changed))

@@ -17,16 +17,18 @@ import msgspec
 from stablequeue_client.shared.errors import StableQueueError
 from stablequeue_client.shared.generation.requirements import Requirement
 from stablequeue_client.shared.wire.jobs import JobCheck, Reason, ServerCheck
-from stablequeue_client.webui.views.prompt_check_view import GateTarget, who_has
+from stablequeue_client.webui.views.prompt_check_view import PromptLineTarget, who_has
 
 FRESH_S = 10.0
 FAILED_FOR_S = 5.0
-REMEMBERED = 16
+CACHED_MAX = 16
+NO_WEBUI = ("no_agent", "no_webui")
+"""Reasons of a server without a WebUI that makes pictures: not counted where another server is able."""
 Check = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """``JobCheckRequest`` -> ``JobCheck`` as JSON values; raises StableQueueError."""
 
 
-class WhereItRuns:
+class TargetCheckCache:
     """What the hub says of the last generations. Any thread may call ``known``; it returns at once."""
 
     def __init__(self, check: Check, now: Callable[[], float] = time.monotonic) -> None:
@@ -73,7 +75,7 @@ class WhereItRuns:
                 with self._lock:
                     self._answers.pop(key, None)
                     self._answers[key] = (self._now(), answer)
-                    while len(self._answers) > REMEMBERED:
+                    while len(self._answers) > CACHED_MAX:
                         del self._answers[next(iter(self._answers))]
 
 
@@ -103,27 +105,38 @@ def names_alone(requirements: Iterable[Requirement]) -> dict[str, Any]:
     return {"prompt": ", ".join(dict.fromkeys(words)), **payload, "override_settings": settings}
 
 
-def target_words(check: JobCheck, target: str) -> GateTarget | None:
-    """What is to be said beside the line; None where there is only one server to run it."""
+def target_words(check: JobCheck, target: str) -> PromptLineTarget | None:
+    """Return what is said beside the line; None where there is no choice and nothing in the way."""
     if target:
         return _of_one(check, next((one for one in check.servers if one.server_id == target), None))
+    able = sum(one.ok for one in check.servers)
+    if not able:
+        return _of_none(check)
     servers = [one for one in check.servers if not _is_no_webui(one)]
-    able = [one for one in servers if one.ok]
     if len(servers) < 2:
         return None
-    text = f"Queued, it runs on {len(able)} of {len(servers)} servers."
-    if not able:
-        text = "Queued, it waits: no server can make it now."
     reasons = tuple(_why(check, one) for one in servers if not one.ok)
-    return GateTarget("good" if able else "warn", text, reasons)
+    return PromptLineTarget("good", f"Queued, it runs on {able} of {len(servers)} servers.", reasons)
 
 
-def _of_one(check: JobCheck, server: ServerCheck | None) -> GateTarget:
+def _of_none(check: JobCheck) -> PromptLineTarget | None:
+    """Return why no server is able.
+
+    A server alone is this WebUI: it runs, and the line itself names the models that are missing here.
+    """
+    codes = [reason.code for one in check.servers for reason in one.reasons]
+    if len(check.servers) < 2 and all(code.startswith("model_") or code == "no_runner" for code in codes):
+        return None
+    reasons = tuple(_why(check, one) for one in sorted(check.servers, key=_is_no_webui))
+    return PromptLineTarget("warn", "Queued, it waits: no server can make it now.", reasons)
+
+
+def _of_one(check: JobCheck, server: ServerCheck | None) -> PromptLineTarget:
     if server is None:
-        return GateTarget("warn", "The chosen server is not known to the hub any more.")
+        return PromptLineTarget("warn", "The hub no longer knows the chosen server.")
     if server.ok:
-        return GateTarget("good", f"Queued, it runs on {server.alias}.")
-    return GateTarget("warn", "Queued, it waits.", (_why(check, server),))
+        return PromptLineTarget("good", f"Queued, it runs on {server.alias}.")
+    return PromptLineTarget("warn", "Queued, it waits.", (_why(check, server),))
 
 
 def _why(check: JobCheck, server: ServerCheck) -> str:
@@ -141,4 +154,4 @@ def _with_who(check: JobCheck, reason: Reason) -> str:
 
 
 def _is_no_webui(server: ServerCheck) -> bool:
-    return any(reason.code == "no_agent" for reason in server.reasons)
+    return any(reason.code in NO_WEBUI for reason in server.reasons)

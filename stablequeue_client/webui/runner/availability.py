@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from stablequeue_client.shared.wire.inventory import WorksForOthers
 
-IDLE_S = 600.0
-"""So long nobody must have used the WebUI where it works for others only then."""
+IDLE_AFTER_S = 600.0
+"""How long a WebUI must be unused where it works for others only when idle."""
 NOT_NOW_S = 3600.0
 
 
 @dataclass(frozen=True)
-class Moment:
+class Usage:
     """How it stands now. Seconds; ``unused_s`` since somebody last used this WebUI, ``not_now_s`` that are
     left of a "Not now"."""
 
@@ -26,20 +26,20 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class May:
-    """``ask``: for a job at all. ``others``: also for one that was handed in elsewhere."""
+class Permission:
+    """``poll``: for a job at all. ``others``: also for one that was handed in elsewhere."""
 
-    ask: bool
+    poll: bool
     others: bool
 
 
-def may_ask(now: Moment) -> May:
-    """What is allowed at this moment."""
-    return May(ask=not now.generating, others=not now.generating and may_help(now))
+def permission(now: Usage) -> Permission:
+    """Return what is allowed at this moment."""
+    return Permission(poll=not now.generating, others=not now.generating and may_help(now))
 
 
-def may_help(now: Moment) -> bool:
-    """Whether it may work for others, were it free."""
+def may_help(now: Usage) -> bool:
+    """Return whether it may work for others, were it free."""
     if now.not_now_s > 0 or now.works_for_others == "never":
         return False
-    return now.works_for_others == "always" or now.unused_s >= IDLE_S
+    return now.works_for_others == "always" or now.unused_s >= IDLE_AFTER_S

@@ -1,4 +1,4 @@
-"""Gate 3 on the host's side: what it really loaded, against the files that were confirmed."""
+"""The evidence of a run: what the host really loaded, against the files that were confirmed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOAD_FAILED = "its log says why"
 
 
 @dataclass(frozen=True)
-class Step:
+class SamplerStep:
     """What stood in memory at steps of the sampler. ``hires``: of the second pass of hires fix."""
 
     checkpoint: str
@@ -30,7 +30,7 @@ class HostReport:
     """What the host used for the pictures, as its own objects say. Paths; ``steps`` in the order of the first
     of each kind. ``lora_failures``: how often it left out all LoRAs. ``embeddings``: name -> file."""
 
-    steps: Sequence[Step] = ()
+    steps: Sequence[SamplerStep] = ()
     lora_failures: int = 0
     embeddings: Mapping[str, str] = field(default_factory=dict)
     scripted: bool = False

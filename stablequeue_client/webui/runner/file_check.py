@@ -1,4 +1,4 @@
-"""Gate 2, the files: each one confirmed by its row in the local index and by a look at the disk just now."""
+"""Confirm the files of a job: each by its row in the local index and by a look at the disk now."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stablequeue_client.files.file_io import OS_IO, WINDOWS, stat_key
 from stablequeue_client.files.same_file import same_file
 from stablequeue_client.index.rows import RootRow
 from stablequeue_client.index.snapshot import Snapshot
-from stablequeue_client.shared.models.model_files import StatKey
+from stablequeue_client.shared.model_files.model_file import StatKey
 from stablequeue_client.shared.wire.inventory import native_path
 from stablequeue_client.shared.wire.runner import AssignedFile
 from stablequeue_client.webui.runner.refusal import Refusal
@@ -66,7 +66,7 @@ def _refused(code: str, file: AssignedFile, cause: str) -> Refusal:
 
 
 def is_unchanged(confirmed: ConfirmedFile, stat: Stat = OS_IO.stat) -> bool:
-    """Whether it still is the file that was confirmed."""
+    """Return whether it still is the file that was confirmed."""
     try:
         return same_file(stat_key(stat(confirmed.path), stable_inode=confirmed.stable_inode), confirmed.stat)
     except OSError:
@@ -74,7 +74,7 @@ def is_unchanged(confirmed: ConfirmedFile, stat: Stat = OS_IO.stat) -> bool:
 
 
 def same_path(one: str, other: str) -> bool:
-    """Whether two paths lead to one file, through links and in any writing."""
+    """Return whether two paths lead to one file, through links and in any writing."""
     if one == other:
         return True
     return os.path.normcase(os.path.realpath(one)) == os.path.normcase(os.path.realpath(other))

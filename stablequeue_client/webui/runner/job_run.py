@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from stablequeue_client.index.snapshot import Snapshot
 from stablequeue_client.shared.generation.requirements import checkpoint_parts
-from stablequeue_client.shared.models.roles import Role
+from stablequeue_client.shared.model_files.roles import Role
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
 from stablequeue_client.shared.wire.runner import (
     PICTURES_MAX,
@@ -27,10 +27,10 @@ from stablequeue_client.shared.wire.runner import (
 )
 from stablequeue_client.webui.host import loaded_files
 from stablequeue_client.webui.host.generation import Generated
-from stablequeue_client.webui.host.models import Memory
-from stablequeue_client.webui.runner.evidence import HostReport, Step, evidence
+from stablequeue_client.webui.host.models import LoadedModels
+from stablequeue_client.webui.runner.evidence import HostReport, SamplerStep, evidence
 from stablequeue_client.webui.runner.file_check import ConfirmedFile, confirm, is_unchanged, same_path
-from stablequeue_client.webui.runner.payload_adaptation import Dialect, fitted, is_img2img
+from stablequeue_client.webui.runner.payload_adaptation import SupportedPayload, adapted, is_img2img
 from stablequeue_client.webui.runner.refusal import Refusal
 from stablequeue_client.webui.runner.restore_name import put_back
 
@@ -38,14 +38,14 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINTS = ("checkpoint", "hires_checkpoint", "refiner")
 _PLACES = {"hires_checkpoint": "hr_checkpoint_name", "refiner": "refiner_checkpoint"}
-LOOKS_S = (0.3, 0.7, 1.0, 0.0)
+RECHECK_S = (0.3, 0.7, 1.0, 0.0)
 """Waits after each look at the index that does not confirm the files; none follows the last."""
-BUSY = "Somebody uses this WebUI just now."
-STOPPED_HERE = "Somebody stopped it at the WebUI."
-OTHER_CHOSEN = "Somebody chose another model at the WebUI meanwhile."
+BUSY = "This WebUI is in use."
+STOPPED_HERE = "It was stopped in the WebUI."
+MODEL_CHANGED = "The model was changed in the WebUI during the run."
 
 
-class Host(Protocol):
+class JobHost(Protocol):
     """What a job needs of the host; see ``GenerationHost``."""
 
     def acquire(self, give_up: Callable[[], bool]) -> bool: ...
@@ -53,37 +53,37 @@ class Host(Protocol):
     def fields(self, img2img: bool) -> frozenset[str]: ...
     def option_sections(self) -> dict[str, str]: ...
     def style_names(self) -> frozenset[str]: ...
-    def own_places(self, values: dict[str, Any], img2img: bool) -> dict[str, Any] | str: ...
+    def translate_choices(self, values: dict[str, Any], img2img: bool) -> dict[str, Any] | str: ...
     def resolve(self, role: Role, name: str) -> str | None: ...
-    def memory(self) -> Memory: ...
+    def memory(self) -> LoadedModels: ...
     def forget_copies(self) -> None: ...
     def forget_model(self) -> None: ...
     def forget_loras(self) -> None: ...
     def generate(self, values: dict[str, Any], embeddings: Sequence[str]) -> Generated: ...
 
 
-def left_out(pictures: int) -> str:
+def pictures_left_out(pictures: int) -> str:
     """A sentence when a job made more than it can bring; "" else."""
     if pictures <= PICTURES_MAX:
         return ""
-    return f"It made {pictures} pictures and brings the first {PICTURES_MAX}; the output folder has all."
+    return f"It made {pictures} pictures and sends the first {PICTURES_MAX}; the output folder has all."
 
 
 @dataclass(frozen=True)
-class Result:
+class RunResult:
     """How a run ended, and its pictures."""
 
     finish: FinishRequest
     pictures: list[bytes] = field(default_factory=list)
 
 
-class OneJob:
+class JobRun:
     """One hand-over. ``may_go_on``: False as soon as the job is not ours any more, or must go back."""
 
     def __init__(
         self,
         job: Assignment,
-        host: Host,
+        host: JobHost,
         capabilities: Callable[[], ServerCapabilities],
         snapshot: Callable[[], Snapshot],
         *,
@@ -94,17 +94,17 @@ class OneJob:
         self._capabilities, self._snapshot = capabilities, snapshot
         self._may_go_on, self._waits_too_long = may_go_on, waits_too_long
 
-    def do(self) -> Result | Refusal:
+    def run(self) -> RunResult | Refusal:
         """Make the pictures. Raises nothing that the host raises while it generates."""
         img2img = is_img2img(self._job.payload)
         capabilities = self._capabilities()
-        dialect = Dialect(
+        dialect = SupportedPayload(
             capabilities, self._host.fields(img2img), self._host.option_sections(), self._host.style_names()
         )
-        values = fitted(self._job.payload, dialect)
+        values = adapted(self._job.payload, dialect)
         if isinstance(values, Refusal):
             return values
-        placed = self._host.own_places(values, img2img)
+        placed = self._host.translate_choices(values, img2img)
         if isinstance(placed, str):
             return Refusal("not_supported", placed)
         if not self._host.acquire(lambda: self._waits_too_long() or not self._may_go_on()):
@@ -114,7 +114,7 @@ class OneJob:
         finally:
             self._host.release()
 
-    def _locked(self, values: dict[str, Any]) -> Result | Refusal:
+    def _locked(self, values: dict[str, Any]) -> RunResult | Refusal:
         files = self._confirmed()
         if isinstance(files, Refusal):
             return files
@@ -124,7 +124,7 @@ class OneJob:
         self._freshen(files)
         if not self._may_go_on():
             return Refusal("busy", BUSY)
-        looks = {one.path: loaded_files.look(one.path) for one in files}
+        looks = {one.path: loaded_files.file_state(one.path) for one in files}
         names = [one.file.name for one in files if one.file.role == "embedding"]
         made = self._host.generate(values, names)
         for path in put_back(files):
@@ -137,7 +137,7 @@ class OneJob:
 
     def _confirmed(self) -> list[ConfirmedFile] | Refusal:
         """The files. The hub may know a moment earlier than this process what the agent has just read."""
-        for wait in LOOKS_S:
+        for wait in RECHECK_S:
             files = confirm(self._job.files, self._snapshot())
             if not isinstance(files, Refusal):
                 break
@@ -171,7 +171,7 @@ class OneJob:
         return Refusal("model_ambiguous", text, requirement)
 
     def _freshen(self, files: Sequence[ConfirmedFile]) -> None:
-        """What the host keeps in memory of a file that may have changed since is read anew."""
+        """Have the host read anew what it keeps in memory of a file that may have changed since."""
         stale = [one for one in files if one.file.used and not loaded_files.is_fresh(one.path)]
         if any(one.file.role == "lora" for one in stale):
             self._host.forget_loras()
@@ -193,16 +193,16 @@ class OneJob:
         self,
         files: Sequence[ConfirmedFile],
         loaded: Sequence[LoadedFile],
-        looks: dict[str, loaded_files.Look | None],
+        looks: dict[str, loaded_files.FileState | None],
     ) -> None:
-        """What was loaded and stayed the same is known to be in memory as it lies on the disk."""
+        """Note that what was loaded and stayed the same is in memory as it lies on the disk."""
         states = {one.requirement: one.state for one in loaded}
         for one in files:
             seen = looks[one.path]
             if seen is not None and states.get(one.file.requirement) == "loaded":
-                loaded_files.vouch(one.path, seen)
+                loaded_files.confirm(one.path, seen)
 
-    def _result(self, made: Generated, loaded: list[LoadedFile]) -> Result | Refusal:
+    def _result(self, made: Generated, loaded: list[LoadedFile]) -> RunResult | Refusal:
         wrong_model = any(one.state == "other_file" for one in loaded)
         if not self._may_go_on():
             return Refusal("busy", BUSY)
@@ -211,19 +211,19 @@ class OneJob:
         if made.interrupted:
             return self._ended("interrupted", STOPPED_HERE)
         if made.meddled and wrong_model:
-            return self._ended("interrupted", OTHER_CHOSEN)
+            return self._ended("interrupted", MODEL_CHANGED)
         pictures = made.pictures[:PICTURES_MAX]
         digests = [hashlib.sha256(data).hexdigest() for data in pictures]
-        text = left_out(len(made.pictures))
+        text = pictures_left_out(len(made.pictures))
         finish = FinishRequest(self._job.job_id, self._job.fence, "done", digests, loaded, text)
-        return Result(finish, pictures)
+        return RunResult(finish, pictures)
 
-    def _ended(self, outcome: Any, text: str) -> Result:
-        return Result(FinishRequest(self._job.job_id, self._job.fence, outcome, text=text))
+    def _ended(self, outcome: Any, text: str) -> RunResult:
+        return RunResult(FinishRequest(self._job.job_id, self._job.fence, outcome, text=text))
 
 
 def _names(file: AssignedFile, values: dict[str, Any]) -> list[str]:
-    """How the host may take the file's name: as the job has it now, then as it is called here."""
+    """Return how the host may take the file's name: as the job has it now, then as it is called here."""
     if file.role not in CHECKPOINTS:
         return [file.name]
     if file.role == "checkpoint":
@@ -243,5 +243,5 @@ def _write_checkpoint(values: dict[str, Any], role: str, name: str) -> None:
 
 
 def _report(made: Generated, scripted: bool) -> HostReport:
-    steps = [Step(one.checkpoint, one.modules, one.loras, one.hires) for one in made.steps]
+    steps = [SamplerStep(one.checkpoint, one.modules, one.loras, one.hires) for one in made.steps]
     return HostReport(steps, made.lora_failures, made.embeddings, scripted)

@@ -13,14 +13,14 @@ from stablequeue_client.shared.wire.runner import RenewRequest
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 0.5
+POLL_S = 0.5
 PROGRESS_S = 1.0
 """So often progress is told while there is some."""
-AGAIN_S = 5.0
+RETRY_S = 5.0
 """After a sign of life that did not arrive."""
 
 
-class Renewing:
+class LeaseRenewal:
     """From ``start`` to ``end``. ``stop``: called once when the hub says that the job is not ours any more.
 
     ``progress``: of the generation, 0 to 1, or None. ``look``: called every half second.
@@ -58,25 +58,25 @@ class Renewing:
         told: float | None = None
         told_at = time.monotonic()
         due = told_at + self._every_s
-        while not self._over.wait(LOOK_S):
+        while not self._over.wait(POLL_S):
             self._look()
             now, progress = time.monotonic(), self._progress()
             moved = progress is not None and (told is None or progress - told >= 0.01)
             if now >= due or (moved and now - told_at >= PROGRESS_S):
                 arrived = self._renew(progress)
                 told, told_at = progress, time.monotonic()
-                due = told_at + (self._every_s if arrived else min(AGAIN_S, self._every_s))
+                due = told_at + (self._every_s if arrived else min(RETRY_S, self._every_s))
                 if self.stopped:
                     break
         self._api.close()
 
     def _renew(self, progress: float | None) -> bool:
-        """Whether it arrived."""
+        """Return whether it arrived."""
         try:
             answer = self._api.renew_job(self._server_id, RenewRequest(self._job_id, self._fence, progress))
         except StableQueueError as error:
             extra = {"action": "renew_failed", "code": error.code}
-            logger.info("A sign of life did not reach the hub: %s", error.message, extra=extra)
+            logger.info("A lease renewal did not reach the hub: %s", error.message, extra=extra)
             return False
         if answer.stop:
             self.stopped = True

@@ -54,7 +54,7 @@ _SHOWN = 80
 
 
 @dataclass(frozen=True)
-class Dialect:
+class SupportedPayload:
     """What this WebUI understands. ``fields``: of its API for this kind of generation. ``options``: each
     option with its page of the settings."""
 
@@ -70,17 +70,19 @@ class Dialect:
 
 
 def is_img2img(payload: Mapping[str, Any]) -> bool:
-    """Whether it starts from pictures."""
+    """Return whether it starts from pictures."""
     return bool(payload.get("init_images"))
 
 
-def fitted(payload: Mapping[str, Any], dialect: Dialect) -> dict[str, Any] | Refusal:
+def adapted(payload: Mapping[str, Any], dialect: SupportedPayload) -> dict[str, Any] | Refusal:
     """The JSON for this WebUI. Nothing in ``payload`` is changed."""
     for need in capability_needs(payload):
         if _is_missing(need, dialect):
             return _refused(f"This WebUI does not have {_WORDS[need.kind]} “{need.name[:_SHOWN]}”.")
     if _names_an_address(payload):
-        return _refused("The job names a picture by its address; only pictures in the job itself are taken.")
+        return _refused(
+            "The job names a picture by its address; only pictures in the job itself are accepted."
+        )
     values = {key: value for key, value in payload.items() if key not in NOT_THEIRS}
     values.update({key: None for key, word in _SAME.items() if values.get(key) == word})
     values = _samplers(values, dialect)
@@ -98,7 +100,7 @@ def _refused(text: str) -> Refusal:
     return Refusal("not_supported", text)
 
 
-def _is_missing(need: CapabilityNeed, dialect: Dialect) -> bool:
+def _is_missing(need: CapabilityNeed, dialect: SupportedPayload) -> bool:
     if need.kind == "style":
         return need.name not in dialect.styles
     return missing_capability(need, dialect.capabilities) == "missing"
@@ -109,7 +111,7 @@ def _names_an_address(payload: Mapping[str, Any]) -> bool:
     return any(isinstance(one, str) and one[:8].lower().startswith(("http:", "https:")) for one in pictures)
 
 
-def _samplers(values: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
+def _samplers(values: dict[str, Any], dialect: SupportedPayload) -> dict[str, Any]:
     """Sampler and schedule in one name, where this WebUI has them so ("DPM++ 2M Karras")."""
     if "scheduler" in dialect.fields:
         return values
@@ -126,13 +128,13 @@ def _samplers(values: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
     return values
 
 
-def _joined(sampler: Any, schedule: Any, dialect: Dialect) -> str:
+def _joined(sampler: Any, schedule: Any, dialect: SupportedPayload) -> str:
     if not isinstance(sampler, str) or not isinstance(schedule, str):
         return ""
     return joined(sampler, schedule, dialect.capabilities.samplers)
 
 
-def _settings(given: Any, dialect: Dialect) -> dict[str, Any] | Refusal:
+def _settings(given: Any, dialect: SupportedPayload) -> dict[str, Any] | Refusal:
     """Override settings in this WebUI's own options; what only its owner may choose is left out."""
     settings = dict(given) if isinstance(given, Mapping) else {}
     if not dialect.has_modules:
@@ -155,7 +157,7 @@ def _settings(given: Any, dialect: Dialect) -> dict[str, Any] | Refusal:
     return kept
 
 
-def _defaults(given: Any, settings: Mapping[str, Any], dialect: Dialect) -> dict[str, Any] | None:
+def _defaults(given: Any, settings: Mapping[str, Any], dialect: SupportedPayload) -> dict[str, Any] | None:
     """Those that this WebUI has and its owner lets others set; None for none."""
     defaults = given if isinstance(given, Mapping) else {}
     sections = dialect.options
@@ -167,7 +169,7 @@ def _defaults(given: Any, settings: Mapping[str, Any], dialect: Dialect) -> dict
     return known or None
 
 
-def _known_fields(values: dict[str, Any], dialect: Dialect) -> dict[str, Any] | Refusal:
+def _known_fields(values: dict[str, Any], dialect: SupportedPayload) -> dict[str, Any] | Refusal:
     """Without the fields that this WebUI would leave out; refused where one of them changes the picture."""
     hires_cfg = values.get("hr_cfg") if values.get("enable_hr") is True else None
     if "hr_cfg" not in dialect.fields and hires_cfg not in (None, values.get("cfg_scale", 7.0)):

@@ -35,10 +35,10 @@ FOLDER = "results"
 KEPT_S = 7 * 24 * 3600.0
 """The hub gave such a job to others long ago."""
 _NAME = re.compile(r"[0-9A-Za-z-]{1,64}-[0-9]{1,16}\Z")
-_TAKES_NOT = (InvalidValueError, NotFoundError, TooLargeError, ConflictError)
+PERMANENT_REJECTIONS = (InvalidValueError, NotFoundError, TooLargeError, ConflictError)
 
 
-class KeptResult(msgspec.Struct, frozen=True):
+class StoredResult(msgspec.Struct, frozen=True):
     """What ``result.json`` holds. ``pictures``: how many files lie beside it."""
 
     hub_id: str
@@ -48,7 +48,7 @@ class KeptResult(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Delivered:
+class Delivery:
     """What became of a result. ``answer`` None: the hub did not take it, and ``text`` says why."""
 
     job_id: str
@@ -56,14 +56,14 @@ class Delivered:
     text: str = ""
 
 
-class Outbox:
+class ResultOutbox:
     """The results of one WebUI. For one thread."""
 
     def __init__(self, server_dir: Path, now: Callable[[], float] = time.time) -> None:
         self._folder = server_dir / FOLDER
         self._now = now
 
-    def keep(self, result: KeptResult, pictures: Sequence[bytes]) -> None:
+    def keep(self, result: StoredResult, pictures: Sequence[bytes]) -> None:
         """Store it, whole or not at all. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = f"{result.finish.job_id}-{result.finish.fence}"
@@ -77,10 +77,10 @@ class Outbox:
         os.replace(making, self._folder / name)
 
     def waiting(self) -> int:
-        """How many results the hub does not have yet."""
+        """Return how many results the hub does not have yet."""
         return sum(1 for _ in self._folders())
 
-    def deliver(self, api: HubApi, hub_id: str, server_id: str) -> Iterator[Delivered]:
+    def deliver(self, api: HubApi, hub_id: str, server_id: str) -> Iterator[Delivery]:
         """Bring each result to the hub. Raises StableQueueError when the hub cannot be reached or is busy."""
         for folder in list(self._folders()):
             kept = self._read(folder)
@@ -91,26 +91,26 @@ class Outbox:
                 shutil.rmtree(folder, ignore_errors=True)
                 yield delivered
 
-    def _deliver(self, api: HubApi, folder: Path, kept: KeptResult) -> Delivered:
+    def _deliver(self, api: HubApi, folder: Path, kept: StoredResult) -> Delivery:
         finish = kept.finish
         try:
             for number in range(kept.pictures):
                 data = (folder / f"{number}.png").read_bytes()
                 api.send_picture(kept.server_id, finish.job_id, finish.fence, number, data)
-            return Delivered(finish.job_id, api.finish_job(kept.server_id, finish))
+            return Delivery(finish.job_id, api.finish_job(kept.server_id, finish))
         except StaleRunError as error:
-            return Delivered(finish.job_id, None, error.message)
-        except _TAKES_NOT as error:
+            return Delivery(finish.job_id, None, error.message)
+        except PERMANENT_REJECTIONS as error:
             return self._give_up(api, kept, error)
 
-    def _give_up(self, api: HubApi, kept: KeptResult, error: StableQueueError) -> Delivered:
+    def _give_up(self, api: HubApi, kept: StoredResult, error: StableQueueError) -> Delivery:
         """The hub does not take these pictures: the run has failed."""
-        text = f"The hub does not take the pictures: {error.message}"
+        text = f"The hub rejected the pictures: {error.message}"
         finish = msgspec.structs.replace(kept.finish, outcome="failed", pictures=[], loaded=[], text=text)
         try:
-            return Delivered(finish.job_id, api.finish_job(kept.server_id, finish), text)
-        except _TAKES_NOT as again:
-            return Delivered(finish.job_id, None, again.message)
+            return Delivery(finish.job_id, api.finish_job(kept.server_id, finish), text)
+        except PERMANENT_REJECTIONS as again:
+            return Delivery(finish.job_id, None, again.message)
 
     def _folders(self) -> Iterator[Path]:
         if not self._folder.is_dir():
@@ -119,8 +119,8 @@ class Outbox:
             if _NAME.match(path.name):
                 yield path
 
-    def _read(self, folder: Path) -> KeptResult | None:
+    def _read(self, folder: Path) -> StoredResult | None:
         try:
-            return msgspec.json.decode((folder / "result.json").read_bytes(), type=KeptResult)
+            return msgspec.json.decode((folder / "result.json").read_bytes(), type=StoredResult)
         except (OSError, msgspec.DecodeError):
             return None

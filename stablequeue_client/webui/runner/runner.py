@@ -22,9 +22,9 @@ from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.backoff import Backoff
 from stablequeue_client.hub_client.connection import Timeouts
 from stablequeue_client.hub_client.identity import Identity
-from stablequeue_client.hub_client.joined import Connect, JoinedConnection, PerIdentity
+from stablequeue_client.hub_client.joined_connection import Connect, JoinedConnection, PerIdentityCache
 from stablequeue_client.hub_client.link import HubLink
-from stablequeue_client.index.snapshot import LocalModels, Snapshot
+from stablequeue_client.index.snapshot import IndexReader, Snapshot
 from stablequeue_client.shared.errors import StableQueueError, StaleRunError
 from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksForOthers
 from stablequeue_client.shared.wire.runner import (
@@ -35,32 +35,32 @@ from stablequeue_client.shared.wire.runner import (
     NextRequest,
     RefuseRequest,
 )
-from stablequeue_client.webui.host.models import Memory
-from stablequeue_client.webui.parts.states import RunnerState, Told, Working
+from stablequeue_client.webui.host.models import LoadedModels
+from stablequeue_client.webui.parts.states import CurrentJob, RunnerMessage, RunnerStatus
 from stablequeue_client.webui.runner import job_run
-from stablequeue_client.webui.runner.availability import NOT_NOW_S, Moment, may_ask
+from stablequeue_client.webui.runner.availability import NOT_NOW_S, Usage, permission
 from stablequeue_client.webui.runner.file_check import same_path
-from stablequeue_client.webui.runner.job_run import OneJob, Result
-from stablequeue_client.webui.runner.lease_renewal import Renewing
+from stablequeue_client.webui.runner.job_run import JobRun, RunResult
+from stablequeue_client.webui.runner.lease_renewal import LeaseRenewal
 from stablequeue_client.webui.runner.refusal import Refusal
-from stablequeue_client.webui.runner.result_outbox import KeptResult, Outbox
+from stablequeue_client.webui.runner.result_outbox import ResultOutbox, StoredResult
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 1.0
+POLL_S = 1.0
 NO_HUB_S = 5.0
 LONGEST_WAIT_S = 60.0
 AFTER_FAULT_S = 30.0
 LOCK_WAIT_S = 30.0
 """A job is not kept waiting longer than this for somebody who generates meanwhile."""
 NOT_NOW_NAME = "not_now"
-TOLD_KEPT = 20
+MESSAGES_MAX = 20
 TIMEOUTS = Timeouts(connect=5.0, read=15.0, sync=60.0, total=120.0)
 RENEW_TIMEOUTS = Timeouts(connect=3.0, read=5.0, total=8.0)
 
 
-class Host(job_run.Host, Protocol):
-    """``job_run.Host``, and what is asked between its turns."""
+class RunnerHost(job_run.JobHost, Protocol):
+    """``job_run.JobHost``, and what is asked between its turns."""
 
     def interrupt(self) -> None: ...
     def progress(self) -> float | None: ...
@@ -68,12 +68,12 @@ class Host(job_run.Host, Protocol):
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class RunnerContext:
     """What the runner is given. All of it may be called from its threads."""
 
-    host: Host
+    host: RunnerHost
     server_dir: Path
-    models: LocalModels
+    models: IndexReader
     works_for_others: Callable[[], WorksForOthers]
     capabilities: Callable[[], ServerCapabilities]
     is_generating: Callable[[], bool]
@@ -87,23 +87,23 @@ class Runner:
     """One per process. Any thread may call anything; nothing but the thread itself blocks."""
 
     def __init__(
-        self, around: Surroundings, *, look_s: float = LOOK_S, lock_wait_s: float = LOCK_WAIT_S
+        self, context: RunnerContext, *, look_s: float = POLL_S, lock_wait_s: float = LOCK_WAIT_S
     ) -> None:
-        self._around = around
+        self._context = context
         self._look_s, self._lock_wait_s = look_s, lock_wait_s
-        self._outbox = Outbox(around.server_dir)
+        self._outbox = ResultOutbox(context.server_dir)
         self._runner_id = secrets.token_hex(16)
         self._link = HubLink(SYSTEM_CLOCK, Backoff(first_s=2.0, longest_s=LONGEST_WAIT_S))
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
-        self._server = PerIdentity(around.server_dir, self._connection)
-        self._working: Working | None = None
+        self._server = PerIdentityCache(context.server_dir, self._connection)
+        self._working: CurrentJob | None = None
         self._stop_job = threading.Event()
         self._not_now_until = self._stored_not_now()
         self._used = time.monotonic()
-        self._told: deque[Told] = deque(maxlen=TOLD_KEPT)
+        self._messages: deque[RunnerMessage] = deque(maxlen=MESSAGES_MAX)
         self._results = 0
 
     # --- called from other threads ---------------------------------------------------------------------
@@ -123,18 +123,18 @@ class Runner:
         if self._thread is not None:
             self._thread.join(timeout_s)
 
-    def state(self) -> RunnerState:
-        """How it stands; costs nothing."""
+    def state(self) -> RunnerStatus:
+        """Return how it stands; costs nothing."""
         working = self._working
         if working is not None:
-            working = replace(working, progress=self._around.host.progress())
+            working = replace(working, progress=self._context.host.progress())
         left = self._not_now_until - time.time()
-        return RunnerState(
+        return RunnerStatus(
             working=working,
-            works_for_others=self._around.works_for_others(),
+            works_for_others=self._context.works_for_others(),
             not_now_until_ms=int(self._not_now_until * 1000) if left > 0 else None,
             results=self._results,
-            told=tuple(self._told),
+            told=tuple(self._messages),
         )
 
     def note_use(self) -> None:
@@ -147,15 +147,15 @@ class Runner:
             self.note_use()
 
     def not_now(self) -> None:
-        """No jobs of others for an hour; the one of somebody else that is under way goes back."""
+        """No jobs from others for an hour; the one of somebody else that is under way goes back."""
         self._not_now_until = time.time() + NOT_NOW_S
         self._store_not_now()
         working = self._working
         if working is not None and not working.own:
             self._give_back()
-        self._tell("Not now: no jobs of others for an hour.")
+        self._report("Not now: no jobs from others for an hour.")
 
-    def help_again(self) -> None:
+    def resume_helping(self) -> None:
         """The hour is over."""
         self._not_now_until = 0.0
         self._store_not_now()
@@ -168,7 +168,7 @@ class Runner:
             try:
                 wait = self._turn()
             except Exception:
-                logger.exception("StableQueue: the runner failed and tries again.")
+                logger.exception("StableQueue: the runner failed; it retries.")
                 wait = AFTER_FAULT_S
             self._wake.wait(wait)
             self._wake.clear()
@@ -178,21 +178,21 @@ class Runner:
         connection = self._server.current()
         if connection is None or connection.identity.hub_id is None:
             return NO_HUB_S
-        if not self._around.is_up():
+        if not self._context.is_up():
             return self._look_s
         identity = connection.identity
-        may = may_ask(self._moment())
+        may = permission(self._usage())
         self._results = self._outbox.waiting()
-        if not may.ask and not self._results:
+        if not may.poll and not self._results:
             return self._look_s
-        wait = self._link.turn_in()
+        wait = self._link.retry_in()
         if wait > 0:
             return min(wait, NO_HUB_S)
         try:
             api = connection.hub()
             self._deliver(api, identity)
             job = None
-            if may.ask:
+            if may.poll:
                 wanted = NextRequest(
                     self._runner_id, may.others, self._loaded_sha256(), wait_s=NEXT_WAIT_MAX_S
                 )
@@ -203,13 +203,13 @@ class Runner:
                 self._results = self._outbox.waiting()
         except StableQueueError as error:
             return min(connection.failed(error), NO_HUB_S)
-        return 0.0 if may.ask else self._look_s
+        return 0.0 if may.poll else self._look_s
 
-    def _moment(self) -> Moment:
-        return Moment(
-            generating=self._around.is_generating(),
+    def _usage(self) -> Usage:
+        return Usage(
+            generating=self._context.is_generating(),
             unused_s=time.monotonic() - self._used,
-            works_for_others=self._around.works_for_others(),
+            works_for_others=self._context.works_for_others(),
             not_now_s=max(0.0, self._not_now_until - time.time()),
         )
 
@@ -217,16 +217,16 @@ class Runner:
 
     def _connection(self, identity: Identity) -> JoinedConnection:
         self._link.try_now()
-        return JoinedConnection(identity, self._around.connect, TIMEOUTS, self._link)
+        return JoinedConnection(identity, self._context.connect, TIMEOUTS, self._link)
 
     def _deliver(self, api: HubApi, identity: Identity) -> None:
         for one in self._outbox.deliver(api, identity.hub_id or "", identity.server_id):
             if one.answer is None:
-                self._tell(f"A finished job was not taken by the hub: {one.text}")
+                self._report(f"The hub did not accept a finished job: {one.text}")
             elif one.answer.state == "completed":
-                self._tell("A job is done, and its pictures are at the hub.")
+                self._report("A job is done, and the hub has its pictures.")
             else:
-                self._tell(f"A job ended as {one.answer.state}. {one.text}".strip())
+                self._report(f"A job ended as {one.answer.state}. {one.text}".strip())
             self._results = self._outbox.waiting()
 
     # --- one job ---------------------------------------------------------------------------------------
@@ -234,57 +234,57 @@ class Runner:
     def _work(self, api: HubApi, identity: Identity, job: Assignment) -> None:
         self._stop_job.clear()
         # Its question may have waited at the hub since before somebody pressed Generate here.
-        if not job.own and not may_ask(self._moment()).others:
+        if not job.own and not permission(self._usage()).others:
             self._refuse(api, identity, job, Refusal("busy", job_run.BUSY))
             return
-        self._working = Working(job.job_id, job.name, job.submitter, job.own, int(time.time() * 1000))
-        renewing = self._renewing(identity, job)
+        self._working = CurrentJob(job.job_id, job.name, job.submitter, job.own, int(time.time() * 1000))
+        renewing = self._lease_renewal(identity, job)
         renewing.start()
         try:
             result = self._do(job)
-            if isinstance(result, Result) and not renewing.stopped:
+            if isinstance(result, RunResult) and not renewing.stopped:
                 self._keep(api, identity, result)
         finally:
             renewing.end()
             self._working = None
         if renewing.stopped:
-            self._tell("A job was stopped: it was cancelled, or given to another server.")
+            self._report("A job was stopped: it was cancelled, or given to another server.")
         elif isinstance(result, Refusal):
             self._refuse(api, identity, job, result)
         self._deliver(api, identity)
 
-    def _do(self, job: Assignment) -> Result | Refusal:
+    def _do(self, job: Assignment) -> RunResult | Refusal:
         try:
-            return self._one_job(job).do()
+            return self._job_run(job).run()
         except Exception as error:  # of the host, or ours: the hub must hear of it either way
             logger.exception("StableQueue: a job failed before or after its generation.")
-            text = f"The WebUI could not do it: {type(error).__name__}. Its log has more."
-            return Result(FinishRequest(job.job_id, job.fence, "failed", text=text))
+            text = f"The WebUI failed: {type(error).__name__}. Its log has more."
+            return RunResult(FinishRequest(job.job_id, job.fence, "failed", text=text))
 
-    def _one_job(self, job: Assignment) -> OneJob:
+    def _job_run(self, job: Assignment) -> JobRun:
         until = time.monotonic() + self._lock_wait_s
-        return OneJob(
+        return JobRun(
             job,
-            self._around.host,
-            self._around.capabilities,
+            self._context.host,
+            self._context.capabilities,
             self._fresh_snapshot,
             may_go_on=lambda: not self._stop_job.is_set(),
             waits_too_long=lambda: time.monotonic() > until,
         )
 
     def _fresh_snapshot(self) -> Snapshot:
-        self._around.models.refresh(max_age_s=0.0)
-        return self._around.models.snapshot
+        self._context.models.refresh(max_age_s=0.0)
+        return self._context.models.snapshot
 
-    def _renewing(self, identity: Identity, job: Assignment) -> Renewing:
-        return Renewing(
-            self._around.connect(identity, RENEW_TIMEOUTS),
+    def _lease_renewal(self, identity: Identity, job: Assignment) -> LeaseRenewal:
+        return LeaseRenewal(
+            self._context.connect(identity, RENEW_TIMEOUTS),
             identity.server_id,
             job.job_id,
             job.fence,
             every_s=job.renew_s,
-            progress=self._around.host.progress,
-            look=self._around.host.notice,
+            progress=self._context.host.progress,
+            look=self._context.host.notice,
             stop=self._give_back,
         )
 
@@ -292,15 +292,15 @@ class Runner:
         """Stop the job under way."""
         self._stop_job.set()
         if self._working is not None:
-            self._around.host.interrupt()
+            self._context.host.interrupt()
 
-    def _keep(self, api: HubApi, identity: Identity, result: Result) -> None:
+    def _keep(self, api: HubApi, identity: Identity, result: RunResult) -> None:
         """On the disk until the hub has it. Where the disk is full the hub gets it at once, or never."""
-        kept = KeptResult(identity.hub_id or "", identity.server_id, len(result.pictures), result.finish)
+        kept = StoredResult(identity.hub_id or "", identity.server_id, len(result.pictures), result.finish)
         try:
             self._outbox.keep(kept, result.pictures)
         except OSError as error:
-            self._tell(f"A result could not be kept on the disk: {error.strerror}.")
+            self._report(f"A result could not be stored on disk: {error.strerror}.")
             job_id, fence = result.finish.job_id, result.finish.fence
             for number, data in enumerate(result.pictures):
                 api.send_picture(identity.server_id, job_id, fence, number, data)
@@ -309,11 +309,11 @@ class Runner:
     def _refuse(self, api: HubApi, identity: Identity, job: Assignment, why: Refusal) -> None:
         if why.root:
             with suppress(StableQueueError):
-                self._around.models.order("rescan", root=why.root)
+                self._context.models.order("rescan", root=why.root)
         said = RefuseRequest(job.job_id, job.fence, why.code, why.text[:TEXT_MAX], why.requirement)
         with suppress(StaleRunError):
             api.refuse_job(identity.server_id, said)
-        self._tell(f"A job went back: {why.text}")
+        self._report(f"A job was returned: {why.text}")
 
     # --- small things ----------------------------------------------------------------------------------
 
@@ -322,32 +322,32 @@ class Runner:
         path = self._memory().checkpoint
         if not path:
             return None
-        snapshot = self._around.models.snapshot
+        snapshot = self._context.models.snapshot
         base = path.replace("\\", "/").rsplit("/", 1)[-1]
-        for row in self._around.models.find("checkpoint", base):
+        for row in self._context.models.find("checkpoint", base):
             root = next((one for one in snapshot.roots if one.root_id == row.root_id), None)
             if root is not None and same_path(f"{root.path_on_disk}/{row.path}", path):
                 return row.sha256
         return None
 
-    def _memory(self) -> Memory:
+    def _memory(self) -> LoadedModels:
         try:
-            return self._around.host.memory()
+            return self._context.host.memory()
         except Exception:  # it loads or unloads one at this moment
-            return Memory()
+            return LoadedModels()
 
-    def _tell(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         logger.info("StableQueue: %s", text, extra={"action": "runner"})
-        self._told.append(Told(int(time.time() * 1000), text))
+        self._messages.append(RunnerMessage(int(time.time() * 1000), text))
 
     def _stored_not_now(self) -> float:
         try:
-            return float((self._around.server_dir / NOT_NOW_NAME).read_text("ascii"))
+            return float((self._context.server_dir / NOT_NOW_NAME).read_text("ascii"))
         except (OSError, ValueError):
             return 0.0
 
     def _store_not_now(self) -> None:
-        path = self._around.server_dir / NOT_NOW_NAME
+        path = self._context.server_dir / NOT_NOW_NAME
         with suppress(OSError):
             if self._not_now_until:
                 path.write_text(f"{self._not_now_until:.0f}", "ascii")

@@ -57,7 +57,8 @@ def take_over(host: Host, server_dir: Path) -> None:
 
 
 def old_connection(server_dir: Path) -> OldConnection | None:
-    """What ``take_over`` kept, to prefill the connection; None when there was nothing (or it is damaged)."""
+    """Return what ``take_over`` kept, to prefill the connection; None when there was nothing (or it is
+    damaged)."""
     try:
         found = json.loads((server_dir / FILE_NAME).read_text("utf-8"))
         return OldConnection(*(_text(found.get(name)) for name in ("url", "key", "secret")))

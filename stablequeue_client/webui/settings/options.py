@@ -44,7 +44,7 @@ OPTIONS: tuple[WebuiOption, ...] = (
     WebuiOption(
         "alias",
         "Name of this WebUI",
-        "How the hub and your other computers call it. Empty: the computer's name. "
+        "What the hub and your other computers call it. Empty: the computer's name. "
         "Once joined, rename it on the hub's page.",
     ),
     WebuiOption(
@@ -52,7 +52,7 @@ OPTIONS: tuple[WebuiOption, ...] = (
         "Tell the hub what changed",
         'Only when asked: the button "Tell the hub now" on the tab.',
         "radio",
-        (("By itself", "auto"), ("Only when asked", "manual")),
+        (("Automatically", "auto"), ("Only when asked", "manual")),
     ),
     WebuiOption(
         "sync_on_start",
@@ -69,7 +69,7 @@ OPTIONS: tuple[WebuiOption, ...] = (
     WebuiOption(
         "watch",
         "Notice changed files as they change",
-        "For local folders. Network folders do not tell, so they are checked by the clock.",
+        "For local folders. Network folders report no changes, so they are checked on a schedule.",
         "checkbox",
     ),
     WebuiOption(
@@ -89,9 +89,9 @@ OPTIONS: tuple[WebuiOption, ...] = (
     WebuiOption(
         "hashing",
         "When new files are read in full",
-        "Only then it is certain which models they are. Reading never runs beside a generation.",
+        "Only then is it certain which models they are. Reading never runs beside a generation.",
         "radio",
-        (("While nobody uses this computer", "idle"), ("At once", "now"), ("Only when asked", "later")),
+        (("While this computer is idle", "idle"), ("At once", "now"), ("Only when asked", "later")),
     ),
     WebuiOption(
         "network_rate",
@@ -102,7 +102,7 @@ OPTIONS: tuple[WebuiOption, ...] = (
     WebuiOption(
         "works_for_others",
         "May jobs from your other servers run on this WebUI?",
-        "Jobs handed in here always may.",
+        "Jobs submitted here always may.",
         "radio",
         (("Never", "never"), ("When nobody has used it for 10 minutes", "idle"), ("Always", "always")),
     ),
@@ -115,19 +115,19 @@ OPTIONS: tuple[WebuiOption, ...] = (
     WebuiOption(
         "ask_before_generate",
         "Ask before Generate when a model that the prompt names is missing",
-        "Without it the line under the buttons still says so.",
+        "When off, the line under the buttons still says so.",
         "checkbox",
     ),
     WebuiOption(
         "queue_button",
         "Queue button",
-        "It takes what Generate would take, and the picture is made on a server that has the models.",
+        "It queues what Generate would make; a server that has the models makes the picture.",
         "radio",
         (("Beside Generate", "beside"), ("Under Generate", "under"), ("Hidden", "hidden")),
     ),
     WebuiOption(
         "queue_shortcut",
-        "Keys that queue",
+        "Keyboard shortcut of the Queue button",
         "Such as Ctrl+Shift+Enter or Alt+Q. Empty: none.",
     ),
     WebuiOption(
@@ -147,6 +147,6 @@ def add_all(host: Host) -> None:
 
 
 def values_of(host: Host) -> dict[str, Any]:
-    """What is set now, by the names of ``WebuiSettings``; what the host does not have is left out."""
+    """Return what is set now, by the names of ``WebuiSettings``; what the host does not have is left out."""
     values = {item.name: host.option(item.key) for item in OPTIONS}
     return {name: value for name, value in values.items() if value is not None}

@@ -36,7 +36,7 @@ class TomlFile:
         self._values: dict[str, Any] = {}
 
     def values(self) -> dict[str, Any]:
-        """What stands in it, or stood in it when it could last be read; empty when there is none."""
+        """Return what stands in it, or stood in it when it could last be read; empty when there is none."""
         try:
             about = self.path.stat()
         except OSError:
@@ -60,18 +60,18 @@ class TomlFile:
         except OSError as error:
             return {}, f"The settings file {self.path} cannot be read: {error.strerror}."
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            return {}, f"The settings file {self.path} is no valid TOML: {error}. Correct that line."
+            return {}, f"The settings file {self.path} is not valid TOML: {error}. Correct that line."
 
 
 def settings_file(environment: Mapping[str, str], machine_dir: Path) -> Path:
-    """Where stablequeue.toml is looked for: STABLEQUEUE_CONFIG, else the data folder."""
+    """Return where stablequeue.toml is looked for: STABLEQUEUE_CONFIG, else the data folder."""
     chosen = environment.get("STABLEQUEUE_CONFIG")
     return Path(chosen).expanduser() if chosen else machine_dir / CONFIG_NAME
 
 
 def hub_settings(toml: TomlFile) -> Settings:
-    """What the environment and the file say of this computer's hub. Raises StableQueueError: a hub that
-    would start with another database than its owner named must not start."""
+    """Return what the environment and the file say of this computer's hub. Raises StableQueueError: a hub
+    that would start with another database than its owner named must not start."""
     values = toml.values()
     if toml.mistake:
         raise UsageError(toml.mistake)
@@ -108,10 +108,10 @@ class SettingsSource:
         return found
 
 
-_AS_BEFORE = "Until then what it said before counts."
+_AS_BEFORE = "Until then its previous values apply."
 _UNKNOWN = (
-    "Until then no file is read in full and nothing is told to the hub by itself, and no jobs of others run "
-    "here: it may name private files."
+    "Until then no file is read in full, nothing is told to the hub automatically, and no jobs from others "
+    "run here: it may name private files."
 )
 
 

@@ -23,7 +23,7 @@ from stablequeue_client.shared.errors import StableQueueError
 
 if TYPE_CHECKING:  # this file is loaded in the WebUI's main thread: nothing heavy
     from stablequeue_client.agent.agent_settings import HashingMode
-    from stablequeue_client.shared.models.model_files import Kind
+    from stablequeue_client.shared.model_files.model_file import Kind
     from stablequeue_client.shared.wire.inventory import WorksForOthers
 
 __all__ = ["FOLDER_WORDS", "WebuiSettings", "option_key", "resolve_webui"]
@@ -160,7 +160,7 @@ class _Sources:
         return value if value is not None else self._usable(name, self._in_toml)
 
     def _usable(self, name: str, read: Callable[[str], Any]) -> Any:
-        """What one source says; None when it says nothing, or nothing that can be used."""
+        """Return what one source says; None when it says nothing, or nothing that can be used."""
         try:
             value = read(name)
             return _checked_address(value) if name == "hub" and value is not None else value

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LOAD_LIMIT_S = 60.0
 """A Python that takes longer for our imports gets a WebUI without us, not a WebUI that hangs."""
-LOOK_EVERY_S = 1.0
+REFRESH_EVERY_S = 1.0
 _loaded: dict[int, Future[Runtime]] = {}
 """By process id: a forked child has no thread of ours and starts its own."""
 
@@ -65,13 +65,13 @@ def _before_ui(loaded: Future[Runtime]) -> None:
 
 def _parts(host: compat.Host, loaded: Future[Runtime]) -> list[Part]:
     """Imported at the end of the page: at its beginning the WebUI would have to wait for our thread."""
-    from stablequeue_client.webui.prompt_line.page import GatePage
+    from stablequeue_client.webui.prompt_line.page import PromptLineInputs
     from stablequeue_client.webui.submit.button import QueueButtons
 
-    def take(*pressed: Any) -> None:
-        loaded.result(0).queueing.take(*pressed)
+    def capture(*pressed: Any) -> None:
+        loaded.result(0).queueing.capture(*pressed)
 
-    return [GatePage(host), QueueButtons(host, take)]
+    return [PromptLineInputs(host), QueueButtons(host, capture)]
 
 
 def _add_options(host: compat.Host) -> None:
@@ -125,10 +125,10 @@ def _background(loaded: Future[Runtime]) -> None:
     guarded("the reading of model folders")(rt.agent.start)()
     guarded("the work on jobs")(rt.runner.start)()
     guarded("the sending of jobs")(rt.queueing.start)()
-    look = guarded("the look at the index")(_look)
+    look = guarded("the look at the index")(_refresh_index)
     while True:
         look(rt)
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(REFRESH_EVERY_S)
 
 
 def _import_what_the_page_asks_for() -> None:
@@ -140,7 +140,7 @@ def _import_what_the_page_asks_for() -> None:
     from stablequeue_client.webui.submit import button  # noqa: F401
 
 
-def _look(rt: Runtime) -> None:
+def _refresh_index(rt: Runtime) -> None:
     generating = rt.host.is_generating()
     rt.agent.note_generating(generating)
     rt.runner.note_generating(generating)

@@ -11,13 +11,20 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from stablequeue_client.webui.host.capture import TABS, ClickEvent, Input, clicks_of, input_of, mode_by_script
+from stablequeue_client.webui.host.capture import (
+    TABS,
+    ClickEvent,
+    PageInput,
+    clicks_of,
+    input_of,
+    mode_by_script,
+)
 from stablequeue_client.webui.host.compat import Host
 from stablequeue_client.webui.host.guarded import guarded
 from stablequeue_client.webui.host.page_parts import Page, hidden_button, is_state
 
-Take = Callable[[Any, str, "tuple[Any, ...]", "list[Input]"], Any]
-"""``QueueDesk.take``."""
+Capture = Callable[[Any, str, "tuple[Any, ...]", "list[PageInput]"], Any]
+"""``SubmissionService.capture``."""
 
 
 class QueueButtons:
@@ -25,9 +32,9 @@ class QueueButtons:
 
     name = "the Queue button"
 
-    def __init__(self, host: Host, take: Take) -> None:
+    def __init__(self, host: Host, take: Capture) -> None:
         self._host = host
-        self._take = take
+        self._capture = take
 
     def add(self, page: Page) -> None:
         """Adds the hidden buttons."""
@@ -40,7 +47,7 @@ class QueueButtons:
 
     def _wire_tab(self, tab: str, main: ClickEvent, events: list[ClickEvent], page: Page) -> None:
         inputs = [input_of(one, page.made_with(one)) for one in main.inputs]
-        take = guarded("the press of Queue")(self._take)
+        take = guarded("the press of Queue")(self._capture)
 
         before = _before(main, events)
         all_inputs = [*main.inputs, *(one for event in before for one in event.inputs)]
@@ -60,8 +67,8 @@ class QueueButtons:
 
 
 def _before(main: ClickEvent, events: list[ClickEvent]) -> list[ClickEvent]:
-    """What Generate's click also does to those of its inputs that nobody sees: it puts ControlNet's units
-    together."""
+    """Return what Generate's click also does to those of its inputs that nobody sees: it puts ControlNet's
+    units together."""
     states = {one._id for one in main.inputs if is_state(one)}
     others = (event for event in events if event is not main and event.fn is not None)
     return [event for event in others if [one._id in states for one in event.outputs] == [True]]

@@ -21,14 +21,14 @@ import msgspec
 
 from stablequeue_client.shared.atomic_file import write_private
 from stablequeue_client.shared.errors import DataFolderError
-from stablequeue_client.webui.parts.states import KeptJob
+from stablequeue_client.webui.parts.states import OutboxJob
 
 FOLDER = "queued"
 REASON_MAX = 600
 _NAME = re.compile(r"([0-9]{13})-([0-9a-f]{32})\.json\Z")
 
 
-class KeptJobs:
+class SubmissionOutbox:
     """The jobs of one WebUI. Any thread may call anything."""
 
     def __init__(self, server_dir: Path, now: Callable[[], float] = time.time) -> None:
@@ -36,7 +36,7 @@ class KeptJobs:
         self._now = now
         self._lock = threading.Lock()
 
-    def keep(self, key: str, submission: dict[str, Any]) -> KeptJob:
+    def keep(self, key: str, submission: dict[str, Any]) -> OutboxJob:
         """Store it, whole or not at all. Raises DataFolderError."""
         made_ms = int(self._now() * 1000)
         path = self._folder / f"{made_ms:013d}-{key}.json"
@@ -48,9 +48,9 @@ class KeptJobs:
                 f"The job could not be kept in {self._folder} ({error.strerror}).",
                 remedy="Make room there, or make the folder writable, and queue it again.",
             ) from None
-        return KeptJob(key, made_ms, path)
+        return OutboxJob(key, made_ms, path)
 
-    def all(self) -> list[KeptJob]:
+    def all(self) -> list[OutboxJob]:
         """Oldest first. Raises nothing: what cannot be read is not there."""
         try:
             names = sorted(os.listdir(self._folder))
@@ -61,17 +61,17 @@ class KeptJobs:
             match = _NAME.match(name)
             if match:
                 path = self._folder / name
-                found.append(KeptJob(match[2], int(match[1]), path, _text(path.with_suffix(".refused"))))
+                found.append(OutboxJob(match[2], int(match[1]), path, _text(path.with_suffix(".refused"))))
         return found
 
-    def read(self, job: KeptJob) -> dict[str, Any] | None:
-        """What is to be sent; None when the file is gone or damaged."""
+    def read(self, job: OutboxJob) -> dict[str, Any] | None:
+        """Return what is to be sent; None when the file is gone or damaged."""
         try:
             return msgspec.json.decode(job.path.read_bytes(), type=dict[str, Any])
         except (OSError, msgspec.DecodeError):
             return None
 
-    def refuse(self, job: KeptJob, reason: str) -> None:
+    def refuse(self, job: OutboxJob, reason: str) -> None:
         """Note why the hub does not take it. Where that cannot be written it is sent, and refused, again."""
         with self._lock:
             if job.path.exists():  # else somebody threw it away meanwhile
@@ -98,7 +98,7 @@ class KeptJobs:
                 job.path.with_suffix(".refused").unlink(missing_ok=True)
             return job is not None
 
-    def _of(self, key: str) -> KeptJob | None:
+    def _of(self, key: str) -> OutboxJob | None:
         return next((job for job in self.all() if job.key == key), None)
 
 

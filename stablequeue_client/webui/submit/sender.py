@@ -17,7 +17,7 @@ from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.backoff import Backoff
 from stablequeue_client.hub_client.connection import Timeouts
 from stablequeue_client.hub_client.identity import Identity
-from stablequeue_client.hub_client.joined import Connect, JoinedConnection, PerIdentity
+from stablequeue_client.hub_client.joined_connection import Connect, JoinedConnection, PerIdentityCache
 from stablequeue_client.hub_client.link import HubLink
 from stablequeue_client.shared.errors import (
     ConflictError,
@@ -25,23 +25,23 @@ from stablequeue_client.shared.errors import (
     StableQueueError,
     UsageError,
 )
-from stablequeue_client.webui.parts.states import KeptJob
-from stablequeue_client.webui.submit.outbox import KeptJobs
+from stablequeue_client.webui.parts.states import OutboxJob
+from stablequeue_client.webui.submit.outbox import SubmissionOutbox
 
 logger = logging.getLogger(__name__)
 
 TIMEOUTS = Timeouts(connect=5.0, read=30.0, total=300.0)
-LOOK_S = 5.0
+POLL_S = 5.0
 """How soon it is noticed that this WebUI joined a hub."""
 LONGEST_WAIT_S = 30.0
 AFTER_FAULT_S = 30.0
-REMEMBERED = 200
-_TAKES_NOT = (UsageError, NotFoundError, ConflictError)
+SENT_MAX = 200
+PERMANENT_REJECTIONS = (UsageError, NotFoundError, ConflictError)
 """The hub will say the same of this job again; anything else can pass."""
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentJob:
     """A job that the hub has. ``possible``: a server could make it now."""
 
     job_id: str
@@ -52,14 +52,14 @@ class Sent:
 class Sender:
     """One per process. Any thread may call anything; nothing but the thread itself waits for the hub."""
 
-    def __init__(self, server_dir: Path, kept: KeptJobs, connect: Connect) -> None:
+    def __init__(self, server_dir: Path, kept: SubmissionOutbox, connect: Connect) -> None:
         self._kept, self._connect = kept, connect
-        self._server = PerIdentity(server_dir, self._connection)
+        self._server = PerIdentityCache(server_dir, self._connection)
         self._link = HubLink(SYSTEM_CLOCK, Backoff(first_s=1.0, longest_s=LONGEST_WAIT_S))
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._sent: OrderedDict[str, Sent] = OrderedDict()
+        self._sent: OrderedDict[str, SentJob] = OrderedDict()
 
     # --- called from other threads -----------------------------------------------------------------------
 
@@ -70,18 +70,18 @@ class Sender:
                 self._thread = threading.Thread(target=self._run, name="stablequeue-sender", daemon=True)
                 self._thread.start()
 
-    def look(self) -> None:
+    def wake(self) -> None:
         """There is something to send, and somebody waits for it."""
         self._link.try_now()
         self._wake.set()
 
-    def sent(self, key: str) -> Sent | None:
+    def sent(self, key: str) -> SentJob | None:
         """The job as the hub has it, if it was sent by this process and not long ago."""
         with self._lock:
             return self._sent.get(key)
 
-    def trouble(self) -> StableQueueError | None:
-        """Why the hub could not be reached the last time."""
+    def problem(self) -> StableQueueError | None:
+        """Return why the hub could not be reached the last time."""
         return self._link.state().problem
 
     # --- the thread ------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ class Sender:
             try:
                 wait = self._turn()
             except Exception:
-                logger.exception("StableQueue: jobs could not be sent; it is tried again.")
+                logger.exception("StableQueue: jobs could not be sent; retrying.")
                 wait = AFTER_FAULT_S
             self._wake.wait(wait)
             self._wake.clear()
@@ -103,10 +103,10 @@ class Sender:
             return None
         connection = self._server.current()
         if connection is None or connection.identity.hub_id is None:
-            return LOOK_S
-        wait = self._link.turn_in()
+            return POLL_S
+        wait = self._link.retry_in()
         if wait > 0:
-            return min(wait, LOOK_S)
+            return min(wait, POLL_S)
         for job in waiting:
             try:
                 self._send(connection.hub(), job)
@@ -119,7 +119,7 @@ class Sender:
         self._link.try_now()
         return JoinedConnection(identity, self._connect, TIMEOUTS, self._link)
 
-    def _send(self, api: HubApi, job: KeptJob) -> None:
+    def _send(self, api: HubApi, job: OutboxJob) -> None:
         """Send one. Raises StableQueueError when it is to be sent again."""
         wanted = self._kept.read(job)
         if wanted is None:
@@ -128,15 +128,15 @@ class Sender:
             return
         try:
             answer = api.submit_job(wanted)
-        except _TAKES_NOT as error:
+        except PERMANENT_REJECTIONS as error:
             self._kept.refuse(job, f"{error.message} {error.remedy}".strip())
             logger.info("StableQueue: the hub refused a job (%s).", error.code, extra={"action": "refused"})
             return
         ids = answer.get("job_ids") or [answer.get("job_id")]
         possible = bool((answer.get("check") or {}).get("possible"))
         with self._lock:
-            self._sent[job.key] = Sent(str(answer.get("job_id")), len(ids), possible)
-            while len(self._sent) > REMEMBERED:
+            self._sent[job.key] = SentJob(str(answer.get("job_id")), len(ids), possible)
+            while len(self._sent) > SENT_MAX:
                 self._sent.popitem(last=False)
         self._kept.drop(job.key)
         logger.info("StableQueue: the hub has a job.", extra={"action": "job_sent"})

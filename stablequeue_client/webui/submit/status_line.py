@@ -10,9 +10,9 @@ from stablequeue_client.shared.views.job_labels import STATES, state_of_row
 from stablequeue_client.shared.views.job_values import JobDetails, JobRow
 from stablequeue_client.shared.views.labels import counted
 from stablequeue_client.webui.parts.runtime import Runtime
-from stablequeue_client.webui.parts.states import KeptJob
-from stablequeue_client.webui.submit.sender import Sent
-from stablequeue_client.webui.submit.submission import Choices, Press, QueueDesk
+from stablequeue_client.webui.parts.states import OutboxJob
+from stablequeue_client.webui.submit.sender import SentJob
+from stablequeue_client.webui.submit.submission import Submission, SubmissionChoices, SubmissionService
 from stablequeue_client.webui.views.prompt_check_view import Tone
 from stablequeue_client.webui.views.queue_line_view import QueueItem, queue_line
 
@@ -23,25 +23,25 @@ _TONES: dict[str, Tone] = {"good": "good", "warn": "warn", "bad": "bad"}
 class StatusLine:
     """The line beside the Queue button. Any thread may call anything."""
 
-    def __init__(self, rt: Runtime, desk: QueueDesk) -> None:
-        self._rt, self._desk = rt, desk
+    def __init__(self, rt: Runtime, desk: SubmissionService) -> None:
+        self._rt, self._service = rt, desk
 
     def announce(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """``{tab, target, count, seed_rule}`` -> ``{press}``. Raises InvalidValueError."""
         count, target = values.get("count", 1), values.get("target", "")
         if isinstance(count, bool) or not isinstance(count, int) or not isinstance(target, str):
             raise InvalidValueError("There is no such choice.", remedy="Reload the page.")
-        choices = Choices(target[:200], count, str(values.get("seed_rule", "increment")))
-        return {"press": self._desk.announce(str(values.get("tab")), choices)}
+        choices = SubmissionChoices(target[:200], count, str(values.get("seed_rule", "increment")))
+        return {"press": self._service.announce(str(values.get("tab")), choices)}
 
     def line(self, tab: str, press_key: str) -> dict[str, Any]:
         """``html``: the line; ``busy``: it will say something else soon; ``later``: at some time; ``kept``:
         how many wait here."""
-        press = self._desk.press(press_key)
-        if press is not None and press.tab != tab:
-            press = None
-        kept = self._desk.kept.all()
-        items, busy, later = self._of_press(press, kept, self._desk.sender.sent(press_key))
+        submission = self._service.submission(press_key)
+        if submission is not None and submission.tab != tab:
+            submission = None
+        kept = self._service.kept.all()
+        items, busy, later = self._of_press(submission, kept, self._service.sender.sent(press_key))
         others = [job for job in kept if job.key != press_key]
         told = any(job.key == press_key and not job.refused for job in kept)
         items += self._of_the_others(others, told=told)
@@ -50,10 +50,10 @@ class StatusLine:
     def change(self, what: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """Send a refused job ``again``, or ``throw-away`` any that is kept; whether there was one."""
         key = str(values.get("key"))
-        return {"done": self._desk.send_again(key) if what == "again" else self._desk.kept.drop(key)}
+        return {"done": self._service.send_again(key) if what == "again" else self._service.kept.drop(key)}
 
     def choices(self) -> dict[str, Any]:
-        """What is chosen among: ``servers [{id, alias, connected}]``, ``placement``, ``shortcut``."""
+        """Return what is chosen among: ``servers [{id, alias, connected}]``, ``placement``, ``shortcut``."""
         settings = self._rt.settings()
         page = self._rt.hub.view("servers")
         servers = page.value.servers if page is not None else ()
@@ -70,33 +70,33 @@ class StatusLine:
     # --- the line --------------------------------------------------------------------------------------
 
     def _of_press(
-        self, press: Press | None, kept: list[KeptJob], sent: Sent | None
+        self, submission: Submission | None, kept: list[OutboxJob], sent: SentJob | None
     ) -> tuple[list[QueueItem], bool, bool]:
-        """What there is to say, and whether that changes soon, or some time."""
-        if press is None:
+        """Return what there is to say, and whether that changes soon, or some time."""
+        if submission is None:
             return [], False, False
-        if self._desk.never_came(press):
+        if self._service.timed_out(submission):
             return [QueueItem("bad", "Not queued: the page did not send it. Reload the page.")], False, False
-        if press.stage == "failed":
-            return [QueueItem("bad", f"Not queued: {press.text}")], False, False
+        if submission.stage == "failed":
+            return [QueueItem("bad", f"Not queued: {submission.text}")], False, False
         if sent is not None:
             try:
-                item, later = of_sent(sent, self._rt.hub.glance("job", sent.job_id))
+                item, later = of_sent(sent, self._rt.hub.cached_view("job", sent.job_id))
             except NotFoundError:
                 return [QueueItem("note", "The job was deleted.")], False, False
             return [item], False, later
-        job = next((one for one in kept if one.key == press.key), None)
-        if job is None and press.stage == "kept":  # thrown away meanwhile
+        job = next((one for one in kept if one.key == submission.key), None)
+        if job is None and submission.stage == "kept":  # thrown away meanwhile
             return [], False, False
         if job is None:
-            return [QueueItem("note", "Being queued…")], True, False
+            return [QueueItem("note", "Queueing…")], True, False
         if job.refused:
             return [QueueItem("bad", f"The hub refused it: {job.refused}", key=job.key)], False, False
         others = sum(not one.refused for one in kept) - 1
         what = f"It and {counted(others, 'earlier job')} are kept here" if others else "It is kept here"
         return [self._waits(what)], True, False
 
-    def _of_the_others(self, others: list[KeptJob], *, told: bool) -> list[QueueItem]:
+    def _of_the_others(self, others: list[OutboxJob], *, told: bool) -> list[QueueItem]:
         """``told``: that some wait was said with the press."""
         waiting = [job for job in others if not job.refused]
         items = []
@@ -115,14 +115,15 @@ class StatusLine:
             return QueueItem("note", f"{what} until this WebUI has a hub.", start_hub=True)
         if hub.kind not in ("connected", "asking"):
             return QueueItem("warn", f"{what} until the hub answers. {hub.message}")
-        trouble = self._desk.sender.trouble()  # sending it may have failed before anything else did
+        trouble = self._service.sender.problem()  # sending it may have failed before anything else did
         if trouble is not None:
             return QueueItem("warn", f"{what} until the hub answers. {trouble.message}")
         return QueueItem("note", f"{what}, and on the way to the hub.")
 
 
-def of_sent(sent: Sent, details: JobDetails | None) -> tuple[QueueItem, bool]:
-    """What became of it, and whether that can change. ``details``: of the first job, as the hub told last."""
+def of_sent(sent: SentJob, details: JobDetails | None) -> tuple[QueueItem, bool]:
+    """Return what became of it, and whether that can change. ``details``: of the first job, as the hub told
+    last."""
     queued = "Queued." if sent.count == 1 else f"{counted(sent.count, 'job')} queued."
     if details is None:
         text = queued if sent.possible else f"{queued} No server can make it now."

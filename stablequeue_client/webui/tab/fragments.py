@@ -16,7 +16,7 @@ from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.shared.views.job_form import Fields
 from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.tab import page, queue_actions, queue_page, setup
-from stablequeue_client.webui.tab.queue_actions import Done
+from stablequeue_client.webui.tab.queue_actions import ActionAnswer
 
 T = TypeVar("T")
 LOCAL_VIEWS = frozenset({"first-line", "this"})
@@ -54,11 +54,11 @@ async def act(rt: Runtime, name: str, form: Mapping[str, str]) -> Markup:
     return await _run(rt, name.startswith(LOCAL_ACTIONS), lambda: do(rt, form))
 
 
-async def act_on_queue(rt: Runtime, action: str, fields: Fields) -> Done:
+async def act_on_queue(rt: Runtime, action: str, fields: Fields) -> ActionAnswer:
     """Do at the hub what a button or a form of the queue says. Raises what ``queue_actions`` raises."""
     if action in FORMS:
         make = FORMS[action]
-        return await _call(lambda: Done(make(rt, fields)))
+        return await _call(lambda: ActionAnswer(make(rt, fields)))
     if action.startswith(queue_actions.KEPT):
         return await rt.in_worker(lambda: queue_actions.act(rt, action, fields))
     return await _call(lambda: queue_actions.act(rt, action, fields))

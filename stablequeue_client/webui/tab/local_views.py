@@ -9,7 +9,7 @@ from stablequeue_client.files.claimed_hashes import check_claims
 from stablequeue_client.index.rows import IndexRow, RootRow
 from stablequeue_client.index.snapshot import LocalModel, Snapshot
 from stablequeue_client.shared.errors import ConflictError, NotFoundError
-from stablequeue_client.shared.models.model_files import (
+from stablequeue_client.shared.model_files.model_file import (
     KINDS,
     normalize_hash,
     parse_hash,

@@ -49,7 +49,7 @@ def first_line(rt: Runtime) -> Markup:
         action=action,
         action_label=label,
         work=work(rt),
-        queue=rt.hub.glance("first-line"),
+        queue=rt.hub.cached_view("first-line"),
         kept=len(rt.queueing.kept.all()),
     )
     return this_webui_view.first_line(line)
@@ -66,8 +66,8 @@ def _most_important(rt: Runtime, snapshot: Snapshot, hub: HubState) -> tuple[str
     if rt.models.problem is not None:
         needs.append((rt.models.problem.message, "?view=this", "Show"))
     agent = rt.agent.state()
-    if agent.problem or (agent.last_words and not agent.running):
-        needs.append((agent.problem or "The reading of the folders has ended", "?view=this", "Show"))
+    if agent.problem or (agent.last_output and not agent.running):
+        needs.append((agent.problem or "Reading of the folders has stopped", "?view=this", "Show"))
     if hub.kind in ("old", "refused"):
         needs.append((hub.message, "?view=setup" if hub.kind == "old" else "?view=this", "Show"))
     for root in snapshot.roots:
@@ -114,7 +114,7 @@ def model(rt: Runtime, ident: str) -> Markup:
 
 
 def servers(rt: Runtime) -> Markup:
-    """What the hub reports for each server, or this WebUI alone."""
+    """Return what the hub reports for each server, or this WebUI alone."""
     answer = rt.hub.view("servers")
     if answer is not None:
         return from_hub(rt, views.servers(answer.value), answer, "what it reports for each server")
@@ -124,7 +124,8 @@ def servers(rt: Runtime) -> Markup:
 
 
 def alias(rt: Runtime) -> str:
-    """What this WebUI is called: as the hub has it, as its owner wishes, or as the computer is called."""
+    """Return what this WebUI is called: as the hub has it, as its owner wishes, or as the computer is
+    called."""
     return rt.hub.state().alias or rt.settings().alias or default_alias()
 
 
@@ -182,10 +183,10 @@ def _order(kind: str, said: str, *names: str) -> Callable[[Runtime, Query], Mark
 def _hashing(rt: Runtime, form: Query) -> Markup:
     mode = form.get("mode", "")
     said = {
-        "now": "It reads now.",
-        "later": "It reads when you say so.",
-        "idle": "It reads when nobody uses this computer.",
-        "pause": "It pauses for an hour.",
+        "now": "Reading now.",
+        "later": "Reading only when asked.",
+        "idle": "Reading while this computer is idle.",
+        "pause": "Paused for an hour.",
     }
     if mode not in said:
         return views.notice(v.Notice("There is no such choice.", ok=False, remedy="Reload the page."))
@@ -199,18 +200,18 @@ def _ordered(rt: Runtime, kind: str, said: str, **fields: object) -> Markup:
     except StableQueueError as error:
         return views.notice(v.Notice(error.message, ok=False, remedy=error.remedy))
     if not rt.agent.state().running:
-        said = "It is done as soon as the reading runs again."
+        said = "It is done as soon as reading runs again."
     return views.notice(v.Notice(said))
 
 
 def _not_now(rt: Runtime, _form: Query) -> Markup:
     rt.runner.not_now()
-    return views.notice(v.Notice("No jobs of others for an hour."))
+    return views.notice(v.Notice("No jobs from others for an hour."))
 
 
 def _help_again(rt: Runtime, _form: Query) -> Markup:
-    rt.runner.help_again()
-    return views.notice(v.Notice("It helps again."))
+    rt.runner.resume_helping()
+    return views.notice(v.Notice("Jobs from others run here again."))
 
 
 def _never_help(rt: Runtime, _form: Query) -> Markup:
@@ -218,17 +219,19 @@ def _never_help(rt: Runtime, _form: Query) -> Markup:
         notice = v.Notice("The WebUI's settings are frozen.", ok=False, remedy="Start it without that.")
         return views.notice(notice)
     rt.runner.not_now()
-    return views.notice(v.Notice("It works for nobody else from now on."))
+    return views.notice(v.Notice("No jobs from others run here from now on."))
 
 
 ACTIONS: dict[str, Callable[[Runtime, Query], Markup]] = {
     "this/rescan": _order("rescan", "The folders are being checked.", "root"),
-    "this/sync": _order("sync", "The hub is being told."),
+    "this/sync": _order("sync", "Syncing with the hub."),
     "this/hashing": _hashing,
     "this/accept-removals": _order("accept_removals", "The missing files count as removed.", "root"),
     "this/not-now": _not_now,
     "this/help-again": _help_again,
     "this/never-help": _never_help,
-    "this/put-back": _order("put_back", "It is checked, and put back when it is whole.", "root", "path"),
+    "this/put-back": _order(
+        "put_back", "It is being checked; it gets its name back if it is whole.", "root", "path"
+    ),
 }
 """Button -> (runtime, form) -> what happened, as a fragment."""

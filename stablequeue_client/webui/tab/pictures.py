@@ -23,5 +23,5 @@ async def picture(rt: Runtime, job_id: str, number: int) -> bytes:
 
     data = await asyncio.get_running_loop().run_in_executor(_lane, fetch)
     if not data.startswith(SIGNATURE):
-        raise NotFoundError("What the hub has for this picture is no PNG.", remedy="Look at the hub's page.")
+        raise NotFoundError("The hub's file for this picture is not a PNG.", remedy="Look at the hub's page.")
     return data

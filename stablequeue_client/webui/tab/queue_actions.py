@@ -24,7 +24,7 @@ from stablequeue_client.shared.views.labels import counted
 from stablequeue_client.shared.wire.jobs import JobInfo
 from stablequeue_client.shared.wire.queue import JobActions, RunAgain
 from stablequeue_client.webui.parts.runtime import Runtime
-from stablequeue_client.webui.tab.queue_here import send_again, throw_away
+from stablequeue_client.webui.tab.local_queue import send_again, throw_away
 
 FORM_MAX_BYTES = 8 * TEXT_MAX_BYTES
 """Texts are percent-encoded: three bytes for one."""
@@ -35,14 +35,14 @@ KEPT = "queue/kept/"
 
 
 @dataclass(frozen=True)
-class Done:
+class ActionAnswer:
     """What happened, as a fragment. ``go``: the place to show then."""
 
     html: Markup
     go: str = ""
 
 
-def act(rt: Runtime, action: str, fields: Fields) -> Done:
+def act(rt: Runtime, action: str, fields: Fields) -> ActionAnswer:
     """Do what a button of the queue says. Raises NotFoundError, NoHubError, HubAwayError, and what the hub
     says of it."""
     for pattern, do in _ACTIONS:
@@ -70,7 +70,7 @@ def from_text(rt: Runtime, fields: Fields) -> Markup:
 
 
 def check(rt: Runtime, fields: Fields) -> Markup:
-    """What a filled form needs, and who can make it. Raises what the hub says of it."""
+    """Return what a filled form needs, and who can make it. Raises what the hub says of it."""
     return job_views.job_check(rt.calls.run(lambda hub: hub.check_form(fields)))
 
 
@@ -81,22 +81,22 @@ def _filled(rt: Runtime, text: str) -> Markup:
 # --- one or many jobs ---------------------------------------------------------------------------------------
 
 
-def _many(rt: Runtime, fields: Fields) -> Done:
+def _many(rt: Runtime, fields: Fields) -> ActionAnswer:
     form = dict(fields)
     action, ids = form.get("action", ""), [value for name, value in fields if name == "ids"]
     if action not in ACTIONS_DONE:
         raise InvalidValueError("There is no such action.", remedy="Reload the page.")
     if not ids:
-        return Done(views.notice(actions_told(action, [])))
+        return ActionAnswer(views.notice(actions_told(action, [])))
     wanted = JobActions(action, ids)  # type: ignore[arg-type]
     results = rt.calls.run(lambda hub: hub.act_on_jobs(wanted)).results
     done = any(result.problem is None for result in results)
     go = "?view=queue" if form.get("go") == "queue" and done else ""
-    return Done(views.notice(actions_told(action, results)), go)
+    return ActionAnswer(views.notice(actions_told(action, results)), go)
 
 
-def _edit(rt: Runtime, fields: Fields, job_id: str) -> Done:
-    """What the form says, as far as it differs from what is there."""
+def _edit(rt: Runtime, fields: Fields, job_id: str) -> ActionAnswer:
+    """Return what the form says, as far as it differs from what is there."""
 
     def call(hub: Any) -> bool:
         wanted = changes(msgspec.convert(hub.job(job_id), JobInfo), fields)
@@ -107,50 +107,50 @@ def _edit(rt: Runtime, fields: Fields, job_id: str) -> Done:
     return _said("Saved." if rt.calls.run(call) else "Nothing was changed.")
 
 
-def _again(rt: Runtime, fields: Fields, job_id: str) -> Done:
+def _again(rt: Runtime, fields: Fields, job_id: str) -> ActionAnswer:
     form = dict(fields)
     wanted = RunAgain("new" if form.get("seed") == "new" else "same", form.get("once", ""))
     made = rt.calls.run(lambda hub: hub.run_again(job_id, wanted))
     return _said("Queued.", go=f"?view=job&id={made.job_id}")
 
 
-def _decide(rt: Runtime, fields: Fields, job_id: str) -> Done:
+def _decide(rt: Runtime, fields: Fields, job_id: str) -> ActionAnswer:
     wanted = decision(fields)
     decided = rt.calls.run(lambda hub: hub.decide(job_id, wanted))
     return _said(f"Decided for {counted(len(decided.job_ids), 'job')}.")
 
 
-def _accept(rt: Runtime, _fields: Fields, job_id: str) -> Done:
+def _accept(rt: Runtime, _fields: Fields, job_id: str) -> ActionAnswer:
     rt.calls.run(lambda hub: hub.accept_job(job_id))
     return _said("Accepted.")
 
 
-def _pause(rt: Runtime, _fields: Fields, server_id: str, step: str) -> Done:
+def _pause(rt: Runtime, _fields: Fields, server_id: str, step: str) -> ActionAnswer:
     paused = step == "pause"
     rt.calls.run(lambda hub: hub.pause_queue(server_id, paused=paused))
-    return _said("Paused." if paused else "It goes on.")
+    return _said("Paused." if paused else "Resumed.")
 
 
-def _kept(rt: Runtime, _fields: Fields, key: str, step: str) -> Done:
+def _kept(rt: Runtime, _fields: Fields, key: str, step: str) -> ActionAnswer:
     if step == "again":
         send_again(rt, key)
-        return _said("It is being sent.")
+        return _said("Sending it.")
     throw_away(rt, key)
     return _said("Thrown away.")
 
 
-def _queue(rt: Runtime, fields: Fields) -> Done:
+def _queue(rt: Runtime, fields: Fields) -> ActionAnswer:
     made = rt.calls.run(lambda hub: hub.queue_form(fields))
     go = f"?view=job&id={made.job_id}" if len(made.job_ids) == 1 else "?view=queue"
     return _said(f"{counted(len(made.job_ids), 'job')} queued.", go=go)
 
 
-def _said(text: str, remedy: str = "", *, ok: bool = True, go: str = "") -> Done:
-    return Done(views.notice(v.Notice(text, ok, remedy)), go)
+def _said(text: str, remedy: str = "", *, ok: bool = True, go: str = "") -> ActionAnswer:
+    return ActionAnswer(views.notice(v.Notice(text, ok, remedy)), go)
 
 
 _JOB, _KEY = r"([0-9a-f-]{36})", r"[0-9a-f]{32}"
-_ACTIONS: tuple[tuple[re.Pattern[str], Callable[..., Done]], ...] = (
+_ACTIONS: tuple[tuple[re.Pattern[str], Callable[..., ActionAnswer]], ...] = (
     (re.compile(r"jobs/actions"), _many),
     (re.compile(rf"jobs/{_JOB}/edit"), _edit),
     (re.compile(rf"jobs/{_JOB}/again"), _again),

@@ -12,19 +12,19 @@ from stablequeue_client.shared.views import job_values as jv
 from stablequeue_client.shared.views import job_views, views
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.webui.parts.runtime import Runtime
-from stablequeue_client.webui.tab.infotext_here import text_here
-from stablequeue_client.webui.tab.names_here import renamings_here
+from stablequeue_client.webui.tab.local_infotext import local_text
+from stablequeue_client.webui.tab.local_names import local_renamings
+from stablequeue_client.webui.tab.local_queue import local_queue
 from stablequeue_client.webui.tab.page import from_hub, hub_line
-from stablequeue_client.webui.tab.queue_here import queue_here
-from stablequeue_client.webui.views import queue_here_view
+from stablequeue_client.webui.views import local_queue_view
 
 Query = Mapping[str, str]
 
 
 def queue(rt: Runtime, query: Query) -> Markup:
-    """What runs, what waits and for what, what came of it."""
+    """Return what runs, what waits and for what, what came of it."""
     found = _asked(rt, "queue", "", query, job_views.queue, "the jobs of all servers")
-    return queue_here_view.queue(queue_here(rt), found, hub_line(rt.hub.state()))
+    return local_queue_view.queue(local_queue(rt), found, hub_line(rt.hub.state()))
 
 
 def job(rt: Runtime, ident: str) -> Markup:
@@ -53,9 +53,9 @@ VIEWS: dict[str, Callable[[Runtime, str, Query], Markup]] = {
 
 
 def _job(rt: Runtime, details: jv.JobDetails) -> Markup:
-    renamings = renamings_here(details.models, rt.models.by_sha256)
+    renamings = local_renamings(details.models, rt.models.by_sha256)
     samplers = rt.host.sampler_names()
-    texts = {one.number: text_here(one.infotext, renamings, samplers) for one in details.pictures}
+    texts = {one.number: local_text(one.infotext, renamings, samplers) for one in details.pictures}
     return job_views.job(details, texts_here=texts)
 
 
@@ -73,10 +73,10 @@ def _answer(rt: Runtime, name: str, ident: str, query: Query) -> HubAnswer | Mar
     except NotFoundError as error:
         if name in ("job", "new") and _has_queue(rt):
             return _problem(error)
-        return queue_here_view.too_old(rt.hub.state().url)
+        return local_queue_view.too_old(rt.hub.state().url)
     except StableQueueError as error:
         return _problem(error)
-    return queue_here_view.without_hub(hub_line(rt.hub.state())) if answer is None else answer
+    return local_queue_view.without_hub(hub_line(rt.hub.state())) if answer is None else answer
 
 
 def _has_queue(rt: Runtime) -> bool:

@@ -28,7 +28,7 @@ class ForeignRequestError(ForbiddenError):
 
 
 @dataclass(frozen=True)
-class Guard:
+class RequestGuard:
     """``allowed_hosts``: the further names of this WebUI that its owner set, asked at each request."""
 
     token: str

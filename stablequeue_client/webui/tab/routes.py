@@ -28,7 +28,7 @@ from stablequeue_client.shared.errors import (
     TooLargeError,
     UsageError,
 )
-from stablequeue_client.shared.models.model_files import KINDS
+from stablequeue_client.shared.model_files.model_file import KINDS
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views import views
 from stablequeue_client.shared.wire.runner import PICTURE_MAX_BYTES
@@ -36,7 +36,7 @@ from stablequeue_client.webui.host import updated
 from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.tab import fragments, pictures, queue_actions
 from stablequeue_client.webui.tab.local_answers import inventory, status
-from stablequeue_client.webui.tab.request_guard import Guard
+from stablequeue_client.webui.tab.request_guard import RequestGuard
 
 PREFIX = "/stablequeue/v1/"
 FORM_MAX_BYTES = 16 * 1024
@@ -60,7 +60,7 @@ log = logging.getLogger("stablequeue")
 
 
 @dataclass(frozen=True)
-class Asked:
+class RouteRequest:
     """A request that may be answered, and its path as the route's pattern read it."""
 
     rt: Runtime
@@ -68,7 +68,7 @@ class Asked:
     match: re.Match[str]
 
 
-Handler = Callable[[Asked], Awaitable[Response]]
+Handler = Callable[[RouteRequest], Awaitable[Response]]
 
 
 def add(rt: Runtime, app: Any) -> None:
@@ -83,7 +83,7 @@ class Routes:
 
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
-        self._guard = Guard(rt.token, lambda: rt.settings().allowed_hosts)
+        self._guard = RequestGuard(rt.token, lambda: rt.settings().allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -111,7 +111,7 @@ class Routes:
             match = pattern.fullmatch(rest)
             known = known or match is not None
             if match and wanted == method:
-                return await handler(Asked(self._rt, request, match))
+                return await handler(RouteRequest(self._rt, request, match))
         if known:
             raise WrongMethodError()
         raise NotFoundError("There is no such route.", remedy=SEE_DOCS)
@@ -128,43 +128,43 @@ class WrongMethodError(UsageError):
 # --- what the routes do -----------------------------------------------------------------------------------
 
 
-async def _status(asked: Asked) -> Response:
+async def _status(asked: RouteRequest) -> Response:
     return _json(await asked.rt.in_worker(lambda: status(asked.rt)))
 
 
-async def _inventory(asked: Asked) -> Response:
+async def _inventory(asked: RouteRequest) -> Response:
     rt, request = asked.rt, asked.request
     offset = _number(request, "offset", 0, 0, 10**9)
     limit = _number(request, "limit", PAGE_DEFAULT, 1, PAGE_MAX)
     return _json(await rt.in_worker(lambda: inventory(rt, offset, limit)))
 
 
-async def _rescan(asked: Asked) -> Response:
+async def _rescan(asked: RouteRequest) -> Response:
     await asked.rt.in_worker(lambda: asked.rt.models.order("rescan"))
     return _json({"asked": "rescan"})
 
 
-async def _sync(asked: Asked) -> Response:
+async def _sync(asked: RouteRequest) -> Response:
     await asked.rt.in_worker(lambda: asked.rt.models.order("sync"))
     return _json({"asked": "sync"})
 
 
-async def _check(asked: Asked) -> Response:
+async def _check(asked: RouteRequest) -> Response:
     asked.rt.runner.note_use()  # somebody writes a prompt
     values = await _values(asked.request, CHECK_MAX_BYTES)
-    return _json(await asked.rt.in_worker(lambda: asked.rt.gate.check(values)))
+    return _json(await asked.rt.in_worker(lambda: asked.rt.prompt_check.check(values)))
 
 
-async def _marks(asked: Asked) -> Response:
+async def _marks(asked: RouteRequest) -> Response:
     wanted = asked.request.query_params.get("kind", "")
     kind = next((kind for kind in KINDS if kind == wanted), None)
     if kind is None:
-        raise InvalidValueError("There is no such kind of model.", remedy=f"Say one of {', '.join(KINDS)}.")
-    content = await asked.rt.in_worker(lambda: asked.rt.cards.marks(kind))
+        raise InvalidValueError("There is no such kind of model.", remedy=f"Use one of {', '.join(KINDS)}.")
+    content = await asked.rt.in_worker(lambda: asked.rt.card_marks.marks(kind))
     return _tagged(asked.request, content, "application/json")
 
 
-async def _view(asked: Asked) -> Response:
+async def _view(asked: RouteRequest) -> Response:
     name, query = asked.match["name"], dict(asked.request.query_params)
     try:
         html = await fragments.view(asked.rt, name, asked.match["ident"] or "", query)
@@ -181,13 +181,13 @@ async def _view(asked: Asked) -> Response:
     return answer
 
 
-async def _picture(asked: Asked) -> Response:
+async def _picture(asked: RouteRequest) -> Response:
     data = await pictures.picture(asked.rt, asked.match["job"], int(asked.match["number"]))
     # A PNG is compressed already, and the host would do it again in its event loop.
     return Response(data, headers={"Content-Encoding": "identity"}, media_type=pictures.MEDIA_TYPE)
 
 
-async def _queue_answer(asked: Asked) -> Response:
+async def _queue_answer(asked: RouteRequest) -> Response:
     rt, query = asked.rt, asked.request.query_params
     if asked.match["what"] == "choices":
         return _json(await rt.in_worker(rt.queue_line.choices))
@@ -195,7 +195,7 @@ async def _queue_answer(asked: Asked) -> Response:
     return _json(await rt.in_worker(lambda: rt.queue_line.line(tab, press)))
 
 
-async def _queue_change(asked: Asked) -> Response:
+async def _queue_change(asked: RouteRequest) -> Response:
     rt, what, values = asked.rt, asked.match["what"], await _values(asked.request, FORM_MAX_BYTES)
     if what == "press":
         rt.runner.note_use()
@@ -203,13 +203,13 @@ async def _queue_change(asked: Asked) -> Response:
     return _json(await rt.in_worker(lambda: rt.queue_line.change(what, values)))
 
 
-async def _act(asked: Asked) -> Response:
+async def _act(asked: RouteRequest) -> Response:
     fields = await _form(asked.request, FORM_MAX_BYTES, 32)
     html = await fragments.act(asked.rt, asked.match["action"], dict(fields))
     return Response(html, media_type="text/html")
 
 
-async def _act_on_queue(asked: Asked) -> Response:
+async def _act_on_queue(asked: RouteRequest) -> Response:
     fields = await _form(asked.request, queue_actions.FORM_MAX_BYTES, queue_actions.FIELDS_MAX)
     asked.rt.runner.note_use()
     done = await fragments.act_on_queue(asked.rt, asked.match["action"], fields)
@@ -217,7 +217,7 @@ async def _act_on_queue(asked: Asked) -> Response:
     return Response(done.html, headers=headers, media_type="text/html")
 
 
-async def _form_of_picture(asked: Asked) -> Response:
+async def _form_of_picture(asked: RouteRequest) -> Response:
     data = await _body(asked.request, PICTURE_MAX_BYTES, PICTURE_TIMEOUT_S)
     return Response(await fragments.form_of_picture(asked.rt, data), media_type="text/html")
 
@@ -251,7 +251,7 @@ async def _values(request: Request, limit: int) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidValueError("The body is not a JSON object.", remedy=SEE_DOCS) from error
+        raise InvalidValueError("The body is nott a JSON object.", remedy=SEE_DOCS) from error
 
 
 async def _form(request: Request, limit: int, most_fields: int) -> list[tuple[str, str]]:
@@ -271,7 +271,7 @@ async def _body(request: Request, limit: int, timeout_s: float = BODY_TIMEOUT_S)
     try:
         return await asyncio.wait_for(_read(request, limit), timeout_s)
     except asyncio.TimeoutError as error:
-        raise UsageError("The request's body did not come.", remedy="Send it again.") from error
+        raise UsageError("The request body did not arrive.", remedy="Send it again.") from error
 
 
 async def _read(request: Request, limit: int) -> bytes:

@@ -90,7 +90,8 @@ def _setup_page(rt: Runtime, status: OwnHubStatus) -> sv.SetupPage:
 
 
 def _identity(rt: Runtime) -> tuple[Identity | None, v.Problem | None]:
-    """Who this WebUI is at the hub it has joined; what is wrong with the file when it cannot be read."""
+    """Return who this WebUI is at the hub it has joined; what is wrong with the file when it cannot be
+    read."""
     try:
         identity = load_identity(rt.places.server_dir)
     except DataFolderError as error:
@@ -99,7 +100,7 @@ def _identity(rt: Runtime) -> tuple[Identity | None, v.Problem | None]:
 
 
 def _belongs_to(identity: Identity | None, status: OwnHubStatus) -> bool:
-    """Whether that is this computer's hub; while it is stopped its address tells."""
+    """Return whether that is this computer's hub; while it is stopped its address tells."""
     if identity is None or identity.met_url:  # a setting names another address, where it was not met yet
         return False
     if status.hub_id:
@@ -107,8 +108,8 @@ def _belongs_to(identity: Identity | None, status: OwnHubStatus) -> bool:
     return status.has_data and identity.hub_url.startswith(("http://127.0.0.1:", "http://localhost:"))
 
 
-def _work(status: OwnHubStatus) -> sv.Work | None:
-    return sv.Work(status.step, status.done, status.total) if status.step else None
+def _work(status: OwnHubStatus) -> sv.HubWork | None:
+    return sv.HubWork(status.step, status.done, status.total) if status.step else None
 
 
 def _problem(error: StableQueueError | None) -> v.Problem | None:
@@ -186,7 +187,7 @@ def _leave(rt: Runtime, form: Form) -> Markup:
     join.leave(rt.places.server_dir)
     _drop_hub_option(rt)
     rt.agent.restart()
-    return _said("This WebUI belongs to no hub any more.")
+    return _said("This WebUI no longer belongs to a hub.")
 
 
 def _set_works(rt: Runtime, form: Form) -> Markup:
@@ -221,7 +222,7 @@ def _works_of(rt: Runtime, form: Form) -> str:
         return settings.works_for_others
     works = form.get("works_for_others") or "never"
     if works not in {choice.value for choice in sv.WORKS}:
-        raise InvalidValueError(f"{works!r} is no answer to that question.", remedy="Reload the page.")
+        raise InvalidValueError(f"{works!r} is not an answer to that question.", remedy="Reload the page.")
     if works != settings.works_for_others and rt.host.options_are_readonly():
         raise ConflictError(
             "The WebUI's settings are frozen, so the answer about working for others cannot be kept.",
@@ -255,13 +256,13 @@ def _start(rt: Runtime, form: Form) -> Markup:
             rt.models.order("sync")
 
     rt.own_hub.start(hurry)
-    return _said("It is being started.")
+    return _said("Starting the hub.")
 
 
 def _stop(rt: Runtime, form: Form) -> Markup:
     del form
     rt.own_hub.stop()
-    return _said("It is stopped.")
+    return _said("The hub is stopped.")
 
 
 def _service(rt: Runtime, form: Form) -> Markup:

@@ -13,7 +13,7 @@ from stablequeue_client.shared.views import views
 from stablequeue_client.webui.host import updated
 from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.tab import fragments
-from stablequeue_client.webui.tab.request_guard import Guard
+from stablequeue_client.webui.tab.request_guard import RequestGuard
 from stablequeue_client.webui.views import tab_shell
 
 BASE = "stablequeue/v1"
@@ -27,7 +27,7 @@ log = logging.getLogger("stablequeue")
 async def content(rt: Runtime, headers: list[tuple[str, str]]) -> str:
     """The tab's content for whoever sent a request with these headers; never raises."""
     try:
-        Guard(rt.token, lambda: rt.settings().allowed_hosts).check_host(headers)
+        RequestGuard(rt.token, lambda: rt.settings().allowed_hosts).check_host(headers)
         line = await fragments.view(rt, "first-line", "", {})
         shell = tab_shell.TabShell(
             token=rt.token,

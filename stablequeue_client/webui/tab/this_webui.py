@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, Literal
 
-from stablequeue_client.files.claimed_hashes import Contradiction, check_claims
-from stablequeue_client.index.agent_report import AgentReport, FileNote
+from stablequeue_client.files.claimed_hashes import ContradictedClaim, check_claims
+from stablequeue_client.index.agent_report import AgentReport, ReportedFile
 from stablequeue_client.index.snapshot import Snapshot
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views.labels import DIGEST_LABELS
@@ -50,11 +50,11 @@ def this_webui(rt: Runtime, alias: str, hub: view.HubLine) -> view.ThisWebui:
     return _with_report(value, snapshot, report) if report else value
 
 
-def work(rt: Runtime) -> view.Work:
+def work(rt: Runtime) -> view.RunnerActivity:
     """The hub's jobs in this WebUI, from what is known now."""
     state = rt.runner.state()
-    told = tuple(view.WorkNote(one.at_ms, one.text) for one in reversed(state.told))
-    found = view.Work(
+    told = tuple(view.RunnerNote(one.at_ms, one.text) for one in reversed(state.told))
+    found = view.RunnerActivity(
         works_for_others=state.works_for_others,
         not_now_until_ms=state.not_now_until_ms,
         results=state.results,
@@ -101,28 +101,28 @@ def _folders(snapshot: Snapshot) -> tuple[v.Folder, ...]:
     return tuple(replace(folder, label=paths[folder.root_id]) for folder in local_views.folders(snapshot))
 
 
-def _doubts(snapshot: Snapshot) -> tuple[view.Doubt, ...]:
+def _doubts(snapshot: Snapshot) -> tuple[view.SuspectFolder, ...]:
     return tuple(
-        view.Doubt(root.path, root.root_id, root.missing, root.reason, root.missing_since_ms or None)
+        view.SuspectFolder(root.path, root.root_id, root.missing, root.reason, root.missing_since_ms or None)
         for root in snapshot.roots
         if root.missing
     )
 
 
-def _reading(rt: Runtime, snapshot: Snapshot) -> view.Reading:
-    """How the process is that reads."""
+def _reading(rt: Runtime, snapshot: Snapshot) -> view.AgentStatus:
+    """Return how the process is that reads."""
     agent = rt.agent.state()
     state: Literal["starting", "running", "ended"] = "running"
     if agent.running and snapshot.index_id is None:
         state = "starting"
     elif not agent.running:
-        state = "ended" if agent.last_words else "starting"
-    words = agent.problem or ("" if agent.running else agent.last_words)
-    return view.Reading(state, int(agent.since * 1000) or None, words)
+        state = "ended" if agent.last_output else "starting"
+    words = agent.problem or ("" if agent.running else agent.last_output)
+    return view.AgentStatus(state, int(agent.since * 1000) or None, words)
 
 
 def _disbelieved(snapshot: Snapshot, report: AgentReport | None) -> view.NoteList:
-    """What sidecars, headers and the WebUI's cache say: poison, and what the content contradicts."""
+    """Return what sidecars, headers and the WebUI's cache say: poison, and what the content contradicts."""
     labels = _labels(snapshot)
     contradicted = [
         view.FileNote(labels[row.root_id], row.path, _says(found))
@@ -135,7 +135,7 @@ def _disbelieved(snapshot: Snapshot, report: AgentReport | None) -> view.NoteLis
     return view.NoteList((*contradicted, *refused)[:NOTES_SHOWN], total)
 
 
-def _notes(snapshot: Snapshot, notes: Sequence[FileNote]) -> tuple[view.FileNote, ...]:
+def _notes(snapshot: Snapshot, notes: Sequence[ReportedFile]) -> tuple[view.FileNote, ...]:
     labels = _labels(snapshot)
     return tuple(view.FileNote(labels[note.root], note.path, note.reason) for note in notes[:NOTES_SHOWN])
 
@@ -146,7 +146,7 @@ def _labels(snapshot: Snapshot) -> dict[str, str]:
     return defaultdict(lambda: "a folder that is not used any more", known)
 
 
-def _says(found: Contradiction) -> str:
+def _says(found: ContradictedClaim) -> str:
     said, digest = local_views.SOURCES[found.claim.source], DIGEST_LABELS[found.claim.digest]
     return f"{said} gives the {digest} {_short(found.claim.value)}, its content has {_short(found.computed)}"
 
@@ -156,7 +156,7 @@ def _short(digest: str) -> str:
 
 
 def _outside(settings: WebuiSettings, alias_at_hub: str) -> tuple[view.OutsideSetting, ...]:
-    """What the environment or stablequeue.toml fixes, in the order and words of the settings page."""
+    """Return what the environment or stablequeue.toml fixes, in the order and words of the settings page."""
     return tuple(
         view.OutsideSetting(
             LABELS.get(item.name, item.name),

@@ -19,7 +19,7 @@ SIGNS: dict[Tone, str] = {"good": "✓", "note": "i", "warn": "!", "bad": "✗"}
 
 
 @dataclass(frozen=True)
-class GateItem:
+class PromptLineItem:
     """One thing to say: ``text`` with a ``{}`` for each of ``names``.
 
     ``others``: servers that have it. ``written`` and ``meant``: a LoRA's name in the prompt and the one to
@@ -35,7 +35,7 @@ class GateItem:
 
 
 @dataclass(frozen=True)
-class GateTarget:
+class PromptLineTarget:
     """Where the generation would run if it was queued, and why not elsewhere."""
 
     tone: Tone
@@ -44,44 +44,50 @@ class GateTarget:
 
 
 @dataclass(frozen=True)
-class GateLine:
+class PromptLine:
     """What is to be said of one generation, the worst first. ``named``: how many models it names.
 
     ``unread``: how many of those are here and have not been read yet. ``asking``: others are being asked.
     ``target`` None: nothing is known, or there is nothing to choose from.
     """
 
-    items: tuple[GateItem, ...] = ()
+    items: tuple[PromptLineItem, ...] = ()
     named: int = 0
     unread: int = 0
     asking: bool = False
-    target: GateTarget | None = None
+    target: PromptLineTarget | None = None
 
 
-def gate_line(line: GateLine) -> Markup:
+def prompt_line(line: PromptLine) -> Markup:
     """The line; empty when the generation names nothing."""
     if not line.named:
         return Markup("")
     first, rest = line.items[:SHOWN], line.items[SHOWN:]
     return views.render(
-        "gate_line.html", line=line, first=first, rest=rest, signs=SIGNS, sentence=_sentence, who_has=who_has
+        "prompt_line.html",
+        line=line,
+        first=first,
+        rest=rest,
+        signs=SIGNS,
+        sentence=_sentence,
+        who_has=who_has,
     )
 
 
-def plain_sentence(item: GateItem) -> str:
+def plain_sentence(item: PromptLineItem) -> str:
     """For the dialog, which writes it as text; invisible characters are shown."""
     text = item.text.format(*(f"“{labels.visible(name)}”" for name in item.names))
     return f"{text} {who_has(item.others)}" if item.others else text
 
 
-def _sentence(item: GateItem) -> Markup:
+def _sentence(item: PromptLineItem) -> Markup:
     shown = Markup('<bdi dir="ltr" class="sq-gate-name">{}</bdi>')
     names = [shown.format(labels.visible(name)) for name in item.names]
     return escape(item.text).format(*names)
 
 
 def who_has(others: Sequence[str]) -> str:
-    """Who else has it: "forge-b and attic have it." Plain text."""
+    """Return who else has it: "forge-b and attic have it." Plain text."""
     shown = [labels.visible(name) for name in others[:3]]
     if len(others) > len(shown):
         return f"{', '.join(shown)} and {len(others) - len(shown)} more have it."

@@ -21,7 +21,7 @@ REMOVE_WORD = "remove"
 
 
 @dataclass(frozen=True)
-class Work:
+class HubWork:
     """What is being done about the hub of this computer: a sentence, and ``done`` of ``total``."""
 
     step: str
@@ -48,7 +48,7 @@ class SetupPage:
 
     alias: str
     connection: Connection | None = None
-    work: Work | None = None
+    work: HubWork | None = None
     problem: v.Problem | None = None
     hub_here: Literal["none", "stopped", "running"] = "none"
     text: str = ""
@@ -71,7 +71,7 @@ class HubPage:
     reachable: bool = False
     addresses: tuple[str, ...] = ()
     port: int = 8383
-    work: Work | None = None
+    work: HubWork | None = None
     problem: v.Problem | None = None
     wanted: bool = False
     service: bool = False
@@ -99,5 +99,6 @@ def sign_in_links(links: tuple[str, ...]) -> Markup:
 
 
 def texts_to_paste(texts: tuple[str, ...], expires_ms: int | None) -> Markup:
-    """What joins one more WebUI when it is pasted there; one text for each address of this computer."""
+    """Return what joins one more WebUI when it is pasted there; one text for each address of this
+    computer."""
     return views.render("texts_to_paste.html", texts=texts, expires_ms=expires_ms)

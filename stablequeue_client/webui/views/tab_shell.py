@@ -40,10 +40,10 @@ def tab(shell: TabShell) -> Markup:
 
 
 def coming() -> Markup:
-    """What stands in the place of a view that is still being fetched."""
+    """Return what stands in the place of a view that is still being fetched."""
     return Markup('<p class="sq-quiet">One moment…</p>')
 
 
 def refused(message: str, remedy: str) -> Markup:
-    """What stands in the tab when its content may not be given out."""
+    """Return what stands in the tab when its content may not be given out."""
     return views.render("tab_refused.html", message=message, remedy=remedy)

@@ -24,7 +24,7 @@ class HubLine:
 
 
 @dataclass(frozen=True)
-class WorkNote:
+class RunnerNote:
     """Something the work on jobs had to tell, when it did."""
 
     at_ms: int
@@ -32,7 +32,7 @@ class WorkNote:
 
 
 @dataclass(frozen=True)
-class Work:
+class RunnerActivity:
     """The hub's jobs in this WebUI. ``working``: one runs now; ``job_name`` may be empty, ``whose`` is who
     handed it in, ``own`` that it was here. ``results``: finished ones that the hub does not have yet.
     """
@@ -46,7 +46,7 @@ class Work:
     works_for_others: Literal["never", "idle", "always"] = "never"
     not_now_until_ms: int | None = None
     results: int = 0
-    told: tuple[WorkNote, ...] = ()
+    told: tuple[RunnerNote, ...] = ()
     can_choose: bool = True
     """False: the environment or stablequeue.toml fixes for whom it works."""
 
@@ -71,7 +71,7 @@ class WebuiLine:
     problem: str = ""
     action: str = ""
     action_label: str = ""
-    work: Work = Work()
+    work: RunnerActivity = RunnerActivity()
     queue: v.FirstLine | None = None
     """What the hub last said; of it only the numbers of jobs are shown."""
     kept: int = 0
@@ -97,7 +97,7 @@ class OutsideSetting:
 
 
 @dataclass(frozen=True)
-class Reading:
+class AgentStatus:
     """The process that reads. ``state`` ended: it is started again; ``words``: the last it said."""
 
     state: Literal["starting", "running", "ended"]
@@ -114,7 +114,7 @@ class NoteList:
 
 
 @dataclass(frozen=True)
-class Doubt:
+class SuspectFolder:
     """A folder in which ``missing`` files are not found, and why that is not believed."""
 
     folder: str
@@ -134,7 +134,7 @@ class ThisWebui:
     """
 
     alias: str
-    reading: Reading
+    reading: AgentStatus
     hub: HubLine = HubLine()
     last_sync_ms: int | None = None
     progress: v.Progress | None = None
@@ -143,7 +143,7 @@ class ThisWebui:
     waits_for: Literal["", "order", "later", "idle", "generating"] = ""
     paused_until_ms: int | None = None
     folders: tuple[v.Folder, ...] = ()
-    doubts: tuple[Doubt, ...] = ()
+    doubts: tuple[SuspectFolder, ...] = ()
     watch_problems: tuple[str, ...] = ()
     troubled: v.FileList = field(default_factory=v.FileList)
     unread: v.FileList = field(default_factory=v.FileList)
@@ -155,7 +155,7 @@ class ThisWebui:
     mistakes: tuple[str, ...] = ()
     outside: tuple[OutsideSetting, ...] = ()
     old_copies: tuple[str, ...] = ()
-    work: Work = Work()
+    work: RunnerActivity = RunnerActivity()
 
 
 def this_webui(value: ThisWebui) -> Markup:

@@ -15,7 +15,7 @@ from stablequeue_hub.http.responses import json_answer
 from stablequeue_hub.legacy.answers import AlsoOldRoute
 from stablequeue_hub.legacy.models import old_model_servers
 from stablequeue_hub.models.availability import AvailabilityAnswer, availability_of, availability_of_many
-from stablequeue_hub.models.lookup import Asked
+from stablequeue_hub.models.lookup import ModelRef
 from stablequeue_hub.models.model_query import NamedModel
 
 router = APIRouter(prefix="/api/v1", tags=["models"], route_class=AlsoOldRoute)
@@ -42,7 +42,7 @@ class AvailabilityAnswers(msgspec.Struct, frozen=True):
     **described("old_read", answer=AvailabilityAnswer, errors=(InvalidValueError,)),
 )
 async def availability(request: Request, model: str) -> Response:
-    """Where the model is that a row id, hash or name means. Several hits are ``ambiguous``, never guessed.
+    """Where a model is, by row id, hash or name. Several hits are ``ambiguous``, never guessed.
 
     Without a key (where the owner opened the old paths) only what the old StableQueue answered.
     """
@@ -68,7 +68,7 @@ async def availability_many(request: Request) -> Response:
     hub = hub_of(request)
     query = await read_json(request, AvailabilityQuery)
     now_ms = hub.clock.now_ms()
-    wanted: list[Asked] = [*query.hashes, *query.names]
+    wanted: list[ModelRef] = [*query.hashes, *query.names]
     results = await hub.reading(
         lambda connection: availability_of_many(connection, wanted, hub.presence, now_ms=now_ms)
     )

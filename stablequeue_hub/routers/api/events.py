@@ -13,7 +13,7 @@ from stablequeue_client.shared.errors import InvalidValueError, StableQueueError
 from stablequeue_hub.access.network import is_loopback
 from stablequeue_hub.events.events import LIST_MAX, Event, list_events
 from stablequeue_hub.http.authorisation import authorise, client_address
-from stablequeue_hub.http.event_stream import beginning, first_after, stream_events
+from stablequeue_hub.http.event_stream import resume_point, stream_events, stream_start
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_context import hub_of
 from stablequeue_hub.http.responses import json_answer
@@ -57,13 +57,13 @@ async def stream(
     seconds is a sign of life. It ends after an hour at the latest: connect again, as browsers do.
     """
     hub = hub_of(request)
-    wanted = first_after(request.headers.get("last-event-id"), after)
-    first = await hub.reading(lambda connection: beginning(connection, wanted))
-    messages = stream_events(hub, first, job, lambda: _may_go_on(request), hub.settings.stream_s)
+    wanted = resume_point(request.headers.get("last-event-id"), after)
+    first = await hub.reading(lambda connection: stream_start(connection, wanted))
+    messages = stream_events(hub, first, job, lambda: _still_allowed(request), hub.settings.stream_s)
     return StreamingResponse(messages, media_type="text/event-stream")
 
 
-async def _may_go_on(request: Request) -> bool:
+async def _still_allowed(request: Request) -> bool:
     """Its key or session still counts, and the hub still listens to where it comes from."""
     try:
         await authorise(request, "read")

@@ -17,7 +17,7 @@ from stablequeue_client.shared.errors import (
     SyncOutOfStepError,
     TooLargeError,
 )
-from stablequeue_client.shared.models.safetensors_header import METADATA_MAX_BYTES
+from stablequeue_client.shared.model_files.safetensors_header import METADATA_MAX_BYTES
 from stablequeue_client.shared.wire.inventory import (
     CAPABILITIES_MAX_BYTES,
     HEARTBEAT_MAX_BYTES,
@@ -29,13 +29,13 @@ from stablequeue_client.shared.wire.inventory import (
     SyncAnswer,
     SyncRequest,
 )
-from stablequeue_hub.actions.models import sync_inventory, tell_metadata
-from stablequeue_hub.actions.servers import tell_capabilities
+from stablequeue_hub.actions.models import receive_metadata, sync_inventory
+from stablequeue_hub.actions.servers import receive_capabilities
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_body, read_json
 from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer
-from stablequeue_hub.servers.heartbeat import decode_heartbeat, take_heartbeat
+from stablequeue_hub.servers.heartbeat import decode_heartbeat, handle_heartbeat
 
 router = APIRouter(prefix="/api/v1", tags=["servers"])
 
@@ -54,7 +54,7 @@ SYNC_ERRORS = (InvalidValueError, NotFoundError, TooLargeError, SyncOutOfStepErr
 async def heartbeat(request: Request, server_id: str) -> Response:
     """Every ten seconds: "I live". The answer names the sync the hub needs, and waiting orders."""
     beat = decode_heartbeat(await read_body(request, HEARTBEAT_MAX_BYTES))
-    return json_answer(take_heartbeat(hub_of(request).presence, server_id, beat))
+    return json_answer(handle_heartbeat(hub_of(request).presence, server_id, beat))
 
 
 @router.post(
@@ -91,9 +91,9 @@ def _is_gzipped(request: Request) -> bool:
     ),
 )
 async def capabilities(request: Request, server_id: str) -> Response:
-    """What the server's WebUI can do, and for whom it may work; replaces what it said before."""
-    said = await read_json(request, ServerCapabilities, CAPABILITIES_MAX_BYTES)
-    await tell_capabilities(hub_of(request), server_id, said)
+    """What the server's WebUI can do, and for whom it may work; replaces what it reported before."""
+    reported = await read_json(request, ServerCapabilities, CAPABILITIES_MAX_BYTES)
+    await receive_capabilities(hub_of(request), server_id, reported)
     return Response(status_code=204)
 
 
@@ -117,4 +117,4 @@ async def metadata(request: Request, sha256: str) -> Response:
     server_id = principal_of(request).server_id
     assert server_id is not None
     fields = await read_json(request, dict[str, str], METADATA_MAX_BYTES)
-    return json_answer(Stored(await tell_metadata(hub_of(request), server_id, sha256, fields)))
+    return json_answer(Stored(await receive_metadata(hub_of(request), server_id, sha256, fields)))

@@ -22,10 +22,10 @@ router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 async def why_it_waits(request: Request, job_id: str) -> Response:
     """For each server why a pending job is not given to it, or how many jobs come first there."""
     hub = hub_of(request)
-    line, now_ms = hub.dispatcher, hub.clock.now_ms()
-    await line.look()
+    dispatch, now_ms = hub.dispatcher, hub.clock.now_ms()
+    await dispatch.refresh_stocks()
     return json_answer(
-        await hub.reading(lambda connection: why(connection, job_id, hub.presence, line, now_ms=now_ms))
+        await hub.reading(lambda connection: why(connection, job_id, hub.presence, dispatch, now_ms=now_ms))
     )
 
 
@@ -33,10 +33,10 @@ async def why_it_waits(request: Request, job_id: str) -> Response:
 async def report(request: Request, job_id: str) -> Response:
     """What happened to a job: its timeline, each run, and how each model was confirmed."""
     hub = hub_of(request)
-    line, now_ms = hub.dispatcher, hub.clock.now_ms()
-    await line.look()
+    dispatch, now_ms = hub.dispatcher, hub.clock.now_ms()
+    await dispatch.refresh_stocks()
     return json_answer(
         await hub.reading(
-            lambda connection: job_report(connection, job_id, hub.presence, line, now_ms=now_ms)
+            lambda connection: job_report(connection, job_id, hub.presence, dispatch, now_ms=now_ms)
         )
     )

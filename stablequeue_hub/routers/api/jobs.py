@@ -30,7 +30,7 @@ from stablequeue_hub.jobs.list import LIST_MAX, list_jobs, with_progress
 from stablequeue_hub.jobs.queue_rows import QueueFilter
 from stablequeue_hub.jobs.states import JOB_STATES, JobState
 from stablequeue_hub.jobs.wait import WAIT_MAX_S, job_when_ended
-from stablequeue_hub.matching.check import check_job, server_called
+from stablequeue_hub.matching.check import judge_job, resolve_server
 from stablequeue_hub.matching.missing_models import jobs_that_lack_models
 from stablequeue_hub.servers.known_servers import known_servers
 
@@ -52,13 +52,10 @@ async def check(request: Request) -> Response:
     hub, own_server = hub_of(request), principal_of(request).server_id
     wanted = await read_json(request, JobCheckRequest, JOB_MAX_BYTES)
     now_ms = hub.clock.now_ms()
-    return json_answer(
-        await hub.reading(
-            lambda connection: check_job(
-                connection, wanted, hub.presence, own_server=own_server, now_ms=now_ms
-            )
-        )
+    judged = await hub.reading(
+        lambda connection: judge_job(connection, wanted, hub.presence, own_server=own_server, now_ms=now_ms)
     )
+    return json_answer(judged.check)
 
 
 @router.post(
@@ -97,7 +94,7 @@ async def jobs_list(
     hub, principal = hub_of(request), principal_of(request)
 
     def work(connection: Connection) -> JobPage:
-        server_id = server_called(known_servers(connection, hub.presence), server) if server else ""
+        server_id = resolve_server(known_servers(connection, hub.presence), server) if server else ""
         whose = principal.actor if mine else submitter
         wanted = QueueFilter((state,) if state else JOB_STATES, text.strip(), server_id, whose, starred)
         among = jobs_that_lack_models(connection, hub.presence) if waiting else None
@@ -114,7 +111,7 @@ async def job(
 ) -> Response:
     """One job, with what it generates and the models it names; ``wait``: seconds to wait for its end."""
     hub = hub_of(request)
-    found = await job_when_ended(hub.store, hub.bell, job_id, wait)
+    found = await job_when_ended(hub.store, hub.notifier, job_id, wait)
     return json_answer(with_progress(found, hub.dispatcher))
 
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stablequeue_client.shared.errors import InvalidValueError, NotFoundError
-from stablequeue_hub.access.keys import KeyInfo, NewKey, list_keys
+from stablequeue_hub.access.keys import CreatedKey, KeyInfo, list_keys
 from stablequeue_hub.actions.access import create_join_code, create_key, revoke_key
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_json
@@ -40,7 +40,7 @@ async def keys_list(request: Request) -> Response:
 
 
 @router.post(
-    "", **described("admin", request=KeyRequest, answer=NewKey, status=201, errors=(InvalidValueError,))
+    "", **described("admin", request=KeyRequest, answer=CreatedKey, status=201, errors=(InvalidValueError,))
 )
 async def create(request: Request) -> Response:
     """A new key. Its text is in this answer and nowhere else."""
@@ -49,7 +49,7 @@ async def create(request: Request) -> Response:
     return json_answer(await create_key(hub_of(request), actor, wanted.scope, wanted.name), 201)
 
 
-@router.post("/join-code", **described("admin", answer=NewKey, status=201))
+@router.post("/join-code", **described("admin", answer=CreatedKey, status=201))
 async def join_code(request: Request) -> Response:
     """A key with which one more server joins within an hour."""
     return json_answer(await create_join_code(hub_of(request), principal_of(request).actor), 201)

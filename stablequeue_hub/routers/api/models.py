@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stablequeue_client.shared.errors import ConflictError, InvalidValueError, NotFoundError
-from stablequeue_client.shared.models.model_files import Kind
+from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_hub.actions.models import register_model
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_json
@@ -17,7 +17,7 @@ from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer
 from stablequeue_hub.legacy.answers import AlsoOldRoute
 from stablequeue_hub.legacy.models import old_model, old_models
-from stablequeue_hub.models.details import ModelDetails, model_details
+from stablequeue_hub.models.details import ModelDetailsAnswer, model_details
 from stablequeue_hub.models.filters import ModelFilter, SortOrder, StateFilter
 from stablequeue_hub.models.matrix import PAGE_LIMIT_MAX, ModelPage, list_models
 from stablequeue_hub.models.registration import Registered, Registration
@@ -66,7 +66,9 @@ async def register(request: Request) -> Response:
     return json_answer(await register_model(hub_of(request), principal_of(request).actor, wanted), 201)
 
 
-@router.get("/{model}", **described("old_read", answer=ModelDetails, errors=(NotFoundError, ConflictError)))
+@router.get(
+    "/{model}", **described("old_read", answer=ModelDetailsAnswer, errors=(NotFoundError, ConflictError))
+)
 async def model(request: Request, model: str) -> Response:
     """Everything about one model, by row id or hash.
 

@@ -39,7 +39,7 @@ async def waiting(request: Request, limit: Annotated[int, Query(ge=1, le=GROUPS_
 
 @router.post("/pause", **described("admin", answer=QueueInfo))
 async def pause(request: Request) -> Response:
-    """No server gets a job until the queue is resumed. Running jobs go on."""
+    """No server gets a job until the queue is resumed. Running jobs continue."""
     return await _pause(request, None, True)
 
 
@@ -51,13 +51,13 @@ async def resume(request: Request) -> Response:
 
 @router.post("/servers/{server_id}/pause", **described("owner", answer=QueueInfo, errors=(NotFoundError,)))
 async def pause_one(request: Request, server_id: str) -> Response:
-    """This server gets no job until it is resumed. A job that runs there goes on."""
+    """This server gets no job until it is resumed. A job that runs there continues."""
     return await _pause(request, server_id, True)
 
 
 @router.post("/servers/{server_id}/resume", **described("owner", answer=QueueInfo, errors=(NotFoundError,)))
 async def resume_one(request: Request, server_id: str) -> Response:
-    """This server gets jobs again, also when it rests because it failed several times in a row."""
+    """This server gets jobs again, also when it is in cooldown after several failures."""
     return await _pause(request, server_id, False)
 
 

@@ -28,7 +28,7 @@ from stablequeue_client.shared.wire.runner import (
     RenewAnswer,
     RenewRequest,
 )
-from stablequeue_hub.actions.runs import bring_picture, finish_run
+from stablequeue_hub.actions.runs import finish_run, receive_picture
 from stablequeue_hub.errors import StaleRunError
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_body, read_json
@@ -68,8 +68,8 @@ async def next_job(request: Request, server_id: str) -> Response:
 )
 async def renew(request: Request, server_id: str) -> Response:
     """The runner still works on it."""
-    said = await read_json(request, RenewRequest)
-    return json_answer(await hub_of(request).dispatcher.renew(server_id, said))
+    message = await read_json(request, RenewRequest)
+    return json_answer(await hub_of(request).dispatcher.renew(server_id, message))
 
 
 @router.post(
@@ -83,9 +83,9 @@ async def renew(request: Request, server_id: str) -> Response:
 )
 async def refuse(request: Request, server_id: str) -> Response:
     """The job goes back unstarted."""
-    said = await read_json(request, RefuseRequest)
-    said = msgspec.structs.replace(said, text=_checked(said.text))
-    await hub_of(request).dispatcher.refuse(server_id, said)
+    message = await read_json(request, RefuseRequest)
+    message = msgspec.structs.replace(message, text=_checked(message.text))
+    await hub_of(request).dispatcher.refuse(server_id, message)
     return Response(status_code=204)
 
 
@@ -105,7 +105,7 @@ async def picture(
     fence: Annotated[int, Query(ge=1, le=2**53)],
 ) -> Response:
     """One picture of the job as PNG bytes, before `finish`. Sending it again replaces it."""
-    stored = await bring_picture(
+    stored = await receive_picture(
         hub_of(request), server_id, job_id, fence, number, lambda: read_body(request, PICTURE_MAX_BYTES)
     )
     return json_answer(StoredPicture(stored.sha256, stored.width, stored.height))
@@ -122,22 +122,22 @@ async def picture(
 )
 async def finish(request: Request, server_id: str) -> Response:
     """The run ended. The hub judges the pictures, and answers what became of the job."""
-    said = await read_json(request, FinishRequest)
-    loaded = [msgspec.structs.replace(one, detail=_storable(one.detail)) for one in said.loaded]
-    said = msgspec.structs.replace(said, text=_checked(said.text), loaded=loaded)
-    if len(said.pictures) > PICTURES_MAX:
-        raise TooLargeError(f"A job brings at most {PICTURES_MAX} pictures.")
-    return json_answer(await finish_run(hub_of(request), server_id, said))
+    message = await read_json(request, FinishRequest)
+    loaded = [msgspec.structs.replace(one, detail=_storable(one.detail)) for one in message.loaded]
+    message = msgspec.structs.replace(message, text=_checked(message.text), loaded=loaded)
+    if len(message.pictures) > PICTURES_MAX:
+        raise TooLargeError(f"A job can produce at most {PICTURES_MAX} pictures.")
+    return json_answer(await finish_run(hub_of(request), server_id, message))
 
 
 def _check_id(value: str, name: str) -> None:
     if not 1 <= len(value) <= ID_MAX or not value.isprintable():
-        raise InvalidValueError(f"`{name}` has 1 to {ID_MAX} printable characters.")
+        raise InvalidValueError(f"`{name}` must have 1 to {ID_MAX} printable characters.")
 
 
 def _checked(text: str) -> str:
     if len(text) > TEXT_MAX:
-        raise InvalidValueError(f"`text` has at most {TEXT_MAX} characters.")
+        raise InvalidValueError(f"`text` must have at most {TEXT_MAX} characters.")
     return _storable(text)
 
 

@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stablequeue_client.shared.errors import AliasTakenError, ConflictError, InvalidValueError, NotFoundError
-from stablequeue_client.shared.wire.inventory import JoinAnswer, JoinRequest, Order
+from stablequeue_client.shared.wire.inventory import JoinAnswer, JoinRequest
+from stablequeue_client.shared.wire.orders import Order
 from stablequeue_hub.actions.servers import forget_server, give_order, join_server, rename_server, thaw_server
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_json

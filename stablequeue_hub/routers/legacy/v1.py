@@ -43,7 +43,7 @@ from stablequeue_hub.legacy.answers import (
 )
 from stablequeue_hub.legacy.gallery import find_picture, gallery, picture_info
 from stablequeue_hub.legacy.jobs import OldFilter
-from stablequeue_hub.legacy.servers import keep_server
+from stablequeue_hub.legacy.servers import add_server_by_address
 from stablequeue_hub.servers.servers import NO_AGENT
 
 router = APIRouter(tags=["old contract"], route_class=OldRoute)
@@ -82,7 +82,7 @@ async def jobs_v1(
 ) -> Response:
     """Everybody's jobs, newest first, at most 1,000."""
     wanted = OldFilter(status, None, limit, offset, order.lower() == "asc")
-    jobs, total = await steps.listed(hub_of(request), wanted)
+    jobs, total = await steps.list_jobs(hub_of(request), wanted)
     return json_answer(OldJobList(len(jobs), jobs, total))
 
 
@@ -92,7 +92,7 @@ async def jobs_v1(
 )
 async def status_v1(request: Request, job_id: str) -> Response:
     """One job."""
-    return json_answer(await steps.found(hub_of(request), job_id))
+    return json_answer(await steps.find_job(hub_of(request), job_id))
 
 
 # --- ending -----------------------------------------------------------------------------------------------
@@ -137,7 +137,9 @@ async def add_server(request: Request) -> Response:
     wanted = await read_json(request, OldServerRequest)
     if not _is_text(wanted.alias) or not _is_text(wanted.apiUrl):
         raise OldMissingFieldError("Missing required fields: alias and apiUrl.", remedy="")
-    kept = await keep_server(hub_of(request), principal_of(request).actor, wanted.alias, wanted.apiUrl)
+    kept = await add_server_by_address(
+        hub_of(request), principal_of(request).actor, wanted.alias, wanted.apiUrl
+    )
     return json_answer(OldServerDone("Server configuration added successfully.", kept, NO_AGENT), 201)
 
 

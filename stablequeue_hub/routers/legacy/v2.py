@@ -69,7 +69,7 @@ async def jobs_v2(
 ) -> Response:
     """The same, with the filters that were used."""
     wanted = OldFilter(status, app_type, limit, offset, order.lower() == "asc")
-    jobs, total = await steps.listed(hub_of(request), wanted)
+    jobs, total = await steps.list_jobs(hub_of(request), wanted)
     given = {"status": status, "app_type": app_type, "limit": limit, "offset": offset}
     filters: dict[str, str | int] = {name: value for name, value in given.items() if value is not None}
     return json_answer(OldJobListV2(True, len(jobs), {**filters, "order": order.upper()}, jobs, total))
@@ -81,7 +81,7 @@ async def jobs_v2(
 )
 async def status_v2(request: Request, job_id: str) -> Response:
     """One job."""
-    return json_answer(OldStatusV2(True, await steps.found(hub_of(request), job_id)))
+    return json_answer(OldStatusV2(True, await steps.find_job(hub_of(request), job_id)))
 
 
 @router.post(

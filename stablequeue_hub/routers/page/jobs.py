@@ -16,7 +16,7 @@ from stablequeue_hub.actions.queue import pause_jobs
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.jobs.list import job_in_full
-from stablequeue_hub.page.forms import fields_of, said, told
+from stablequeue_hub.page.forms import fields_of, notice_response, text_response
 
 router = APIRouter(include_in_schema=False)
 EDIT_MAX_BYTES = 1024 * 1024
@@ -24,7 +24,7 @@ EDIT_MAX_BYTES = 1024 * 1024
 
 @router.post("/views/jobs/actions", **described("jobs", media_type="text/html"))
 async def actions(request: Request) -> Response:
-    """The same for one or many jobs."""
+    """Do the same to one or many jobs."""
     fields = await fields_of(request)
     form = dict(fields)
     action = form.get("action", "")
@@ -33,20 +33,20 @@ async def actions(request: Request) -> Response:
     wanted = JobActions(action, [value for name, value in fields if name == "ids"])  # type: ignore[arg-type]
     results = (await act_on_jobs(hub_of(request), principal_of(request), wanted)).results
     done = any(result.problem is None for result in results)
-    return told(
+    return notice_response(
         actions_told(action, results), go="?view=queue" if done and form.get("go") == "queue" else None
     )
 
 
 @router.post("/views/jobs/{job_id}/edit", **described("jobs", media_type="text/html"))
 async def edit(request: Request, job_id: str) -> Response:
-    """What a form says of a job, as far as it differs from what is there."""
+    """Change a job as a form says, as far as that differs from what is stored."""
     hub, fields = hub_of(request), await fields_of(request, EDIT_MAX_BYTES)
     wanted = await hub.reading(lambda connection: changes(job_in_full(connection, job_id), fields))
     if wanted is None:
-        return said("Nothing was changed.")
+        return text_response("Nothing was changed.")
     await edit_job(hub, principal_of(request), job_id, wanted)
-    return said("Saved.")
+    return text_response("Saved.")
 
 
 @router.post("/views/jobs/{job_id}/again", **described("jobs", media_type="text/html"))
@@ -55,22 +55,22 @@ async def again(request: Request, job_id: str) -> Response:
     form = dict(await fields_of(request))
     wanted = RunAgain("new" if form.get("seed") == "new" else "same", form.get("once", ""))
     made = await run_again(hub_of(request), principal_of(request), job_id, wanted)
-    return said("Queued.", go=f"?view=job&id={made.job_id}")
+    return text_response("Queued.", go=f"?view=job&id={made.job_id}")
 
 
 @router.post("/views/jobs/{job_id}/decisions", **described("jobs", media_type="text/html"))
 async def decision(request: Request, job_id: str) -> Response:
-    """What is to be done about a model that the job waits for."""
+    """Decide about a model that the job waits for."""
     wanted = job_form.decision(await fields_of(request))
     decided = await decide(hub_of(request), principal_of(request), job_id, wanted)
-    return said(f"Decided for {counted(len(decided.job_ids), 'job')}.")
+    return text_response(f"Decided for {counted(len(decided.job_ids), 'job')}.")
 
 
 @router.post("/views/jobs/{job_id}/accept", **described("jobs", media_type="text/html"))
 async def accept(request: Request, job_id: str) -> Response:
     """Take the picture as it is."""
     await act_on_job(hub_of(request), principal_of(request), "accept", job_id)
-    return said("Accepted.")
+    return text_response("Accepted.")
 
 
 @router.post("/views/queue/pause", **described("admin", media_type="text/html"))
@@ -99,4 +99,4 @@ async def resume_one(request: Request, server_id: str) -> Response:
 
 async def _pause(request: Request, server_id: str | None, paused: bool) -> Response:
     await pause_jobs(hub_of(request), principal_of(request).actor, server_id, paused=paused)
-    return said("Paused." if paused else "It goes on.")
+    return text_response("Paused." if paused else "Resumed.")

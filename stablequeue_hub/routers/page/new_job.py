@@ -18,7 +18,7 @@ from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_body
 from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer, view_answer, wants_value
-from stablequeue_hub.page.forms import fields_of, said
+from stablequeue_hub.page.forms import fields_of, text_response
 from stablequeue_hub.page.new_job import checked_form, checked_text, new_job, submission_of, text_of_picture
 
 router = APIRouter(include_in_schema=False)
@@ -52,7 +52,7 @@ async def _filled(request: Request, text: str) -> Response:
 
 @router.post("/views/new/check", **described("jobs", media_type="text/html"))
 async def check(request: Request) -> Response:
-    """What the form needs, and who can make it."""
+    """Check what the form needs, and which servers can run it."""
     hub, own_server = hub_of(request), principal_of(request).server_id
     fields, now_ms = await fields_of(request, FORM_MAX_BYTES), hub.clock.now_ms()
     found = await hub.reading(
@@ -72,4 +72,4 @@ async def queue(request: Request) -> Response:
     if wants_value(request):
         return json_answer(made)
     go = f"?view=job&id={made.job_id}" if len(made.job_ids) == 1 else "?view=queue"
-    return said(f"{counted(len(made.job_ids), 'job')} queued.", go=go)
+    return text_response(f"{counted(len(made.job_ids), 'job')} queued.", go=go)

@@ -8,7 +8,7 @@ Buttons post urlencoded forms and get a fragment that says what happened.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 from urllib.parse import urlencode
 
 import msgspec
@@ -29,6 +29,7 @@ from stablequeue_client.shared.errors import (
 from stablequeue_client.shared.views import job_views, views
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views.view_types import VIEW_TYPES
+from stablequeue_client.shared.wire.orders import HashingOrder, OrderKind
 from stablequeue_hub.access.network import network_info
 from stablequeue_hub.actions.access import create_join_code, create_key, revoke_key, set_reachable
 from stablequeue_hub.actions.servers import forget_server, give_order, rename_server, thaw_server
@@ -37,7 +38,7 @@ from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import wants_value
 from stablequeue_hub.page import job, keys, model, models, new_job, queue, servers
-from stablequeue_hub.page.forms import fields_of, said
+from stablequeue_hub.page.forms import fields_of, text_response
 from stablequeue_hub.page.sample import is_sample
 from stablequeue_hub.servers.orders import OrderRequest
 
@@ -120,9 +121,9 @@ def _tagged(request: Request, content: bytes, status: int, *, media_type: str) -
 async def _view(request: Request, view: str, ident: str = "") -> tuple[Markup, int]:
     """The fragment and its status; what goes wrong is a view too."""
     try:
-        shown = _shown(request, view, ident)
-        await _look(request, view)
-        return await hub_of(request).reading(lambda c: shown.render(shown.make(c))), 200
+        source = _view_source(request, view, ident)
+        await _prepare_positions(request, view)
+        return await hub_of(request).reading(lambda c: source.render(source.make(c))), 200
     except StableQueueError as error:
         return views.problem(v.Problem(error.message, error.remedy)), error.http_status
 
@@ -131,59 +132,61 @@ async def _value(request: Request, view: str, ident: str) -> tuple[bytes, int]:
     """The view's value as JSON. What goes wrong is raised: programs get errors in the form of the API's."""
     if view not in VIEW_TYPES:
         raise NotFoundError("There is no such view.", remedy=f"As values there are {', '.join(VIEW_TYPES)}.")
-    shown = _shown(request, view, ident)
-    await _look(request, view)
-    return await hub_of(request).reading(lambda c: msgspec.json.encode(shown.make(c))), 200
+    source = _view_source(request, view, ident)
+    await _prepare_positions(request, view)
+    return await hub_of(request).reading(lambda c: msgspec.json.encode(source.make(c))), 200
 
 
-async def _look(request: Request, view: str) -> None:
-    """Places in line are told there."""
+async def _prepare_positions(request: Request, view: str) -> None:
+    """Load what places in the queue depend on, for the views that show them."""
     if view in ("queue", "job"):
-        await hub_of(request).dispatcher.look()
+        await hub_of(request).dispatcher.refresh_stocks()
 
 
-class _Shown(NamedTuple):
+class _ViewSource(NamedTuple):
     """How a view comes from the database, in a worker thread: first its value, then its HTML."""
 
     make: Callable[[Connection], Any]
     render: Callable[[Any], Markup]
 
 
-def _shown(request: Request, view: str, ident: str) -> _Shown:
+def _view_source(request: Request, view: str, ident: str) -> _ViewSource:
     """Raises NotFoundError, ForbiddenError."""
     hub, may_change = hub_of(request), _may_change(request)
     live, now_ms = hub.presence, hub.clock.now_ms()
     filters = models.filters_of(request.query_params)
     network = network_info(hub.host, hub.settings.port) if view == "join" else None
-    line, viewer = hub.dispatcher, queue.Viewer.of(principal_of(request))
+    dispatch, viewer = hub.dispatcher, queue.Viewer.of(principal_of(request))
     query, own_server = request.query_params, principal_of(request).server_id
     queue_filters = queue.filters_of(query)
     known = {
-        "first-line": _Shown(lambda c: servers.first_line(c, live, viewer), views.first_line),
-        "models": _Shown(lambda c: models.models_page(c, filters, live, now_ms=now_ms), views.models),
-        "model": _Shown(lambda c: model.details_page(c, ident, live, now_ms=now_ms), views.model),
-        "servers": _Shown(lambda c: servers.servers_page(c, live, may_change=may_change), views.servers),
-        "queue": _Shown(
-            lambda c: queue.queue_page(c, queue_filters, live, line, viewer, now_ms=now_ms),
+        "first-line": _ViewSource(lambda c: servers.first_line(c, live, viewer), views.first_line),
+        "models": _ViewSource(lambda c: models.models_page(c, filters, live, now_ms=now_ms), views.models),
+        "model": _ViewSource(lambda c: model.details_page(c, ident, live, now_ms=now_ms), views.model),
+        "servers": _ViewSource(lambda c: servers.servers_page(c, live, may_change=may_change), views.servers),
+        "queue": _ViewSource(
+            lambda c: queue.queue_page(c, queue_filters, live, dispatch, viewer, now_ms=now_ms),
             job_views.queue,
         ),
-        "job": _Shown(lambda c: job.job_details(c, ident, live, line, viewer, now_ms=now_ms), job_views.job),
-        "new": _Shown(
+        "job": _ViewSource(
+            lambda c: job.job_details(c, ident, live, dispatch, viewer, now_ms=now_ms), job_views.job
+        ),
+        "new": _ViewSource(
             lambda c: new_job.new_job(
                 c, query.get("from", "")[:64], "", live, own_server=own_server, now_ms=now_ms
             ),
             job_views.new_job,
         ),
-        "pick": _Shown(lambda c: new_job.pick_list(c, query, live, now_ms=now_ms), job_views.pick_list),
-        "keys": _Shown(lambda c: keys.keys_page(c, now_ms=now_ms), views.keys),
-        "join": _Shown(lambda _: keys.join_page(network) if network else None, views.join),
+        "pick": _ViewSource(lambda c: new_job.pick_list(c, query, live, now_ms=now_ms), job_views.pick_list),
+        "keys": _ViewSource(lambda c: keys.keys_page(c, now_ms=now_ms), views.keys),
+        "join": _ViewSource(lambda _: keys.join_page(network) if network else None, views.join),
     }
     if view not in known:
         raise NotFoundError("There is no such view.", remedy="Start from the models.")
     if view in OWNERS_VIEWS and not may_change:
         raise ForbiddenError("Only the owner may see this.", remedy="Sign in with an admin key.")
     if view in SUBMITTERS_VIEWS and not viewer.may_submit:
-        raise ForbiddenError("With this key one can only look.", remedy="Sign in with a key for jobs.")
+        raise ForbiddenError("This key is read-only.", remedy="Sign in with a key for jobs.")
     return known[view]
 
 
@@ -199,14 +202,14 @@ async def order(request: Request, server_id: str) -> Response:
     """Ask a server to do something."""
     wanted = _order(dict(await fields_of(request)))
     await give_order(hub_of(request), principal_of(request).actor, server_id, wanted)
-    return said("Asked. It takes that up within 10 seconds.")
+    return text_response("Requested. The server starts within 10 seconds.")
 
 
 def _order(form: dict[str, str]) -> OrderRequest:
     kind, mode = form.get("kind"), form.get("mode") or None
-    if kind not in ("rescan", "sync", "hashing", "accept_removals", "put_back"):
+    if kind not in get_args(OrderKind):
         raise InvalidValueError("There is no such order.", remedy="Reload the page.")
-    if mode not in (None, "now", "later", "pause"):
+    if mode not in (None, *get_args(HashingOrder)):
         raise InvalidValueError("There is no such mode.", remedy="Reload the page.")
     until_s = PAUSE_S if mode == "pause" else None
     return OrderRequest(kind, form.get("root") or None, form.get("path") or None, mode, until_s)  # type: ignore[arg-type]
@@ -217,21 +220,21 @@ async def rename(request: Request, server_id: str) -> Response:
     """Give a server another name."""
     alias = dict(await fields_of(request)).get("alias", "")
     await rename_server(hub_of(request), principal_of(request).actor, server_id, alias)
-    return said("Renamed.")
+    return text_response("Renamed.")
 
 
 @router.post("/views/servers/{server_id}/forget", **described("admin", media_type="text/html"))
 async def forget(request: Request, server_id: str) -> Response:
     """Forget a server and what is known of its files."""
     await forget_server(hub_of(request), principal_of(request).actor, server_id)
-    return said("Forgotten.")
+    return text_response("Forgotten.")
 
 
 @router.post("/views/servers/{server_id}/thaw", **described("admin", media_type="text/html"))
 async def thaw(request: Request, server_id: str) -> Response:
     """End a freeze."""
     await thaw_server(hub_of(request), principal_of(request).actor, server_id)
-    return said("It goes on.")
+    return text_response("Resumed.")
 
 
 @router.post("/views/keys", **described("admin", media_type="text/html"))
@@ -246,7 +249,7 @@ async def make_key(request: Request) -> Response:
 async def revoke(request: Request, key_id: str) -> Response:
     """Make a key worthless, for good."""
     await revoke_key(hub_of(request), principal_of(request).actor, key_id)
-    return said("Revoked.")
+    return text_response("Revoked.")
 
 
 @router.post("/views/join/network", **described("admin", media_type="text/html"))
@@ -254,8 +257,8 @@ async def reach(request: Request) -> Response:
     """Open the hub to the network, or close it again."""
     reachable = dict(await fields_of(request)).get("reachable") == "true"
     await set_reachable(hub_of(request), principal_of(request).actor, reachable)
-    return said(
-        "The hub listens on your network now." if reachable else "Only this computer reaches the hub now."
+    return text_response(
+        "The hub listens on your network now." if reachable else "Now only this computer can reach the hub."
     )
 
 

@@ -14,7 +14,7 @@ from stablequeue_hub.access.keys import Principal, parse_key
 from stablequeue_hub.access.sessions import CODE_TTL_S, IDLE_MS, cookie_name
 from stablequeue_hub.actions.access import close_session, open_session
 from stablequeue_hub.errors import CodeError
-from stablequeue_hub.http.authorisation import check_attempts, check_key, client_address, session_of
+from stablequeue_hub.http.authorisation import check_key, check_throttle, client_address, session_of
 from stablequeue_hub.http.login_form import login_form
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_body
@@ -95,8 +95,8 @@ def _use_code(hub: Hub, request: Request, code: str) -> None:
     try:
         hub.codes.use(code)
     except CodeError:
-        check_attempts(hub, request)
-        hub.attempts.failed(client_address(request))
+        check_throttle(hub, request)
+        hub.login_throttle.record_failure(client_address(request))
         raise
 
 

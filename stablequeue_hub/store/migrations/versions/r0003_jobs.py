@@ -8,7 +8,7 @@ import json
 import sqlalchemy as sa
 from alembic import op
 
-from stablequeue_client.shared.models.model_files import search_key
+from stablequeue_client.shared.model_files.model_file import search_key
 
 revision = "0003"
 down_revision = "0002"
