@@ -328,5 +328,21 @@ def test_what_the_webui_s_main_thread_loads_is_the_standard_library_and_itself(m
     assert rooms <= {"client/__init__", "client/webui", "client/webui/host", "client/webui/shell"}
 
 
+def test_nothing_of_ours_is_imported_past_the_table() -> None:
+    """A call that imports names no package of ours, and a bare package is imported for its version alone."""
+    importers, packages = ("import_module", "__import__"), {package.name for package in PACKAGES.values()}
+    wrong = []
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            past = False
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(importers):
+                past = any("stablequeue" in ast.unparse(one) for one in node.args)
+            elif isinstance(node, ast.Attribute) and ast.unparse(node.value) in packages:
+                past = node.attr not in ("__version__", "__file__")
+            if past:
+                wrong.append(where(path, node.lineno, ast.unparse(node)))
+    assert wrong == []
+
+
 def test_tests_have_no_package_files() -> None:
     assert list((ROOT / "tests").rglob("__init__.py")) == []

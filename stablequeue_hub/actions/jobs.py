@@ -72,9 +72,9 @@ async def run_again(hub: Hub, who: Principal, job_id: str, wanted: RunAgain) -> 
 
 async def _queue(hub: Hub, who: Principal, make: Callable[..., Submitted]) -> Submitted:
     now_ms = hub.clock.now_ms()
-    made = await hub.writing(lambda connection: make(connection, actor=who.actor, now_ms=now_ms))
     if who.server_id is not None:  # somebody is at that WebUI, and wants it to work
         hub.dispatcher.clear_cooldown(who.server_id)
+    made = await hub.writing(lambda connection: make(connection, actor=who.actor, now_ms=now_ms))
     await hub.dispatcher.jobs_changed(made.job_ids)
     return made
 

@@ -52,6 +52,8 @@ async def receive_metadata(hub: Hub, server_id: str, sha256: str, fields: dict[s
     stored = await hub.writing(
         lambda connection: store_metadata(connection, sha256, fields, server_id=server_id, now_ms=now_ms)
     )
+    if stored:
+        await hub.dispatcher.model_described(sha256.lower())
     if stored and OUTPUT_NAME in fields:  # a waiting job may call a LoRA so
         await hub.dispatcher.resolve_again()
     return stored
@@ -63,5 +65,7 @@ async def register_model(hub: Hub, actor: str, wanted: Registration) -> Register
     made = await hub.writing(
         lambda connection: registration.register_model(connection, wanted, actor=actor, now_ms=now_ms)
     )
+    if wanted.hash_sha256:
+        await hub.dispatcher.model_described(wanted.hash_sha256.lower())
     await hub.dispatcher.resolve_again()
     return made

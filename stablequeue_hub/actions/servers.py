@@ -82,6 +82,7 @@ async def _drop_from_memory(hub: Hub, server_id: str) -> None:
 async def thaw_server(hub: Hub, actor: str, server_id: str) -> None:
     """End a freeze: the process heard last speaks for the server again. Raises NotFoundError."""
     hub.presence.thaw(server_id, actor=actor)
+    hub.dispatcher.server_changed(server_id)
     await hub.flush()
 
 

@@ -155,17 +155,34 @@ class Dispatcher:
 
     async def inventory_changed(self, server_id: str, sequence: int) -> None:
         """Readmit what a server with other files refused before, and wake its runner."""
-        ids = await self._readmit(server_id, sequence)
+        unfit: list[str] = []
         runner = self._polling.find(server_id)
         if runner is not None:
             runner.stale = True
-            ids = [*ids, *runner.unfit_jobs]
+            unfit = list(runner.unfit_jobs)
             runner.unfit_jobs.clear()
-        if ids:
-            await self.reload_jobs(ids)
+        try:
+            ids = unfit + await self._readmit(server_id, sequence)
+        except StableQueueError as error:  # which exclusions count is seen when the jobs are read
+            _log.warning("Jobs that a server refused are read again: %s", error.message)
+            await self.reload_jobs([])
         else:
-            self._polling.wake(None, only=server_id)
+            if ids:
+                await self.reload_jobs(ids)
+            else:
+                self._polling.wake(None, only=server_id)
         await self.resolve_again()
+
+    async def model_described(self, sha256: str) -> None:
+        """What a checkpoint is became known: jobs that name it may not run everywhere any more."""
+        of_it = {
+            number
+            for number, one in enumerate(self._classes)
+            if any(need.content == sha256 for need in one.needs.requirements)
+        }
+        ids = [job.job_id for job in self._queue if job.kind in of_it]
+        if ids:
+            await self.jobs_changed(ids)
 
     async def _readmit(self, server_id: str, sequence: int) -> list[str]:
         """Jobs that it refused and may get again. A sync that changed nothing for any job writes nothing."""
@@ -193,7 +210,8 @@ class Dispatcher:
                 self._resolve_due = False
                 await self._resolve_once()
         except StableQueueError as error:
-            _log.warning("The models of waiting jobs could not be resolved again: %s", error.message)
+            self._resolve_due = True
+            _log.warning("The models of waiting jobs are resolved again later: %s", error.message)
         finally:
             self._resolving = False
 
@@ -380,7 +398,9 @@ class Dispatcher:
         """Return the server's facts with its presence as of now."""
         if runner.facts is None:
             return None
+        presence = self._presence.find(runner.server_id)
         return runner.facts._replace(
+            frozen=presence is not None and presence.frozen is not None,
             reachable=self._presence.is_reachable(runner.server_id),
             runner=self.runner_status(runner.server_id),
         )
@@ -548,6 +568,8 @@ class Dispatcher:
         for lease in self.leases.expired():
             text = "The server stopped responding while it ran this job."
             await self._end_lost_run(lease, "no_sign_of_life", text)
+        if self._resolve_due:
+            await self.resolve_again()
         now = self._clock.monotonic()
         if now - self._aged_at >= AGE_EVERY_S:
             self._aged_at = now

@@ -106,7 +106,9 @@ class PollingRunners:
                 runner.parked.set()
 
     def record_run(self, server_id: str, *, failed: bool) -> None:
-        runner = self.get_or_add(server_id)
+        runner = self.find(server_id)
+        if runner is None:  # a server that was removed meanwhile
+            return
         runner.failures = runner.failures + 1 if failed else 0
         if runner.failures >= FAILURES_MAX:
             runner.failures = 0

@@ -5,7 +5,7 @@ An old client names one server by its alias. Its names count as written there, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +32,14 @@ from stablequeue_hub.legacy.answers import (
 from stablequeue_hub.legacy.availability import CheckpointAvailability
 from stablequeue_hub.legacy.gallery import old_file_name
 from stablequeue_hub.matching.check import check_generation_text
+from stablequeue_hub.matching.sentence import Waiting
+from stablequeue_hub.matching.server_facts import DispatchView, fewest_ahead
 from stablequeue_hub.matching.why import PendingJobRow, load_context
 from stablequeue_hub.servers.servers import server_named
 from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.tables import job_payloads, job_pictures, jobs, legacy_jobs, servers
 
 if TYPE_CHECKING:
-    from stablequeue_hub.matching.server_facts import DispatchView
     from stablequeue_hub.servers.presence import Live
 
 LIST_MAX = 1_000
@@ -173,7 +174,7 @@ _IN_LIST = sa.select(
 
 
 def list_old(
-    connection: Connection, wanted: OldFilter, live: Live, *, now_ms: int
+    connection: Connection, wanted: OldFilter, live: Live, dispatch: DispatchView, *, now_ms: int
 ) -> tuple[list[OldJob], int]:
     """Jobs of every submitter, at most ``LIST_MAX``, and how many the filter lets through. An unknown status
     lets none through."""
@@ -188,8 +189,8 @@ def list_old(
     if wanted.limit is not None:
         query = query.offset(wanted.offset or 0)
     rows = connection.execute(query).all()
-    found = _shown(connection, rows, live, now_ms=now_ms)
-    return found, connection.scalar(count) or 0
+    waits = _waits(connection, rows, live, dispatch)
+    return _shown(connection, rows, waits, live, now_ms=now_ms), connection.scalar(count) or 0
 
 
 def find_old(
@@ -199,11 +200,11 @@ def find_old(
     row = connection.execute(_IN_FULL.where(jobs.c.job_id == storable(job_id))).first()
     if row is None:
         raise unknown_job(job_id)
-    (found,) = _shown(connection, [row], live, now_ms=now_ms)
+    waits = _waits(connection, [row], live, dispatch)
+    (found,) = _shown(connection, [row], waits, live, now_ms=now_ms)
     if row.state != "pending":
         return found
-    before = dispatch.jobs_ahead_anywhere(row.job_id)
-    return found if before is None else msgspec.structs.replace(found, queue_position=before + 1)
+    return msgspec.structs.replace(found, queue_position=_position(job_id, waits[job_id], dispatch))
 
 
 def unknown_job(job_id: str) -> OldJobError:
@@ -223,12 +224,20 @@ def cannot_cancel(job: OldJob) -> OldJobStateError:
 # --- in the old form --------------------------------------------------------------------------------------
 
 
-def _shown(connection: Connection, rows: Sequence[Any], live: Live, *, now_ms: int) -> list[OldJob]:
+def _waits(
+    connection: Connection, rows: Sequence[Any], live: Live, dispatch: DispatchView
+) -> dict[str, Waiting]:
+    """By id of those that are pending, what they wait for."""
+    pending = [_pending(row) for row in rows if row.state == "pending"]
+    context = load_context(connection, pending, live)
+    return {job.job_id: context.in_line(context.waiting(job), job.job_id, dispatch) for job in pending}
+
+
+def _shown(
+    connection: Connection, rows: Sequence[Any], waits: Mapping[str, Waiting], live: Live, *, now_ms: int
+) -> list[OldJob]:
     aliases = {row.server_id: row.alias for row in connection.execute(sa.select(servers))}
     pictures = _pictures(connection, [row.job_id for row in rows if row.state in ("completed", "failed")])
-    waiting = [_pending(row) for row in rows if row.state == "pending"]
-    context = load_context(connection, waiting, live)
-    waits_for = {job.job_id: context.waiting(job).text for job in waiting}
     availability = CheckpointAvailability(connection, rows, live, now_ms=now_ms)
     return [
         _old_job(
@@ -236,10 +245,18 @@ def _shown(connection: Connection, rows: Sequence[Any], live: Live, *, now_ms: i
             _target(row, aliases),
             pictures.get(row.job_id, []),
             availability.of(row),
-            waits_for.get(row.job_id),
+            waits[row.job_id].text if row.job_id in waits else None,
         )
         for row in rows
     ]
+
+
+def _position(job_id: str, waiting: Waiting, dispatch: DispatchView) -> int | None:
+    """From 1: where the server takes it that it comes to first; else among all that wait."""
+    ahead = fewest_ahead(dispatch, waiting.servers, job_id)
+    if ahead is None:
+        ahead = dispatch.jobs_ahead_anywhere(job_id)
+    return None if ahead is None else ahead + 1
 
 
 def _pending(row: Any) -> PendingJobRow:

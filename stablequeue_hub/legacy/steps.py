@@ -37,14 +37,16 @@ async def submit(request: Request, *, version: int) -> OldJob:
 
 async def list_jobs(hub: Hub, wanted: jobs.OldFilter) -> tuple[list[OldJob], int]:
     """Jobs, and how many the filter lets through."""
+    await hub.dispatcher.refresh_stocks()
     now_ms = hub.clock.now_ms()
     return await hub.reading(
-        lambda connection: jobs.list_old(connection, wanted, hub.presence, now_ms=now_ms)
+        lambda connection: jobs.list_old(connection, wanted, hub.presence, hub.dispatcher, now_ms=now_ms)
     )
 
 
 async def find_job(hub: Hub, job_id: str) -> OldJob:
     """One job. Raises OldJobError."""
+    await hub.dispatcher.refresh_stocks()
     now_ms = hub.clock.now_ms()
     return await hub.reading(
         lambda connection: jobs.find_old(connection, job_id, hub.presence, hub.dispatcher, now_ms=now_ms)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,7 +15,6 @@ from stablequeue_client.shared.model_files.roles import KINDS_OF, Role
 from stablequeue_client.shared.wire.jobs import ReasonCode
 from stablequeue_client.shared.wire.queue import ModelCopy, ModelPlace, WaitingGroup, WaitingGroups
 from stablequeue_hub.matching.job_requirements import JobRequirement
-from stablequeue_hub.matching.obstacles import PlacementQuery
 from stablequeue_hub.matching.sentence import shown_name
 from stablequeue_hub.matching.why import PendingJobRow, QueueContext, load_context
 from stablequeue_hub.models.availability import ServerAvailability, servers_of
@@ -82,22 +81,25 @@ def jobs_that_lack_models(connection: Connection, live: Live) -> set[int]:
     """The numbers (``seq``) of waiting jobs that run nowhere as long as no other model comes."""
     pending = [PendingJobRow(*row[:-1]) for row in _PENDING.all(connection, {})]
     context = load_context(connection, pending, live)
-    judged: dict[tuple[int, str | None], bool] = {}
+    judged: dict[Hashable, bool] = {}
+    found = set()
     for job in pending:
-        alike = (job.payload_id, job.targets_json)
+        alike = (job.payload_id, job.targets_json, job.refusals)  # exclusions do not matter for this
         if alike not in judged:
-            query = PlacementQuery(context.needs[job.payload_id], job.submitted_by, job.targets)
-            judged[alike] = context.sentences.lacks_models(query)
-    return {job.seq for job in pending if judged[(job.payload_id, job.targets_json)]}
+            judged[alike] = context.sentences.lacks_models(context.query(job))
+        if judged[alike]:
+            found.add(job.seq)
+    return found
 
 
 def _grouped(
     context: QueueContext, pending: Sequence[PendingJobRow], deadlines: Sequence[int | None]
 ) -> dict[_Model, _Group]:
     groups: dict[_Model, _Group] = {}
-    judged: dict[tuple[int, str | None, str], list[_Group]] = {}
+    judged: dict[Hashable, list[_Group]] = {}
     for job, deadline_ms in zip(pending, deadlines, strict=True):
-        alike = (job.payload_id, job.targets_json, job.submitted_by)
+        excluded = job.job_id if job.job_id in context.exclusions else None
+        alike = (job.payload_id, job.targets_json, job.submitted_by, job.refusals, excluded)
         if alike not in judged:
             judged[alike] = _groups_of(context, job, groups)
         for group in judged[alike]:
@@ -110,7 +112,7 @@ def _grouped(
 def _groups_of(context: QueueContext, job: PendingJobRow, groups: dict[_Model, _Group]) -> list[_Group]:
     """The groups to which a job belongs; a new one is put into ``groups``."""
     needs, sentences = context.needs[job.payload_id], context.sentences
-    query = PlacementQuery(needs, job.submitted_by, job.targets)
+    query = context.query(job)
     if not sentences.lacks_models(query):
         return []
     waiting = sentences.waiting(query)

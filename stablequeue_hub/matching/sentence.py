@@ -78,8 +78,10 @@ class Sentences:
         if not allowed:
             text = "Waits for a server: none has joined" if job.targets is None else "Its target is gone"
             return Waiting(text, "server_unknown" if job.targets is None else "not_a_target")
-        if all(judge.servers[one].no_agent for one in allowed):
+        installed = self._installed(allowed)
+        if not installed:
             return Waiting(f"Waits for {self.aliases(allowed)}. {NO_AGENT}", "no_agent")
+        allowed = installed
         left = allowed.intersection(*(one.having for one in answer.models))
         if not left:
             return self._waits_for_models(job.needs, answer, job.targets, allowed)
@@ -88,15 +90,10 @@ class Sentences:
     def _waits_for_servers(
         self, job: PlacementQuery, answer: NeedsAnswer, left: Servers, before: int | None
     ) -> Waiting:
-        for place, one in enumerate(job.needs.requirements):
-            if left <= answer.models[place].not_ready:
-                name, unread = shown_name(one), left & answer.models[place].of("model_unhashed")
-                if unread:
-                    text = f"Waits for {name}, which has to be read first on {self.aliases(unread)}"
-                    return Waiting(text, "model_unhashed", (place,))
-                text = f"Waits for the folder of {name} on {self.aliases(left)}, which is not connected"
-                return Waiting(text, "model_unreachable", (place,))
-        left = left.difference(*(one.not_ready for one in answer.models)) or left
+        ready = left.difference(*(one.not_ready for one in answer.models))
+        if not ready:
+            return self._waits_until_ready(job.needs, answer, left)
+        left = ready
         for obstacle, bad in (*_of_needs(answer), *self._of_history(job, left)):
             if left <= bad:
                 return Waiting(self._sentence_for(obstacle, job.needs, left), obstacle.code)
@@ -118,6 +115,21 @@ class Sentences:
         if self.judge.queue_paused:
             return Waiting("Waits until the queue is resumed", "queue_paused")
         return Waiting(self.in_line(left, before), servers=left)
+
+    def _waits_until_ready(self, needs: JobNeeds, answer: NeedsAnswer, left: Servers) -> Waiting:
+        """All models are on these servers, and on each one of them is not read yet, or not connected."""
+        everywhere = [place for place, one in enumerate(answer.models) if left <= one.not_ready]
+        if not everywhere:  # one server lacks this, another that: the first in line is as good as any
+            first = next(server_id for server_id in self.judge.servers if server_id in left)
+            left = frozenset({first})
+            everywhere = [place for place, one in enumerate(answer.models) if first in one.not_ready]
+        place = everywhere[0]
+        name, unread = shown_name(needs.requirements[place]), left & answer.models[place].of("model_unhashed")
+        if unread:
+            text = f"Waits for {name}, which has to be read first on {self.aliases(unread)}"
+            return Waiting(text, "model_unhashed", (place,))
+        text = f"Waits for the folder of {name} on {self.aliases(left)}, which is not connected"
+        return Waiting(text, "model_unreachable", (place,))
 
     def _of_history(self, job: PlacementQuery, some: Servers) -> Iterator[tuple[Obstacle, Servers]]:
         for code in _EXCLUDED if job.exclusions else ():
@@ -210,6 +222,10 @@ class Sentences:
         best = {server_id for server_id, number in having.items() if number == most}
         nearest = next(server_id for server_id in self.judge.servers if server_id in best)
         places = tuple(place for place, servers in enumerate(held) if nearest not in servers)
+        first = needs.requirements[places[0]]
+        if first.status == "ambiguous":
+            code, why = self._why_nowhere(first, needs, None, allowed, anywhere=False)
+            return Waiting(f"Waits for {shown_name(first)}: {why}", code, places)
         names = _joined([shown_name(needs.requirements[place]) for place in places], "and")
         alias = self.judge.servers[nearest].alias
         rest = "everything else" if len(places) < len(held) else "the rest"
@@ -235,18 +251,20 @@ class Sentences:
     def lacks_models(self, job: PlacementQuery) -> bool:
         """Return whether ``waiting`` would name models, without building the sentence."""
         judge, answer = self.judge, self.judge.of_needs(job.needs)
-        allowed = judge.allowed(job.targets)
-        if history_obstacles((), job.refusals, "") or all(judge.servers[one].no_agent for one in allowed):
+        allowed = self._installed(judge.allowed(job.targets))
+        if history_obstacles((), job.refusals, "") or not allowed:
             return False
         left = allowed.intersection(*(one.having for one in answer.models))
-        return not left or any(
-            left <= answer.models[place].not_ready for place in range(len(job.needs.requirements))
-        )
+        return not left.difference(*(one.not_ready for one in answer.models))
+
+    def _installed(self, some: Servers) -> Servers:
+        """Return those that have more than an address."""
+        return frozenset(one for one in some if not self.judge.servers[one].no_agent)
 
     def lacking(self, job: PlacementQuery, blocking: tuple[int, ...]) -> list[tuple[int, ...]]:
         """The places of models that would have to come, each a way out: those that no server has, else those
         that each of the servers lacks that have most. ``blocking``: as ``waiting`` says, not empty."""
-        answer, allowed = self.judge.of_needs(job.needs), self.judge.allowed(job.targets)
+        answer, allowed = self.judge.of_needs(job.needs), self._installed(self.judge.allowed(job.targets))
         held = [one.having for one in answer.models]
         if any(not allowed & held[place] for place in blocking):
             return [blocking]

@@ -19,7 +19,7 @@ from stablequeue_hub.matching.read_judge import read_judge
 from stablequeue_hub.matching.reasons import ReasonTexts
 from stablequeue_hub.matching.resolve import resolve
 from stablequeue_hub.matching.sentence import Sentences, Waiting
-from stablequeue_hub.matching.server_facts import DispatchView, ServerFacts, servers_now
+from stablequeue_hub.matching.server_facts import DispatchView, ServerFacts, fewest_ahead, servers_now
 from stablequeue_hub.servers.presence import Live
 from stablequeue_hub.store.tables import jobs
 
@@ -70,6 +70,13 @@ class QueueContext(NamedTuple):
     def waiting(self, job: PendingJobRow, before: int | None = None) -> Waiting:
         """Return what one of the jobs waits for. ``before``: jobs that come first, where known."""
         return self.sentences.waiting(self.query(job), before)
+
+    def in_line(self, waiting: Waiting, job_id: str, dispatch: DispatchView) -> Waiting:
+        """Return the same with the job's place, if it is in line."""
+        if waiting.code is not None:
+            return waiting
+        ahead = fewest_ahead(dispatch, waiting.servers, job_id)
+        return waiting._replace(text=self.sentences.in_line(waiting.servers, ahead))
 
 
 def load_context(connection: Connection, some: Sequence[PendingJobRow], live: Live) -> QueueContext:

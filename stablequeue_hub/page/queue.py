@@ -19,7 +19,7 @@ from stablequeue_hub.access.keys import Principal
 from stablequeue_hub.jobs.queue_rows import OPEN, QueueFilter, QueueRow, queue_rows
 from stablequeue_hub.jobs.states import JOB_STATES
 from stablequeue_hub.matching.sentence import Waiting, shown_name
-from stablequeue_hub.matching.server_facts import DispatchView, ServerFacts, fewest_ahead, servers_now
+from stablequeue_hub.matching.server_facts import DispatchView, ServerFacts, servers_now
 from stablequeue_hub.matching.why import QueueContext, load_context_with
 from stablequeue_hub.page.missing_models import model_groups
 from stablequeue_hub.store.prepared import Prepared, in_list
@@ -189,11 +189,7 @@ class WaitReasons:
         """Return what the job waits for; nothing unless it is pending."""
         if row.state != "pending":
             return Waiting("")
-        waiting = self._waiting(row)
-        if waiting.code is not None:
-            return waiting
-        ahead = fewest_ahead(self._dispatch, waiting.servers, row.job_id)
-        return waiting._replace(text=self.context.sentences.in_line(waiting.servers, ahead))
+        return self.context.in_line(self._waiting(row), row.job_id, self._dispatch)
 
     def _waiting(self, row: QueueRow) -> Waiting:
         if row.refusals or row.job_id in self.context.exclusions:

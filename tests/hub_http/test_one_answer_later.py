@@ -1,0 +1,165 @@
+"""What becomes known, fails or is taken back while a job waits: the reasons and the hand-over still agree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stablequeue_client.shared.errors import StableQueueError
+from stablequeue_hub.background.tasks import fail_overdue_jobs
+from stablequeue_hub.dispatch import dispatcher, runs
+from stablequeue_hub.store.tables import job_exclusions, jobs
+
+from .test_job_check import file, sha, tell
+from .test_job_waiting import ask, can, submit, why, write
+from .test_one_answer import offered
+
+ON_BOTH_DATABASES = True
+INK = {"prompt": "<lora:ink:1>"}
+BASE = {"prompt": "", "override_settings": {"sd_model_checkpoint": "base.safetensors"}}
+
+
+class DatabaseBusyError(StableQueueError):
+    code = "busy"
+    http_status = 503
+
+
+def fail(*_: Any, **__: Any) -> Any:
+    raise DatabaseBusyError("The database is busy.")
+
+
+@pytest.fixture
+def attic(hub: Any) -> Any:
+    """A server that has ink, and takes jobs of all."""
+    server = hub.join("attic")
+    tell(hub, server, file("ink.safetensors", "ink"))
+    return server
+
+
+def minutes_pass(hub: Any, server: Any) -> None:
+    """Everything is done that the hub does by itself."""
+    for number in range(6):
+        hub.clock.advance(61)
+        hub.beat(server, "boot", 100 + number)
+        hub.run(hub.hub.dispatcher.sweep())
+
+
+def test_what_a_checkpoint_is_becomes_known_later(hub: Any) -> None:
+    attic = hub.join("attic")
+    tell(hub, attic, file("base.safetensors", "base", kind="checkpoint"))
+    can(hub, attic, architectures=["sd1"])
+    job = submit(hub, BASE)
+    path = f"/api/v1/models/{sha('base')}/metadata"
+    told = hub.request("PUT", path, key=attic.key, json={"modelspec.architecture": "flux-1-dev"})
+    assert told.json() == {"stored": True}
+    assert why(hub, job)[1] == {"attic": ["architecture_unsupported"]}
+    assert offered(hub, attic) is None
+
+
+def test_a_frozen_server_gets_jobs_again_once_it_is_thawed(hub: Any, attic: Any) -> None:
+    for boot, number in (("a", 10), ("b", 1), ("a", 12), ("b", 2), ("a", 13), ("b", 3), ("a", 14)):
+        hub.beat(attic, boot, number)
+    hub.run(hub.hub.flush())
+    job = submit(hub, INK)
+    hub.run(hub.hub.dispatcher.jobs_changed([]))
+    assert why(hub, job)[1] == {"attic": ["server_frozen"]}
+    thawed = hub.request("POST", f"/api/v1/servers/{attic.server_id}/thaw", key=hub.admin)
+    assert thawed.status_code == 200
+    assert why(hub, job)[1] == {"attic": []}
+    assert offered(hub, attic) == job
+
+
+@pytest.mark.parametrize(("room", "step"), [(dispatcher, "changed_names"), (runs, "may_readmit")])
+def test_a_sync_after_which_the_database_failed_is_made_up_for(
+    hub: Any, room: Any, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = hub.join("attic")
+    tell(hub, server)
+    can(hub, server)
+    ask(hub, server)
+    job = submit(hub, INK)
+    with monkeypatch.context() as patch:
+        patch.setattr(room, step, fail)
+        tell(hub, server, file("ink.safetensors", "ink"), sequence=2)
+    minutes_pass(hub, server)
+    assert offered(hub, server) == job, why(hub, job)
+
+
+def test_a_forgotten_server_does_not_come_back_with_the_end_of_its_run(hub: Any, attic: Any) -> None:
+    job = submit(hub, INK)
+    assert offered(hub, attic) == job
+    assert hub.request("DELETE", f"/api/v1/servers/{attic.server_id}", key=hub.admin).status_code == 204
+    for _ in range(4):
+        hub.clock.advance(100)
+        hub.run(hub.hub.dispatcher.sweep())
+    assert hub.hub.dispatcher._polling.find(attic.server_id) is None
+
+
+def test_whoever_queues_in_a_webui_ends_its_cooldown_before_the_answer(hub: Any, attic: Any) -> None:
+    hub.hub.dispatcher._polling.start_cooldown(attic.server_id, 600)
+    answer = hub.request("POST", "/api/v1/jobs", key=attic.key, json={"payload": INK}).json()
+    assert answer["check"]["possible"] is True
+    assert offered(hub, attic) == answer["job_id"]
+
+
+def test_each_server_has_another_model_that_is_not_read_yet(hub: Any, attic: Any) -> None:
+    studio = hub.join("studio")
+    tell(hub, attic, file("ink.safetensors", "ink"), file("oil.safetensors", None, claim="oil"), sequence=2)
+    tell(hub, studio, file("oil.safetensors", "oil"), file("ink.safetensors", None, claim="ink"))
+    job = submit(hub, {"prompt": "<lora:ink:1><lora:oil:1>"})
+    sentence, codes = why(hub, job)
+    assert codes == {"attic": ["model_unhashed"], "studio": ["model_unhashed"]}
+    assert sentence == "Waits for oil, which has to be read first on attic"
+    waiting = hub.request("GET", "/api/v1/queue/waiting", key=hub.admin).json()
+    assert job in [job_id for group in waiting["groups"] for job_id in group["job_ids"]]
+    write(hub, jobs.update().values(deadline_ms=hub.clock.now_ms() - 1))
+    hub.run(fail_overdue_jobs(hub.hub))
+    ended = hub.request("GET", f"/api/v1/jobs/{job}", key=hub.admin).json()
+    assert "oil" in ended["failure_text"]
+    assert "In line" not in ended["failure_text"]
+
+
+def test_a_computer_with_an_address_alone_is_no_place_in_line(hub: Any) -> None:
+    body = {"alias": "cellar", "apiUrl": "http://10.0.0.9:7860"}
+    assert hub.request("POST", "/api/v1/servers", key=hub.admin, json=body).status_code < 300
+    attic = hub.join("attic")
+    tell(hub, attic, webui=False)
+    can(hub, attic, works_for_others="never")
+    ask(hub, attic)
+    sentence, codes = why(hub, submit(hub, {"prompt": "a cat"}))
+    assert all(codes.values())
+    assert "in line" not in sentence.lower()
+
+
+def test_a_name_with_two_meanings_is_not_called_missing_where_it_lies(hub: Any, attic: Any) -> None:
+    studio = hub.join("studio")
+    tell(hub, attic, file("ink.safetensors", "one"), file("oil.safetensors", "oil"), sequence=2)
+    tell(hub, studio, file("ink.safetensors", "two"))
+    job = submit(hub, {"prompt": "<lora:ink:1><lora:oil:1>"})
+    decision = {"requirement": 0, "decision": "run_anyway", "server": "studio"}
+    path = f"/api/v1/jobs/{job}/decisions"
+    assert hub.request("POST", path, key=hub.admin, json=decision).status_code == 200
+    sentence, codes = why(hub, job)
+    assert codes["attic"] == ["model_ambiguous"]
+    assert not sentence.startswith("Waits for ink on attic, which has everything else")
+
+
+def test_a_server_that_failed_at_a_job_could_not_run_it_once_the_model_is_there(hub: Any, attic: Any) -> None:
+    job = submit(hub, {"prompt": "<lora:oil:1>"})
+    other = submit(hub, {"prompt": "<lora:oil:1>"})
+    failed = {"job_id": job, "text": "so", "at_ms": 1, "reason": "failed", "sequence": None}
+    write(hub, job_exclusions.insert().values(**failed, server_id=attic.server_id))
+    (group,) = hub.request("GET", "/api/v1/queue/waiting", key=hub.admin).json()["groups"]
+    assert (group["jobs"], [place["could_run"] for place in group["places"]]) == (2, [True])
+    assert hub.request("POST", f"/api/v1/jobs/{other}/cancel", key=hub.admin).status_code == 200
+    (group,) = hub.request("GET", "/api/v1/queue/waiting", key=hub.admin).json()["groups"]
+    assert (group["jobs"], [place["could_run"] for place in group["places"]]) == (1, [False])
+    assert why(hub, job)[1] == {"attic": ["excluded_failed", "model_missing"]}
+
+
+def test_the_old_contract_says_the_place_as_everybody_else(hub: Any, attic: Any) -> None:
+    submit(hub, INK)
+    job = submit(hub, INK)
+    old = hub.request("GET", f"/api/v1/queue/jobs/{job}/status", key=hub.admin).json()
+    assert old["waiting_for"] == why(hub, job)[0] == "In line for attic, 1 job before it"
