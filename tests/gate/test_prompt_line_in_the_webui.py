@@ -79,6 +79,16 @@ def test_hires_fix_counts_while_it_is_on(page: Page) -> None:
     expect(line(page)).to_contain_text("here")
 
 
+def test_the_question_where_it_would_run_names_what_the_page_samples_with(page: Page) -> None:
+    with page.expect_request(lambda request: request.url.endswith("/check")) as asked:
+        write(page, "a dog <lora:gone:1>", "gone")
+    values = asked.value.post_data_json
+    chosen = page.locator("#txt2img_sampling input").first.input_value()
+    assert values["sampler_name"] == chosen != ""
+    assert values["hr_upscaler"] == page.locator("#txt2img_hr_upscaler input").first.input_value() != ""
+    assert ("scheduler" in values) is (page.locator("#txt2img_scheduler").count() == 1)
+
+
 def test_img2img_has_a_line_of_its_own(page: Page) -> None:
     page.locator("#tabs button", has_text=re.compile("^ *img2img *$", re.I)).first.click()
     page.fill("#img2img_prompt textarea", "<lora:gone:1>")

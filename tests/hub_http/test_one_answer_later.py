@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from stablequeue_client.shared.errors import StableQueueError
+from stablequeue_client.shared.generation.requirements import generation_requirements
+from stablequeue_client.shared.wire.jobs import JobCheck
+from stablequeue_client.webui.prompt_line.target_check import names_alone, sampling, target_words
 from stablequeue_hub.background.tasks import fail_overdue_jobs
 from stablequeue_hub.dispatch import dispatcher, runs
 from stablequeue_hub.store.tables import job_exclusions, jobs
@@ -163,3 +167,19 @@ def test_the_old_contract_says_the_place_as_everybody_else(hub: Any, attic: Any)
     job = submit(hub, INK)
     old = hub.request("GET", f"/api/v1/queue/jobs/{job}/status", key=hub.admin).json()
     assert old["waiting_for"] == why(hub, job)[0] == "In line for attic, 1 job before it"
+
+
+def test_the_line_under_generate_knows_what_a_webui_cannot_sample_with(hub: Any, attic: Any) -> None:
+    """Its question names models and samplers alone; the answer is that of the job's own check."""
+    studio = hub.join("studio")
+    tell(hub, studio, file("ink.safetensors", "ink"))
+    for server in (attic, studio):
+        can(hub, server, samplers=["Euler"])
+    values = {**INK, "sampler_name": "Odd"}
+    asked = {"payload": {**names_alone(generation_requirements(values)), **sampling(values)}}
+    answer = hub.request("POST", "/api/v1/jobs/check", key=attic.key, json=asked).json()
+    said = target_words(msgspec.convert(answer, JobCheck), "")
+    assert said is not None
+    assert (said.tone, said.text) == ("warn", "Queued, it waits: no server can make it now.")
+    job = submit(hub, values, key=attic.key)
+    assert why(hub, job)[1] == {"attic": ["sampler_missing"], "studio": ["sampler_missing"]}

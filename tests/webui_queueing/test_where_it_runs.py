@@ -200,3 +200,26 @@ def test_the_hub_is_told_names_and_no_prompt() -> None:
     assert told["prompt"] == "<lora:ink:1>"
     named = {(one.role, one.name, one.hash) for one in generation_requirements(told)}
     assert named == {(one.role, one.name, one.hash) for one in wanted}
+
+
+def test_the_hub_is_told_what_the_page_samples_with() -> None:
+    hub = Hub()
+    hub.may.set()
+    where = TargetCheckCache(hub.check)
+    page = {
+        "sampler_name": "Euler",
+        "scheduler": "Karras",
+        "hr_sampler_name": "DDIM",
+        "hr_upscaler": "ESRGAN",
+        "styles": ["secret"],
+        "enable_hr": False,
+    }
+    for values in (page, {**page, "enable_hr": True}, {"sampler_name": 3, "scheduler": None}):
+        where.known(lora("ink"), "", values)
+        while len(hub.asked) == 0 or where.known(lora("ink"), "", values)[1]:
+            time.sleep(0.01)
+    told = [{**request["payload"], "prompt": "", "override_settings": {}} for request in hub.asked]
+    rest = {"prompt": "", "override_settings": {}}
+    first = {**rest, "sampler_name": "Euler", "scheduler": "Karras"}
+    hires = {"enable_hr": True, "hr_sampler_name": "DDIM", "hr_upscaler": "ESRGAN"}
+    assert told == [first, {**first, **hires}, rest]

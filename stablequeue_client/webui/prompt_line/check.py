@@ -76,15 +76,18 @@ class PromptCheck:
         wanted = generation_requirements(self._as_in_the_api(values), self._embeddings(snapshot))
         result = check_requirements(wanted, self._names(snapshot))
         others, asking = self._who.known(result.missing[:WHO_MAX])
-        target, asking_where = self._target(wanted, values.get("queue_target"))
+        target, asking_where = self._target(wanted, values)
         return self._answer(result, others, asking, target, asking_where)
 
-    def _target(self, wanted: Sequence[Requirement], chosen: Any) -> tuple[PromptLineTarget | None, bool]:
+    def _target(
+        self, wanted: Sequence[Requirement], values: Mapping[str, Any]
+    ) -> tuple[PromptLineTarget | None, bool]:
         """Return where Queue would have it made, as far as the hub said, and whether it is being asked."""
         if self._rt.settings().queue_button == "hidden" or self._rt.hub.state().kind != "connected":
             return None, False
+        chosen = values.get("queue_target")
         server = chosen if isinstance(chosen, str) else ""
-        check, asking = self._where.known(wanted, server)
+        check, asking = self._where.known(wanted, server, values)
         return (target_words(check, server) if check is not None else None), asking
 
     def _answer(

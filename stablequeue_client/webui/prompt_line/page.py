@@ -1,8 +1,8 @@
 """How our script learns what txt2img and img2img would generate with, without asking Python.
 
-When the host's page is complete, each component that names models gets a change event that only runs in the
-browser, and each tab a hidden button whose event, in the browser too, hands our script the values of all of
-them. The host's queue and threads see nothing of it.
+When the host's page is complete, each component that names models or samplers gets a change event that only
+runs in the browser, and each tab a hidden button whose event, in the browser too, hands our script the values
+of all of them. The host's queue and threads see nothing of it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ _IN_EACH_TAB = {
     "{tab}_override_settings": "override_settings_texts",
     "{tab}_enable-checkbox": "enable_refiner",
     "{tab}_checkpoint": "refiner_checkpoint",
+    "{tab}_sampling": "sampler_name",
+    "{tab}_scheduler": "scheduler",
 }
 _IN_TXT2IMG = {
     "txt2img_hr-checkbox": "enable_hr",
@@ -28,6 +30,9 @@ _IN_TXT2IMG = {
     "hr_vae_te": "hr_additional_modules",
     "hires_prompt": "hr_prompt",
     "hires_neg_prompt": "hr_negative_prompt",
+    "hr_sampler": "hr_sampler_name",
+    "hr_scheduler": "hr_scheduler",
+    "txt2img_hr_upscaler": "hr_upscaler",
 }
 _IN_BOTH = {
     "setting_sd_model_checkpoint": "checkpoint",
@@ -53,7 +58,7 @@ class PromptLineInputs:
         self._host = host
 
     def add(self, page: Page) -> None:
-        """Notes changes of what names models."""
+        """Notes changes of what decides where it can be made."""
         for tab in TABS:
             inputs: dict[str, Any] = {}
             for key, name in names_of(tab).items():

@@ -1,7 +1,7 @@
 """Where a generation would run if it was queued: the hub's check, asked in a thread of its own.
 
-The hub is sent the names of models and no prompt. So typing ordinary words asks nothing, and an answer is
-remembered for a while.
+The hub is sent the names of models, samplers and upscalers, and no prompt. So typing ordinary words asks
+nothing, and an answer is remembered for a while.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ NO_WEBUI = ("no_agent", "no_webui")
 """Reasons of a server without a WebUI that makes pictures: not counted where another server is able."""
 Check = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """``JobCheckRequest`` -> ``JobCheck`` as JSON values; raises StableQueueError."""
+_SAMPLING = ("sampler_name", "scheduler")
+_SAMPLING_OF_HIRES = ("hr_sampler_name", "hr_scheduler", "hr_upscaler")
 
 
 class TargetCheckCache:
@@ -40,9 +42,12 @@ class TargetCheckCache:
         self._busy = False
         self._asker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stablequeue-where")
 
-    def known(self, requirements: Sequence[Requirement], target: str) -> tuple[JobCheck | None, bool]:
-        """(what the hub said of it, whether it is being asked). ``target``: a server's id, "" for any."""
-        request: dict[str, Any] = {"payload": names_alone(requirements)}
+    def known(
+        self, requirements: Sequence[Requirement], target: str, values: Mapping[str, Any] | None = None
+    ) -> tuple[JobCheck | None, bool]:
+        """(what the hub said of it, whether it is being asked). ``target``: a server's id, "" for any.
+        ``values``: of the page, for what it samples with."""
+        request: dict[str, Any] = {"payload": {**names_alone(requirements), **sampling(values or {})}}
         if target:
             request["targets"] = [target]
         key = msgspec.json.encode(request).decode()
@@ -103,6 +108,13 @@ def names_alone(requirements: Iterable[Requirement]) -> dict[str, Any]:
     if modules:
         settings["forge_additional_modules"] = list(dict.fromkeys(modules))
     return {"prompt": ", ".join(dict.fromkeys(words)), **payload, "override_settings": settings}
+
+
+def sampling(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a generation needs besides models, as far as the page's values name it."""
+    hires = {"enable_hr": True} if values.get("enable_hr") is True else {}
+    wanted = (*_SAMPLING, *(_SAMPLING_OF_HIRES if hires else ()))
+    return {name: values[name] for name in wanted if isinstance(values.get(name), str)} | hires
 
 
 def target_words(check: JobCheck, target: str) -> PromptLineTarget | None:
