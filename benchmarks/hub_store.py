@@ -80,7 +80,7 @@ BATCH = 4
 class NoLine:
     """A dispatcher that no runner has asked yet."""
 
-    def before(self, _server_id: str, _job_id: str) -> int | None:
+    def jobs_ahead(self, _server_id: str, _job_id: str) -> int | None:
         return None
 
     def jobs_ahead_anywhere(self, _job_id: str) -> int | None:
@@ -137,7 +137,8 @@ def file_entry(number: int) -> FileEntry:
 def request(files: Sequence[FileEntry]) -> bytes:
     """A full inventory as gzipped JSON."""
     roots = [RootEntry("r1", "checkpoint", "healthy", "models"), RootEntry("r2", "lora", "healthy", "Lora")]
-    digest = digest_hex(digest_sum(row_digest(entry_dict(entry)) for entry in (*roots, *files)))
+    entries: list[FileEntry | RootEntry] = [*roots, *files]
+    digest = digest_hex(digest_sum(row_digest(entry_dict(entry)) for entry in entries))
     raw_roots, raw_files = ([msgspec.Raw(msgspec.json.encode(e)) for e in part] for part in (roots, files))
     body = SyncRequest(1, "index", "full", 0, 1, digest, raw_roots, raw_files)
     return gzip.compress(msgspec.json.encode(body), 6)

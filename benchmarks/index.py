@@ -17,7 +17,7 @@ import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from stablequeue_client.files.hashing import HashResult
 from stablequeue_client.files.scanner import Root, RootScan, ScannedFile, ScanReport
@@ -55,7 +55,7 @@ def filled(folder: str, report: ScanReport) -> Index:
     return index
 
 
-def raw_insert(path: str, values: list[tuple[object, ...]]) -> None:
+def raw_insert(path: str, values: Sequence[tuple[object, ...]]) -> None:
     """The baseline: one executemany of the same rows into an empty table, committed."""
     columns = ", ".join(f"{name} {kind}" for name, kind in FILES.columns)
     connection = sqlite3.connect(path, isolation_level=None)

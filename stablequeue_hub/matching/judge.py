@@ -46,11 +46,8 @@ class ModelAnswer:
         self.otherwise = otherwise
         self.having = usable.union(*hindered.values()) if hindered else usable
         """The servers that have it, usable or not."""
-
-    @cached_property
-    def not_ready(self) -> Servers:
+        self.not_ready = self.of("model_unhashed") | self.of("model_unreachable") if hindered else NOBODY
         """The servers where it is not read yet, or not connected."""
-        return self.of("model_unhashed") | self.of("model_unreachable")
 
     def of(self, code: ReasonCode) -> Servers:
         return self.hindered.get(code, NOBODY)

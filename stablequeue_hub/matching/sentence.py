@@ -67,6 +67,10 @@ class Sentences:
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
+        self._installed: Servers = frozenset(
+            one for one, facts in judge.servers.items() if not facts.no_agent
+        )
+        """The servers that are more than an address."""
 
     def waiting(self, job: PlacementQuery, before: int | None = None) -> Waiting:
         """Return what the job waits for. ``before``: jobs that come first; None: not known."""
@@ -78,7 +82,7 @@ class Sentences:
         if not allowed:
             text = "Waits for a server: none has joined" if job.targets is None else "Its target is gone"
             return Waiting(text, "server_unknown" if job.targets is None else "not_a_target")
-        installed = self._installed(allowed)
+        installed = allowed & self._installed
         if not installed:
             return Waiting(f"Waits for {self.aliases(allowed)}. {NO_AGENT}", "no_agent")
         allowed = installed
@@ -251,20 +255,16 @@ class Sentences:
     def lacks_models(self, job: PlacementQuery) -> bool:
         """Return whether ``waiting`` would name models, without building the sentence."""
         judge, answer = self.judge, self.judge.of_needs(job.needs)
-        allowed = self._installed(judge.allowed(job.targets))
+        allowed = judge.allowed(job.targets) & self._installed
         if history_obstacles((), job.refusals, "") or not allowed:
             return False
         left = allowed.intersection(*(one.having for one in answer.models))
         return not left.difference(*(one.not_ready for one in answer.models))
 
-    def _installed(self, some: Servers) -> Servers:
-        """Return those that have more than an address."""
-        return frozenset(one for one in some if not self.judge.servers[one].no_agent)
-
     def lacking(self, job: PlacementQuery, blocking: tuple[int, ...]) -> list[tuple[int, ...]]:
         """The places of models that would have to come, each a way out: those that no server has, else those
         that each of the servers lacks that have most. ``blocking``: as ``waiting`` says, not empty."""
-        answer, allowed = self.judge.of_needs(job.needs), self._installed(self.judge.allowed(job.targets))
+        answer, allowed = self.judge.of_needs(job.needs), self.judge.allowed(job.targets) & self._installed
         held = [one.having for one in answer.models]
         if any(not allowed & held[place] for place in blocking):
             return [blocking]

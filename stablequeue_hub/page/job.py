@@ -12,6 +12,7 @@ from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views.job_form import fields_of_job
 from stablequeue_client.shared.wire.jobs import JobWhy
 from stablequeue_client.shared.wire.reports import JobReport, ReportEvent, ReportModel, ReportRun, ReportUse
+from stablequeue_hub.access.actors import actor_names
 from stablequeue_hub.errors import unknown_job
 from stablequeue_hub.jobs.queue_rows import find_row
 from stablequeue_hub.jobs.report import job_report
@@ -37,7 +38,9 @@ def job_details(
     waiting = [stored.as_pending()] if stored.state == "pending" else []
     context = load_context_with(connection, waiting, servers, [stored.payload_id])
     wait_reasons = WaitReasons(context, dispatch)
-    (row,) = shown_rows(connection, [stored], wait_reasons, dispatch, viewer)
+    aliases = {server_id: server.alias for server_id, server in servers.items()}
+    names = actor_names(connection, [stored.submitted_by], aliases)
+    (row,) = shown_rows(connection, [stored], wait_reasons, dispatch, viewer, names)
     job = report.job
     return jv.JobDetails(
         row=row,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -104,10 +104,13 @@ def queue_page(
     servers = servers_now(connection, live)
     groups, groups_total = model_groups(connection, live, now_ms=now_ms) if grouped else ((), 0)
     context = load_context_with(connection, pending, servers, [row.payload_id for row in listed.rows])
+    choices = _submitters(connection, servers, filters.submitter)
+    aliases = {server_id: server.alias for server_id, server in servers.items()}
+    names = actor_names(connection, choices.union(row.submitted_by for row in listed.rows), aliases)
     rows = (
         ()
         if grouped
-        else shown_rows(connection, listed.rows, WaitReasons(context, dispatch), dispatch, viewer)
+        else shown_rows(connection, listed.rows, WaitReasons(context, dispatch), dispatch, viewer, names)
     )
     return jv.QueuePage(
         rows=rows,
@@ -116,7 +119,9 @@ def queue_page(
         filters=filters,
         page_size=PAGE_SIZE,
         servers=_servers(servers, viewer),
-        submitters=_submitters(connection, servers, filters.submitter),
+        submitters=tuple(
+            v.Choice(actor, names[actor]) for actor in sorted(choices, key=lambda one: names[one].lower())
+        ),
         groups=groups,
         groups_total=groups_total,
         paused=context.judge.queue_paused,
@@ -137,13 +142,12 @@ def shown_rows(
     wait_reasons: WaitReasons,
     dispatch: DispatchView,
     viewer: Viewer,
+    names: Mapping[str, str],
 ) -> tuple[jv.JobRow, ...]:
-    """As the lists show them."""
+    """As the lists show them. ``names``: of those who submitted them."""
     context = wait_reasons.context
     ids = [row.job_id for row in rows if row.state != "pending"]
     pictures = dict(_PICTURES.all(connection, {"ids": ids})) if ids else {}
-    aliases = {server_id: server.alias for server_id, server in context.judge.servers.items()}
-    names = actor_names(connection, {row.submitted_by for row in rows}, aliases)
     found = []
     for row in rows:
         waiting = wait_reasons.of(row)
@@ -265,17 +269,8 @@ def _why_idle(server: ServerFacts) -> str:
     return "" if server.runner.polling else "accepts no jobs: StableQueue is not running in a WebUI there"
 
 
-def _submitters(
-    connection: Connection, servers: Mapping[str, ServerFacts], chosen: str
-) -> tuple[v.Choice, ...]:
+def _submitters(connection: Connection, servers: Iterable[str], chosen: str) -> set[str]:
     """Return everybody who could have submitted; asking the jobs would read all of them."""
-    actors = {
-        "page",
-        *(f"key:{key_id}" for (key_id,) in _KEYS.all(connection, {})),
-        *([chosen] if chosen else []),
-    }
-    actors.update(f"server:{server_id}" for server_id in servers)
-    names = actor_names(connection, actors, {key: server.alias for key, server in servers.items()})
-    return tuple(
-        v.Choice(actor, names[actor]) for actor in sorted(actors, key=lambda one: names[one].lower())
-    )
+    keys_now = (f"key:{key_id}" for (key_id,) in _KEYS.all(connection, {}))
+    its_servers = (f"server:{server_id}" for server_id in servers)
+    return {"page", *keys_now, *its_servers, *([chosen] if chosen else [])}
