@@ -273,7 +273,7 @@ def test_submit_and_explain_say_why_no_server_may_make_it(commands: InProcess, s
         assert "Could be made again on: no server now." in explained.out
         for said in (queued.err, explained.out):
             lines = {line.split(":")[0].strip(): line for line in said.splitlines() if line.startswith("  ")}
-            assert "It works for nobody else. Allow it in that WebUI" in lines["forge"]
+            assert "It accepts no jobs from others. Allow them in that WebUI" in lines["forge"]
             assert "only the agent runs there. Install the StableQueue extension" in lines["laptop"]
             assert all("The whole queue is paused." in line for line in lines.values())
     finally:

@@ -35,6 +35,7 @@ def test_one_that_has_yielded_did_not_fail() -> None:
 
 def test_one_that_failed_often_still_did_when_it_also_gives_way() -> None:
     runners = servers()
+    runners.get_or_add("a")
     for _ in range(FAILURES_MAX):
         runners.record_run("a", failed=True)
     runners.yield_for("a", 60)
