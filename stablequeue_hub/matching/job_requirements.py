@@ -114,7 +114,16 @@ _REQUIREMENTS = Prepared(
         job_requirements.c.decision_server_id,
         models.c.base_model,
     )
-    .join_from(job_requirements, models, models.c.hash_sha256 == job_requirements.c.sha256, isouter=True)
+    .join_from(
+        job_requirements,
+        models,
+        # what kind a model is decides about checkpoints alone
+        sa.and_(
+            sa.or_(*(job_requirements.c.role == role for role in sorted(CHECKPOINT_ROLES))),
+            models.c.hash_sha256 == job_requirements.c.sha256,
+        ),
+        isouter=True,
+    )
     .where(in_list(job_requirements.c.payload_id, "ids"))
     .order_by(job_requirements.c.payload_id, job_requirements.c.place)
 )
