@@ -411,7 +411,8 @@ class Dispatcher:
         job, now_ms = selection.job, self._clock.now_ms()
         sequence = self._sequence(runner.server_id)
         claimed = await self._store.writing(
-            lambda connection: runs.claim(connection, job.job_id, stock, runner_id=runner_id, now_ms=now_ms)
+            lambda connection: runs.claim(connection, job.job_id, stock, runner_id=runner_id, now_ms=now_ms),
+            keeps_plans=True,
         )
         if isinstance(claimed, Assignment):
             self._queue.record_served(runner.server_id, selection, self._clock.monotonic())

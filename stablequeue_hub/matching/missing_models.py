@@ -84,7 +84,7 @@ def jobs_that_lack_models(connection: Connection, live: Live) -> set[int]:
     judged: dict[Hashable, bool] = {}
     found = set()
     for job in pending:
-        alike = (job.payload_id, job.targets_json, job.refusals)  # exclusions do not matter for this
+        alike = context.alike(job)
         if alike not in judged:
             judged[alike] = context.sentences.lacks_models(context.query(job))
         if judged[alike]:
@@ -98,8 +98,7 @@ def _grouped(
     groups: dict[_Model, _Group] = {}
     judged: dict[Hashable, list[_Group]] = {}
     for job, deadline_ms in zip(pending, deadlines, strict=True):
-        excluded = job.job_id if job.job_id in context.exclusions else None
-        alike = (job.payload_id, job.targets_json, job.submitted_by, job.refusals, excluded)
+        alike = context.alike(job)
         if alike not in judged:
             judged[alike] = _groups_of(context, job, groups)
         for group in judged[alike]:

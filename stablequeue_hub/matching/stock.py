@@ -238,7 +238,7 @@ _SHARED_STEMS = Prepared(
     sa.select(model_aliases.c.stem_key)
     .where(in_list(model_aliases.c.stem_key, "stems"))
     .group_by(model_aliases.c.stem_key)
-    .having(sa.func.count(model_aliases.c.model_id.distinct()) > 1)
+    .having(sa.func.min(model_aliases.c.model_id) != sa.func.max(model_aliases.c.model_id))
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -56,6 +56,11 @@ class QueueContext(NamedTuple):
     @property
     def judge(self) -> Judge:
         return self.sentences.judge
+
+    def alike(self, job: PendingJobRow) -> Hashable:
+        """Jobs with the same value are judged alike, but for their place in line."""
+        excluded = job.job_id if job.job_id in self.exclusions else None
+        return job.payload_id, job.targets_json, job.submitted_by, job.refusals, excluded
 
     def query(self, job: PendingJobRow) -> PlacementQuery:
         """The job as it is judged."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -187,22 +187,18 @@ class WaitReasons:
         self.context = context
         self._dispatch = dispatch
         self._needs: dict[tuple[int, str | None, bool], tuple[jv.NeedChip, ...]] = {}
-        self._alike: dict[tuple[int, str | None, str], Waiting] = {}
+        self._alike: dict[Hashable, Waiting] = {}
 
     def of(self, row: QueueRow) -> Waiting:
         """Return what the job waits for; nothing unless it is pending."""
         if row.state != "pending":
             return Waiting("")
-        return self.context.in_line(self._waiting(row), row.job_id, self._dispatch)
-
-    def _waiting(self, row: QueueRow) -> Waiting:
-        if row.refusals or row.job_id in self.context.exclusions:
-            return self.context.waiting(row.as_pending())
-        alike = (row.payload_id, row.targets_json, row.submitted_by)
+        job = row.as_pending()
+        alike = self.context.alike(job)
         known = self._alike.get(alike)
         if known is None:
-            known = self._alike[alike] = self.context.waiting(row.as_pending())
-        return known
+            known = self._alike[alike] = self.context.waiting(job)
+        return self.context.in_line(known, row.job_id, self._dispatch)
 
     def needs(self, row: QueueRow) -> tuple[jv.NeedChip, ...]:
         """Return the models of a job, with what is known of them while it waits."""

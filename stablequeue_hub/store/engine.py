@@ -15,6 +15,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,11 +71,15 @@ class Store:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """The writing transaction: committed at the end of the block, rolled back by an exception."""
+    def write(self, *, keeps_plans: bool = False) -> Iterator[Connection]:
+        """The writing transaction: committed at the end of the block, rolled back by an exception.
+
+        ``keeps_plans``: short and done often; PostgreSQL need not plan its statements each time.
+        """
         with self._using(self._writer) as connection:
             if not self.is_sqlite:
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK_ID})")
+                plans = ", set_config('plan_cache_mode', 'auto', true)" if keeps_plans else ""
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK_ID}){plans}")
             yield connection
             connection.commit()
 
@@ -82,9 +87,10 @@ class Store:
         """Run a reading use case in a worker thread."""
         return await run_in_threadpool(_within, self.read, use_case)
 
-    async def writing(self, use_case: Callable[[Connection], T]) -> T:
-        """Run a writing use case in one transaction and a worker thread."""
-        return await run_in_threadpool(_within, self.write, use_case)
+    async def writing(self, use_case: Callable[[Connection], T], *, keeps_plans: bool = False) -> T:
+        """Run a writing use case in one transaction and a worker thread. ``keeps_plans``: see ``write``."""
+        session = partial(self.write, keeps_plans=keeps_plans)
+        return await run_in_threadpool(_within, session, use_case)
 
     def dedicated_connection(self) -> Connection:
         """A writer's connection outside the pool, for migrations and locks; the caller closes it."""

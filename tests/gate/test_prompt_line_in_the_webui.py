@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Locator, Page, Request, Route, expect
 
 from ..hosts.running_host import FakeHost
 from ..slowness import slowness
@@ -80,8 +80,14 @@ def test_hires_fix_counts_while_it_is_on(page: Page) -> None:
 
 
 def test_the_question_where_it_would_run_names_what_the_page_samples_with(page: Page) -> None:
-    with page.expect_request(lambda request: request.url.endswith("/check")) as asked:
-        write(page, "a dog <lora:gone:1>", "gone")
+    text = "a dog <lora:gone:1>"
+
+    def asks_of_it(request: Request) -> bool:
+        # The line of img2img asks too, whenever files or options change.
+        return request.url.endswith("/check") and request.post_data_json["prompt"] == text
+
+    with page.expect_request(asks_of_it) as asked:
+        write(page, text, "gone")
     values = asked.value.post_data_json
     chosen = page.locator("#txt2img_sampling input").first.input_value()
     assert values["sampler_name"] == chosen != ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from stablequeue_client.shared.views.values import Choice, Problem
 
@@ -30,8 +30,7 @@ class NeedChip:
     sha256: str = ""
 
 
-@dataclass(frozen=True)
-class JobRow:
+class JobRow(NamedTuple):
     """One job of the queue. ``title``: its name, or how its prompt begins. ``waiting``: what it waits for, as
     a sentence; ``in_line``: nothing but its turn. ``progress``: 0 to 1 while a server works on it.
 
@@ -108,8 +107,7 @@ class ModelGroup:
     deadline_ms: int | None = None
 
 
-@dataclass(frozen=True)
-class QueueServerRow:
+class QueueServerRow(NamedTuple):
     """A server, as far as jobs are concerned. ``working_on``: the job that it has. ``idle``: why it
     makes no pictures, where nothing there asks for jobs. ``rests``: it gets none, having failed several times
     in a row."""
