@@ -318,10 +318,11 @@ def test_the_page_on_scripting_does_what_it_says(site: Site, tmp_path: Path) -> 
         lines.append(block if kind == "bash" else f"python3 - <<'PYTHON'\n{block}PYTHON\n")
     programs = tmp_path / "bin"
     programs.mkdir()
-    command = programs / "stablequeue"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m stablequeue_client "$@"\n')
-    command.chmod(command.stat().st_mode | stat.S_IXUSR)
-    (programs / "python3").symlink_to(sys.executable)
+    # No links: a Python that is itself a link loses its virtual environment behind another one.
+    for name, words in (("stablequeue", "-m stablequeue_client "), ("python3", "")):
+        program = programs / name
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} {words}"$@"\n')
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
     environment = {
         "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),

@@ -28,7 +28,7 @@ from ..fake_runner import sha256_of
 from .test_job_resolution import header_says
 
 SEED = int(os.environ.get("STABLEQUEUE_TEST_SEED", "20261128"))
-SCENES = int(os.environ.get("STABLEQUEUE_TEST_NAME_SCENES", "400"))
+SCENES = int(os.environ.get("STABLEQUEUE_TEST_NAME_SCENES", "1000"))
 PER_WORLD = 20
 """Scenes after which other names and contents are used, so that others are seen first."""
 KINDS = ("checkpoint", "lora", "vae", "text_encoder", "embedding")
