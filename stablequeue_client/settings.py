@@ -402,7 +402,7 @@ OTHER_VARIABLES = frozenset({"STABLEQUEUE_CONFIG", "STABLEQUEUE_PARENT"})
 
 def _nearest(name: str) -> str:
     found = difflib.get_close_matches(name.replace("-", "_"), OPTIONS, n=1)
-    return f"Did you mean {found[0]!r}?" if found else "The README lists all settings."
+    return f"Did you mean {found[0]!r}?" if found else "docs/settings.md lists all settings."
 
 
 def _from_environment(opt: Option, text: str, path_separator: str) -> Any:

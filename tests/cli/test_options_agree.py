@@ -1,4 +1,4 @@
-"""Settings, --help and README say the same."""
+"""Settings, --help, README and docs/settings.md say the same."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from stablequeue_client.settings import IN_A_WEBUI, OPTIONS, Option
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
+SETTINGS = (ROOT / "docs" / "settings.md").read_text("utf-8")
 
 
 def help_of(*words: str) -> str:
@@ -60,8 +61,8 @@ def test_every_command_takes_json() -> None:
     assert all(OPTIONS["json"] in command.options() for command in COMMANDS)
 
 
-def test_the_readme_lists_every_setting_and_no_other() -> None:
-    rows = [line for line in README.splitlines() if "`STABLEQUEUE_" in line and line.startswith("|")]
+def test_the_page_on_settings_lists_every_one_and_no_other() -> None:
+    rows = [line for line in SETTINGS.splitlines() if "`STABLEQUEUE_" in line and line.startswith("|")]
     assert rows == [readme_row(opt) for opt in OPTIONS.values()]
 
 
