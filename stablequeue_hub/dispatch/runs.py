@@ -20,6 +20,7 @@ from stablequeue_client.shared.generation.requirements import generation_require
 from stablequeue_client.shared.wire.runner import AssignedFile, Assignment, LoadedFile, RenamedModel
 from stablequeue_hub.access.actors import actor_names
 from stablequeue_hub.errors import StaleRunError
+from stablequeue_hub.history.daily_sums import add_run
 from stablequeue_hub.jobs.rows import change_state, start_job
 from stablequeue_hub.matching.exclusions import COUNTS, is_over
 from stablequeue_hub.matching.job_requirements import JobRequirement, requirements_of
@@ -410,6 +411,8 @@ def end_run(
             verdicts_json=_text(list(verdicts)),
         )
     )
+    if ended in ("completed", "failed"):
+        add_run(connection, run.job_id, run.fence, made=ended == "completed", now_ms=now_ms)
 
 
 def _text(value: Any) -> str:

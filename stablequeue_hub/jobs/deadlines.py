@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from stablequeue_hub.history.daily_sums import add_unserved
 from stablequeue_hub.jobs.rows import change_state
 from stablequeue_hub.matching.why import PendingJobRow, load_context
 from stablequeue_hub.store.prepared import Prepared
@@ -33,6 +34,7 @@ def fail_overdue(connection: Connection, live: Live, *, now_ms: int) -> list[str
     context = load_context(connection, overdue, live)
     for job in overdue:
         waited_for = context.waiting(job).text
+        add_unserved(connection, job.job_id, now_ms=now_ms)
         change_state(
             connection,
             job.job_id,

@@ -14,6 +14,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -428,4 +429,62 @@ job_submissions = Table(
     Column("body_digest", Text, nullable=False),
     Column("batch_id", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
+)
+
+# History. Nothing here says what was asked for or by whom; it outlives the jobs.
+
+hub_spans = Table(
+    "hub_spans",  # when the hub ran; of all other time nothing is known
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("from_ms", BigInteger, nullable=False),
+    Column("to_ms", BigInteger, nullable=False),  # of the last span: a minute old at most while the hub runs
+)
+
+presence_spans = Table(
+    "presence_spans",  # how servers were while the hub ran
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("server_id", Text, ForeignKey("servers.server_id", ondelete="CASCADE"), nullable=False),
+    Column("state", Text, nullable=False),  # 'accepting': it would have taken a job from anybody
+    Column("from_ms", BigInteger, nullable=False),
+    Column("to_ms", BigInteger),  # NULL: as long as the hub's last span
+    CheckConstraint("state IN ('silent', 'on', 'accepting')", name="state"),
+)
+Index("ix_presence_spans_server_id", presence_spans.c.server_id, presence_spans.c.from_ms)
+_STILL = presence_spans.c.to_ms.is_(None)
+Index(
+    "uq_presence_spans_open",
+    presence_spans.c.server_id,
+    unique=True,
+    sqlite_where=_STILL,
+    postgresql_where=_STILL,
+)
+
+model_days = Table(
+    "model_days",  # how often each model was used on a day (UTC, days since 1970)
+    metadata,
+    Column("day", Integer, primary_key=True),
+    Column("server_id", Text, primary_key=True),  # "": no server had run the job when its deadline passed
+    Column("sha256", Text, primary_key=True),
+    Column("uses", Integer, nullable=False, server_default="0"),  # runs that made their pictures
+    Column("unserved", Integer, nullable=False, server_default="0"),  # jobs whose deadline passed
+    Column("wait_ms", BigInteger, nullable=False, server_default="0"),  # of both, from submission on
+)
+Index("ix_model_days_sha256", model_days.c.sha256, model_days.c.day)
+
+run_days = Table(
+    "run_days",  # how long jobs waited and ran on a day
+    metadata,
+    Column("day", Integer, primary_key=True),
+    Column("server_id", Text, primary_key=True),
+    Column("family", Text, primary_key=True),  # base model of the checkpoint; "": not known
+    Column("runs", Integer, nullable=False, server_default="0"),
+    Column("failed", Integer, nullable=False, server_default="0"),  # not in `runs`
+    Column("wait_ms", BigInteger, nullable=False, server_default="0"),
+    Column("run_ms", BigInteger, nullable=False, server_default="0"),
+    # Of runs with known size: ln(ms for a megapixel and step), its sum and the sum of its squares.
+    Column("measured", Integer, nullable=False, server_default="0"),
+    Column("log_sum", Float, nullable=False, server_default="0"),
+    Column("log_square_sum", Float, nullable=False, server_default="0"),
 )

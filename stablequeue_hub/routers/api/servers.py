@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,6 +14,8 @@ from stablequeue_client.shared.errors import AliasTakenError, ConflictError, Inv
 from stablequeue_client.shared.wire.inventory import JoinAnswer, JoinRequest
 from stablequeue_client.shared.wire.orders import Order
 from stablequeue_hub.actions.servers import forget_server, give_order, join_server, rename_server, thaw_server
+from stablequeue_hub.history.daily_sums import DAY_MS
+from stablequeue_hub.history.presence_spans import PresenceSpan, spans_of
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_json
 from stablequeue_hub.http.request_context import hub_of, principal_of
@@ -60,6 +64,22 @@ async def server(request: Request, server_id: str) -> Response:
 
     def work(connection: Connection) -> ServerInfo:
         return find_server(connection, hub.presence, server_named(connection, server_id) or server_id)
+
+    return json_answer(await hub.reading(work))
+
+
+@router.get("/{server_id}/presence", **described("read", answer=list[PresenceSpan], errors=(NotFoundError,)))
+async def server_presence(
+    request: Request, server_id: str, days: Annotated[int, Query(ge=1, le=366)] = 7
+) -> Response:
+    """When it was silent, on, or accepting anybody's jobs lately; "unknown" while the hub was off."""
+    hub = hub_of(request)
+    now_ms = hub.clock.now_ms()
+
+    def work(connection: Connection) -> list[PresenceSpan]:
+        found = server_named(connection, server_id) or server_id
+        find_server(connection, hub.presence, found)
+        return spans_of(connection, found, now_ms - days * DAY_MS, now_ms)
 
     return json_answer(await hub.reading(work))
 
