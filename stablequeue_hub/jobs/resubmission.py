@@ -23,6 +23,7 @@ from stablequeue_hub.jobs.submission import WAITING_MS, check_key, checked_seed,
 from stablequeue_hub.matching.check import Judged, judge_payload
 from stablequeue_hub.matching.job_requirements import JobRequirement, requirements_of
 from stablequeue_hub.matching.resolve import payload_requirements
+from stablequeue_hub.servers.known_servers import has_reported
 from stablequeue_hub.store.tables import job_payloads, jobs
 
 if TYPE_CHECKING:
@@ -92,8 +93,12 @@ def judge_again(
     now_ms: int,
 ) -> Judged:
     """Judge ``payload``, which was or becomes what ``known`` is. A hash that a text stated for one of the
-    models still counts. Raises TooLargeError for too many names, InvalidValueError for too deep a payload."""
+    models still counts, and where nobody knows any more which words are embeddings, those that were found.
+    Raises TooLargeError for too many names, InvalidValueError for too deep a payload."""
     hashes = {(one.role, one.name): one.hash for one in known.requirements if one.hash}
+    if source_id is not None and not has_reported(connection, source_id):
+        found = (one for one in known.requirements if one.role == "embedding" and one.content)
+        hashes = {**{(one.role, one.name): one.content for one in found if one.content}, **hashes}
     embeddings = [
         HashMention("embedding", name, hash_, "sha256")
         for (role, name), hash_ in hashes.items()

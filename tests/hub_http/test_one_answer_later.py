@@ -183,3 +183,19 @@ def test_the_line_under_generate_knows_what_a_webui_cannot_sample_with(hub: Any,
     assert (said.tone, said.text) == ("warn", "Queued, it waits: no server can make it now.")
     job = submit(hub, values, key=attic.key)
     assert why(hub, job)[1] == {"attic": ["sampler_missing"], "studio": ["sampler_missing"]}
+
+
+def test_embeddings_of_a_forgotten_server_are_still_needed(hub: Any, attic: Any) -> None:
+    tell(hub, attic, file("en.pt", "en", kind="embedding"), file("easynegative.pt", "easy", kind="embedding"))
+    studio, cellar = hub.join("studio"), hub.join("cellar")
+    tell(hub, studio, file("ink.safetensors", "ink"))
+    tell(hub, cellar, file("en.pt", "en", kind="embedding"), file("easynegative.pt", "easy", kind="embedding"))
+    job = submit(hub, {"prompt": "a cat", "negative_prompt": "en, easynegative"}, key=attic.key)
+    assert hub.request("DELETE", f"/api/v1/servers/{attic.server_id}", key=hub.admin).status_code == 204
+    without = {"cellar": [], "studio": ["model_missing", "model_missing"]}
+    assert why(hub, job)[1] == without
+    again = hub.request("POST", f"/api/v1/jobs/{job}/again", key=hub.admin, json={}).json()
+    assert why(hub, again["job_id"])[1] == without
+    assert hub.request("PATCH", f"/api/v1/jobs/{job}", key=hub.admin, json={"steps": 7}).status_code == 200
+    assert why(hub, job)[1] == without
+    assert offered(hub, studio) is None
