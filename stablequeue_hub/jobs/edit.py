@@ -20,7 +20,13 @@ from stablequeue_hub.jobs.resubmission import StoredJob, judge_again, load_job
 from stablequeue_hub.jobs.rows import add_payload, change_pending, rename_job
 from stablequeue_hub.jobs.states import chosen_seed
 from stablequeue_hub.jobs.submission import check_name, check_pictures, check_priority, checked_seed
-from stablequeue_hub.matching.check import Judged, check_targets, resolve_server, with_boolean_switches
+from stablequeue_hub.matching.check import (
+    Judged,
+    check_queued_job,
+    check_targets,
+    resolve_server,
+    with_boolean_switches,
+)
 from stablequeue_hub.servers.known_servers import known_servers
 from stablequeue_hub.store.tables import job_requirements
 
@@ -43,7 +49,7 @@ def edit_job(
     if wanted.name is not UNSET:
         check_name(wanted.name)
     values = _columns(connection, wanted, live, now_ms)
-    judged = None
+    check = None
     if for_waiting:
         judged = _judged(connection, job, wanted, values, live, now_ms)
         if judged.payload != job.payload.payload or judged.needs.source_id != job.payload.source_id:
@@ -51,9 +57,10 @@ def edit_job(
             _keep_decisions(connection, job.payload.payload_id, values["payload_id"])
         details = {"changed": for_waiting}
         change_pending(connection, job_id, values, actor=actor, now_ms=now_ms, details=details)
+        check = check_queued_job(connection, job_id, live, now_ms=now_ms)
     if wanted.name is not UNSET and wanted.name != job.name:
         rename_job(connection, job_id, wanted.name, actor=actor, now_ms=now_ms)
-    return EditedJob(job_in_full(connection, job_id), judged.check if judged else None)
+    return EditedJob(job_in_full(connection, job_id), check)
 
 
 def _columns(connection: Connection, wanted: JobEdit, live: Live, now_ms: int) -> dict[str, Any]:

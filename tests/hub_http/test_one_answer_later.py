@@ -186,10 +186,11 @@ def test_the_line_under_generate_knows_what_a_webui_cannot_sample_with(hub: Any,
 
 
 def test_embeddings_of_a_forgotten_server_are_still_needed(hub: Any, attic: Any) -> None:
-    tell(hub, attic, file("en.pt", "en", kind="embedding"), file("easynegative.pt", "easy", kind="embedding"))
+    embeddings = [file(f"{name}.pt", name, kind="embedding") for name in ("en", "easynegative")]
+    tell(hub, attic, *embeddings, sequence=2)
     studio, cellar = hub.join("studio"), hub.join("cellar")
     tell(hub, studio, file("ink.safetensors", "ink"))
-    tell(hub, cellar, file("en.pt", "en", kind="embedding"), file("easynegative.pt", "easy", kind="embedding"))
+    tell(hub, cellar, *embeddings)
     job = submit(hub, {"prompt": "a cat", "negative_prompt": "en, easynegative"}, key=attic.key)
     assert hub.request("DELETE", f"/api/v1/servers/{attic.server_id}", key=hub.admin).status_code == 204
     without = {"cellar": [], "studio": ["model_missing", "model_missing"]}
@@ -199,3 +200,41 @@ def test_embeddings_of_a_forgotten_server_are_still_needed(hub: Any, attic: Any)
     assert hub.request("PATCH", f"/api/v1/jobs/{job}", key=hub.admin, json={"steps": 7}).status_code == 200
     assert why(hub, job)[1] == without
     assert offered(hub, studio) is None
+
+
+def checked(answer: dict[str, Any]) -> dict[str, list[str]]:
+    """The codes of each server by its alias, as a check gives them."""
+    return {
+        server["alias"]: [one["code"] for one in server["reasons"]] for server in answer["check"]["servers"]
+    }
+
+
+def test_the_answer_to_an_edit_and_to_a_repetition_speaks_of_the_job_as_it_is_queued(
+    hub: Any, attic: Any
+) -> None:
+    """What was decided, what its names were found to mean, and which server failed with it."""
+    studio, cellar = hub.join("studio"), hub.join("cellar")
+    for server in (studio, cellar):
+        tell(hub, server, file("ink.safetensors", "ink"))
+    body = {"payload": {"prompt": "<lora:ink:1><lora:oil:1>"}, "idempotency_key": "once"}
+    job = hub.request("POST", "/api/v1/jobs", key=attic.key, json=body).json()["job_id"]
+    decision = {"requirement": 1, "decision": "run_anyway"}
+    path = f"/api/v1/jobs/{job}/decisions"
+    assert hub.request("POST", path, key=hub.admin, json=decision).status_code == 200
+    tell(hub, attic, file("ink.safetensors", "another"), sequence=2)
+    failed = {"job_id": job, "text": "so", "at_ms": 1, "reason": "failed", "sequence": None}
+    write(hub, job_exclusions.insert().values(**failed, server_id=cellar.server_id))
+    said = {"attic": ["model_missing"], "cellar": ["excluded_failed"], "studio": []}
+    assert why(hub, job)[1] == said
+    repeated = hub.request("POST", "/api/v1/jobs", key=attic.key, json=body).json()
+    assert (repeated["repeated"], checked(repeated)) == (True, said)
+    edited = hub.request("PATCH", f"/api/v1/jobs/{job}", key=hub.admin, json={"priority": 1}).json()
+    assert checked(edited) == said
+    edited = hub.request("PATCH", f"/api/v1/jobs/{job}", key=hub.admin, json={"steps": 7}).json()
+    assert checked(edited) == why(hub, job)[1]
+    assert edited["check"]["possible"] is True
+    again = {"idempotency_key": "again"}
+    once, twice = (
+        hub.request("POST", f"/api/v1/jobs/{job}/again", key=hub.admin, json=again).json() for _ in range(2)
+    )
+    assert (twice["repeated"], checked(twice)) == (True, why(hub, once["job_id"])[1])
