@@ -238,3 +238,17 @@ def test_the_answer_to_an_edit_and_to_a_repetition_speaks_of_the_job_as_it_is_qu
         hub.request("POST", f"/api/v1/jobs/{job}/again", key=hub.admin, json=again).json() for _ in range(2)
     )
     assert (twice["repeated"], checked(twice)) == (True, why(hub, once["job_id"])[1])
+
+
+def test_what_was_decided_for_a_computer_with_an_address_counts_once_it_joined(hub: Any, attic: Any) -> None:
+    body = {"alias": "cellar", "apiUrl": "http://10.0.0.9:7860"}
+    assert hub.request("POST", "/api/v1/servers", key=hub.admin, json=body).status_code < 300
+    job = submit(hub, {"prompt": "<lora:oil:1>"})
+    decision = {"requirement": 0, "decision": "run_anyway", "server": "cellar"}
+    path = f"/api/v1/jobs/{job}/decisions"
+    assert hub.request("POST", path, key=hub.admin, json=decision).status_code == 200
+    cellar = hub.join("cellar")
+    tell(hub, cellar, webui=False)
+    can(hub, cellar)
+    assert why(hub, job)[1] == {"attic": ["model_missing"], "cellar": ["no_runner"]}
+    assert offered(hub, cellar) == job
