@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -252,3 +253,24 @@ def test_what_was_decided_for_a_computer_with_an_address_counts_once_it_joined(h
     can(hub, cellar)
     assert why(hub, job)[1] == {"attic": ["model_missing"], "cellar": ["no_runner"]}
     assert offered(hub, cellar) == job
+
+
+def test_the_form_from_a_job_speaks_of_its_servers_that_are_still_known(hub: Any, attic: Any) -> None:
+    """Also where it was written on one that was forgotten."""
+    studio, cellar = hub.join("studio"), hub.join("cellar")
+    for server in (studio, cellar):
+        tell(hub, server, file("ink.safetensors", "ink"))
+    job = submit(hub, INK, key=attic.key, targets=["attic", "studio"])
+    for servers in (["attic", "studio"], ["studio"]):
+        page = hub.request("GET", f"/views/new?from={job}", key=hub.admin)
+        assert page.status_code == 200, page.text
+        said = re.sub("<[^>]*>", "", page.text)
+        assert f"{', '.join(servers)} can make it." in said
+        if "attic" in servers:
+            path = f"/api/v1/servers/{attic.server_id}"
+            assert hub.request("DELETE", path, key=hub.admin).status_code == 204
+    form = {"from_job": job, "prompt": INK["prompt"], "targets": studio.server_id}
+    made = hub.request("POST", "/views/new/queue", key=hub.admin, data=form)
+    assert made.status_code == 200, made.text
+    again = made.headers["x-stablequeue-go"].rpartition("id=")[2]
+    assert why(hub, again)[1] == {"cellar": ["not_a_target"], "studio": []}
