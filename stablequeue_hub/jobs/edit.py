@@ -5,6 +5,7 @@ Jobs of a batch share their payload; one that is edited gets a payload of its ow
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -48,7 +49,7 @@ def edit_job(
         raise JobStateError(f"The job is {job.state}; only its name can still be changed.")
     if wanted.name is not UNSET:
         check_name(wanted.name)
-    values = _columns(connection, wanted, live, now_ms)
+    values = _columns(connection, job, wanted, live, now_ms)
     check = None
     if for_waiting:
         judged = _judged(connection, job, wanted, values, live, now_ms)
@@ -63,14 +64,16 @@ def edit_job(
     return EditedJob(job_in_full(connection, job_id), check)
 
 
-def _columns(connection: Connection, wanted: JobEdit, live: Live, now_ms: int) -> dict[str, Any]:
+def _columns(
+    connection: Connection, job: StoredJob, wanted: JobEdit, live: Live, now_ms: int
+) -> dict[str, Any]:
     """The job's own columns that change."""
     values: dict[str, Any] = {}
     if wanted.priority is not UNSET:
         check_priority(wanted.priority)
         values["priority"] = wanted.priority
     if wanted.targets is not UNSET:
-        values["targets_json"] = _targets(connection, wanted.targets, live)
+        values["targets_json"] = _targets(connection, wanted.targets, live, job.targets or ())
     if wanted.deadline_ms is not UNSET:
         if wanted.deadline_ms is not None and not now_ms < wanted.deadline_ms < TIME_MAX_MS:
             raise InvalidValueError(
@@ -87,12 +90,17 @@ def _columns(connection: Connection, wanted: JobEdit, live: Live, now_ms: int) -
     return values
 
 
-def _targets(connection: Connection, wanted: list[str] | None, live: Live) -> str | None:
+def _targets(
+    connection: Connection, wanted: list[str] | None, live: Live, before: Sequence[str]
+) -> str | None:
+    """``before``: the job's targets, which it may keep also where they were forgotten."""
     if wanted is None:
         return None
     check_targets(wanted)
     known = known_servers(connection, live)
-    return msgspec.json.encode(sorted({resolve_server(known, name) for name in wanted})).decode()
+    return msgspec.json.encode(
+        sorted({name if name in before else resolve_server(known, name) for name in wanted})
+    ).decode()
 
 
 def _judged(

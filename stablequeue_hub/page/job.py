@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
@@ -45,7 +45,7 @@ def job_details(
     return jv.JobDetails(
         row=row,
         fields=fields_of_job(job),
-        choices=form_choices(servers),
+        choices=form_choices(servers, job.targets or ()),
         pictures=_pictures(report),
         models=_models(report, row),
         why=_why(report.why),
@@ -64,13 +64,15 @@ def _by(event: ReportEvent) -> str:
     return "" if event.actor.startswith("server:") and event.text.endswith(event.by) else event.by
 
 
-def form_choices(servers: Mapping[str, ServerFacts]) -> jv.FormChoices:
-    """Servers, and the samplers and schedulers that any of them has."""
+def form_choices(servers: Mapping[str, ServerFacts], targets: Sequence[str] = ()) -> jv.FormChoices:
+    """Servers, and the samplers and schedulers that any of them has. ``targets``: of the job, which stay its
+    targets when a form is saved, also where they were forgotten."""
     reported = [server.capabilities for server in servers.values() if server.capabilities is not None]
     return jv.FormChoices(
         tuple(v.Choice(server_id, server.alias) for server_id, server in servers.items()),
         tuple(sorted({name for one in reported for name in one.samplers})),
         tuple(sorted({name for one in reported for name in one.schedulers})),
+        tuple(v.Choice(one, "(a forgotten server)") for one in targets if one not in servers),
     )
 
 

@@ -274,3 +274,19 @@ def test_the_form_from_a_job_speaks_of_its_servers_that_are_still_known(hub: Any
     assert made.status_code == 200, made.text
     again = made.headers["x-stablequeue-go"].rpartition("id=")[2]
     assert why(hub, again)[1] == {"cellar": ["not_a_target"], "studio": []}
+
+
+def test_a_form_saved_for_another_reason_leaves_a_job_to_the_servers_it_was_for(hub: Any, attic: Any) -> None:
+    studio = hub.join("studio")
+    tell(hub, studio, file("ink.safetensors", "ink"))
+    job = submit(hub, INK, targets=["studio"])
+    assert hub.request("DELETE", f"/api/v1/servers/{studio.server_id}", key=hub.admin).status_code == 204
+    page = hub.request("GET", f"/views/job/{job}", key=hub.admin).text
+    chosen = re.findall('name="targets" value="([^"]*)" checked', page)
+    form = {**INK, "steps": "7", "targets": chosen}
+    path = f"/views/jobs/{job}/edit"
+    assert hub.request("POST", path, key=hub.admin, data=form).status_code == 200
+    assert why(hub, job) == ("Its target is gone", {"attic": ["not_a_target"]})
+    form["targets"] = [*chosen, attic.server_id]
+    assert hub.request("POST", path, key=hub.admin, data=form).status_code == 200
+    assert why(hub, job) == ("Next in line on attic", {"attic": []})
