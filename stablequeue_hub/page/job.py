@@ -95,13 +95,21 @@ def _models(report: JobReport, row: jv.JobRow) -> tuple[jv.JobModel, ...]:
     run = report.runs[-1] if report.runs else None
     uses = {use.requirement: use for use in run.uses} if run else {}
     return tuple(
-        _model(one, marks[one.place], uses.get(one.place), run, may_decide=_may_decide(row, marks[one.place]))
+        _model(
+            one,
+            marks[one.place],
+            uses.get(one.place),
+            run,
+            may_decide=_may_decide(row, one, marks[one.place]),
+        )
         for one in report.models
     )
 
 
-def _may_decide(row: jv.JobRow, mark: jv.NeedMark) -> bool:
-    return row.may_change and row.state == "pending" and mark in _HELD_UP
+def _may_decide(row: jv.JobRow, one: ReportModel, mark: jv.NeedMark) -> bool:
+    """What was decided for one server leaves the others waiting, and that one may be gone."""
+    is_open = mark in _HELD_UP or one.decision_server is not None
+    return row.may_change and row.state == "pending" and is_open
 
 
 def _model(

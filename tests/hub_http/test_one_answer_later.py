@@ -290,3 +290,15 @@ def test_a_form_saved_for_another_reason_leaves_a_job_to_the_servers_it_was_for(
     form["targets"] = [*chosen, attic.server_id]
     assert hub.request("POST", path, key=hub.admin, data=form).status_code == 200
     assert why(hub, job) == ("Next in line on attic", {"attic": []})
+
+
+def test_what_was_decided_for_one_server_can_still_be_decided_for_all(hub: Any, attic: Any) -> None:
+    studio = hub.join("studio")
+    tell(hub, studio)
+    job = submit(hub, {"prompt": "<lora:oil:1>"})
+    decision = {"requirement": 0, "decision": "run_anyway", "server": "studio"}
+    path = f"/api/v1/jobs/{job}/decisions"
+    assert hub.request("POST", path, key=hub.admin, json=decision).status_code == 200
+    assert hub.request("DELETE", f"/api/v1/servers/{studio.server_id}", key=hub.admin).status_code == 204
+    assert why(hub, job)[1] == {"attic": ["model_missing"]}
+    assert 'id="sq-decision-0"' in hub.request("GET", f"/views/job/{job}", key=hub.admin).text
