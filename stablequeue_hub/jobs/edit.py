@@ -5,6 +5,7 @@ Jobs of a batch share their payload; one that is edited gets a payload of its ow
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,7 +21,13 @@ from stablequeue_hub.jobs.resubmission import StoredJob, judge_again, load_job
 from stablequeue_hub.jobs.rows import add_payload, change_pending, rename_job
 from stablequeue_hub.jobs.states import chosen_seed
 from stablequeue_hub.jobs.submission import check_name, check_pictures, check_priority, checked_seed
-from stablequeue_hub.matching.check import Judged, check_targets, resolve_server, with_boolean_switches
+from stablequeue_hub.matching.check import (
+    Judged,
+    check_queued_job,
+    check_targets,
+    resolve_server,
+    with_boolean_switches,
+)
 from stablequeue_hub.servers.known_servers import known_servers
 from stablequeue_hub.store.tables import job_requirements
 
@@ -42,8 +49,8 @@ def edit_job(
         raise JobStateError(f"The job is {job.state}; only its name can still be changed.")
     if wanted.name is not UNSET:
         check_name(wanted.name)
-    values = _columns(connection, wanted, live, now_ms)
-    judged = None
+    values = _columns(connection, job, wanted, live, now_ms)
+    check = None
     if for_waiting:
         judged = _judged(connection, job, wanted, values, live, now_ms)
         if judged.payload != job.payload.payload or judged.needs.source_id != job.payload.source_id:
@@ -51,19 +58,22 @@ def edit_job(
             _keep_decisions(connection, job.payload.payload_id, values["payload_id"])
         details = {"changed": for_waiting}
         change_pending(connection, job_id, values, actor=actor, now_ms=now_ms, details=details)
+        check = check_queued_job(connection, job_id, live, now_ms=now_ms)
     if wanted.name is not UNSET and wanted.name != job.name:
         rename_job(connection, job_id, wanted.name, actor=actor, now_ms=now_ms)
-    return EditedJob(job_in_full(connection, job_id), judged.check if judged else None)
+    return EditedJob(job_in_full(connection, job_id), check)
 
 
-def _columns(connection: Connection, wanted: JobEdit, live: Live, now_ms: int) -> dict[str, Any]:
+def _columns(
+    connection: Connection, job: StoredJob, wanted: JobEdit, live: Live, now_ms: int
+) -> dict[str, Any]:
     """The job's own columns that change."""
     values: dict[str, Any] = {}
     if wanted.priority is not UNSET:
         check_priority(wanted.priority)
         values["priority"] = wanted.priority
     if wanted.targets is not UNSET:
-        values["targets_json"] = _targets(connection, wanted.targets, live)
+        values["targets_json"] = _targets(connection, wanted.targets, live, job.targets or ())
     if wanted.deadline_ms is not UNSET:
         if wanted.deadline_ms is not None and not now_ms < wanted.deadline_ms < TIME_MAX_MS:
             raise InvalidValueError(
@@ -80,12 +90,17 @@ def _columns(connection: Connection, wanted: JobEdit, live: Live, now_ms: int) -
     return values
 
 
-def _targets(connection: Connection, wanted: list[str] | None, live: Live) -> str | None:
+def _targets(
+    connection: Connection, wanted: list[str] | None, live: Live, before: Sequence[str]
+) -> str | None:
+    """``before``: the job's targets, which it may keep also where they were forgotten."""
     if wanted is None:
         return None
     check_targets(wanted)
     known = known_servers(connection, live)
-    return msgspec.json.encode(sorted({resolve_server(known, name) for name in wanted})).decode()
+    return msgspec.json.encode(
+        sorted({name if name in before else resolve_server(known, name) for name in wanted})
+    ).decode()
 
 
 def _judged(

@@ -20,9 +20,10 @@ from stablequeue_hub.errors import unknown_job
 from stablequeue_hub.jobs.rows import add_jobs, add_payload, ids_of_batch
 from stablequeue_hub.jobs.states import chosen_seed
 from stablequeue_hub.jobs.submission import WAITING_MS, check_key, checked_seed, find_batch, store_key
-from stablequeue_hub.matching.check import Judged, judge_payload
+from stablequeue_hub.matching.check import Judged, check_queued_job, judge_payload
 from stablequeue_hub.matching.job_requirements import JobRequirement, requirements_of
 from stablequeue_hub.matching.resolve import payload_requirements
+from stablequeue_hub.servers.known_servers import has_reported
 from stablequeue_hub.store.tables import job_payloads, jobs
 
 if TYPE_CHECKING:
@@ -92,8 +93,12 @@ def judge_again(
     now_ms: int,
 ) -> Judged:
     """Judge ``payload``, which was or becomes what ``known`` is. A hash that a text stated for one of the
-    models still counts. Raises TooLargeError for too many names, InvalidValueError for too deep a payload."""
+    models still counts, and where nobody knows any more which words are embeddings, those that were found.
+    Raises TooLargeError for too many names, InvalidValueError for too deep a payload."""
     hashes = {(one.role, one.name): one.hash for one in known.requirements if one.hash}
+    if source_id is not None and not has_reported(connection, source_id):
+        found = (one for one in known.requirements if one.role == "embedding" and one.content)
+        hashes = {**{(one.role, one.name): one.content for one in found if one.content}, **hashes}
     embeddings = [
         HashMention("embedding", name, hash_, "sha256")
         for (role, name), hash_ in hashes.items()
@@ -138,7 +143,8 @@ def run_again(
     )
     if before is not None:
         ids = ids_of_batch(connection, before)
-        return Submitted(ids[0], before, ids, judged.check, repeated=True)
+        check = check_queued_job(connection, ids[0], live, now_ms=now_ms)
+        return Submitted(ids[0], before, ids, check, repeated=True)
     same = judged.needs.requirements == known.requirements  # then nobody decided about any of them either
     shares = same and job.submitted_by == actor
     batch_id, ids = add_jobs(

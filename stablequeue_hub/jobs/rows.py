@@ -311,7 +311,8 @@ def _drop_unused(connection: Connection, payload_id: int | None) -> None:
 
 
 def change_server(connection: Connection, before: str, after: str) -> list[str]:
-    """Jobs that are for one server, or were written there, are another one's now; the ids of the former."""
+    """Jobs that are for one server, or were written there, are another one's now, and what was decided for
+    it; the ids of the former."""
     column = jobs.c.targets_json
     named = column.contains(f'"{before}"', autoescape=True)
     ids = list(connection.scalars(sa.select(jobs.c.job_id).where(named)))
@@ -321,6 +322,8 @@ def change_server(connection: Connection, before: str, after: str) -> list[str]:
     connection.execute(
         job_payloads.update().where(job_payloads.c.source_server_id == before).values(source_server_id=after)
     )
+    its = job_requirements.c.decision_server_id == before
+    connection.execute(job_requirements.update().where(its).values(decision_server_id=after))
     return ids
 
 

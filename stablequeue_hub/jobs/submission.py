@@ -18,8 +18,7 @@ from stablequeue_client.shared.wire.runner import PICTURES_MAX
 from stablequeue_hub.errors import RepeatedKeyError
 from stablequeue_hub.jobs.rows import add_jobs, add_payload, ids_of_batch
 from stablequeue_hub.jobs.states import COUNT_MAX, PRIORITY_MAX, PRIORITY_MIN, SEED_MAX, seeds
-from stablequeue_hub.matching.check import judge_job, judge_payload
-from stablequeue_hub.matching.job_requirements import needs_of_payloads
+from stablequeue_hub.matching.check import check_queued_job, judge_job
 from stablequeue_hub.store.tables import job_payloads, job_submissions, jobs
 
 if TYPE_CHECKING:
@@ -155,32 +154,13 @@ def _repeated(
 ) -> Submitted:
     """The answer again, with what the check says now of what was queued."""
     ids = ids_of_batch(connection, batch_id)
-    query = sa.select(
-        jobs.c.seed,
-        jobs.c.targets_json,
-        jobs.c.submitted_by,
-        job_payloads.c.id,
-        job_payloads.c.payload_json,
-    )
-    its = query.join_from(jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id)
-    row = connection.execute(its.where(jobs.c.job_id == ids[0])).one()
-    stored = needs_of_payloads(connection, [row.id])[row.id]
-    written = [one.written for one in stored.requirements]
-    targets = None if row.targets_json is None else msgspec.json.decode(row.targets_json, type=list[str])
-    payload = {**msgspec.json.decode(row.payload_json), "seed": row.seed}
-    judged = judge_payload(
-        connection,
-        payload,
-        written,
-        stored.source_id,
-        targets,
-        live,
-        submitted_by=row.submitted_by,
-        now_ms=now_ms,
-    )
-    check = judged.check
+    check = check_queued_job(connection, ids[0], live, now_ms=now_ms)
     if wanted.infotext is not None:
-        check = msgspec.structs.replace(check, payload=payload)
+        its = sa.select(jobs.c.seed, job_payloads.c.payload_json).join_from(
+            jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id
+        )
+        seed, text = connection.execute(its.where(jobs.c.job_id == ids[0])).one()
+        check = msgspec.structs.replace(check, payload={**msgspec.json.decode(text), "seed": seed})
     return Submitted(ids[0], batch_id, ids, check, repeated=True)
 
 

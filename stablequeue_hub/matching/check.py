@@ -27,6 +27,7 @@ from stablequeue_hub.matching.read_judge import read_judge
 from stablequeue_hub.matching.reasons import ReasonTexts
 from stablequeue_hub.matching.resolve import HERE, Resolution, payload_requirements, resolve
 from stablequeue_hub.matching.server_facts import ServerFacts, servers_now
+from stablequeue_hub.matching.why import job_row, load_context
 from stablequeue_hub.servers.known_servers import KnownServer, known_servers
 from stablequeue_hub.servers.presence import Live
 from stablequeue_hub.servers.servers import alias_key
@@ -96,13 +97,44 @@ def judge_payload(
     needs = JobNeeds(tuple(one.as_stored() for one in requirements), capability_needs(payload), source_id)
     job = PlacementQuery(needs, submitted_by, None if targets is None else frozenset(targets))
     judge = read_judge(connection, [needs], servers_now(connection, live))
-    texts = ReasonTexts(judge, needs, [len(one.candidates) for one in requirements])
+    check = _job_check(judge, job, requirements)
+    return Judged(check, payload, needs, None if targets is None else sorted(targets))
+
+
+def check_queued_job(connection: Connection, job_id: str, live: Live, *, now_ms: int) -> JobCheck:
+    """The check of a job as it is queued: what its names were found to mean, what was decided about them, and
+    what came of former runs count. Raises NotFoundError."""
+    row = job_row(connection, job_id)
+    context = load_context(connection, [row], live)
+    job = context.query(row)
+    requirements = _as_queued(connection, job.needs, live, now_ms)
+    return _job_check(context.judge, job, requirements)
+
+
+def _as_queued(connection: Connection, needs: JobNeeds, live: Live, now_ms: int) -> list[Resolution]:
+    """What was found is looked up by its content, whatever else is called so by now."""
+    wanted = [
+        replace(one.written, hash=one.content) if one.content else one.written for one in needs.requirements
+    ]
+    found = {one.written: one for one in resolve(connection, wanted, needs.source_id, live, now_ms=now_ms)}
+    return [
+        replace(found[asked], written=one.written)
+        if found[asked].status == one.status
+        else Resolution(one.written, one.status)
+        for one, asked in zip(needs.requirements, wanted, strict=True)
+    ]
+
+
+def _job_check(judge: Judge, job: PlacementQuery, requirements: Sequence[Resolution]) -> JobCheck:
+    texts = ReasonTexts(
+        judge, job.needs, [len(one.candidates) for one in requirements], refusals=job.refusals
+    )
     judged = [
         _server_check(judge, job, server, texts)
         for server_id, server in judge.servers.items()
-        if targets is None or server_id in targets
+        if job.targets is None or server_id in job.targets
     ]
-    check = JobCheck(
+    return JobCheck(
         any(server.ok for server in judged),
         [requirement.as_check() for requirement in requirements],
         judged,
@@ -112,7 +144,6 @@ def judge_payload(
             if (found := _help(place, one, judged, texts)) is not None
         ],
     )
-    return Judged(check, payload, needs, None if targets is None else sorted(targets))
 
 
 def _server_check(judge: Judge, job: PlacementQuery, server: ServerFacts, texts: ReasonTexts) -> ServerCheck:

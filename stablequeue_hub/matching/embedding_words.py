@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.generation.infotext import HashMention
-from stablequeue_hub.servers.known_servers import never_reported
+from stablequeue_hub.servers.known_servers import has_reported
 from stablequeue_hub.store.prepared import Prepared
 from stablequeue_hub.store.tables import models, server_files
 
@@ -46,12 +46,12 @@ def embedding_names(
     read or not, and those that ``mentions`` state a hash for, so that a picture was made with them.
 
     None, where nobody says where it was written: names that lie anywhere now. A server that never told what
-    it has counts as that, without words that may be ordinary ones.
+    it has, or was forgotten, counts as that, without words that may be ordinary ones.
     """
     stated = [one.name for one in mentions if one.role == "embedding"]
     if source_id is None:
         found: Iterable[str] = (name for (name,) in _ANYWHERE.all(connection, {}))
-    elif never_reported(connection, source_id):
+    elif not has_reported(connection, source_id):
         found = (name for (name,) in _ANYWHERE.all(connection, {}) if not may_be_a_word(name))
     else:
         found = (name for (name,) in _ON_SERVER.all(connection, {"server_id": source_id}))

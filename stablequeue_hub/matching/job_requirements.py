@@ -14,6 +14,7 @@ from stablequeue_client.shared.generation.capability_needs import CapabilityNeed
 from stablequeue_client.shared.generation.requirements import Requirement, checkpoint_parts
 from stablequeue_client.shared.model_files.model_file import Kind, stem_key
 from stablequeue_client.shared.model_files.roles import KINDS_OF, Role
+from stablequeue_client.shared.wire.jobs import RequirementStatus
 from stablequeue_hub.store.bulk import slices
 from stablequeue_hub.store.prepared import Prepared, in_list
 from stablequeue_hub.store.tables import job_payloads, job_requirements, models
@@ -39,7 +40,7 @@ class JobRequirement(NamedTuple):
     role: Role
     name: str
     hash: str | None
-    status: str
+    status: RequirementStatus
     sha256: str | None
     decision: str | None = None
     decision_server_id: str | None = None

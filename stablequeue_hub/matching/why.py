@@ -102,12 +102,17 @@ def load_context_with(
     return QueueContext(needs, exclusions_of(connection, [job.job_id for job in some]), Sentences(judge))
 
 
-def why(connection: Connection, job_id: str, live: Live, dispatch: DispatchView, *, now_ms: int) -> JobWhy:
-    """Return for each server why not, or the job's place there. Raises NotFoundError."""
+def job_row(connection: Connection, job_id: str) -> PendingJobRow:
+    """Raises NotFoundError."""
     row = connection.execute(_ONE, {"job_id": job_id}).first()
     if row is None:
         raise unknown_job()
-    job = PendingJobRow(*row)
+    return PendingJobRow(*row)
+
+
+def why(connection: Connection, job_id: str, live: Live, dispatch: DispatchView, *, now_ms: int) -> JobWhy:
+    """Return for each server why not, or the job's place there. Raises NotFoundError."""
+    job = job_row(connection, job_id)
     if job.state != "pending":
         return JobWhy(job_id, job.state, "", None, [])
     context = load_context(connection, [job], live)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
@@ -45,7 +45,7 @@ def job_details(
     return jv.JobDetails(
         row=row,
         fields=fields_of_job(job),
-        choices=form_choices(servers),
+        choices=form_choices(servers, job.targets or ()),
         pictures=_pictures(report),
         models=_models(report, row),
         why=_why(report.why),
@@ -64,13 +64,15 @@ def _by(event: ReportEvent) -> str:
     return "" if event.actor.startswith("server:") and event.text.endswith(event.by) else event.by
 
 
-def form_choices(servers: Mapping[str, ServerFacts]) -> jv.FormChoices:
-    """Servers, and the samplers and schedulers that any of them has."""
+def form_choices(servers: Mapping[str, ServerFacts], targets: Sequence[str] = ()) -> jv.FormChoices:
+    """Servers, and the samplers and schedulers that any of them has. ``targets``: of the job, which stay its
+    targets when a form is saved, also where they were forgotten."""
     reported = [server.capabilities for server in servers.values() if server.capabilities is not None]
     return jv.FormChoices(
         tuple(v.Choice(server_id, server.alias) for server_id, server in servers.items()),
         tuple(sorted({name for one in reported for name in one.samplers})),
         tuple(sorted({name for one in reported for name in one.schedulers})),
+        tuple(v.Choice(one, "(a forgotten server)") for one in targets if one not in servers),
     )
 
 
@@ -93,13 +95,21 @@ def _models(report: JobReport, row: jv.JobRow) -> tuple[jv.JobModel, ...]:
     run = report.runs[-1] if report.runs else None
     uses = {use.requirement: use for use in run.uses} if run else {}
     return tuple(
-        _model(one, marks[one.place], uses.get(one.place), run, may_decide=_may_decide(row, marks[one.place]))
+        _model(
+            one,
+            marks[one.place],
+            uses.get(one.place),
+            run,
+            may_decide=_may_decide(row, one, marks[one.place]),
+        )
         for one in report.models
     )
 
 
-def _may_decide(row: jv.JobRow, mark: jv.NeedMark) -> bool:
-    return row.may_change and row.state == "pending" and mark in _HELD_UP
+def _may_decide(row: jv.JobRow, one: ReportModel, mark: jv.NeedMark) -> bool:
+    """What was decided for one server leaves the others waiting, and that one may be gone."""
+    is_open = mark in _HELD_UP or one.decision_server is not None
+    return row.may_change and row.state == "pending" and is_open
 
 
 def _model(

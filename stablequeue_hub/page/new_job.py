@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +31,7 @@ from stablequeue_hub.models.matrix import list_models
 from stablequeue_hub.page.job import form_choices
 from stablequeue_hub.page.job_forms import form_payload, form_submission
 from stablequeue_hub.page.queue import title_of
+from stablequeue_hub.servers.servers import server_named
 
 if TYPE_CHECKING:
     from stablequeue_hub.servers.presence import Live
@@ -78,7 +79,13 @@ def _from_job(connection: Connection, job: StoredJob) -> Start:
         if one.status == "found" and one.sha256
     ]
     payload = {**job.payload.payload, "seed": job.seed}
-    return Start(payload, job.payload.source_id, tuple(mentions))
+    (source_id,) = _still_known(connection, [job.payload.source_id]) or (None,)
+    return Start(payload, source_id, tuple(mentions))
+
+
+def _still_known(connection: Connection, some: Iterable[str | None]) -> list[str]:
+    """Those of the servers that were not forgotten."""
+    return [server_id for server_id in some if server_id and server_named(connection, server_id)]
 
 
 def new_job(
@@ -98,12 +105,13 @@ def new_job(
         return form
     seed = start.payload.get("seed", -1)
     fields = jv.JobFields(seed=str(seed), count="1", **fields_of_payload(start.payload))
-    title = ""
+    title, targets = "", None
     if from_job:
         job = load_job(connection, from_job)
         title = title_of(job.name, fields.prompt)
-        fields = replace(fields, name=job.name, priority=str(job.priority), targets=tuple(job.targets or ()))
-    wanted = JobCheckRequest(start.payload, server=start.source_id)
+        targets = _still_known(connection, job.targets or ()) or None
+        fields = replace(fields, name=job.name, priority=str(job.priority), targets=tuple(targets or ()))
+    wanted = JobCheckRequest(start.payload, server=start.source_id, targets=targets)
     judged = judge_job(
         connection, wanted, live, own_server=own_server, now_ms=now_ms, mentions=start.mentions
     )

@@ -45,6 +45,11 @@ def never_reported(connection: Connection, server_id: str) -> bool:
     return _INDEX_ID.all(connection, {"server_id": server_id}) == [(None,)]
 
 
+def has_reported(connection: Connection, server_id: str) -> bool:
+    """Return whether it is known which models the server has; of one that was forgotten it is not."""
+    return _INDEX_ID.all(connection, {"server_id": server_id}) not in ([], [(None,)])
+
+
 def known_servers(
     connection: Connection, live: Live, some: Collection[str] | None = None
 ) -> dict[str, KnownServer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -183,3 +184,121 @@ def test_the_line_under_generate_knows_what_a_webui_cannot_sample_with(hub: Any,
     assert (said.tone, said.text) == ("warn", "Queued, it waits: no server can make it now.")
     job = submit(hub, values, key=attic.key)
     assert why(hub, job)[1] == {"attic": ["sampler_missing"], "studio": ["sampler_missing"]}
+
+
+def test_embeddings_of_a_forgotten_server_are_still_needed(hub: Any, attic: Any) -> None:
+    embeddings = [file(f"{name}.pt", name, kind="embedding") for name in ("en", "easynegative")]
+    tell(hub, attic, *embeddings, sequence=2)
+    studio, cellar = hub.join("studio"), hub.join("cellar")
+    tell(hub, studio, file("ink.safetensors", "ink"))
+    tell(hub, cellar, *embeddings)
+    job = submit(hub, {"prompt": "a cat", "negative_prompt": "en, easynegative"}, key=attic.key)
+    assert hub.request("DELETE", f"/api/v1/servers/{attic.server_id}", key=hub.admin).status_code == 204
+    without = {"cellar": [], "studio": ["model_missing", "model_missing"]}
+    assert why(hub, job)[1] == without
+    again = hub.request("POST", f"/api/v1/jobs/{job}/again", key=hub.admin, json={}).json()
+    assert why(hub, again["job_id"])[1] == without
+    assert hub.request("PATCH", f"/api/v1/jobs/{job}", key=hub.admin, json={"steps": 7}).status_code == 200
+    assert why(hub, job)[1] == without
+    assert offered(hub, studio) is None
+
+
+def checked(answer: dict[str, Any]) -> dict[str, list[str]]:
+    """The codes of each server by its alias, as a check gives them."""
+    return {
+        server["alias"]: [one["code"] for one in server["reasons"]] for server in answer["check"]["servers"]
+    }
+
+
+def test_the_answer_to_an_edit_and_to_a_repetition_speaks_of_the_job_as_it_is_queued(
+    hub: Any, attic: Any
+) -> None:
+    """What was decided, what its names were found to mean, and which server failed with it."""
+    studio, cellar = hub.join("studio"), hub.join("cellar")
+    for server in (studio, cellar):
+        tell(hub, server, file("ink.safetensors", "ink"))
+    body = {"payload": {"prompt": "<lora:ink:1><lora:oil:1>"}, "idempotency_key": "once"}
+    job = hub.request("POST", "/api/v1/jobs", key=attic.key, json=body).json()["job_id"]
+    decision = {"requirement": 1, "decision": "run_anyway"}
+    path = f"/api/v1/jobs/{job}/decisions"
+    assert hub.request("POST", path, key=hub.admin, json=decision).status_code == 200
+    tell(hub, attic, file("ink.safetensors", "another"), sequence=2)
+    failed = {"job_id": job, "text": "so", "at_ms": 1, "reason": "failed", "sequence": None}
+    write(hub, job_exclusions.insert().values(**failed, server_id=cellar.server_id))
+    said = {"attic": ["model_missing"], "cellar": ["excluded_failed"], "studio": []}
+    assert why(hub, job)[1] == said
+    repeated = hub.request("POST", "/api/v1/jobs", key=attic.key, json=body).json()
+    assert (repeated["repeated"], checked(repeated)) == (True, said)
+    edited = hub.request("PATCH", f"/api/v1/jobs/{job}", key=hub.admin, json={"priority": 1}).json()
+    assert checked(edited) == said
+    edited = hub.request("PATCH", f"/api/v1/jobs/{job}", key=hub.admin, json={"steps": 7}).json()
+    assert checked(edited) == why(hub, job)[1]
+    assert edited["check"]["possible"] is True
+    again = {"idempotency_key": "again"}
+    once, twice = (
+        hub.request("POST", f"/api/v1/jobs/{job}/again", key=hub.admin, json=again).json() for _ in range(2)
+    )
+    assert (twice["repeated"], checked(twice)) == (True, why(hub, once["job_id"])[1])
+
+
+def test_what_was_decided_for_a_computer_with_an_address_counts_once_it_joined(hub: Any, attic: Any) -> None:
+    body = {"alias": "cellar", "apiUrl": "http://10.0.0.9:7860"}
+    assert hub.request("POST", "/api/v1/servers", key=hub.admin, json=body).status_code < 300
+    job = submit(hub, {"prompt": "<lora:oil:1>"})
+    decision = {"requirement": 0, "decision": "run_anyway", "server": "cellar"}
+    path = f"/api/v1/jobs/{job}/decisions"
+    assert hub.request("POST", path, key=hub.admin, json=decision).status_code == 200
+    cellar = hub.join("cellar")
+    tell(hub, cellar, webui=False)
+    can(hub, cellar)
+    assert why(hub, job)[1] == {"attic": ["model_missing"], "cellar": ["no_runner"]}
+    assert offered(hub, cellar) == job
+
+
+def test_the_form_from_a_job_speaks_of_its_servers_that_are_still_known(hub: Any, attic: Any) -> None:
+    """Also where it was written on one that was forgotten."""
+    studio, cellar = hub.join("studio"), hub.join("cellar")
+    for server in (studio, cellar):
+        tell(hub, server, file("ink.safetensors", "ink"))
+    job = submit(hub, INK, key=attic.key, targets=["attic", "studio"])
+    for servers in (["attic", "studio"], ["studio"]):
+        page = hub.request("GET", f"/views/new?from={job}", key=hub.admin)
+        assert page.status_code == 200, page.text
+        said = re.sub("<[^>]*>", "", page.text)
+        assert f"{', '.join(servers)} can make it." in said
+        if "attic" in servers:
+            path = f"/api/v1/servers/{attic.server_id}"
+            assert hub.request("DELETE", path, key=hub.admin).status_code == 204
+    form = {"from_job": job, "prompt": INK["prompt"], "targets": studio.server_id}
+    made = hub.request("POST", "/views/new/queue", key=hub.admin, data=form)
+    assert made.status_code == 200, made.text
+    again = made.headers["x-stablequeue-go"].rpartition("id=")[2]
+    assert why(hub, again)[1] == {"cellar": ["not_a_target"], "studio": []}
+
+
+def test_a_form_saved_for_another_reason_leaves_a_job_to_the_servers_it_was_for(hub: Any, attic: Any) -> None:
+    studio = hub.join("studio")
+    tell(hub, studio, file("ink.safetensors", "ink"))
+    job = submit(hub, INK, targets=["studio"])
+    assert hub.request("DELETE", f"/api/v1/servers/{studio.server_id}", key=hub.admin).status_code == 204
+    page = hub.request("GET", f"/views/job/{job}", key=hub.admin).text
+    chosen = re.findall('name="targets" value="([^"]*)" checked', page)
+    form = {**INK, "steps": "7", "targets": chosen}
+    path = f"/views/jobs/{job}/edit"
+    assert hub.request("POST", path, key=hub.admin, data=form).status_code == 200
+    assert why(hub, job) == ("Its target is gone", {"attic": ["not_a_target"]})
+    form["targets"] = [*chosen, attic.server_id]
+    assert hub.request("POST", path, key=hub.admin, data=form).status_code == 200
+    assert why(hub, job) == ("Next in line on attic", {"attic": []})
+
+
+def test_what_was_decided_for_one_server_can_still_be_decided_for_all(hub: Any, attic: Any) -> None:
+    studio = hub.join("studio")
+    tell(hub, studio)
+    job = submit(hub, {"prompt": "<lora:oil:1>"})
+    decision = {"requirement": 0, "decision": "run_anyway", "server": "studio"}
+    path = f"/api/v1/jobs/{job}/decisions"
+    assert hub.request("POST", path, key=hub.admin, json=decision).status_code == 200
+    assert hub.request("DELETE", f"/api/v1/servers/{studio.server_id}", key=hub.admin).status_code == 204
+    assert why(hub, job)[1] == {"attic": ["model_missing"]}
+    assert 'id="sq-decision-0"' in hub.request("GET", f"/views/job/{job}", key=hub.admin).text

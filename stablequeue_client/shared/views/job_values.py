@@ -228,11 +228,12 @@ class JobFields:
 
 @dataclass(frozen=True)
 class FormChoices:
-    """What the fields of a form offer: names from servers and registry."""
+    """What the fields of a form offer: names from servers and registry. ``forgotten``: targets of the job."""
 
     servers: tuple[Choice, ...] = ()
     samplers: tuple[str, ...] = ()
     schedulers: tuple[str, ...] = ()
+    forgotten: tuple[Choice, ...] = ()
 
 
 @dataclass(frozen=True)
