@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from stablequeue_client.hub_client.api import HubApi
+from stablequeue_client.hub_client.identity import load_identity
+
 from ..agent.real_hub import RealHub
 from ..hosts.running_host import FakeHost, StartHost
 from ..webui_tab.conftest import (  # noqa: F401 - fixtures
@@ -162,6 +165,14 @@ def queued(page: Page, hub: RealHub, tab: str = "txt2img") -> dict[str, Any]:
     return hub.admin().job(address.partition("id=")[2])
 
 
+def wait_until_idle(hub: RealHub) -> None:
+    """Until no job waits or runs."""
+    end = time.monotonic() + 90
+    while any(job["state"] in ("pending", "processing") for job in hub.admin().jobs()["jobs"]):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
 def number(page: Page, element: str, value: object) -> None:
     field = page.locator(f"#{element} input").first
     field.fill(str(value))
@@ -199,6 +210,7 @@ def test_what_was_kept_is_sent_once_when_there_is_a_hub(page: Page, host: FakeHo
 
 
 def test_the_job_is_what_generate_would_take(page: Page, host: FakeHost, joined: RealHub) -> None:
+    wait_until_idle(joined)
     host.run("from modules import shared\nshared.opts.set('eta_noise_seed_delta', 31337)")
     page.fill("#txt2img_prompt textarea", "a cat <lora:detail:0.5>")
     page.fill("#txt2img_neg_prompt textarea", "dogs")
@@ -220,6 +232,32 @@ def test_the_job_is_what_generate_would_take(page: Page, host: FakeHost, joined:
     assert not payload.keys() & {"sd_model", "outpath_samples", "alwayson_scripts", "script_name"}
     assert ("scheduler" in payload) is (host.family == "forge")
     host.run("from modules import shared\nshared.opts.set('eta_noise_seed_delta', 0)")
+
+
+NOISE = "from modules import shared\nresult = shared.opts.data.get('eta_noise_seed_delta')"
+
+
+def test_while_a_job_runs_with_its_own_settings_the_button_takes_the_owners(
+    page: Page, host: FakeHost, joined: RealHub
+) -> None:
+    """Of another checkpoint, clip skip and noise, which the job has the WebUI use for as long as it runs."""
+    wait_until_idle(joined)
+    own = {"CLIP_stop_at_last_layers": 3, "eta_noise_seed_delta": 777, "sd_model_checkpoint": "beta"}
+    identity = load_identity(Path(host.run(RT + "result = str(rt.places.server_dir)")))
+    assert identity is not None
+    slow = {"payload": {"prompt": "slow", "steps": 1_500, "override_settings": own}}
+    HubApi(joined.url, identity.key).submit_job(slow)
+    end = time.monotonic() + 60
+    while host.run(NOISE) != 777:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    page.fill("#txt2img_prompt textarea", "while another runs")
+    page.wait_for_timeout(600)
+    payload = queued(page, joined)["payload"]
+    assert host.run(NOISE) == 777
+    assert payload["override_settings"]["sd_model_checkpoint"].startswith("alpha")
+    assert payload["override_settings"]["CLIP_stop_at_last_layers"] == 1
+    assert payload["default_settings"]["eta_noise_seed_delta"] == 0
 
 
 def test_scripts_go_by_their_titles_and_only_with_what_a_person_changed(page: Page, joined: RealHub) -> None:

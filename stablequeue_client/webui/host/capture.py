@@ -17,7 +17,7 @@ from typing import Any
 from stablequeue_client.shared.errors import UsageError
 from stablequeue_client.shared.generation.sampler_names import PLAIN, plain_means_another
 from stablequeue_client.webui.host import payload_json
-from stablequeue_client.webui.host.compat import Host
+from stablequeue_client.webui.host.compat import Host, owner_options
 
 TABS = ("txt2img", "img2img")
 DEFAULTS = "default_settings"
@@ -149,7 +149,7 @@ class GenerationCapture:
         """The options that a picture depends on: models, and what differs from the host's defaults."""
         from modules import shared
 
-        data, labels = shared.opts.data, shared.opts.data_labels
+        data, labels = owner_options(), shared.opts.data_labels
         found: dict[str, Any] = {}
         for key, info in labels.items():
             if (_is_marked(info) or key in _SETTINGS) and key in data and data[key] != info.default:
@@ -168,7 +168,7 @@ class GenerationCapture:
         """The marked options that stand at the host's default: elsewhere, or later here, they may not."""
         from modules import shared
 
-        data = shared.opts.data
+        data = owner_options()
         return {
             key: info.default
             for key, info in shared.opts.data_labels.items()

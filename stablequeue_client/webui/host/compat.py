@@ -10,7 +10,7 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,6 +36,7 @@ _ENGINES = {
 }
 """Forge's classes of loadable models, as the wire names architectures."""
 _NOT_CHOSEN = ("", "None", "Automatic", None)
+_of_owner: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,12 @@ class Host:
         return os.path.abspath(folder) if isinstance(folder, str) and os.path.isdir(folder) else None
 
     def option(self, name: str, default: Any = None) -> Any:
-        """The value of one of the host's options, ours or its own; ``default`` when there is none."""
+        """The value that its owner gave an option of the host, ours or its own; ``default`` for no option."""
         from modules import shared
 
-        if name in shared.opts.data:
-            return shared.opts.data[name]
+        options = owner_options()
+        if name in options:
+            return options[name]
         label = shared.opts.data_labels.get(name)
         return default if label is None else label.default
 
@@ -334,6 +336,22 @@ def detect() -> Host:
         has_entry = importlib.util.find_spec("modules_forge.main_entry") is not None
         family = "forge" if has_entry else "classic"
     return Host(family=family, gradio_major=int(gradio.__version__.split(".")[0]))
+
+
+def borrow_options(of_owner: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None) -> None:
+    """A job of ours has options at its own values, in the one place from which everybody reads them, for the
+    time it runs. ``of_owner``: what stands there -> what the owner chose; None: the job has ended."""
+    global _of_owner
+    _of_owner = of_owner
+
+
+def owner_options() -> Mapping[str, Any]:
+    """Return every option that has a value, as its owner set it. From any thread."""
+    from modules import shared
+
+    of_owner, data = _of_owner, shared.opts.data
+    found: Mapping[str, Any] = data if of_owner is None else of_owner(data)
+    return found
 
 
 def on_before_ui(callback: Callable[[], None], name: str) -> None:

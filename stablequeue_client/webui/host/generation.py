@@ -21,7 +21,7 @@ from typing import Any
 
 from stablequeue_client.webui.host import page_build_lock
 from stablequeue_client.webui.host.capture import CHOICES, DEFAULTS
-from stablequeue_client.webui.host.compat import Host
+from stablequeue_client.webui.host.compat import Host, borrow_options
 from stablequeue_client.webui.host.models import HostModels, distrust_loras, loaded_models_of
 from stablequeue_client.webui.host.scripts import translate_choices
 from stablequeue_client.webui.host.styles import sent_styles
@@ -67,6 +67,8 @@ class GenerationHost(HostModels):
         self._running = False
         self._asked_to_stop = False
         self._before: dict[str, Any] = {}
+        self._all_before: dict[str, Any] = {}
+        self._is_script = False
         self._chosen: dict[str, Any] = {}
         self._ours: list[Any] = []
         self._applied: tuple[int, str] | None = None
@@ -161,6 +163,7 @@ class GenerationHost(HostModels):
                 made.pictures.clear()
 
         self._keep_settings(values)
+        borrow_options(self._of_owner)
         try:
             if importlib.util.find_spec("modules_forge.main_thread") is not None:
                 from modules_forge import main_thread
@@ -171,6 +174,7 @@ class GenerationHost(HostModels):
         finally:
             self._running = False
             made.meddled = self._put_settings_back(values)
+            borrow_options(None)
             self.heal()
         return made
 
@@ -303,12 +307,28 @@ class GenerationHost(HostModels):
         settings = values.get("override_settings") or {}
         data = shared.opts.data
         self._before = {key: copy.deepcopy(data[key]) for key in (*settings, *_KEPT) if key in data}
+        self._all_before, self._is_script = dict(data), bool(values.get("script_name"))
         self._chosen = {}
         self._ours = list(settings.items())
         for name in ("hr_checkpoint_name", "refiner_checkpoint"):
             if values.get(name):
                 self._ours.append(("sd_model_checkpoint", values[name]))
         self._ours.append(("forge_additional_modules", values.get("hr_additional_modules") or []))
+
+    def _of_owner(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """All options as they were before the job, but for those that the owner changed since. What a script
+        sets while it runs cannot be told from that."""
+        found = dict(self._all_before)
+        if self._is_script:
+            return found
+        for key, value in dict(data).items():
+            if key == "sd_checkpoint_hash" or (key in found and found[key] == value):
+                continue
+            ours = [one for of_key, one in self._ours if of_key == key]
+            before = found[key] if key in found else self._host.option_default(key)
+            if not any(self._same(key, value, one) for one in (before, *ours)):
+                found[key] = value
+        return {**found, **self._chosen}
 
     def _put_settings_back(self, values: Mapping[str, Any]) -> bool:
         """All as before, but for what the owner chose meanwhile; whether that concerns models.
