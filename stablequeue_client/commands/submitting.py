@@ -157,6 +157,8 @@ def _say_queued(answer: Json) -> None:
     shown = ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
     say(f"Queued {'1 job' if len(ids) == 1 else f'{len(ids)} jobs'}: {shown}")
     check = answer["check"]
+    for text in check.get("warnings") or []:
+        warn(visible(str(text)))
     if check["possible"]:
         return
     warn("No server can run it now; it waits.")

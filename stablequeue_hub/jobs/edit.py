@@ -13,7 +13,9 @@ from msgspec import UNSET
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import InvalidValueError
-from stablequeue_client.shared.views.job_form import NUMBER_FIELDS, TEXT_FIELDS, check_number
+from stablequeue_client.shared.generation.payload_fields import checked_payload
+from stablequeue_client.shared.views.job_form import NUMBER_FIELDS, TEXT_FIELDS
+from stablequeue_client.shared.wire.field_limits import check_number
 from stablequeue_client.shared.wire.queue import EditedJob, JobEdit
 from stablequeue_hub.errors import JobStateError
 from stablequeue_hub.jobs.list import job_in_full
@@ -21,13 +23,7 @@ from stablequeue_hub.jobs.resubmission import StoredJob, judge_again, load_job
 from stablequeue_hub.jobs.rows import add_payload, change_pending, rename_job
 from stablequeue_hub.jobs.states import chosen_seed
 from stablequeue_hub.jobs.submission import check_name, check_pictures, check_priority, checked_seed
-from stablequeue_hub.matching.check import (
-    Judged,
-    check_queued_job,
-    check_targets,
-    resolve_server,
-    with_boolean_switches,
-)
+from stablequeue_hub.matching.check import Judged, check_queued_job, check_targets, resolve_server
 from stablequeue_hub.servers.known_servers import known_servers
 from stablequeue_hub.store.tables import job_requirements
 
@@ -134,7 +130,7 @@ def _judged(
 
 def edited_payload(before: dict[str, Any], wanted: JobEdit) -> dict[str, Any]:
     """The payload with the values that ``wanted`` names, without its seed. Raises InvalidValueError."""
-    payload = dict(before if wanted.payload is UNSET else with_boolean_switches(wanted.payload))
+    payload = dict(before if wanted.payload is UNSET else checked_payload(wanted.payload))
     payload.pop("seed", None)
     for name in TEXT_FIELDS:
         text = getattr(wanted, name)

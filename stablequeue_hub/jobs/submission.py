@@ -53,6 +53,9 @@ def submit(
         return _repeated(connection, wanted, before, live, now_ms=now_ms)
     request = JobCheckRequest(wanted.payload, wanted.infotext, wanted.server, wanted.targets)
     judged = judge_job(connection, request, live, own_server=own_server, now_ms=now_ms, mentions=mentions)
+    if judged.problems:
+        raise judged.problems[0]
+    check_pictures(judged.payload)
     payload = {name: value for name, value in judged.payload.items() if name != "seed"}
     payload_id = add_payload(connection, payload, judged.needs)
     batch_id, ids = add_jobs(
@@ -109,7 +112,6 @@ def check_submission(wanted: JobSubmission) -> None:
     check_priority(wanted.priority)
     check_name(wanted.name)
     check_key(wanted.idempotency_key)
-    check_pictures(wanted.payload or {})
 
 
 def check_pictures(payload: Mapping[str, Any]) -> None:

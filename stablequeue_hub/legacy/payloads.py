@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 from stablequeue_client.shared.errors import InvalidValueError
 from stablequeue_client.shared.generation.infotext import infotext_hashes, parse_infotext
+from stablequeue_client.shared.generation.payload_fields import unknown_fields
 from stablequeue_client.shared.generation.png_text import TEXT_MAX_BYTES
 from stablequeue_client.shared.generation.requirements import checkpoint_parts
 from stablequeue_client.shared.model_files.model_file import parse_hash
+from stablequeue_client.shared.wire.field_limits import OLD_PARAMETERS
 
 _HASH_FIELDS = ("model_hash", "checkpoint_hash", "hash", "autov2_hash", "sha256_hash")
 _HASH_OBJECTS = ("checkpoint", "model_info")
@@ -63,6 +65,10 @@ def payload_of(params: Mapping[str, Any]) -> dict[str, Any]:
         if name not in _OLD_FIELDS | _NOT_THE_WEBUIS and value is not None
     }
     payload |= {name: _number(name, value) for name, value in payload.items() if name in _WHOLE | _NUMBERS}
+    # No WebUI knows them, and the old StableQueue made such a job all the same: they come back in answers.
+    others = {one.name: payload.pop(one.name) for one in unknown_fields(payload)}
+    if others:
+        payload[OLD_PARAMETERS] = others
     positive = params.get("positive_prompt")
     if isinstance(positive, str) and positive:
         payload["prompt"] = positive
@@ -82,7 +88,10 @@ def params_of(payload: Mapping[str, Any], raw: str | None = None) -> dict[str, A
     """A payload with the old names beside the WebUI's; ``raw``: the text that it was made of."""
     title = _checkpoint_title(payload)
     name, short_hash = checkpoint_parts(title)
-    params = {**payload, "positive_prompt": payload.get("prompt", "")}
+    others = payload.get(OLD_PARAMETERS)
+    params = {**payload, **(others if isinstance(others, Mapping) else {})}
+    params.pop(OLD_PARAMETERS, None)
+    params["positive_prompt"] = payload.get("prompt", "")
     if title:
         params["checkpoint_name"] = name
     if short_hash:

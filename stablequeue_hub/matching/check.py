@@ -17,6 +17,12 @@ from stablequeue_client.shared.generation.infotext import (
     parse_infotext,
     payload_from_infotext,
 )
+from stablequeue_client.shared.generation.payload_fields import (
+    UnknownField,
+    doubtful_settings,
+    meant_by,
+    read_payload,
+)
 from stablequeue_client.shared.generation.png_text import TEXT_MAX_BYTES
 from stablequeue_client.shared.generation.requirements import Requirement
 from stablequeue_client.shared.wire.jobs import Help, JobCheck, JobCheckRequest, ServerCheck
@@ -41,6 +47,8 @@ class Judged:
     payload: dict[str, Any]
     needs: JobNeeds
     target_ids: list[str] | None
+    problems: tuple[InvalidValueError, ...] = ()
+    """Values that no WebUI takes: a check tells them, and a submission is refused."""
 
 
 def judge_job(
@@ -64,6 +72,7 @@ def judge_job(
     source_id = own_server if wanted.server is None else resolve_server(known, wanted.server)
     targets = None if wanted.targets is None else {resolve_server(known, name) for name in wanted.targets}
     payload, stated = _payload(wanted)
+    payload, problems = read_payload(payload)
     written = payload_requirements(connection, payload, source_id, [*stated, *mentions])
     judged = judge_payload(
         connection,
@@ -75,9 +84,13 @@ def judge_job(
         submitted_by=f"server:{own_server}" if own_server is not None else "",
         now_ms=now_ms,
     )
-    if wanted.payload is not None:
-        return judged
-    return replace(judged, check=msgspec.structs.replace(judged.check, payload=payload))
+    check = judged.check
+    if problems:
+        told = [f"{one.message} {one.remedy}" for one in problems]
+        check = msgspec.structs.replace(check, possible=False, warnings=[*told, *check.warnings])
+    if wanted.payload is None:
+        check = msgspec.structs.replace(check, payload=payload)
+    return replace(judged, check=check, problems=tuple(problems))
 
 
 def judge_payload(
@@ -98,6 +111,9 @@ def judge_payload(
     job = PlacementQuery(needs, submitted_by, None if targets is None else frozenset(targets))
     judge = read_judge(connection, [needs], servers_now(connection, live))
     check = _job_check(judge, job, requirements)
+    doubts = [one.text for one in doubtful_settings(payload)]
+    if doubts:
+        check = msgspec.structs.replace(check, warnings=[*check.warnings, *doubts])
     return Judged(check, payload, needs, None if targets is None else sorted(targets))
 
 
@@ -143,6 +159,11 @@ def _job_check(judge: Judge, job: PlacementQuery, requirements: Sequence[Resolut
             for place, one in enumerate(requirements)
             if (found := _help(place, one, judged, texts)) is not None
         ],
+        warnings=[
+            UnknownField(need.name, meant_by(need.name)).text
+            for need in job.needs.capabilities
+            if need.kind == "field"
+        ],
     )
 
 
@@ -160,7 +181,7 @@ def _payload(wanted: JobCheckRequest) -> tuple[dict[str, Any], list[HashMention]
             remedy="Send `payload` or `infotext`, not both.",
         )
     if wanted.payload is not None:
-        return with_boolean_switches(wanted.payload), []
+        return wanted.payload, []
     raw = wanted.infotext or ""
     check_generation_text(raw)
     text = parse_infotext(raw)
@@ -174,16 +195,6 @@ def check_generation_text(text: str) -> None:
             f"The generation text is longer than {TEXT_MAX_BYTES >> 20} MiB.",
             remedy="Send the text of one picture.",
         )
-
-
-_SWITCHES = ("enable_hr",)
-_ON = frozenset({"1", "on", "t", "true", "y", "yes"})
-
-
-def with_boolean_switches(payload: dict[str, Any]) -> dict[str, Any]:
-    """Return the payload with its switches as the WebUI's API (pydantic) reads them: 1 and "yes" too."""
-    said = {name: payload[name] for name in _SWITCHES if isinstance(payload.get(name), int | float | str)}
-    return {**payload, **{name: str(value).removesuffix(".0").lower() in _ON for name, value in said.items()}}
 
 
 def check_targets(targets: Collection[str] | None) -> None:

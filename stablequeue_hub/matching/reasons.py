@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from stablequeue_client.shared.generation.payload_fields import UnknownField, meant_by
 from stablequeue_client.shared.wire.jobs import Reason, ReasonCode
 from stablequeue_hub.matching.job_requirements import JobNeeds
 from stablequeue_hub.matching.judge import Judge
@@ -77,4 +78,7 @@ class ReasonTexts:
             return (
                 "This WebUI is in use." if one.detail else "It is in use, and takes no jobs from others now."
             )
+        if one.code == "field_unknown":
+            name = one.detail.removeprefix("field ")
+            return UnknownField(name, meant_by(name)).text
         return _SERVERS.get(one.code) or f"Its WebUI has no {one.detail}."

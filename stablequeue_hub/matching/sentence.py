@@ -163,6 +163,8 @@ class Sentences:
         if code == "model_name_shared":
             name, where = shown_name(needs.requirements[obstacle.place or 0]), self.aliases(left)
             return f"Waits for {name} to be renamed on {where}, where another file has the same name"
+        if code == "field_unknown":
+            return f"Waits for a correction: no WebUI here has the {obstacle.detail}"
         if code in _EXCLUDED:
             return f"Waits for another server: {self.aliases(left, 'and')} {_EXCLUDED[code]}"
         return f"Waits for a WebUI with {obstacle.detail}"

@@ -165,7 +165,7 @@ def shown_check(check: JobCheck) -> jv.CheckShown:
             )
             for server in check.servers
         ),
-        tuple(found.text for found in check.helps),
+        (*check.warnings, *(found.text for found in check.helps)),
     )
 
 

@@ -185,3 +185,47 @@ def test_no_event_holds_a_prompt(hub: Any) -> None:
     events = hub.request("GET", "/api/v1/events", key=hub.admin).json()["events"]
     assert "job_submitted" in [event["action"] for event in events]
     assert "nobody may know" not in str(events)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("steps", "many"), ("prompt", ["a"]), ("width", -5), ("override_settings", []), ("enable_hr", "maybe")],
+)
+def test_a_job_that_is_wrong_in_itself_is_refused_and_the_check_says_so(
+    hub: Any, field: str, value: Any
+) -> None:
+    payload = {"prompt": "x", field: value}
+    refused = submit(hub, payload=payload)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_value")
+    assert f"`{field}`" in refused.json()["error"]["message"]
+    checked = hub.request("POST", "/api/v1/jobs/check", key=hub.admin, json={"payload": payload}).json()
+    assert checked["possible"] is False
+    assert f"`{field}`" in checked["warnings"][0]
+    assert read(hub, "")["total"] == 0
+
+
+def test_an_unknown_field_is_warned_of_and_keeps_the_job_from_servers_that_lack_it(
+    hub: Any, hosts: Any
+) -> None:
+    its, fields = hosts.add("attic", ("checkpoint", "base.safetensors", "base")), ["prompt", "steps"]
+    path = f"/api/v1/servers/{its.server.server_id}/capabilities"
+    told = {"webui": "forge", "works_for_others": "always", "fields": fields}
+    assert hub.request("PUT", path, key=its.server.key, json=told).status_code == 204
+    its.next()
+    answer = submitted(hub, payload={"prompt": "x", "checkpoint": "base.safetensors", "steps": "3"})
+    check = answer["check"]
+    assert check["possible"] is False
+    assert "override_settings.sd_model_checkpoint" in check["warnings"][0]
+    reasons = [reason for server in check["servers"] for reason in server["reasons"]]
+    assert [reason["code"] for reason in reasons] == ["field_unknown"]
+    assert "“checkpoint”" in reasons[0]["text"]
+    assert its.next() is None
+    why = read(hub, f"/{answer['job_id']}/why")
+    assert why["waiting_code"] == "field_unknown"
+    # A WebUI that says its API has the field takes it; so does the job once it is put right.
+    told["fields"] = [*fields, "checkpoint"]
+    assert hub.request("PUT", path, key=its.server.key, json=told).status_code == 204
+    job = its.next()
+    assert job is not None
+    assert job["payload"]["checkpoint"] == "base.safetensors"
+    assert job["payload"]["steps"] == 3

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stablequeue_client.shared.errors import InvalidValueError
+from stablequeue_client.shared.generation.capability_needs import capability_needs
 from stablequeue_hub.legacy.payloads import params_of, payload_of, requested_hash
 
 HASH, OTHER = "31e35c80fc", "0123456789"
@@ -84,3 +85,11 @@ def test_anything_is_a_payload_or_refused_and_comes_back(params: dict[str, Any])
         return
     again = payload_of(params_of(payload))
     assert again == payload
+
+
+def test_what_no_webui_knows_comes_back_to_the_old_client_and_keeps_the_job_from_no_server() -> None:
+    params = {"positive_prompt": "a cat", "checkpoint_name": "base", "session_note": "x", "callback_url": "y"}
+    payload = payload_of(params)
+    assert payload["old_parameters"] == {"session_note": "x", "callback_url": "y"}
+    assert [need.kind for need in capability_needs(payload)] == ["sampler"]
+    assert {name: params_of(payload)[name] for name in params} == params

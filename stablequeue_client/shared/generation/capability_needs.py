@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from stablequeue_client.shared.generation.payload_fields import unknown_fields
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
 
 CapabilityKind = Literal[
-    "sampler", "scheduler", "upscaler", "script", "alwayson_script", "controlnet_model", "style"
+    "sampler", "scheduler", "upscaler", "script", "alwayson_script", "controlnet_model", "style", "field"
 ]
 Answer = Literal["ok", "missing", "not_checked"]
 
@@ -54,6 +55,7 @@ def capability_needs(payload: Mapping[str, Any]) -> tuple[CapabilityNeed, ...]:
     found += [CapabilityNeed("script", script)] if script else []
     found += _alwayson_scripts(payload.get("alwayson_scripts"))
     found += [CapabilityNeed("style", name) for name in map(_name, _items(payload.get("styles"))) if name]
+    found += [CapabilityNeed("field", one.name) for one in unknown_fields(payload)]
     return tuple(dict.fromkeys(found))
 
 
@@ -69,6 +71,8 @@ def missing_capability(need: CapabilityNeed, capabilities: ServerCapabilities) -
     known = _known(need.kind, capabilities)
     if not known:
         return "not_checked"
+    if need.kind == "field":
+        return "ok" if need.name in known else "missing"
     # The API takes a scheduler's id ("sgm_uniform") for its label ("SGM Uniform") too.
     as_label = need.name.replace("_", " ") if need.kind == "scheduler" else need.name
     return "ok" if _has(known, need.name) or _has(known, as_label) else "missing"
@@ -145,6 +149,7 @@ def _known(kind: CapabilityKind, capabilities: ServerCapabilities) -> list[str]:
         "script": capabilities.scripts,
         "alwayson_script": capabilities.alwayson_scripts,
         "controlnet_model": capabilities.controlnet_models,
+        "field": capabilities.fields,
     }
     return lists[kind]
 

@@ -63,6 +63,8 @@ _FLAGS: LabelledFields = (
 )
 _BOOLEANS = {"True": True, "False": False}
 _OPTIONS = frozenset(label for table in (_INTEGERS, _NUMBERS, _TEXTS, _FLAGS) for label, _ in table)
+OPTION_NAMES = frozenset(name for table in (_INTEGERS, _NUMBERS, _TEXTS, _FLAGS) for _, name in table)
+"""Options of the WebUI that a text names."""
 
 _IN_THE_PAYLOAD = frozenset(
     (

@@ -13,17 +13,15 @@ from stablequeue_client.shared.errors import InvalidValueError
 from stablequeue_client.shared.views.job_values import JobFields
 from stablequeue_client.shared.views.labels import counted
 from stablequeue_client.shared.views.values import Notice
+from stablequeue_client.shared.wire.field_limits import OURS, check_number
 from stablequeue_client.shared.wire.jobs import JobInfo
 from stablequeue_client.shared.wire.queue import ActionResult, Decision, JobEdit
 
 Fields: TypeAlias = Sequence[tuple[str, str]]
 TEXT_FIELDS = ("prompt", "negative_prompt", "sampler_name", "scheduler")
 NUMBER_FIELDS = ("steps", "cfg_scale", "width", "height")
-WHOLE_NUMBERS = {"steps": 10_000, "width": 65_536, "height": 65_536}
-"""Whole numbers from 1, and the highest that is taken."""
-CFG_MAX = 1_000
 _SHOWN_FIELDS = frozenset({*TEXT_FIELDS, *NUMBER_FIELDS, "seed"})
-_NOT_OTHERS = frozenset({"override_settings", "default_settings", "script_choices", "sd_model_checkpoint"})
+_NOT_OTHERS = frozenset({"override_settings", "sd_model_checkpoint", *OURS})
 _NOTHING: tuple[Any, ...] = (None, "", "None", [], {}, False, 0)
 _USUAL: dict[str, Any] = {
     "n_iter": 1,
@@ -127,15 +125,6 @@ def number(name: str, text: str) -> int | float:
         raise InvalidValueError(f"{_WORDS.get(name, name.capitalize())} must be a number.") from None
     check_number(name, value)
     return value
-
-
-def check_number(name: str, value: float) -> None:
-    """Raises InvalidValueError for what no generation takes, and for no number at all (NaN)."""
-    most = WHOLE_NUMBERS.get(name)
-    if most is not None and not 1 <= value <= most:
-        raise InvalidValueError(f"`{name}` must be an integer from 1 to {most:,}.")
-    if name == "cfg_scale" and not 0 <= value <= CFG_MAX:
-        raise InvalidValueError(f"`cfg_scale` must be a number from 0 to {CFG_MAX:,}.")
 
 
 def decision(fields: Fields) -> Decision:

@@ -323,7 +323,8 @@ class ServerCapabilities(msgspec.Struct, frozen=True, omit_defaults=True):
     """``PUT /api/v1/servers/{server_id}/capabilities``: what the WebUI of a server can do, as it names it.
 
     ``webui`` is its family ("forge", "classic", "a1111"), ``architectures`` what it can load ("sd1", "sdxl",
-    "flux"). Lists are sorted. At most ``CAPABILITIES_MAX_BYTES`` as JSON. Sent again when it changed.
+    "flux"), ``fields`` the names at the top of its API's JSON. Lists are sorted. At most
+    ``CAPABILITIES_MAX_BYTES`` as JSON. Sent again when it changed.
     """
 
     webui: str
@@ -339,6 +340,7 @@ class ServerCapabilities(msgspec.Struct, frozen=True, omit_defaults=True):
     gpu: str = ""
     gpu_memory_mb: int | None = None
     works_for_others: WorksForOthers = "never"
+    fields: list[str] = []
 
 
 class ProtocolRange(msgspec.Struct, frozen=True):

@@ -31,6 +31,8 @@ ReasonCode = Literal[
     "upscaler_missing",
     "script_missing",
     "controlnet_model_missing",
+    "field_unknown",
+    "model_unloadable",
     "server_unreachable",
     "server_frozen",
     "server_unknown",
@@ -41,6 +43,7 @@ ReasonCode = Literal[
     "server_in_use",
     "server_paused",
     "server_resting",
+    "server_trouble",
     "queue_paused",
     "not_a_target",
     "excluded_refused",
@@ -51,9 +54,11 @@ ReasonCode = Literal[
 """Why a server does not get a job. Stable: programs compare them; later versions may have further ones.
 
 ``model_name_shared``: another content there is called the same, so that its WebUI could take the wrong one.
-``architecture_unsupported``: its WebUI cannot load such a checkpoint. ``server_unknown``: it never told what
-it has. ``no_agent``: only an old client named it, and StableQueue is not installed there. ``no_webui``: only
-the agent runs there, which makes no pictures. ``no_runner``: StableQueue is not running in a WebUI there.
+``architecture_unsupported``: its WebUI cannot load such a checkpoint. ``model_unloadable``: its WebUI failed
+to load this very content. ``field_unknown``: its WebUI's API has no such field, so it would leave it out.
+``server_trouble``: something around its WebUI stops it, such as a full disk. ``server_unknown``: it never
+told what it has. ``no_agent``: only an old client named it, and StableQueue is not installed there.
+``no_webui``: only the agent runs there, which makes no pictures. ``no_runner``: StableQueue is not running in a WebUI there.
 ``not_for_others``: it works for nobody but its own WebUI. ``server_in_use``: so it is just now, because
 somebody uses it or said "not now". ``server_resting``: it failed several times in a row, and gets no jobs for
 ten minutes or until it is resumed or its own WebUI queues one. ``excluded_...``: it had the job before, and
@@ -121,13 +126,15 @@ class Help(msgspec.Struct, frozen=True):
 
 class JobCheck(msgspec.Struct, frozen=True):
     """``possible``: at least one server could run the job now. A warning, never a refusal. ``payload``: what
-    an ``infotext`` became; None when the request had one."""
+    an ``infotext`` became; None when the request had one. ``warnings``: sentences about fields that no WebUI
+    is known to have, with the field that is probably meant."""
 
     possible: bool
     requirements: list[RequirementCheck]
     servers: list[ServerCheck]
     helps: list[Help] = []
     payload: dict[str, Any] | None = None
+    warnings: list[str] = []
 
 
 class JobSubmission(msgspec.Struct, frozen=True):

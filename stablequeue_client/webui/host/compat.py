@@ -6,6 +6,7 @@ pydantic 1). Host modules are imported inside functions, at the time of the call
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import inspect
 import os
@@ -200,6 +201,7 @@ class Host:
             gpu=gpu,
             gpu_memory_mb=memory,
             works_for_others=works_for_others,
+            fields=_or_nothing(lambda: sorted(api_fields(False) | api_fields(True)), []),
         )
 
     def extension_dirs(self) -> list[str]:
@@ -460,3 +462,18 @@ def _or_nothing(ask: Callable[[], Any], nothing: Any) -> Any:
     except Exception:
         log.debug("StableQueue: a part of the WebUI did not answer.", exc_info=True)
         return nothing
+
+
+def api_form(img2img: bool) -> Any:
+    """The form of the host's API for this kind of generation, a pydantic model."""
+    models = importlib.import_module("modules.api.models")
+    name = "StableDiffusionImg2ImgProcessingAPI" if img2img else "StableDiffusionTxt2ImgProcessingAPI"
+    return getattr(models, name)
+
+
+def api_fields(img2img: bool) -> frozenset[str]:
+    """The fields that the host's API takes for this kind of generation."""
+    form = api_form(img2img)
+    named = getattr(form, "model_fields", None) or form.__fields__
+    aliases = {getattr(item, "alias", None) or name for name, item in named.items()}
+    return frozenset(aliases | set(named))

@@ -21,7 +21,7 @@ from typing import Any
 
 from stablequeue_client.webui.host import page_build_lock
 from stablequeue_client.webui.host.capture import CHOICES, DEFAULTS
-from stablequeue_client.webui.host.compat import Host, borrow_options
+from stablequeue_client.webui.host.compat import Host, api_fields, api_form, borrow_options
 from stablequeue_client.webui.host.models import HostModels, distrust_loras, loaded_models_of
 from stablequeue_client.webui.host.scripts import translate_choices
 from stablequeue_client.webui.host.styles import sent_styles
@@ -113,10 +113,7 @@ class GenerationHost(HostModels):
 
     def fields(self, img2img: bool) -> frozenset[str]:
         """The fields that the host's API takes for this kind of generation."""
-        form = self._form(img2img)
-        named = getattr(form, "model_fields", None) or form.__fields__
-        aliases = {getattr(item, "alias", None) or name for name, item in named.items()}
-        return frozenset(aliases | set(named))
+        return api_fields(img2img)
 
     def option_sections(self) -> dict[str, str]:
         """Each option with its page of the settings; those that no API may change stand under ``API``."""
@@ -182,7 +179,7 @@ class GenerationHost(HostModels):
         from modules import processing, shared
 
         img2img = bool(values.get("init_images"))
-        form = self._form(img2img)(**values)
+        form = api_form(img2img)(**values)
         runner, script, arguments = self._script_arguments(form, img2img)
         fields = self._processing_fields(form, img2img)
         make = processing.StableDiffusionProcessingTxt2Img
@@ -215,11 +212,6 @@ class GenerationHost(HostModels):
                     shared.total_tqdm.clear()
         self._applied = None if made.lora_failures else self.lora_state()
         made.pictures = _pngs(processed)
-
-    def _form(self, img2img: bool) -> Any:
-        models = importlib.import_module("modules.api.models")
-        name = "StableDiffusionImg2ImgProcessingAPI" if img2img else "StableDiffusionTxt2ImgProcessingAPI"
-        return getattr(models, name)
 
     def _script_arguments(self, form: Any, img2img: bool) -> tuple[Any, Any, list[Any]]:
         """The scripts of this kind of generation, the selected one, and the arguments of all, as the host's

@@ -49,6 +49,7 @@ _WORDS = {
     "alwayson_script": "the script",
     "controlnet_model": "the ControlNet model",
     "style": "the style",
+    "field": "the field",
 }
 _SHOWN = 80
 
@@ -103,6 +104,8 @@ def _refused(text: str) -> Refusal:
 def _is_missing(need: CapabilityNeed, dialect: SupportedPayload) -> bool:
     if need.kind == "style":
         return need.name not in dialect.styles
+    if need.kind == "field":
+        return need.name not in dialect.fields
     return missing_capability(need, dialect.capabilities) == "missing"
 
 
