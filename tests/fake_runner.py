@@ -175,9 +175,14 @@ class FakeRunner:
         self._path = f"/api/v1/servers/{server_id}/runner"
         self.runner_id = runner_id
         self.others = True
+        self.trouble = ""
+        self.unapplied: set[str] = set()
+        """Roles of models of which the host applies nothing."""
 
     def next(self, wait_s: float = 0.0) -> dict[str, Any] | None:
         body: dict[str, Any] = {"runner_id": self.runner_id, "others": self.others, "wait_s": wait_s}
+        if self.trouble:
+            body["trouble"] = self.trouble
         if self.webui.loaded is not None:
             body["loaded"] = sha256_of(self.webui.loaded.content)
         answer = self._call("POST", f"{self._path}/next", json=body)
@@ -260,7 +265,8 @@ class FakeRunner:
                 if state == "loaded" and file["sha256"] and sha256_of(used.content) != file["sha256"]:
                     state = "changed"
             if file.get("used", True):
-                found.append({"requirement": file["requirement"], "state": state})
+                applied = {"applied": False} if file["role"] in self.unapplied else {}
+                found.append({"requirement": file["requirement"], "state": state, **applied})
         return found
 
     def step(self) -> Any:

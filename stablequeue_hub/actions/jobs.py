@@ -113,8 +113,14 @@ async def act_on_job(hub: Hub, who: Principal, action: str, job_id: str) -> JobI
         return job_in_full(connection, job_id)
 
     job = await _change(hub, who, job_id, work)
-    await hub.dispatcher.jobs_changed([job_id])
+    await _changed(hub, action, [job_id])
     return job
+
+
+async def _changed(hub: Hub, action: str, job_ids: Sequence[str]) -> None:
+    if action == "retry":  # servers may try again to load what they failed to load
+        hub.dispatcher.servers_changed()
+    await hub.dispatcher.jobs_changed(job_ids)
 
 
 async def delete_job(hub: Hub, who: Principal, job_id: str) -> None:
@@ -165,7 +171,7 @@ async def act_on_jobs(hub: Hub, who: Principal, wanted: JobActions) -> ActionRes
     if done and wanted.action == "delete":
         await jobs_deleted(hub, done)
     elif done:
-        await hub.dispatcher.jobs_changed(done)
+        await _changed(hub, wanted.action, done)
     return ActionResults(results)
 
 

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -41,6 +42,7 @@ from stablequeue_hub.dispatch.runs import RunningJob, running_jobs
 from stablequeue_hub.errors import StaleRunError
 from stablequeue_hub.events.change_notifier import ChangeNotifier
 from stablequeue_hub.jobs.picture_files import StagedPicture
+from stablequeue_hub.jobs.states import JobState
 from stablequeue_hub.matching.job_requirements import Lookup
 from stablequeue_hub.matching.judge import Judge
 from stablequeue_hub.matching.obstacles import PlacementQuery, server_obstacles, target_obstacles
@@ -54,6 +56,11 @@ from stablequeue_hub.store.hub_settings_table import queue_is_paused
 CLAIM_TRIES = 8
 AGE_EVERY_S = 60.0
 BUSY_S = 60.0
+INTERRUPTED_S = 300.0
+"""How long a server gets no job after somebody at its WebUI stopped one."""
+IDLE_POLL_S = 10.0
+LOST_PAUSE_S = 15.0
+"""How long a job stays away from the server that lost it, whatever else."""
 LOST_KEPT = 1_000
 RECONCILE_S = 300.0
 """Everything is reloaded this often, whatever was missed."""
@@ -233,6 +240,11 @@ class Dispatcher:
             runner.stale = True
             self._polling.wake(None, only=server_id)
 
+    def servers_changed(self) -> None:
+        """Reload all servers: what was kept from some of them is not any more."""
+        for runner in self._polling:
+            self.server_changed(runner.server_id)
+
     async def _read_all(self) -> None:
         def read(connection: Connection) -> tuple[list[PendingJob], list[RunningJob], bool]:
             return pending_jobs(connection), running_jobs(connection), queue_is_paused(connection)
@@ -303,6 +315,7 @@ class Dispatcher:
         runner.runner_id = wanted.runner_id
         self._polling.set_takes_others(runner, others=wanted.others)
         runner.loaded = wanted.loaded
+        runner.trouble = wanted.trouble
         loop = asyncio.get_running_loop()
         until = loop.time() + max(0.0, min(wanted.wait_s, NEXT_WAIT_MAX_S))
         if runner.parked is not None and not other_process:
@@ -528,21 +541,35 @@ class Dispatcher:
             message.job_id, server_id
         )
 
-        def work(connection: Connection) -> FinishAnswer:
+        def work(connection: Connection) -> tuple[FinishAnswer, bool]:
             run = runs.current_run(connection, message.job_id, message.fence, server_id)
-            return finish_run(
+            ended = finish_run(
                 connection, run, message, pictures, exclude_server=exclude_server, now_ms=now_ms
             )
+            return ended, runs.is_own(connection, run)
 
-        answer = await self._store.writing(work)
+        answer, own = await self._store.writing(work)
         self.leases.end(message.job_id, message.fence)
-        self._polling.record_run(server_id, failed=message.outcome == "failed" or answer.outcome == "wrong")
+        self._record_end(server_id, message, answer, own=own)
         await self.jobs_changed([message.job_id])
         return answer
 
-    async def _could_run_elsewhere(self, job_id: str, server_id: str) -> bool:
+    def _record_end(self, server_id: str, message: FinishRequest, answer: FinishAnswer, *, own: bool) -> None:
+        """Note what the end of a run says of its server."""
+        fault = message.fault if message.outcome == "failed" else ""
+        if fault == "surroundings":
+            self._polling.get_or_add(server_id).trouble = message.text or "It cannot save pictures."
+        elif fault == "file":
+            self.server_changed(server_id)  # what it cannot load is another fact of it
+        elif message.outcome == "interrupted":
+            self._polling.yield_for(server_id, BUSY_S if own else INTERRUPTED_S)
+        elif fault != "job":
+            failed = message.outcome == "failed" or answer.outcome == "wrong"
+            self._polling.record_run(server_id, failed=failed)
+
+    async def _could_run_elsewhere(self, job_id: str, server_id: str, state: JobState = "processing") -> bool:
         """Return whether another polling server could run this job now."""
-        found = await self._store.reading(lambda c: pending_jobs(c, [job_id], "processing"))
+        found = await self._store.reading(lambda c: pending_jobs(c, [job_id], state))
         return bool(found) and any(
             [
                 await self._could_run(runner, found[0])
@@ -571,6 +598,7 @@ class Dispatcher:
             await self._end_lost_run(lease, "no_sign_of_life", text)
         if self._resolve_due:
             await self.resolve_again()
+        await self._readmit_lost()
         now = self._clock.monotonic()
         if now - self._aged_at >= AGE_EVERY_S:
             self._aged_at = now
@@ -586,6 +614,31 @@ class Dispatcher:
         before_ms = self._clock.now_ms() - int(COOLDOWN_S * 1000)
         if await self._store.reading(lambda c: runs.may_readmit_failed(c, before_ms)):
             ids = await self._store.writing(lambda c: runs.readmit_failed(c, before_ms))
+            await self.jobs_changed(ids)
+
+    async def _is_idle(self, server_id: str) -> bool:
+        """Return whether its runner asks for a job, and nothing that waits is for it."""
+        runner = self._polling.find(server_id)
+        if runner is None or self.leases.of_server(server_id) is not None:
+            return False
+        if not self._polling.polled_recently(server_id, IDLE_POLL_S):
+            return False
+        async with self._lock:
+            return await self._select(runner) is None
+
+    async def _readmit_lost(self) -> None:
+        """A server that lost a job is back, has nothing else to do, and no other can take it: it may have the
+        job again. Jobs that end their WebUI each time stay bounded by their attempts."""
+        before_ms = self._clock.now_ms() - int(LOST_PAUSE_S * 1000)
+        ids = []
+        for job_id, server_id in await self._store.reading(lambda c: runs.lost_jobs(c, before_ms)):
+            if not await self._is_idle(server_id):
+                continue
+            if await self._could_run_elsewhere(job_id, server_id, "pending"):
+                continue
+            await self._store.writing(partial(runs.readmit_lost, job_id=job_id, server_id=server_id))
+            ids.append(job_id)
+        if ids:
             await self.jobs_changed(ids)
 
     async def _end_lost_run(self, lease: Lease, code: str, text: str) -> None:

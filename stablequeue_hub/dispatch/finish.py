@@ -22,17 +22,26 @@ from stablequeue_client.shared.generation.requirements import Requirement
 from stablequeue_client.shared.model_files.model_file import names_in_webui
 from stablequeue_client.shared.model_files.roles import KINDS_OF, Role
 from stablequeue_client.shared.wire.runner import AssignedFile, FinishAnswer, FinishRequest, PictureVerdict
-from stablequeue_hub.dispatch.runs import TEXT_KEPT, Run, end_run, fail_attempt
+from stablequeue_hub.dispatch.runs import (
+    TEXT_KEPT,
+    Run,
+    end_run,
+    fail_attempt,
+    note_traceback,
+    return_unstarted,
+)
 from stablequeue_hub.jobs.picture_files import StagedPicture
 from stablequeue_hub.jobs.rows import change_state
 from stablequeue_hub.matching.host_lookup import written_name
 from stablequeue_hub.matching.named_files import FilesByName
 from stablequeue_hub.matching.resolve import decides_by_hash
+from stablequeue_hub.models.unloadable import forget_unloadable, loadable_elsewhere, note_unloadable
 from stablequeue_hub.servers.capabilities import stored_capabilities
 from stablequeue_hub.store.bulk import insert_rows
 from stablequeue_hub.store.prepared import Prepared, in_list
 from stablequeue_hub.store.tables import job_payloads, job_pictures, job_requirements, jobs, models, servers
 
+NAME_SHOWN = 80
 _RANK: dict[str, int] = {"confirmed": 0, "not_provable": 1, "wrong": 2}
 _PICTURE_COLUMNS = (
     "job_id", "number", "file", "bytes", "width", "height", "sha256", "infotext", "created_ms",
@@ -55,23 +64,12 @@ def finish_run(
 ) -> FinishAnswer:
     """The job is completed, failed, or waits again. ``exclude_server``: after an error not on this server."""
     if message.outcome != "done" or not pictures:
-        code = "webui_error" if message.outcome != "interrupted" else "interrupted"
-        text = message.text or (
-            "The WebUI made no picture." if message.outcome == "done" else "The WebUI failed."
-        )
-        waits = fail_attempt(
-            connection,
-            run,
-            "failed",
-            code=code,
-            text=text,
-            exclude_server=exclude_server,
-            now_ms=now_ms,
-            actor=f"server:{run.server_id}",
-        )
-        return FinishAnswer("pending" if waits else "failed")
+        return _end_in_error(connection, run, message, exclude_server=exclude_server, now_ms=now_ms)
     verdicts = judge_run(connection, run, message, pictures)
-    outcome = _overall(verdicts)
+    message = _with_checkpoint_in_use(connection, run, message, pictures)
+    forget_unloadable(connection, run.server_id, _loaded_contents(run, message))
+    # Of a job that names no model nothing can be confirmed.
+    outcome = _overall(verdicts) if verdicts else "not_provable"
     _store_pictures(connection, run, pictures, now_ms)
     _end_job(connection, run, outcome, verdicts, message.text, now_ms)
     ended = "failed" if outcome == "wrong" else "completed"
@@ -81,12 +79,80 @@ def finish_run(
     return FinishAnswer(ended, outcome, verdicts)
 
 
+def _end_in_error(
+    connection: Connection, run: Run, message: FinishRequest, *, exclude_server: bool, now_ms: int
+) -> FinishAnswer:
+    """What follows is decided by whose fault it is."""
+    code = "webui_error" if message.outcome != "interrupted" else "interrupted"
+    text = message.text or (
+        "The WebUI made no picture." if message.outcome == "done" else "The WebUI failed."
+    )
+    fault = message.fault if message.outcome == "failed" else ""
+    if fault == "surroundings":
+        note_traceback(connection, run, message.traceback)
+        return_unstarted(connection, run, code=fault, text=text, sequence=None, now_ms=now_ms)
+        return FinishAnswer("pending")
+    final = fault == "job"
+    content = _content(run, message.requirement) if fault == "file" else None
+    if content is not None:
+        code, exclude_server = "model_unloadable", False  # its content is kept from there, for every job
+        note_unloadable(connection, run.server_id, content, text, now_ms=now_ms)
+        final = not loadable_elsewhere(connection, run.server_id, content, _targets(connection, run))
+    elif fault in ("job", "file"):
+        code, final = "job_error", True
+    waits = fail_attempt(
+        connection,
+        run,
+        "failed",
+        code=code,
+        text=text,
+        exclude_server=exclude_server,
+        now_ms=now_ms,
+        actor=f"server:{run.server_id}",
+        final=final,
+        traceback=message.traceback,
+    )
+    return FinishAnswer("pending" if waits else "failed")
+
+
+def _with_checkpoint_in_use(
+    connection: Connection, run: Run, message: FinishRequest, pictures: Sequence[StagedPicture]
+) -> FinishRequest:
+    """``message`` with a word on the checkpoint of a job that names none: its server's own was used."""
+    of_job = sa.join(jobs, job_requirements, job_requirements.c.payload_id == jobs.c.payload_id)
+    its = sa.select(job_requirements.c.place).select_from(of_job)
+    its = its.where(jobs.c.job_id == run.job_id, job_requirements.c.role == "checkpoint")
+    if connection.execute(its.limit(1)).first() is not None:
+        return message
+    used = parse_infotext(pictures[0].infotext).settings.get("Model", "")[:NAME_SHOWN]
+    text = "The job names no checkpoint; " + (
+        f"“{used}” was in use there." if used else "the one in use there made it."
+    )
+    return msgspec.structs.replace(message, text=f"{message.text} {text}".strip())
+
+
+def _content(run: Run, requirement: int | None) -> str | None:
+    return next((file.sha256 for file in run.files if file.requirement == requirement), None)
+
+
+def _targets(connection: Connection, run: Run) -> list[str] | None:
+    stored = connection.scalar(sa.select(jobs.c.targets_json).where(jobs.c.job_id == run.job_id))
+    return None if stored is None else msgspec.json.decode(stored, type=list[str])
+
+
+def _loaded_contents(run: Run, message: FinishRequest) -> set[str]:
+    loaded = {one.requirement for one in message.loaded if one.state == "loaded"}
+    return {file.sha256 for file in run.files if file.requirement in loaded and file.sha256}
+
+
 def judge_run(
     connection: Connection, run: Run, message: FinishRequest, pictures: Sequence[StagedPicture]
 ) -> list[PictureVerdict]:
     """For each model of the job the worst that any of the pictures says."""
     assigned = _assigned_models(connection, run.files)
-    loaded = [LoadedModel(one.requirement, one.state, one.sha256, one.detail) for one in message.loaded]
+    loaded = [
+        LoadedModel(one.requirement, one.state, one.sha256, one.detail, one.applied) for one in message.loaded
+    ]
     family = _family(connection, run.server_id)
     worst: dict[int, Verdict] = {}
     for picture in pictures:

@@ -40,6 +40,7 @@ class PollingRunner:
     failures: int = 0
     cooldown_until: float = 0.0
     yielded_until: float = 0.0
+    trouble: str = ""
 
 
 class PollingRunners:
@@ -65,12 +66,12 @@ class PollingRunners:
         if runner is not None and runner.parked is not None:
             runner.parked.set()
 
-    def polled_recently(self, server_id: str) -> bool:
+    def polled_recently(self, server_id: str, within_s: float = POLLS_WITHIN_S) -> bool:
         """Return whether its runner waits for a job, or polled a short while ago."""
         runner = self.find(server_id)
         if runner is None:
             return False
-        return runner.parked is not None or self._clock.monotonic() - runner.polled_at < POLLS_WITHIN_S
+        return runner.parked is not None or self._clock.monotonic() - runner.polled_at < within_s
 
     def has_yielded(self, server_id: str) -> bool:
         """Return whether it gets no jobs for a while only because it was in use when it got one."""
@@ -90,6 +91,7 @@ class PollingRunners:
             in_use=bool(runner.runner_id) and not runner.others,
             in_cooldown=in_cooldown and not yielded,
             yielded=yielded,
+            trouble=runner.trouble,
         )
 
     def wake(self, checkpoints: Iterable[str | None] | None, only: str | None = None) -> None:

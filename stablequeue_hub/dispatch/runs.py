@@ -17,7 +17,13 @@ from sqlalchemy import Connection
 
 from stablequeue_client.shared.generation.name_translation import Renaming, translated
 from stablequeue_client.shared.generation.requirements import generation_requirements
-from stablequeue_client.shared.wire.runner import AssignedFile, Assignment, LoadedFile, RenamedModel
+from stablequeue_client.shared.wire.runner import (
+    TRACEBACK_MAX,
+    AssignedFile,
+    Assignment,
+    LoadedFile,
+    RenamedModel,
+)
 from stablequeue_hub.access.actors import actor_names
 from stablequeue_hub.errors import StaleRunError
 from stablequeue_hub.history.daily_sums import add_run
@@ -225,6 +231,12 @@ def current_run(connection: Connection, job_id: str, fence: int, server_id: str)
     return Run(job_id, fence, server_id, rows[0][1], files)
 
 
+def is_own(connection: Connection, run: Run) -> bool:
+    """Return whether the server itself handed the job in."""
+    submitter = connection.scalar(sa.select(jobs.c.submitted_by).where(jobs.c.job_id == run.job_id))
+    return bool(submitter == f"server:{run.server_id}")
+
+
 def _run_rows(connection: Connection, job_id: str, fence: int) -> Sequence[Any]:
     return _RUN.all(connection, {"job_id": job_id, "fence": fence})
 
@@ -240,10 +252,10 @@ def return_unstarted(
 ) -> None:
     """The server sent it back unstarted: no attempt, and not there again until its inventory changed.
 
-    ``busy`` says nothing of the job: only the server yields.
+    ``busy`` and ``surroundings`` say nothing of the job: only the server yields, or waits for its owner.
     """
     _requeue(connection, run, "refused", text, now_ms=now_ms, action="job_refused", code=code)
-    if code != "busy":
+    if code not in ("busy", "surroundings"):
         counted = jobs.update().where(jobs.c.job_id == run.job_id)
         connection.execute(counted.values(refusals=jobs.c.refusals + 1))
         exclude(connection, run.job_id, run.server_id, "refused", text, sequence=sequence, now_ms=now_ms)
@@ -259,10 +271,14 @@ def fail_attempt(
     exclude_server: bool,
     now_ms: int,
     actor: str,
+    final: bool = False,
+    traceback: str = "",
 ) -> bool:
-    """A run came to nothing: the job waits again, or has failed after ``ATTEMPTS_MAX``; whether it waits."""
+    """A run came to nothing: the job waits again, or has failed after ``ATTEMPTS_MAX``, or at once where that
+    is ``final``; whether it waits."""
     attempts = 1 + int(connection.scalar(sa.select(jobs.c.attempts).where(jobs.c.job_id == run.job_id)) or 0)
-    if attempts < ATTEMPTS_MAX:
+    note_traceback(connection, run, traceback)
+    if attempts < ATTEMPTS_MAX and not final:
         action = "job_lost" if reason == "lost" else "job_attempt_failed"
         values = {"attempts": attempts}
         _requeue(
@@ -284,6 +300,14 @@ def fail_attempt(
     )
     end_run(connection, run, reason, text=text, now_ms=now_ms)
     return False
+
+
+def note_traceback(connection: Connection, run: Run, traceback: str) -> None:
+    """Keep the WebUI's own traceback with the run."""
+    if traceback:
+        its = (job_runs.c.job_id == run.job_id, job_runs.c.fence == run.fence)
+        text = traceback.replace("\x00", "")[-TRACEBACK_MAX:]
+        connection.execute(job_runs.update().where(*its).values(traceback=text))
 
 
 def _requeue(
@@ -373,6 +397,19 @@ def readmit_failed(connection: Connection, before_ms: int) -> list[str]:
     ids = list(connection.scalars(sa.select(job_exclusions.c.job_id).where(*over)))
     connection.execute(job_exclusions.delete().where(*over))
     return ids
+
+
+def lost_jobs(connection: Connection, before_ms: int) -> list[tuple[str, str]]:
+    """(job, server) of waiting jobs that a server lost before then."""
+    query = (
+        sa.select(job_exclusions.c.job_id, job_exclusions.c.server_id)
+        .join(jobs, jobs.c.job_id == job_exclusions.c.job_id)
+        .where(
+            jobs.c.state == "pending", job_exclusions.c.reason == "lost", job_exclusions.c.at_ms < before_ms
+        )
+        .order_by(jobs.c.seq)
+    )
+    return [(job_id, server_id) for job_id, server_id in connection.execute(query)]
 
 
 def readmit_lost(connection: Connection, job_id: str, server_id: str) -> None:

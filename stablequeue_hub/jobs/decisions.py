@@ -14,6 +14,7 @@ from stablequeue_hub.errors import JobStateError
 from stablequeue_hub.events import events
 from stablequeue_hub.jobs.rows import change_pending, change_state, state_of
 from stablequeue_hub.matching.check import resolve_server
+from stablequeue_hub.models.unloadable import forget_unloadable
 from stablequeue_hub.servers.known_servers import known_servers
 from stablequeue_hub.store.tables import job_exclusions, job_requirements, jobs
 
@@ -87,3 +88,9 @@ def retry_job(connection: Connection, job_id: str, *, actor: str, now_ms: int) -
     """
     change_pending(connection, job_id, {"refusals": 0}, actor=actor, now_ms=now_ms, action="job_retried")
     connection.execute(job_exclusions.delete().where(job_exclusions.c.job_id == job_id))
+    contents = connection.scalars(
+        sa.select(job_requirements.c.sha256)
+        .join(jobs, jobs.c.payload_id == job_requirements.c.payload_id)
+        .where(jobs.c.job_id == job_id, job_requirements.c.sha256.is_not(None))
+    )
+    forget_unloadable(connection, None, set(contents))

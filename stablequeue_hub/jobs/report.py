@@ -108,6 +108,7 @@ def _runs(connection: Connection, job_id: str, aliases: Mapping[str, str]) -> li
             row.ended,
             row.text,
             _uses(row, labels),
+            row.traceback,
         )
         for row in rows
     ]

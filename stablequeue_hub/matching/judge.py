@@ -98,6 +98,8 @@ class Judge:
         self.servers = servers
         self.queue_paused = queue_paused
         self.everyone: Servers = frozenset(servers)
+        self.nothing_failed = not any(one.unloadable for one in servers.values())
+        """No WebUI failed to load any model."""
         self._stock = stock
         self._models: dict[tuple[JobRequirement, str | None], ModelAnswer] = {}
         self._architectures: dict[str | None, Servers] = {}
@@ -147,6 +149,11 @@ class Judge:
             servers = self._cannot_load(one)
             if servers:
                 found[architecture_obstacle(one)._replace(place=place)] = servers
+            for server_id in () if self.nothing_failed else self.everyone - self._waived(one):
+                text = self.servers[server_id].unloadable.get(one.content or "") if one.counts else None
+                if text is not None:
+                    failed = Obstacle("model_unloadable", place, text)
+                    found[failed] = found.get(failed, NOBODY) | {server_id}
         for need in needs.capabilities:
             servers = self._cannot_do(need)
             if servers:

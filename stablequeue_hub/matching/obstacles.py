@@ -91,6 +91,8 @@ def server_obstacles(server: ServerFacts, submitted_by: str, *, queue_paused: bo
         found.append(Obstacle("server_paused"))
     if server.runner.in_cooldown:
         found.append(Obstacle("server_resting"))
+    if server.runner.trouble:
+        found.append(Obstacle("server_trouble", detail=server.runner.trouble))
     is_other = submitted_by != f"server:{server.server_id}"
     makes_pictures = not (server.no_agent or server.no_webui)
     if is_other and server.for_others == "never" and makes_pictures:

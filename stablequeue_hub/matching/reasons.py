@@ -20,6 +20,7 @@ _MODELS: dict[ReasonCode, str] = {
     "model_unreachable": "{name} is there, in a folder that is not connected.",
     "model_name_shared": "Another file there has the same name as {name}; rename one of them.",
     "architecture_unsupported": "{name} is a model of {detail}, which its WebUI cannot load.",
+    "model_unloadable": "Its WebUI cannot load {name}: {detail}",
 }
 _UNREPORTED = "{name} cannot be resolved yet: the server where it was written has not reported its models."
 _SERVERS: dict[ReasonCode, str] = {
@@ -28,6 +29,7 @@ _SERVERS: dict[ReasonCode, str] = {
     "server_paused": "It is paused.",
     "server_resting": "It is in cooldown for some minutes after several failures in a row. "
     "“Resume” in the queue ends that, and so does a job queued in its own WebUI.",
+    "server_trouble": "It cannot make pictures just now.",
     "not_for_others": "It accepts no jobs from others. Allow them in that WebUI: Settings, StableQueue, "
     "“May jobs from your other servers run on this WebUI?”",
     "server_frozen": "Two running copies use its identity.",
@@ -78,6 +80,8 @@ class ReasonTexts:
             return (
                 "This WebUI is in use." if one.detail else "It is in use, and takes no jobs from others now."
             )
+        if one.code == "server_trouble":
+            return one.detail or _SERVERS[one.code]
         if one.code == "field_unknown":
             name = one.detail.removeprefix("field ")
             return UnknownField(name, meant_by(name)).text

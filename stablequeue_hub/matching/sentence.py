@@ -47,6 +47,10 @@ _OF_THE_SERVER: dict[ReasonCode, tuple[str, str]] = {
         "which are in cooldown after several failures",
     ),
     "server_unreachable": ("which is switched off", "which are switched off"),
+    "server_trouble": (
+        "which cannot make pictures until its trouble is cleared",
+        "which cannot make pictures until their trouble is cleared",
+    ),
     "server_in_use": ("which is in use", "which are in use"),
 }
 """In the order in which servers are struck off; the words for one server and for two or three."""
@@ -163,6 +167,9 @@ class Sentences:
         if code == "model_name_shared":
             name, where = shown_name(needs.requirements[obstacle.place or 0]), self.aliases(left)
             return f"Waits for {name} to be renamed on {where}, where another file has the same name"
+        if code == "model_unloadable":
+            name = shown_name(needs.requirements[obstacle.place or 0])
+            return f"Waits for another WebUI: that of {self.aliases(left)} cannot load {name}"
         if code == "field_unknown":
             return f"Waits for a correction: no WebUI here has the {obstacle.detail}"
         if code in _EXCLUDED:

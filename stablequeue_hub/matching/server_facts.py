@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksForOthers
+from stablequeue_hub.models.unloadable import unloadable_on
 from stablequeue_hub.servers.capabilities import has_webui, stored_capabilities, works_for_others
 from stablequeue_hub.servers.presence import Live, RunnerPresence
 from stablequeue_hub.store.prepared import Prepared
@@ -37,7 +39,8 @@ def fewest_ahead(dispatch: DispatchView, servers: Iterable[str], job_id: str) ->
 
 class ServerFacts(NamedTuple):
     """A server now, as far as jobs are concerned. ``works_on``: id, name and prompt of its job. ``no_agent``:
-    only an old client named it, and StableQueue is not installed there."""
+    only an old client named it, and StableQueue is not installed there. ``unloadable``: contents that its
+    WebUI failed to load, with what it said."""
 
     server_id: str
     alias: str
@@ -50,6 +53,7 @@ class ServerFacts(NamedTuple):
     runner: RunnerPresence
     works_on: tuple[str, str, str] | None = None
     no_agent: bool = False
+    unloadable: Mapping[str, str] = MappingProxyType({})
 
     @property
     def working(self) -> bool:
@@ -100,13 +104,19 @@ def servers_now(connection: Connection, live: Live) -> dict[str, ServerFacts]:
     working = {
         server_id: (job_id, name, prompt) for server_id, job_id, name, prompt in _WORKING.all(connection, {})
     }
-    return {row[0]: _facts(row, live, working.get(row[0])) for row in _SERVERS.all(connection, {})}
+    failed = unloadable_on(connection)
+    return {
+        row[0]: _facts(row, live, working.get(row[0]))._replace(unloadable=failed.get(row[0], {}))
+        for row in _SERVERS.all(connection, {})
+    }
 
 
 def server_now(connection: Connection, server_id: str, live: Live) -> ServerFacts | None:
     """One server, without what it works on; None for one that is not known."""
     rows = _SERVER.all(connection, {"server_id": server_id})
-    return _facts(rows[0], live, None) if rows else None
+    if not rows:
+        return None
+    return _facts(rows[0], live, None)._replace(unloadable=unloadable_on(connection).get(server_id, {}))
 
 
 def _facts(row: Sequence[Any], live: Live, works_on: tuple[str, str, str] | None) -> ServerFacts:

@@ -54,6 +54,7 @@ class ServerAvailability(msgspec.Struct, frozen=True):
     """One server's answer. ``last_seen`` is UTC (``YYYY-MM-DD HH:MM:SS``), when the hub last knew the model
     there; ``age_s`` the seconds since then; both None when ``unknown``. ``source``: ``computed`` (hashed
     there), ``claim`` (somebody says so), ``name`` (a file of that name), ``history`` (was there), ``none``.
+    ``unloadable``: what its WebUI said when it failed to load the content; only where one model is asked for.
     """
 
     server_id: str
@@ -63,6 +64,7 @@ class ServerAvailability(msgspec.Struct, frozen=True):
     age_s: int | None
     source: str
     files: tuple[FileOnServer, ...] = ()
+    unloadable: str = ""
 
 
 class ModelMatch(msgspec.Struct, frozen=True):

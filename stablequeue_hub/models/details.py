@@ -15,6 +15,7 @@ from stablequeue_hub.models.availability import FileOnServer, ServerAvailability
 from stablequeue_hub.models.lookup import FoundModel, find_models
 from stablequeue_hub.models.matrix import ListedModel, model_rows
 from stablequeue_hub.models.model_query import is_hash_of_nothing
+from stablequeue_hub.models.unloadable import unloadable_on
 from stablequeue_hub.servers.known_servers import KnownServer, known_servers
 from stablequeue_hub.store.tables import model_aliases, models, server_files
 from stablequeue_hub.store.tables import model_server_availability as summary
@@ -85,7 +86,11 @@ def model_details(connection: Connection, text: str, live: Live, *, now_ms: int)
     model_id = _single(text, find_models(connection, (text,))[text]).id
     known = known_servers(connection, live)
     row = model_rows(connection, (model_id,), known, now_ms=now_ms)[0]
-    there = servers_of(connection, (model_id,), live, now_ms=now_ms)[model_id]
+    failed = unloadable_on(connection)
+    there = tuple(
+        msgspec.structs.replace(one, unloadable=failed.get(one.server_id, {}).get(row.hash_sha256 or "", ""))
+        for one in servers_of(connection, (model_id,), live, now_ms=now_ms)[model_id]
+    )
     its_files = _files_of(connection, model_id)
     aliases = tuple(
         connection.scalars(

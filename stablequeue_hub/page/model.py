@@ -46,6 +46,7 @@ def details_page(connection: Connection, text: str, live: Presence, *, now_ms: i
         contradictions=_contradictions(found),
         history=_history(connection, found.model.id),
         is_lead=found.lead,
+        unloadable=tuple((one.alias, one.unloadable) for one in found.servers if one.unloadable),
     )
 
 

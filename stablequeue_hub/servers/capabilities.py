@@ -10,7 +10,7 @@ from stablequeue_client.shared.errors import InvalidValueError
 from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksForOthers
 from stablequeue_hub.errors import unknown_server
 from stablequeue_hub.events import events
-from stablequeue_hub.store.tables import servers
+from stablequeue_hub.store.tables import servers, unloadable_models
 
 WORDS_MAX = 128
 GPU_MEMORY_MAX_MB = 2**31
@@ -34,7 +34,11 @@ def store_capabilities(
     connection.execute(
         servers.update().where(servers.c.server_id == server_id).values(capabilities_json=text)
     )
-    before, now = works_for_others(stored_capabilities(row.capabilities_json)), capabilities.works_for_others
+    former = stored_capabilities(row.capabilities_json)
+    if former is not None and former.webui_version != capabilities.webui_version:
+        # Another version may load what the one before could not.
+        connection.execute(unloadable_models.delete().where(unloadable_models.c.server_id == server_id))
+    before, now = works_for_others(former), capabilities.works_for_others
     if before != now:
         events.append(
             connection,

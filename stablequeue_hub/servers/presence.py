@@ -33,13 +33,15 @@ class RunnerPresence(NamedTuple):
 
     ``polling``: it asks for jobs, or works on one. ``in_use``: it takes only its own server's jobs now.
     ``in_cooldown``: it gets no jobs for a while, because it failed several times in a row. ``yielded``: it
-    gets none for a moment, because somebody used the WebUI when it got one.
+    gets none for a moment, because somebody used the WebUI when it got one. ``trouble``: what keeps it from
+    making any picture, with the remedy.
     """
 
     polling: bool = False
     in_use: bool = False
     in_cooldown: bool = False
     yielded: bool = False
+    trouble: str = ""
 
 
 class Live(Protocol):

@@ -395,6 +395,16 @@ job_runs = Table(
     Column("renamed_json", Text, nullable=False, server_default="[]"),
     Column("loaded_json", Text, nullable=False, server_default="[]"),
     Column("verdicts_json", Text, nullable=False, server_default="[]"),
+    Column("traceback", Text, nullable=False, server_default=""),  # of the WebUI's error
+)
+
+unloadable_models = Table(
+    "unloadable_models",  # contents that the WebUI of a server failed to load; no job gets there with them
+    metadata,
+    Column("server_id", Text, ForeignKey("servers.server_id", ondelete="CASCADE"), primary_key=True),
+    Column("sha256", Text, primary_key=True),
+    Column("text", Text, nullable=False, server_default=""),  # what the WebUI said
+    Column("at_ms", BigInteger, nullable=False),
 )
 
 job_pictures = Table(

@@ -60,12 +60,14 @@ class AssignedModel:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """What the host says it loaded. ``loaded``: this file, the same before and after the run."""
+    """What the host says it loaded. ``loaded``: this file, the same before and after the run. ``applied``
+    False: nothing of it was applied."""
 
     requirement: int
     state: LoadState
     sha256: str | None = None
     detail: str = ""
+    applied: bool = True
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,9 @@ def _verdict(model: AssignedModel, report: LoadedModel | None, picture: _Picture
         if report.sha256 and report.sha256.lower() != model.sha256.lower():
             text = "The file that the WebUI loaded for {} has another content than the confirmed one."
             return _say(model, "wrong", "other_content", text)
+        if not report.applied:
+            text = "{} made no difference: the WebUI loaded the file, and none of its layers fits the model."
+            return _say(model, "not_provable", "no_difference", text)
         return _say(model, "confirmed", "loaded", "The WebUI loaded the confirmed file of {}.")
     return picture.judge(model)
 

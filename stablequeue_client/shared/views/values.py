@@ -225,6 +225,7 @@ class ModelDetails:
     contradictions: tuple[Contradiction, ...] = ()
     history: tuple[HistoryLine, ...] = ()
     is_lead: bool = False
+    unloadable: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

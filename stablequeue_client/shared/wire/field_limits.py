@@ -13,14 +13,14 @@ OURS = frozenset({"default_settings", "script_choices", OLD_PARAMETERS})
 _SEED_MAX = 2**63 - 1
 INTEGERS: Mapping[str, tuple[int, int]] = {
     "steps": (1, 10_000), "width": (1, 65_536), "height": (1, 65_536), "batch_size": (1, 10_000),
-    "n_iter": (1, 10_000), "seed": (-_SEED_MAX, _SEED_MAX), "subseed": (-_SEED_MAX, _SEED_MAX),
+    "n_iter": (1, 10_000), "seed": (-1, _SEED_MAX), "subseed": (-1, _SEED_MAX),
     "seed_resize_from_h": (-1, 65_536), "seed_resize_from_w": (-1, 65_536),
     "firstphase_width": (0, 65_536), "firstphase_height": (0, 65_536), "hr_resize_x": (0, 65_536),
     "hr_resize_y": (0, 65_536), "hr_second_pass_steps": (0, 10_000), "resize_mode": (0, 100),
     "mask_blur_x": (0, 65_536), "mask_blur_y": (0, 65_536), "mask_blur": (0, 65_536),
     "inpainting_fill": (0, 100), "inpaint_full_res_padding": (0, 65_536), "inpainting_mask_invert": (0, 1),
 }  # fmt: skip
-"""Lowest and highest value. ``seed`` has a rule of its own besides."""
+"""Lowest and highest value."""
 NUMBERS: Mapping[str, tuple[float, float]] = {
     "cfg_scale": (0, 1_000), "hr_cfg": (0, 1_000), "distilled_cfg_scale": (0, 1_000),
     "hr_distilled_cfg": (0, 1_000), "image_cfg_scale": (0, 1_000), "denoising_strength": (0, 1),

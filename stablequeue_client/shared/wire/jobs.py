@@ -58,7 +58,8 @@ ReasonCode = Literal[
 to load this very content. ``field_unknown``: its WebUI's API has no such field, so it would leave it out.
 ``server_trouble``: something around its WebUI stops it, such as a full disk. ``server_unknown``: it never
 told what it has. ``no_agent``: only an old client named it, and StableQueue is not installed there.
-``no_webui``: only the agent runs there, which makes no pictures. ``no_runner``: StableQueue is not running in a WebUI there.
+``no_webui``: only the agent runs there, which makes no pictures. ``no_runner``: StableQueue is not running
+in a WebUI there.
 ``not_for_others``: it works for nobody but its own WebUI. ``server_in_use``: so it is just now, because
 somebody uses it or said "not now". ``server_resting``: it failed several times in a row, and gets no jobs for
 ten minutes or until it is resumed or its own WebUI queues one. ``excluded_...``: it had the job before, and

@@ -60,7 +60,7 @@ class ReportModel(msgspec.Struct, frozen=True):
 
 class ReportRun(msgspec.Struct, frozen=True):
     """A hand-over. ``ended``: ``completed``, ``failed``, ``refused``, ``lost``, ``cancelled``, ``released``;
-    None while it goes on."""
+    None while it goes on. ``traceback``: of the WebUI's error."""
 
     fence: int
     server_id: str
@@ -70,6 +70,7 @@ class ReportRun(msgspec.Struct, frozen=True):
     ended: str | None
     text: str
     uses: list[ReportUse] = []
+    traceback: str = ""
 
 
 class ReportEvent(msgspec.Struct, frozen=True):

@@ -24,6 +24,11 @@ TEXT_MAX = 2_000
 RefusalCode = Literal["model_missing", "model_changed", "model_ambiguous", "not_supported", "busy"]
 """Why a job comes back unstarted: what the check just before the run found. ``busy``: its owner needs it."""
 RunOutcome = Literal["done", "failed", "interrupted"]
+Fault = Literal["job", "file", "surroundings", "host"]
+"""Whose fault a failed run is. ``job``: of what the job says; it fails wherever it runs. ``file``: of a model
+file that this WebUI cannot load. ``surroundings``: of the host's folders and disks; the job can wait.
+``host``: any other error of the WebUI."""
+TRACEBACK_MAX = 8_000
 
 
 class NextRequest(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -31,13 +36,15 @@ class NextRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``runner_id`` is random per runner process: another one tells that the process before has died.
     ``others``: whether it may work for others right now. ``loaded``: SHA256 of the checkpoint in memory.
-    ``wait_s``: how long to wait for a job, at most ``NEXT_WAIT_MAX_S``.
+    ``wait_s``: how long to wait for a job, at most ``NEXT_WAIT_MAX_S``. ``trouble``: what keeps it from
+    making any picture just now, with the remedy; it gets no job then.
     """
 
     runner_id: str
     others: bool = False
     loaded: str | None = None
     wait_s: float = NEXT_WAIT_MAX_S
+    trouble: str = ""
 
 
 class AssignedFile(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -110,19 +117,24 @@ class RefuseRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class LoadedFile(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the host really loaded for a requirement. ``loaded``: the confirmed file, and it was the same
-    before and after the run."""
+    before and after the run. ``applied`` False: it was loaded and nothing of it was applied, as of a LoRA
+    none of whose layers fits."""
 
     requirement: int
     state: Literal["loaded", "other_file", "changed", "not_loaded", "unknown"]
     sha256: str | None = None
     detail: str = ""
+    applied: bool = True
 
 
 class FinishRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """``POST .../runner/finish``, after the pictures were sent. ``pictures``: SHA256 of each, in order.
 
-    ``failed``: the WebUI's error in ``text``; it costs an attempt. ``interrupted``: somebody at the WebUI
-    stopped it; it costs an attempt too. ``done`` with a ``text``: something to know of it all the same.
+    ``failed``: the WebUI's error in ``text``; it costs an attempt, but for a ``fault`` of the surroundings.
+    ``interrupted``: somebody at the WebUI stopped it; it costs an attempt too. ``done`` with a ``text``:
+    something to know of it all the same. ``fault``: one of ``Fault`` (or of a later version), "" where
+    nothing is known. ``requirement``: the model that could not be loaded, of a fault of a file.
+    ``traceback``: the host's own.
     """
 
     job_id: str
@@ -131,6 +143,9 @@ class FinishRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     pictures: list[str] = []
     loaded: list[LoadedFile] = []
     text: str = ""
+    fault: str = ""
+    requirement: int | None = None
+    traceback: str = ""
 
 
 class PictureVerdict(msgspec.Struct, frozen=True):
