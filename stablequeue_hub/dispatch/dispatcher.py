@@ -56,8 +56,7 @@ from stablequeue_hub.store.hub_settings_table import queue_is_paused
 CLAIM_TRIES = 8
 AGE_EVERY_S = 60.0
 BUSY_S = 60.0
-INTERRUPTED_S = 300.0
-"""How long a server gets no job after somebody at its WebUI stopped one."""
+"""How long a server gets no job after its owner needed it, or stopped one."""
 IDLE_POLL_S = 10.0
 LOST_PAUSE_S = 15.0
 """How long a job stays away from the server that lost it, whatever else."""
@@ -541,20 +540,19 @@ class Dispatcher:
             message.job_id, server_id
         )
 
-        def work(connection: Connection) -> tuple[FinishAnswer, bool]:
+        def work(connection: Connection) -> FinishAnswer:
             run = runs.current_run(connection, message.job_id, message.fence, server_id)
-            ended = finish_run(
+            return finish_run(
                 connection, run, message, pictures, exclude_server=exclude_server, now_ms=now_ms
             )
-            return ended, runs.is_own(connection, run)
 
-        answer, own = await self._store.writing(work)
+        answer = await self._store.writing(work)
         self.leases.end(message.job_id, message.fence)
-        self._record_end(server_id, message, answer, own=own)
+        self._record_end(server_id, message, answer)
         await self.jobs_changed([message.job_id])
         return answer
 
-    def _record_end(self, server_id: str, message: FinishRequest, answer: FinishAnswer, *, own: bool) -> None:
+    def _record_end(self, server_id: str, message: FinishRequest, answer: FinishAnswer) -> None:
         """Note what the end of a run says of its server."""
         fault = message.fault if message.outcome == "failed" else ""
         if fault == "surroundings":
@@ -562,7 +560,7 @@ class Dispatcher:
         elif fault == "file":
             self.server_changed(server_id)  # what it cannot load is another fact of it
         elif message.outcome == "interrupted":
-            self._polling.yield_for(server_id, BUSY_S if own else INTERRUPTED_S)
+            self._polling.yield_for(server_id, BUSY_S)
         elif fault != "job":
             failed = message.outcome == "failed" or answer.outcome == "wrong"
             self._polling.record_run(server_id, failed=failed)

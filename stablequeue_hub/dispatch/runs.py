@@ -231,12 +231,6 @@ def current_run(connection: Connection, job_id: str, fence: int, server_id: str)
     return Run(job_id, fence, server_id, rows[0][1], files)
 
 
-def is_own(connection: Connection, run: Run) -> bool:
-    """Return whether the server itself handed the job in."""
-    submitter = connection.scalar(sa.select(jobs.c.submitted_by).where(jobs.c.job_id == run.job_id))
-    return bool(submitter == f"server:{run.server_id}")
-
-
 def _run_rows(connection: Connection, job_id: str, fence: int) -> Sequence[Any]:
     return _RUN.all(connection, {"job_id": job_id, "fence": fence})
 

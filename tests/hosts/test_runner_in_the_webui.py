@@ -26,6 +26,7 @@ FILES: dict[str, tuple[dict[str, str], bytes]] = {
     "Lora/ink.safetensors": ({"ss_output_name": "ink_alias"}, b"ink"),
     "Lora/swapped.safetensors": ({}, b"as it was read"),
     "Lora/broken.safetensors": ({}, b"BROKEN lora"),
+    "Lora/unfit.safetensors": ({}, b"UNFIT lora"),
     "VAE/soft.safetensors": ({}, b"soft"),
 }
 SAMPLER = {"forge": ("DPM++ 2M", "Karras"), "classic": ("DPM++ 2M Karras", None)}
@@ -293,6 +294,41 @@ def test_a_result_waits_on_the_disk_while_the_hub_is_away(servers: dict[str, Ser
     until(lambda: not list(server.host.stablequeue.rglob("result.json")), "the kept result to go")
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_lora_of_which_no_layer_fits_made_no_difference(servers: dict[str, Server], family: str) -> None:
+    server = servers[family]
+    for prompt, told in (
+        ("a cat <lora:unfit:1>", ["no_difference"]),
+        ("a cat <lora:unfit:1>", ["no_difference"]),
+        ("a cat <lora:ink:1> <lora:unfit:1>", ["loaded", "no_difference"]),
+    ):
+        report = server.done(server.payload(prompt))
+        uses = [one["confirmation"]["reason"] for one in report["runs"][-1]["uses"]]
+        assert (report["job"]["outcome"], uses) == ("not_provable", ["loaded", *told]), report["runs"]
+
+
+def test_a_folder_of_pictures_that_cannot_be_used_holds_the_server_until_it_can(
+    servers: dict[str, Server], tmp_path: Path
+) -> None:
+    server = servers["forge"]
+    wall = tmp_path / "outputs"
+    wall.write_text("a file where the folder should be")
+    setting = "from modules import shared\nshared.opts.data['outdir_samples'] = {!r}\nresult = 1"
+    server.host.run(setting.format(str(wall / "pictures")))
+    try:
+        job_id = server.submit(server.payload("held"))
+        why = until(
+            lambda: (w := server.admin.job_why(job_id)) and w["waiting_code"] == "server_trouble" and w,
+            "the trouble to be told",
+        )
+        assert str(wall) in why["servers"][0]["reasons"][0]["text"] or str(wall) in str(why)
+        wall.unlink()
+        assert server.ended(job_id, 60)["state"] == "completed"
+        assert server.admin.job(job_id)["attempts"] == 0
+    finally:
+        server.host.run(setting.format(""))
+
+
 GENERATE = """
 from modules import processing, shared, sd_models, scripts
 p = processing.StableDiffusionProcessingTxt2Img(
@@ -317,9 +353,15 @@ def test_after_a_checkpoint_that_cannot_be_loaded_people_generate_as_before(
 ) -> None:
     server = servers["forge"]
     job_id = server.submit(server.payload(checkpoint="broken.safetensors"))
-    run = until(lambda: [one for one in server.runs(job_id) if one["ended"]], "the run to end")[0]
-    server.admin.cancel_job(job_id)
+    job = server.ended(job_id)
+    (run,) = server.runs(job_id)
     assert (run["ended"], "corrupted" in run["text"]) == ("failed", True), run
+    assert (job["failure"], job["attempts"]) == ("model_unloadable", 1)
+    assert "broken.safetensors" in job["failure_text"]
+    assert "sd_models.py" in run["traceback"]
+    (requirement,) = job["requirements"]
+    model = server.admin.model(requirement["sha256"])
+    assert "corrupted" in str([one["unloadable"] for one in model["servers"]])
     assert (server.models / "Stable-diffusion" / "broken.safetensors").exists()
     assert "Model: " in server.host.run(GENERATE)
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import errno
 import importlib
 import importlib.util
 import io
 import os
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +31,10 @@ from stablequeue_client.webui.host.styles import sent_styles
 
 _WATCHED = ("sd_model_checkpoint", "forge_additional_modules", "sd_vae")
 _KEPT = (*_WATCHED, "sd_checkpoint_hash")
-_TEXT_MAX = 600
+_ROOM_MIN = 256 * 1024
+"""Free bytes without which no picture can be saved."""
+_ROOM_KNOWN = 64 * 1024 * 1024
+"""Where there is less, a picture that could not be saved may have been larger than what is free."""
 _TRY_S = 0.1
 
 
@@ -45,7 +51,9 @@ class ObservedStep:
 @dataclass
 class Generated:
     """What came of a generation. ``pictures``: PNG bytes with their texts. ``interrupted``: somebody stopped
-    it, so they are not finished. ``error``: a sentence. ``meddled``: the owner chose other models meanwhile.
+    it, so they are not finished. ``error``: that it failed, and ``exception`` with what; drop it soon, since
+    it holds what the host had in hand. ``meddled``: the owner chose other models meanwhile. ``unapplied``:
+    paths of LoRAs of which nothing was applied. ``prepared``: the host took the whole job.
     """
 
     pictures: list[bytes] = field(default_factory=list)
@@ -55,6 +63,9 @@ class Generated:
     lora_failures: int = 0
     embeddings: dict[str, str] = field(default_factory=dict)
     meddled: bool = False
+    exception: Exception | None = None
+    unapplied: set[str] = field(default_factory=set)
+    prepared: bool = False
 
 
 class GenerationHost(HostModels):
@@ -72,6 +83,8 @@ class GenerationHost(HostModels):
         self._chosen: dict[str, Any] = {}
         self._ours: list[Any] = []
         self._applied: tuple[int, str] | None = None
+        self._unapplied: set[str] = set()
+        self._room_wanted: dict[str, int] = {}
 
     # --- taking turns -----------------------------------------------------------------------------------
 
@@ -156,7 +169,7 @@ class GenerationHost(HostModels):
                 with sent_styles(values) as named:
                     self._generate(named, embeddings, made)
             except Exception as error:
-                made.error = _sentence(error)
+                made.error, made.exception = type(error).__name__, error
                 made.pictures.clear()
 
         self._keep_settings(values)
@@ -194,7 +207,8 @@ class GenerationHost(HostModels):
             p.scripts = runner
             p.outpath_samples, p.outpath_grids = self._folders(img2img)
             p.script_args = tuple(arguments) if script is None else arguments
-            with _watching(self._host, made, self.notice):
+            made.prepared = True
+            with _watching(self._host, made, self._unapplied, self.notice):
                 shared.state.begin(job="stablequeue")
                 self._running = True
                 if self._asked_to_stop:
@@ -260,6 +274,41 @@ class GenerationHost(HostModels):
         kind, opts = ("img2img" if img2img else "txt2img"), shared.opts
         samples = opts.outdir_samples or getattr(opts, f"outdir_{kind}_samples")
         return samples, opts.outdir_grids or getattr(opts, f"outdir_{kind}_grids")
+
+    def output_folders(self) -> list[tuple[str, str]]:
+        """(path, setting) of the folders that pictures and grids are saved in."""
+        from modules import shared
+
+        found = {}
+        for kind in ("txt2img", "img2img"):
+            for what in ("samples", "grids"):
+                for name in (f"outdir_{what}", f"outdir_{kind}_{what}"):
+                    path = shared.opts.data.get(name) or self._host.option_default(name)
+                    if path:
+                        found[os.path.abspath(str(path))] = name
+                        break
+        return list(found.items())
+
+    def trouble(self, *, failed: bool) -> OSError | None:
+        """Return what keeps every picture from being saved, with the folder; None when nothing does.
+        ``failed``: saving failed before, so that it is tried, and there must be more room than then."""
+        for path, _ in self.output_folders():
+            try:
+                folder = _existing(path)
+                if not os.access(folder, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+                free = shutil.disk_usage(folder).free
+                wanted = _ROOM_MIN
+                if failed:
+                    wanted = self._room_wanted.setdefault(path, free + _ROOM_MIN if free < _ROOM_KNOWN else 0)
+                    with tempfile.TemporaryFile(dir=folder) as file:
+                        file.write(bytes(_ROOM_MIN))
+                if free < wanted:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+            except OSError as error:
+                return OSError(error.errno, error.strerror, path)
+        self._room_wanted.clear()
+        return None
 
     # --- settings ---------------------------------------------------------------------------------------
 
@@ -358,9 +407,10 @@ class GenerationHost(HostModels):
 
 
 @contextlib.contextmanager
-def _watching(host: Host, made: Generated, look: Callable[[], None]) -> Iterator[None]:
-    """Note what stands in memory at each step of the sampler, and whether LoRAs were left out. ``look`` is
-    called at each step too."""
+def _watching(host: Host, made: Generated, unapplied: set[str], look: Callable[[], None]) -> Iterator[None]:
+    """Note what stands in memory at each step of the sampler, and whether LoRAs were left out or did nothing
+    (``unapplied``: paths, as far as known from before: a host that has them in memory applies them once).
+    ``look`` is called at each step too."""
     from modules import script_callbacks
 
     networks: Any = sys.modules.get("networks")
@@ -374,6 +424,13 @@ def _watching(host: Host, made: Generated, look: Callable[[], None]) -> Iterator
         if seen not in made.steps[-4:]:
             made.steps.append(seen)
 
+    def load_lora(model: Any, clip: Any, lora: Any, *arguments: Any, **named: Any) -> Any:
+        answer = apply(model, clip, lora, *arguments, **named)
+        path = named.get("filename") or (arguments[2] if len(arguments) > 2 else "")
+        changed = answer[0] is not model or answer[1] is not clip
+        (unapplied.discard if changed else unapplied.add)(str(path))
+        return answer
+
     def load_networks(*arguments: Any, **named: Any) -> Any:
         nonlocal applied
         applied = frozenset()
@@ -385,20 +442,36 @@ def _watching(host: Host, made: Generated, look: Callable[[], None]) -> Iterator
             raise
         loaded = networks.loaded_networks
         applied = frozenset(str(item.network_on_disk.filename) for item in loaded)
+        made.unapplied = set(applied & unapplied)
         if len(loaded) < len(set(arguments[0] if arguments else named.get("names", ()))):
             made.lora_failures += 1
         return answer
 
     load: Any = getattr(networks, "load_networks", None)
+    apply: Any = getattr(networks, "load_lora_for_models", None)
     script_callbacks.on_cfg_denoiser(at_step)
     if networks is not None:
         networks.load_networks = load_networks
+        if apply is not None:
+            networks.load_lora_for_models = load_lora
     try:
         yield
     finally:
         if networks is not None:
             networks.load_networks = load
+            if apply is not None:
+                networks.load_lora_for_models = apply
         script_callbacks.remove_callbacks_for_function(at_step)
+
+
+def _existing(path: str) -> str:
+    """The folder, or the nearest one above it that is there: the hosts make what is missing. Raises
+    NotADirectoryError for a file or a broken link in the way."""
+    while not os.path.lexists(path) and os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+    if not os.path.isdir(path):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+    return path
 
 
 def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -446,13 +519,3 @@ def _png(image: Any, text: str) -> bytes:
     out = io.BytesIO()
     image.save(out, format="PNG", pnginfo=info)
     return out.getvalue()
-
-
-def _sentence(error: Exception) -> str:
-    """Return what went wrong, without the values of the job: a form's complaint quotes them."""
-    complaints = getattr(error, "errors", None)
-    if callable(complaints):
-        places = [".".join(map(str, one.get("loc", ()))) for one in complaints()]
-        return f"The WebUI does not take these fields: {', '.join(places)}."[:_TEXT_MAX]
-    detail = getattr(error, "detail", None) or str(error)
-    return f"{type(error).__name__}: {detail}"[:_TEXT_MAX]

@@ -28,13 +28,15 @@ class SamplerStep:
 @dataclass(frozen=True)
 class HostReport:
     """What the host used for the pictures, as its own objects say. Paths; ``steps`` in the order of the first
-    of each kind. ``lora_failures``: how often it left out all LoRAs. ``embeddings``: name -> file."""
+    of each kind. ``lora_failures``: how often it left out all LoRAs. ``embeddings``: name -> file.
+    ``unapplied``: paths of LoRAs of which nothing was applied."""
 
     steps: Sequence[SamplerStep] = ()
     lora_failures: int = 0
     embeddings: Mapping[str, str] = field(default_factory=dict)
     scripted: bool = False
     """A selected script may use further checkpoints of its own (X/Y/Z plot)."""
+    unapplied: frozenset[str] = frozenset()
 
 
 def evidence(
@@ -50,7 +52,8 @@ def evidence(
         if state == "loaded" and not unchanged(one):
             state, detail = "changed", ""
         sha256 = one.file.sha256 if state == "loaded" else None
-        found.append(LoadedFile(one.file.requirement, state, sha256, detail))
+        applied = not (state == "loaded" and _did_nothing(one, report))
+        found.append(LoadedFile(one.file.requirement, state, sha256, detail, applied))
     return found
 
 
@@ -93,6 +96,10 @@ def _lora(one: ConfirmedFile, report: HostReport) -> tuple[State, str]:
     if any(same_path(path, one.path) for step in report.steps for path in step.loras):
         return "loaded", ""
     return "not_loaded", ""
+
+
+def _did_nothing(one: ConfirmedFile, report: HostReport) -> bool:
+    return one.file.role == "lora" and any(same_path(path, one.path) for path in report.unapplied)
 
 
 def _base(path: str) -> str:

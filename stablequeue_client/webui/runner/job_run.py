@@ -20,6 +20,7 @@ from stablequeue_client.shared.model_files.roles import Role
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
 from stablequeue_client.shared.wire.runner import (
     PICTURES_MAX,
+    TEXT_MAX,
     AssignedFile,
     Assignment,
     FinishRequest,
@@ -33,6 +34,7 @@ from stablequeue_client.webui.runner.file_check import ConfirmedFile, confirm, i
 from stablequeue_client.webui.runner.payload_adaptation import SupportedPayload, adapted, is_img2img
 from stablequeue_client.webui.runner.refusal import Refusal
 from stablequeue_client.webui.runner.restore_name import put_back
+from stablequeue_client.webui.runner.run_faults import RunFault, fault_of
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class JobHost(Protocol):
     def forget_model(self) -> None: ...
     def forget_loras(self) -> None: ...
     def generate(self, values: dict[str, Any], embeddings: Sequence[str]) -> Generated: ...
+    def output_folders(self) -> list[tuple[str, str]]: ...
 
 
 def pictures_left_out(pictures: int) -> str:
@@ -127,11 +130,12 @@ class JobRun:
         looks = {one.path: loaded_files.file_state(one.path) for one in files}
         names = [one.file.name for one in files if one.file.role == "embedding"]
         made = self._host.generate(values, names)
+        fault = self._fault(made)
         for path in put_back(files):
             logger.warning("%s has its name again.", os.path.basename(path), extra={"action": "put_back"})
         loaded = evidence(files, _report(made, bool(values.get("script_name"))), is_unchanged)
         self._vouch(files, loaded, looks)
-        return self._result(made, loaded)
+        return self._result(made, fault, loaded, files)
 
     # --- before ----------------------------------------------------------------------------------------
 
@@ -202,10 +206,18 @@ class JobRun:
             if seen is not None and states.get(one.file.requirement) == "loaded":
                 loaded_files.confirm(one.path, seen)
 
-    def _result(self, made: Generated, loaded: list[LoadedFile]) -> RunResult | Refusal:
+    def _result(
+        self,
+        made: Generated,
+        fault: RunFault | None,
+        loaded: list[LoadedFile],
+        files: Sequence[ConfirmedFile],
+    ) -> RunResult | Refusal:
         wrong_model = any(one.state == "other_file" for one in loaded)
         if not self._may_go_on():
             return Refusal("busy", BUSY)
+        if fault is not None:
+            return self._failed(fault, files)
         if made.error or (not made.pictures and not made.interrupted):
             return self._ended("failed", made.error or "The WebUI made no picture.")
         if made.interrupted:
@@ -218,8 +230,47 @@ class JobRun:
         finish = FinishRequest(self._job.job_id, self._job.fence, "done", digests, loaded, text)
         return RunResult(finish, pictures)
 
+    def _fault(self, made: Generated) -> RunFault | None:
+        error, made.exception = made.exception, None
+        if error is None:
+            return None
+        return fault_of(error, prepared=made.prepared, folders=self._host.output_folders())
+
+    def _failed(self, seen: RunFault, files: Sequence[ConfirmedFile]) -> RunResult:
+        """Say whose fault it was; of a file that cannot be loaded, which one."""
+        fault, text, bad = seen.fault, seen.text, None
+        if fault == "file":
+            bad = _unloadable(seen.paths, files)
+            # Its owner's own checkpoint, where the job names none, is no fault of the job's.
+            fault = "file" if bad is not None else "host"
+        if bad is not None:
+            name = os.path.basename(bad.path)
+            text = f"The WebUI cannot load the model file {name}: {text}"
+        requirement = bad.file.requirement if bad is not None else None
+        return RunResult(
+            FinishRequest(
+                self._job.job_id,
+                self._job.fence,
+                "failed",
+                text=text[:TEXT_MAX],
+                fault=fault,
+                requirement=requirement,
+                traceback=seen.traceback,
+            )
+        )
+
     def _ended(self, outcome: Any, text: str) -> RunResult:
         return RunResult(FinishRequest(self._job.job_id, self._job.fence, outcome, text=text))
+
+
+def _unloadable(paths: Sequence[str], files: Sequence[ConfirmedFile]) -> ConfirmedFile | None:
+    """The file at which the host failed; the checkpoint, where its error names none."""
+    models = [one for one in files if one.file.used and one.file.role not in ("lora", "embedding")]
+    for path in paths:
+        for one in models:
+            if same_path(path, one.path):
+                return one
+    return next((one for one in models if one.file.role == "checkpoint"), None)
 
 
 def _names(file: AssignedFile, values: dict[str, Any]) -> list[str]:
@@ -244,4 +295,4 @@ def _write_checkpoint(values: dict[str, Any], role: str, name: str) -> None:
 
 def _report(made: Generated, scripted: bool) -> HostReport:
     steps = [SamplerStep(one.checkpoint, one.modules, one.loras, one.hires) for one in made.steps]
-    return HostReport(steps, made.lora_failures, made.embeddings, scripted)
+    return HostReport(steps, made.lora_failures, made.embeddings, scripted, frozenset(made.unapplied))

