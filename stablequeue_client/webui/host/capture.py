@@ -92,6 +92,30 @@ def clicks_of(root: Any, button: Any) -> list[ClickEvent]:
     return found
 
 
+def generate_click(events: Sequence[ClickEvent], tab: str) -> ClickEvent | None:
+    """The event that generates, of all that are bound to Generate: the one that comes to the host's own
+    function. Another extension may bind a larger one; only where none does, the largest counts."""
+    largest = max(events, key=lambda event: len(event.inputs), default=None)
+    return next((one for one in events if _comes_to(one.fn, f"modules.{tab}")), largest)
+
+
+_DEPTH = 6
+
+
+def _comes_to(fn: Any, module: str, depth: int = _DEPTH) -> bool:
+    """Return whether a function is one of ``module``, or was made around one: the hosts wrap theirs."""
+    fn = getattr(fn, "__func__", fn)
+    if getattr(fn, "__module__", None) == module:
+        return True
+    held = [getattr(fn, "__wrapped__", None), getattr(fn, "func", None)]
+    for cell in getattr(fn, "__closure__", None) or ():
+        try:
+            held.append(cell.cell_contents)
+        except ValueError:  # empty still
+            continue
+    return depth > 0 and any(callable(one) and _comes_to(one, module, depth - 1) for one in held)
+
+
 def input_of(component: Any, default: Any) -> PageInput:
     """``default``: the component's value when it was made, before the person's own defaults."""
     choices: tuple[Any, ...] = ()

@@ -16,6 +16,7 @@ from stablequeue_client.webui.host.capture import (
     ClickEvent,
     PageInput,
     clicks_of,
+    generate_click,
     input_of,
     mode_by_script,
 )
@@ -41,7 +42,7 @@ class QueueButtons:
         for tab in TABS:
             button = page.find(f"{tab}_generate")
             events = clicks_of(page.root, button) if button is not None else []
-            main = max(events, key=lambda event: len(event.inputs), default=None)
+            main = generate_click(events, tab)
             if main is not None and len(main.inputs) > 1:
                 guarded(self.name)(self._wire_tab)(tab, main, events, page)
 
