@@ -166,6 +166,11 @@ def _say_timeline(report: Json) -> None:
     rows = [_use_row(names, use) for use in (runs[-1].get("uses") if runs else None) or []]
     if rows:
         say_table(("model", f"file on {runs[-1].get('server')}", "confirmed"), rows)
+    traceback = next((run["traceback"] for run in reversed(runs) if run.get("traceback")), "")
+    if traceback:
+        say("The WebUI's own traceback:")
+        for line in str(traceback).splitlines():
+            say(f"  {visible(line)}")
     for event in report.get("timeline") or []:
         said = " ".join(str(event[part]) for part in ("text", "reason") if event.get(part))
         say(f"  {moment(event.get('at_ms'))}  {visible(said)} ({visible(str(event.get('by') or ''))})")

@@ -42,7 +42,7 @@ def run_submit(context: Context) -> int:
     if not settings.wait and settings.save is None:
         if settings.json:
             say_json(answer)
-        return 0
+        return 3 if answer["check"].get("warnings") else 0
     jobs = [_ended(hub, job_id, quiet=settings.json) for job_id in answer["job_ids"]]
     saved = save_pictures(hub, jobs, Path(settings.save)) if settings.save is not None else []
     if settings.json:

@@ -49,6 +49,7 @@ def job_details(
         pictures=_pictures(report),
         models=_models(report, row),
         why=_why(report.why),
+        traceback=next((run.traceback for run in reversed(report.runs) if run.traceback), ""),
         timeline=tuple(
             jv.TimelineEntry(event.at_ms, event.text, _by(event), event.reason) for event in report.timeline
         ),

@@ -247,6 +247,7 @@ class JobDetails:
     models: tuple[JobModel, ...] = ()
     why: tuple[WhyLine, ...] = ()
     timeline: tuple[TimelineEntry, ...] = ()
+    traceback: str = ""
     attempts: int = 0
     deadline_ms: int | None = None
     may_submit: bool = False
