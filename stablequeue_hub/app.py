@@ -21,6 +21,7 @@ from stablequeue_hub.hub import Hub
 from stablequeue_hub.inventory.sync_limiter import SyncLimiter
 from stablequeue_hub.routers.api import (
     availability,
+    bodies,
     docs,
     events,
     health,
@@ -46,6 +47,7 @@ from stablequeue_hub.store.hub_settings_table import ensure_hub_id
 
 API = (
     health,
+    bodies,
     inventory,
     servers,
     availability,

@@ -23,6 +23,7 @@ from stablequeue_hub.servers.presence import Presence
 from stablequeue_hub.servers.presence_store import store_presence
 from stablequeue_hub.settings import HubSettings
 from stablequeue_hub.store.engine import Store
+from stablequeue_hub.store.stored_bodies import StoredBodies
 
 T = TypeVar("T")
 
@@ -66,6 +67,10 @@ class Hub:
     def leases(self) -> Leases:
         """The leases of running jobs."""
         return self.dispatcher.leases
+
+    @property
+    def stored_bodies(self) -> StoredBodies:
+        return StoredBodies(self.settings.data_dir)
 
     @property
     def pictures(self) -> PictureFiles:

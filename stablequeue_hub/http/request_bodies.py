@@ -6,11 +6,13 @@ import asyncio
 from typing import TypeVar
 
 import msgspec
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from stablequeue_client.shared.errors import InvalidValueError, TooLargeError
+from stablequeue_client.shared.wire.pieces import BODY_HEADER
 from stablequeue_hub.errors import SlowRequestError
-from stablequeue_hub.http.request_context import hub_of
+from stablequeue_hub.http.request_context import hub_of, principal_of
 
 BODY_MAX_BYTES = 256 * 1024
 
@@ -18,7 +20,12 @@ T = TypeVar("T")
 
 
 async def read_body(request: Request, limit: int = BODY_MAX_BYTES) -> bytes:
-    """The whole body as sent. Raises TooLargeError, SlowRequestError."""
+    """The whole body as sent, at once or before in pieces. Raises TooLargeError, SlowRequestError,
+    IncompleteBodyError."""
+    body_id = request.headers.get(BODY_HEADER)
+    if body_id is not None:
+        owner, stored = principal_of(request).actor, hub_of(request).stored_bodies
+        return await run_in_threadpool(stored.take, owner, body_id, limit)
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced[:20]) > limit:
         raise _too_large(limit)
