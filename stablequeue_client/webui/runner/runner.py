@@ -51,6 +51,7 @@ POLL_S = 1.0
 NO_HUB_S = 5.0
 LONGEST_WAIT_S = 60.0
 AFTER_FAULT_S = 30.0
+RESULT_WAIT_S = 2.0
 LOCK_WAIT_S = 30.0
 """A job is not kept waiting longer than this for somebody who generates meanwhile."""
 NOT_NOW_NAME = "not_now"
@@ -190,7 +191,7 @@ class Runner:
             return min(wait, NO_HUB_S)
         try:
             api = connection.hub()
-            self._deliver(api, identity)
+            self._deliver(connection)
             job = None
             if may.poll:
                 wanted = NextRequest(
@@ -198,8 +199,10 @@ class Runner:
                 )
                 job = api.next_job(identity.server_id, wanted)
             self._link.succeeded()
+            if job is not None and self._outbox.holds(job.job_id, job.fence):
+                return RESULT_WAIT_S  # the hub offers it again, as long as it does not have the result
             if job is not None and not self._over.is_set():
-                self._work(api, identity, job)
+                self._work(connection, job)
                 self._results = self._outbox.waiting()
         except StableQueueError as error:
             return min(connection.failed(error), NO_HUB_S)
@@ -219,8 +222,10 @@ class Runner:
         self._link.try_now()
         return JoinedConnection(identity, self._context.connect, TIMEOUTS, self._link)
 
-    def _deliver(self, api: HubApi, identity: Identity) -> None:
-        for one in self._outbox.deliver(api, identity.hub_id or "", identity.server_id):
+    def _deliver(self, connection: JoinedConnection) -> None:
+        identity = connection.identity
+        hub_id, server_id = identity.hub_id or "", identity.server_id
+        for one in self._outbox.deliver(connection.hub(), hub_id, server_id, connection.fault):
             if one.answer is None:
                 self._report(f"The hub did not accept a finished job: {one.text}")
             elif one.answer.state == "completed":
@@ -231,7 +236,8 @@ class Runner:
 
     # --- one job ---------------------------------------------------------------------------------------
 
-    def _work(self, api: HubApi, identity: Identity, job: Assignment) -> None:
+    def _work(self, connection: JoinedConnection, job: Assignment) -> None:
+        api, identity = connection.hub(), connection.identity
         self._stop_job.clear()
         # Its question may have waited at the hub since before somebody pressed Generate here.
         if not job.own and not permission(self._usage()).others:
@@ -251,7 +257,7 @@ class Runner:
             self._report("A job was stopped: it was cancelled, or given to another server.")
         elif isinstance(result, Refusal):
             self._refuse(api, identity, job, result)
-        self._deliver(api, identity)
+        self._deliver(connection)
 
     def _do(self, job: Assignment) -> RunResult | Refusal:
         try:
