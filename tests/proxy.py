@@ -9,6 +9,7 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+TOO_SLOW = b"<html><head><title>504 Gateway Time-out</title></head></html>"
 TOO_LARGE = b"<html><head><title>413 Request Entity Too Large</title></head></html>"
 
 
@@ -24,7 +25,8 @@ class Passing:
 
 class Proxy:
     """Passes everything on to ``target``. ``limit``: bytes of a body; ``refuses``: the status with which a
-    request is refused as HTML, None to pass it. Use in ``with``."""
+    request is refused as HTML, None to pass it; ``patience_s``: how long it waits for the hub. Use in
+    ``with``."""
 
     def __init__(
         self,
@@ -32,6 +34,7 @@ class Proxy:
         *,
         limit: int = 1 << 20,
         refuses: Callable[[Passing], int | None] = lambda passing: None,
+        patience_s: float = 90.0,
     ) -> None:
         self.limit, self.refuses = limit, refuses
         self.passed: list[Passing] = []
@@ -52,12 +55,18 @@ class Proxy:
                     self._say(status, [("Content-Type", "text/html")], TOO_LARGE)
                     return
                 proxy.passed.append(passing)
-                hub = HTTPConnection(address.hostname or "", address.port, timeout=90)
+                hub = HTTPConnection(address.hostname or "", address.port, timeout=patience_s)
                 headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
                 hub.request(self.command, self.path, body, headers)
-                answer = hub.getresponse()
-                self._say(answer.status, answer.getheaders(), answer.read())
-                hub.close()
+                try:
+                    answer = hub.getresponse()
+                except TimeoutError:
+                    proxy.refused.append((passing, 504))
+                    self._say(504, [("Content-Type", "text/html")], TOO_SLOW)
+                else:
+                    self._say(answer.status, answer.getheaders(), answer.read())
+                finally:
+                    hub.close()
 
             def _say(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
                 self.send_response(status)

@@ -213,7 +213,7 @@ class HubApi(HubConnection):
         return self._object("GET", "/api/v1/jobs", params=filters)
 
     def job(self, job_id: str, *, wait_s: float = 0) -> Json:
-        """One job, as soon as it ended or after ``wait_s`` seconds (60 at most)."""
+        """One job, as soon as it ended or after ``wait_s`` seconds (the hub waits 45 at most)."""
         return self._object(
             "GET",
             _job_path(job_id),

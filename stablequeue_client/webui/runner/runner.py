@@ -24,6 +24,7 @@ from stablequeue_client.hub_client.connection import Timeouts
 from stablequeue_client.hub_client.identity import Identity
 from stablequeue_client.hub_client.joined_connection import Connect, JoinedConnection, PerIdentityCache
 from stablequeue_client.hub_client.link import HubLink
+from stablequeue_client.hub_client.patience import Patience
 from stablequeue_client.index.snapshot import IndexReader, Snapshot
 from stablequeue_client.shared.errors import StableQueueError, StaleRunError
 from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksForOthers
@@ -99,6 +100,7 @@ class Runner:
         self._wake = threading.Event()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
+        self._patience = Patience(NEXT_WAIT_MAX_S)
         self._server = PerIdentityCache(context.server_dir, self._connection)
         self._working: CurrentJob | None = None
         self._stop_job = threading.Event()
@@ -181,7 +183,6 @@ class Runner:
             return NO_HUB_S
         if not self._context.is_up():
             return self._look_s
-        identity = connection.identity
         may = permission(self._usage())
         self._results = self._outbox.waiting()
         if not may.poll and not self._results:
@@ -190,14 +191,11 @@ class Runner:
         if wait > 0:
             return min(wait, NO_HUB_S)
         try:
-            api = connection.hub()
+            connection.hub()
             self._deliver(connection)
             job = None
             if may.poll:
-                wanted = NextRequest(
-                    self._runner_id, may.others, self._loaded_sha256(), wait_s=NEXT_WAIT_MAX_S
-                )
-                job = api.next_job(identity.server_id, wanted)
+                job = self._poll(connection, others=may.others)
             self._link.succeeded()
             if job is not None and self._outbox.holds(job.job_id, job.fence):
                 return RESULT_WAIT_S  # the hub offers it again, as long as it does not have the result
@@ -207,6 +205,17 @@ class Runner:
         except StableQueueError as error:
             return min(connection.failed(error), NO_HUB_S)
         return 0.0 if may.poll else self._look_s
+
+    def _poll(self, connection: JoinedConnection, *, others: bool) -> Assignment | None:
+        """Wait for a job; None as well when a proxy ended the wait."""
+        wait_s = self._patience.wait_s
+        wanted = NextRequest(self._runner_id, others, self._loaded_sha256(), wait_s=wait_s)
+        try:
+            return connection.hub().next_job(connection.identity.server_id, wanted)
+        except StableQueueError as error:
+            if self._patience.shorten(error) and connection.fault(error) == "later":
+                return None
+            raise
 
     def _usage(self) -> Usage:
         return Usage(
