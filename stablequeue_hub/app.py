@@ -84,7 +84,7 @@ def create_app(
     app.state.hub = hub
     for module in ROUTERS:
         app.include_router(module.router)
-    install_error_answers(app)
+    install_error_answers(app, [route for module in ROUTERS for route in module.router.routes])
     app.add_middleware(SecurityMiddleware, hosts=AllowedHosts(lambda: hub.host, settings.allowed_hosts))
     return app
 

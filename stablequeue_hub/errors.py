@@ -39,7 +39,7 @@ class UntrustedOriginError(StableQueueError):
     http_status = 403
     remedy_text = (
         "Open the hub under its own address; add further names of it to `allowed_hosts` "
-        "(STABLEQUEUE_ALLOWED_HOSTS)."
+        "(--allowed-hosts NAME, or STABLEQUEUE_ALLOWED_HOSTS)."
     )
 
 

@@ -9,6 +9,7 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+ELSEWHERE = b"<html><head><title>Another site of this address</title></head></html>"
 TOO_SLOW = b"<html><head><title>504 Gateway Time-out</title></head></html>"
 TOO_LARGE = b"<html><head><title>413 Request Entity Too Large</title></head></html>"
 
@@ -25,7 +26,8 @@ class Passing:
 
 class Proxy:
     """Passes everything on to ``target``. ``limit``: bytes of a body; ``refuses``: the status with which a
-    request is refused as HTML, None to pass it; ``patience_s``: how long it waits for the hub. Use in
+    request is refused as HTML, None to pass it; ``patience_s``: how long it waits for the hub;
+    ``prefix``: the path below which it shows it. The hub hears its own name in Host, as nginx does it. Use in
     ``with``."""
 
     def __init__(
@@ -35,6 +37,7 @@ class Proxy:
         limit: int = 1 << 20,
         refuses: Callable[[Passing], int | None] = lambda passing: None,
         patience_s: float = 90.0,
+        prefix: str = "",
     ) -> None:
         self.limit, self.refuses = limit, refuses
         self.passed: list[Passing] = []
@@ -48,7 +51,10 @@ class Proxy:
             def _handle(self) -> None:
                 size = int(self.headers.get("Content-Length") or 0)
                 body = self.rfile.read(size)
-                passing = Passing(self.command, self.path, size, body)
+                if not self.path.startswith(f"{prefix}/"):
+                    self._say(404, [("Content-Type", "text/html")], ELSEWHERE)
+                    return
+                passing = Passing(self.command, self.path.removeprefix(prefix), size, body)
                 status = 413 if size > proxy.limit else proxy.refuses(passing)
                 if status is not None:
                     proxy.refused.append((passing, status))
@@ -57,7 +63,7 @@ class Proxy:
                 proxy.passed.append(passing)
                 hub = HTTPConnection(address.hostname or "", address.port, timeout=patience_s)
                 headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
-                hub.request(self.command, self.path, body, headers)
+                hub.request(self.command, passing.path, body, headers)
                 try:
                     answer = hub.getresponse()
                 except TimeoutError:
