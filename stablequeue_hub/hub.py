@@ -17,6 +17,7 @@ from stablequeue_hub.clock import ClockJumps, HubClock
 from stablequeue_hub.dispatch.dispatcher import Dispatcher
 from stablequeue_hub.dispatch.leases import Leases
 from stablequeue_hub.events.change_notifier import ChangeNotifier
+from stablequeue_hub.events.event_feed import EventFeed
 from stablequeue_hub.inventory.sync_limiter import SyncLimiter
 from stablequeue_hub.jobs.picture_files import PictureFiles
 from stablequeue_hub.servers.presence import Presence
@@ -52,6 +53,7 @@ class Hub:
 
     def __post_init__(self) -> None:
         self.dispatcher = Dispatcher(self.store, self.clock, self.presence, self.notifier)
+        self.event_feed = EventFeed(self.store)
         self.presence.set_runner_source(self.dispatcher.runner_status)
         self.clock_jumps = ClockJumps(self.clock)
 
