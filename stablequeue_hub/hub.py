@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
+from stablequeue_hub.access.body_lanes import BodyLanes
 from stablequeue_hub.access.keys import KeyCache, flush_used
 from stablequeue_hub.access.login_throttle import LoginThrottle
 from stablequeue_hub.access.network import Listener
@@ -53,6 +54,7 @@ class Hub:
 
     def __post_init__(self) -> None:
         self.dispatcher = Dispatcher(self.store, self.clock, self.presence, self.notifier)
+        self.body_lanes = BodyLanes()
         self.event_feed = EventFeed(self.store)
         self.presence.set_runner_source(self.dispatcher.runner_status)
         self.clock_jumps = ClockJumps(self.clock)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stablequeue_client.shared.host_names import FurtherNames, host_name, machine_names
+from stablequeue_hub.access.body_lanes import LEAVE_KEY
 from stablequeue_hub.access.network import is_loopback
 from stablequeue_hub.errors import UntrustedOriginError
 from stablequeue_hub.http.request_context import PREFIX_KEY
@@ -129,12 +130,17 @@ class SecurityMiddleware:
         if problem is not None:
             await error_answer(UntrustedOriginError(problem))(scope, receive, guarded_send)
             return
+        leave: list[Callable[[], None]] = []
+        scope = {**scope, LEAVE_KEY: leave}
         try:
             await self._app(scope, receive, guarded_send)
         except Exception as exc:
             answer = unexpected_answer(exc)
             if not started:
                 await answer(scope, receive, guarded_send)
+        finally:
+            for call in leave:
+                call()
 
     def _problem(self, scope: Scope) -> str | None:
         if scope["path"] == OPEN_PATH and scope["method"] in SAFE_METHODS:

@@ -23,6 +23,7 @@ from stablequeue_hub.jobs.states import chosen_seed
 from stablequeue_hub.jobs.submission import check_name, check_pictures, check_priority, checked_seed
 from stablequeue_hub.matching.check import (
     Judged,
+    check_prompts,
     check_queued_job,
     check_targets,
     resolve_server,
@@ -120,6 +121,7 @@ def _judged(
         targets = None if text is None else msgspec.json.decode(text, type=list[str])
     payload = edited_payload(job.payload.payload, wanted)
     check_pictures(payload)
+    check_prompts(payload)
     return judge_again(
         connection,
         job.payload,

@@ -80,6 +80,8 @@ class Served:
         for one in list(self.state.connections):
             one.transport.abort()
         self.server.close()
+        for task in list(self.state.tasks):
+            task.cancel()
         self.turn(0.05)
         self.loop.close()
 

@@ -50,7 +50,7 @@ TEXT_MAX = 200
 async def check(request: Request) -> Response:
     """Per server whether a job could run there, and why not. Nothing is queued."""
     hub, own_server = hub_of(request), principal_of(request).server_id
-    wanted = await read_json(request, JobCheckRequest, JOB_MAX_BYTES)
+    wanted = await read_json(request, JobCheckRequest, JOB_MAX_BYTES, "job")
     now_ms = hub.clock.now_ms()
     judged = await hub.reading(
         lambda connection: judge_job(connection, wanted, hub.presence, own_server=own_server, now_ms=now_ms)
@@ -70,7 +70,7 @@ async def check(request: Request) -> Response:
 )
 async def submission(request: Request) -> Response:
     """Queue a job, or several that differ in their seed. What is missing is a warning in the answer."""
-    wanted = await read_json(request, JobSubmission, JOB_MAX_BYTES)
+    wanted = await read_json(request, JobSubmission, JOB_MAX_BYTES, "job")
     return json_answer(await submit_job(hub_of(request), principal_of(request), wanted), 202)
 
 
