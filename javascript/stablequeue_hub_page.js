@@ -13,6 +13,7 @@
       // The page may lie below a path of a shared address, and its server does not always know which.
       this.base = new URL(app.dataset.sqBase || ".", window.location.href).pathname.replace(/\/$/, "");
       this.headers = {};
+      this.takesPieces = true;
       this.awayMs = AWAY_MS;
       this.nobody = "The hub did not answer";
     }

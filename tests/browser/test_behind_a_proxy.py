@@ -1,12 +1,15 @@
 """The page below a path of an address that a proxy shares, called by another name and port than its own."""
 
+import os
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
+from ..fake_runner import png
 from ..free_ports import free_port
 from ..proxy import Proxy
 from .conftest import HubProcess, OpenPage
@@ -24,7 +27,16 @@ def hub(tmp_path: Path) -> Iterator[HubProcess]:
     process.stop()
 
 
-def test_the_page_works_below_a_path_of_a_shared_address(hub: HubProcess, open_page: OpenPage) -> None:
+def large_png(text: str) -> bytes:
+    """More than nginx takes at once."""
+    small, noise = png(64, 64, text), os.urandom(2_500_000)
+    chunk = len(noise).to_bytes(4, "big") + b"zzZz" + noise
+    return small[:-12] + chunk + zlib.crc32(b"zzZz" + noise).to_bytes(4, "big") + small[-12:]
+
+
+def test_the_page_works_below_a_path_of_a_shared_address(
+    hub: HubProcess, open_page: OpenPage, tmp_path: Path
+) -> None:
     server = hub.server("attic")
     server.sync(many(60), ROOTS)
     server.beat()
@@ -55,6 +67,12 @@ def test_the_page_works_below_a_path_of_a_shared_address(hub: HubProcess, open_p
         expect(page.locator("#sq-view")).to_contain_text("sq_")
         page.goto(f"{shared}/queue")
         expect(page).to_have_url(f"{shared}/?view=queue")
+        picture = tmp_path / "fox.png"
+        picture.write_bytes(large_png("a fox\nSteps: 20, Sampler: Euler, Seed: 5, Size: 512x768"))
+        page.goto(f"{shared}/new")
+        page.locator("[data-sq-file]").set_input_files(picture)
+        expect(page.get_by_label("Steps")).to_have_value("20")
+        assert proxy.refused == []
         page.goto(f"{shared}/docs")
         expect(page.get_by_role("heading", name="StableQueue API")).to_be_visible()
         page.goto(f"{shared}/")
