@@ -10,8 +10,10 @@
   // The hub's own page: the place stands in the address.
   class HubPage {
     constructor(app) {
-      this.base = app.dataset.sqBase;
+      // The page may lie below a path of a shared address, and its server does not always know which.
+      this.base = new URL(app.dataset.sqBase || ".", window.location.href).pathname.replace(/\/$/, "");
       this.headers = {};
+      this.takesPieces = true;
       this.awayMs = AWAY_MS;
       this.nobody = "The hub did not answer";
     }

@@ -100,7 +100,7 @@
       const result = place.querySelector("[data-sq-result]");
       result.textContent = "One moment…";
       try {
-        const answer = await this.requests.post(place.dataset.sqDrop, file, { "Content-Type": "application/octet-stream" });
+        const answer = await this.requests.postFile(place.dataset.sqDrop, file);
         if (answer.ok) this.show(await answer.text());
         else result.textContent = await parts.requests.errorText(answer);
       } catch {

@@ -5,6 +5,7 @@
   window.stablequeueParts ??= {};
   const parts = window.stablequeueParts;
 
+  const PIECE_BYTES = 768 * 1024;
   const TIMEOUT_MS = 15000;
   const VERSION = "X-StableQueue-Version";
   const NAV = "X-StableQueue-Nav";
@@ -54,6 +55,19 @@
     // ``path``: below /views/.
     post(path, body, headers = {}) {
       return this.ask(`${this.host.base}/views/${path}`, { method: "POST", body, headers });
+    }
+
+    // A proxy before the hub may take only small requests; a WebUI's own routes take a file whole.
+    async postFile(path, file) {
+      const headers = { "Content-Type": "application/octet-stream" };
+      if (!this.host.takesPieces || file.size <= PIECE_BYTES) return this.post(path, file, headers);
+      const id = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+      for (let offset = 0; offset < file.size; offset += PIECE_BYTES) {
+        const address = `${this.host.base}/api/v1/bodies/${id}?offset=${offset}&total=${file.size}`;
+        const answer = await this.ask(address, { method: "PUT", body: file.slice(offset, offset + PIECE_BYTES), headers });
+        if (!answer.ok) return answer;
+      }
+      return this.post(path, "", { ...headers, "X-StableQueue-Body": id });
     }
 
     // The answer's HTML, or null when it is what is shown already.

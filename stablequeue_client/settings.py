@@ -231,7 +231,7 @@ class Settings:
         bare="0.0.0.0",  # noqa: S104 - only when its owner says so
     )
     allowed_hosts: tuple[str, ...] = option(
-        "Further name under which the hub may be called (may be repeated)",
+        "Further name under which the hub may be called, such as hub.example or *.example (may be repeated)",
         "up hub",
         type="names",
         default=(),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from stablequeue_client.shared.errors import StableQueueError, UsageError
+from stablequeue_client.shared.host_names import checked_names
 from stablequeue_client.shared.parent_process import PARENT_VARIABLE
 from stablequeue_hub.access import keys_command
 from stablequeue_hub.access.keys import CREATED_SCOPES
@@ -46,7 +47,7 @@ def _settings(options: argparse.Namespace) -> HubSettings:
     return HubSettings(
         data_dir=Path(options.data),
         port=options.port,
-        allowed_hosts=tuple(name for name in [*further, *options.allowed_host] if name),
+        allowed_hosts=checked_names(name for name in [*further, *options.allowed_host] if name),
         database_url=_database_url(options.database),
         backup_confirmed=options.backup_confirmed,
         requests_per_s=options.requests_per_s,
@@ -107,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="further name the hub is called by",
+        help="further name the hub is called by; *.NAME: all names below it",
     )
     hub.add_argument(
         "--events-days",

@@ -21,6 +21,7 @@ from stablequeue_hub.hub import Hub
 from stablequeue_hub.inventory.sync_limiter import SyncLimiter
 from stablequeue_hub.routers.api import (
     availability,
+    bodies,
     docs,
     events,
     health,
@@ -46,6 +47,7 @@ from stablequeue_hub.store.hub_settings_table import ensure_hub_id
 
 API = (
     health,
+    bodies,
     inventory,
     servers,
     availability,
@@ -82,7 +84,7 @@ def create_app(
     app.state.hub = hub
     for module in ROUTERS:
         app.include_router(module.router)
-    install_error_answers(app)
+    install_error_answers(app, [route for module in ROUTERS for route in module.router.routes])
     app.add_middleware(SecurityMiddleware, hosts=AllowedHosts(lambda: hub.host, settings.allowed_hosts))
     return app
 

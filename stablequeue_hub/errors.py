@@ -23,6 +23,14 @@ class SlowRequestError(UsageError):
     remedy_text = "Send it again over a faster or steadier connection."
 
 
+class IncompleteBodyError(StableQueueError):
+    """Not all pieces of this request's body are here."""
+
+    code = "body_incomplete"
+    http_status = 409
+    remedy_text = "Send the body again from its beginning, under a new id."
+
+
 class UntrustedOriginError(StableQueueError):
     """The request came from a page of another origin, or under a host name that is not the hub's."""
 
@@ -31,7 +39,7 @@ class UntrustedOriginError(StableQueueError):
     http_status = 403
     remedy_text = (
         "Open the hub under its own address; add further names of it to `allowed_hosts` "
-        "(STABLEQUEUE_ALLOWED_HOSTS)."
+        "(--allowed-hosts NAME, or STABLEQUEUE_ALLOWED_HOSTS)."
     )
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
+from stablequeue_hub.access.body_lanes import BodyLanes
 from stablequeue_hub.access.keys import KeyCache, flush_used
 from stablequeue_hub.access.login_throttle import LoginThrottle
 from stablequeue_hub.access.network import Listener
@@ -17,12 +18,14 @@ from stablequeue_hub.clock import ClockJumps, HubClock
 from stablequeue_hub.dispatch.dispatcher import Dispatcher
 from stablequeue_hub.dispatch.leases import Leases
 from stablequeue_hub.events.change_notifier import ChangeNotifier
+from stablequeue_hub.events.event_feed import EventFeed
 from stablequeue_hub.inventory.sync_limiter import SyncLimiter
 from stablequeue_hub.jobs.picture_files import PictureFiles
 from stablequeue_hub.servers.presence import Presence
 from stablequeue_hub.servers.presence_store import store_presence
 from stablequeue_hub.settings import HubSettings
 from stablequeue_hub.store.engine import Store
+from stablequeue_hub.store.stored_bodies import StoredBodies
 
 T = TypeVar("T")
 
@@ -51,6 +54,8 @@ class Hub:
 
     def __post_init__(self) -> None:
         self.dispatcher = Dispatcher(self.store, self.clock, self.presence, self.notifier)
+        self.body_lanes = BodyLanes()
+        self.event_feed = EventFeed(self.store)
         self.presence.set_runner_source(self.dispatcher.runner_status)
         self.clock_jumps = ClockJumps(self.clock)
 
@@ -66,6 +71,10 @@ class Hub:
     def leases(self) -> Leases:
         """The leases of running jobs."""
         return self.dispatcher.leases
+
+    @property
+    def stored_bodies(self) -> StoredBodies:
+        return StoredBodies(self.settings.data_dir)
 
     @property
     def pictures(self) -> PictureFiles:

@@ -12,6 +12,7 @@ from stablequeue_client.commands.terminal import say, say_json, say_table, size_
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.connection import Json
 from stablequeue_client.hub_client.identity import load_identity
+from stablequeue_client.hub_client.refused_here import refused_results, refused_submissions
 from stablequeue_client.shared.errors import NotFoundError, StableQueueError, UsageError
 from stablequeue_client.shared.wire.inventory import Activity
 from stablequeue_client.terminal_text import visible
@@ -132,7 +133,18 @@ def server_called(hub: HubApi, wanted: str) -> Json:
 
 def run_status(context: Context) -> int:
     """Show what this data folder knows, what its agent does, and whether its hub answers."""
-    report = {"data": str(context.data_dir), **_local_status(context), "hub": _hub_status(context)}
+    report = {
+        "data": str(context.data_dir),
+        **_local_status(context),
+        "hub": _hub_status(context),
+        "refused": {
+            "jobs": refused_submissions(context.data_dir),
+            "results": [
+                {"job_id": one.job_id, "reason": one.reason, "folder": str(one.folder)}
+                for one in refused_results(context.data_dir)
+            ],
+        },
+    }
     if context.settings.json:
         say_json(report)
     else:
@@ -187,6 +199,10 @@ def _say_status(report: dict[str, Any]) -> None:
         say(f"Hub: connected, {visible(hub['url'])}")
     else:
         say(f"Hub: {visible(hub['message'])}")
+    for reason in report["refused"]["jobs"]:
+        say(f"A job queued here was refused: {visible(reason)}")
+    for one in report["refused"]["results"]:
+        say(f"Pictures of a finished job were refused: {visible(one['reason'])} They lie in {one['folder']}.")
 
 
 def _activity_text(report: dict[str, Any]) -> str:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from stablequeue_client.commands.context import Context, open_hub
 from stablequeue_client.commands.jobs import SHOWN_ID
 from stablequeue_client.commands.terminal import say, say_json, warn
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.connection import Json
-from stablequeue_client.shared.errors import HubUnreachableError, InvalidValueError, UsageError
+from stablequeue_client.hub_client.patience import Patience, ended_on_the_way
+from stablequeue_client.shared.errors import (
+    GatewayError,
+    HubUnreachableError,
+    InvalidValueError,
+    StableQueueError,
+    UsageError,
+)
 from stablequeue_client.shared.generation.image_text import generation_text, picture_format
 from stablequeue_client.shared.generation.infotext import parse_infotext
 from stablequeue_client.shared.wire.jobs import JOB_MAX_BYTES
@@ -22,6 +31,11 @@ from stablequeue_client.terminal_text import visible
 
 WAIT_S = 30.0
 """How long one request waits; then it is sent again."""
+SEND_S = 60.0
+GIVE_UP_S = 600.0
+"""So long the hub may be away, or a proxy before it may say so, until that is the answer."""
+RETRY_MAX_S = 10.0
+T = TypeVar("T")
 ENDED = ("completed", "failed", "cancelled")
 _SUBMISSION_FIELDS = frozenset(
     {
@@ -34,7 +48,7 @@ _SUBMISSION_FIELDS = frozenset(
 def run_submit(context: Context) -> int:
     """Queue it. With --wait the exit code says what came of it: 0 all completed, 3 not all."""
     wanted = submission_of(read_bytes(context.arguments.file), context)
-    hub = open_hub(context)
+    hub = _through_proxy(lambda: open_hub(context))
     answer = _sent(hub, wanted)
     settings = context.settings
     if not settings.json:
@@ -147,9 +161,30 @@ def priority(text: str) -> int:
 def _sent(hub: HubApi, wanted: Json) -> Json:
     """The hub's answer. A lost one is asked for again: its idempotency key makes that harmless."""
     try:
-        return hub.submit_job(wanted)
+        return _through_proxy(lambda: hub.submit_job(wanted))
     except HubUnreachableError:
         return hub.submit_job(wanted)
+
+
+def _through_proxy(call: Callable[[], T]) -> T:
+    """What ``call`` returns, asked again for a while when a proxy answers in the hub's place."""
+    try:
+        return call()
+    except GatewayError:
+        return _patiently(call, SEND_S)
+
+
+def _patiently(call: Callable[[], T], give_up_s: float = GIVE_UP_S) -> T:
+    """What ``call`` returns, asked again while the hub is away or a proxy before it says so."""
+    until, wait = time.monotonic() + give_up_s, 1.0
+    while True:
+        try:
+            return call()
+        except StableQueueError as error:
+            if not ended_on_the_way(error) or time.monotonic() >= until:
+                raise
+        time.sleep(wait)
+        wait = min(2 * wait, RETRY_MAX_S)
 
 
 def _say_queued(answer: Json) -> None:
@@ -174,9 +209,18 @@ def _say_queued(answer: Json) -> None:
 
 def _ended(hub: HubApi, job_id: str, *, quiet: bool) -> Json:
     """The job at its end."""
-    said = None
+    said, patience = None, Patience(WAIT_S)
+
+    def look() -> Json:
+        try:
+            return hub.job(job_id, wait_s=patience.wait_s)
+        except StableQueueError as error:
+            if patience.shorten(error):
+                return hub.job(job_id)
+            raise
+
     while True:
-        job = hub.job(job_id, wait_s=WAIT_S)
+        job = _patiently(look)
         if not quiet and job["state"] != said:
             said = job["state"]
             reason = job.get("failure_text")
@@ -192,7 +236,7 @@ def save_pictures(hub: HubApi, jobs: Sequence[Json], folder: Path) -> list[Path]
         folder.mkdir(parents=True, exist_ok=True)
         for job in jobs:
             for picture in job.get("pictures") or []:
-                data = hub.job_picture(job["job_id"], picture["number"])
+                data = _patiently(partial(hub.job_picture, job["job_id"], picture["number"]))
                 name = f"{str(job['job_id'])[:SHOWN_ID]}-{int(picture['number'])}"
                 saved.append(_write_new(folder, name, data))
     except OSError as error:

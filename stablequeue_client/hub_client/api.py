@@ -4,7 +4,9 @@ names stands in ``hub_connection``."""
 from __future__ import annotations
 
 import gzip
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -121,9 +123,25 @@ class HubApi(HubConnection):
         self._call("POST", _runner_path(server_id, "refuse"), body=inventory.encode(said))
 
     def send_picture(self, server_id: str, job_id: str, fence: int, number: int, data: bytes) -> None:
-        """One picture of a job as PNG bytes. May be repeated."""
+        """One picture of a job as PNG bytes. May be repeated. The lease is renewed while it is on its way."""
         path = f"{_runner_path(server_id, 'jobs')}/{quote(job_id, safe='')}/pictures/{number}"
-        self._call("PUT", path, body=data, params={"fence": fence}, read_timeout=self._timeouts.sync)
+        renewed = time.monotonic()
+
+        def renew_lease() -> None:
+            nonlocal renewed
+            if time.monotonic() - renewed >= runner.RENEW_S:
+                renewed = time.monotonic()
+                with suppress(StableQueueError):  # the picture's own answer tells
+                    self.renew_job(server_id, runner.RenewRequest(job_id, fence))
+
+        self._call(
+            "PUT",
+            path,
+            body=data,
+            params={"fence": fence},
+            read_timeout=self._timeouts.sync,
+            between=renew_lease,
+        )
 
     def finish_job(self, server_id: str, said: runner.FinishRequest) -> runner.FinishAnswer:
         """The run ended; what became of the job."""
@@ -195,7 +213,7 @@ class HubApi(HubConnection):
         return self._object("GET", "/api/v1/jobs", params=filters)
 
     def job(self, job_id: str, *, wait_s: float = 0) -> Json:
-        """One job, as soon as it ended or after ``wait_s`` seconds (60 at most)."""
+        """One job, as soon as it ended or after ``wait_s`` seconds (the hub waits 45 at most)."""
         return self._object(
             "GET",
             _job_path(job_id),

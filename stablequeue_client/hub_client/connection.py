@@ -3,14 +3,15 @@
 Nothing waits for ever, and the key goes to the hub only: redirects are never followed, neither ``.netrc`` nor
 proxies of the environment are used (both would show the key to somebody else), TLS is always verified, and
 an answer is read up to a size and a time. Every failure is a ``StableQueueError``: the hub's own as it named
-it, else ``HubUnreachableError`` or ``NotAHubError``. A wait that the hub asked for stands as seconds in
-``details["retry_after_s"]``.
+it, else ``HubUnreachableError``, ``GatewayError`` or ``NotAHubError``. A wait that the hub asked for stands
+as seconds in ``details["retry_after_s"]``. A body that a proxy could find too large goes in pieces.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,12 +25,15 @@ import urllib3
 
 from stablequeue_client import __version__
 from stablequeue_client.shared.errors import (
+    GatewayError,
     HubUnreachableError,
     InvalidValueError,
     NotAHubError,
     StableQueueError,
     error_from_wire,
 )
+from stablequeue_client.shared.wire.inventory import Health
+from stablequeue_client.shared.wire.pieces import BODY_HEADER, PIECE_BYTES, PIECE_MIN_BYTES
 
 Json = dict[str, Any]
 """A JSON object as the hub sent it; its fields are described at the hub's ``/docs``."""
@@ -40,7 +44,12 @@ RETRY_AFTER = "retry_after_s"
 """Key in an error's ``details``: seconds the hub asked us to wait."""
 
 HTTP_STATUS = "http_status"
-"""Key in the ``details`` of a NotAHubError that an answer other than 2xx caused."""
+"""Key in the ``details`` of an error that an answer of somebody else than the hub caused."""
+
+GATEWAY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 531)})
+"""Without the hub's JSON a proxy speaks: it cannot reach the hub, waits no longer, or asks for patience."""
+PIECE_TRIES = 4
+PIECE_WAIT_MAX_S = 10.0
 
 _CHUNK = 64 * 1024
 Answer = TypeVar("Answer")
@@ -88,6 +97,7 @@ class HubConnection:
         self._auth = _Bearer(_checked_key(key)) if key else None
         self._timeouts = timeouts
         self._now = now
+        self._piece_bytes = PIECE_BYTES
         self.last_etag: str | None = None
         self._session = session or requests.Session()
         self._session.trust_env = False
@@ -114,6 +124,74 @@ class HubConnection:
         return content, self._checked(response, content)
 
     def _exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        between: Callable[[], None] = lambda: None,
+        **options: Any,
+    ) -> tuple[requests.Response, bytes]:
+        """One request and its answer, of whatever status. ``between``: called after each piece of a body that
+        has to go in pieces. Raises HubUnreachableError."""
+        if body is None or len(body) <= self._piece_bytes:
+            answer = self._request(method, path, body=body, headers=headers, **options)
+            if body is None or not _too_large_for_proxy(*answer) or not self._halve_pieces(len(body)):
+                return answer
+        if not self._hub_takes_pieces():
+            return self._request(method, path, body=body, headers=headers, **options)
+        body_id = secrets.token_hex(16)
+        refused = self._send_pieces(body_id, body, between)
+        if refused is not None:
+            return refused
+        headers = {**(headers or {}), BODY_HEADER: body_id}
+        return self._request(method, path, body=b"", headers=headers, **options)
+
+    def _hub_takes_pieces(self) -> bool:
+        """Asked each time: an old hub may be updated meanwhile, and large bodies are rare."""
+        response, content = self._request("GET", "/healthz", auth=False)
+        try:
+            return response.ok and msgspec.json.decode(content, type=Health).bodies_in_pieces
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+
+    def _halve_pieces(self, refused: int) -> bool:
+        """Send less at once from now on; False when that would be too little to be the cause."""
+        if refused <= PIECE_MIN_BYTES:
+            return False
+        self._piece_bytes = max(PIECE_MIN_BYTES, min(self._piece_bytes, refused) // 2)
+        return True
+
+    def _send_pieces(
+        self, body_id: str, body: bytes, between: Callable[[], None]
+    ) -> tuple[requests.Response, bytes] | None:
+        """Bring ``body`` to the hub; the answer that ended it, when the hub does not have all of it."""
+        sent = failed = 0
+        while sent < len(body):
+            piece = body[sent : sent + self._piece_bytes]
+            response, content = self._request(
+                "PUT",
+                f"/api/v1/bodies/{body_id}",
+                body=piece,
+                params={"offset": sent, "total": len(body)},
+                headers={"Content-Type": "application/octet-stream"},
+                read_timeout=self._timeouts.sync,
+            )
+            if response.ok:
+                sent, failed = sent + len(piece), 0
+                between()
+            elif _too_large_for_proxy(response, content) and self._halve_pieces(len(piece)):
+                continue
+            elif response.status_code in GATEWAY_STATUSES and failed < PIECE_TRIES:
+                failed += 1
+                asked = retry_after_s(response.headers.get("Retry-After"), self._now())
+                time.sleep(min(failed if asked is None else asked, PIECE_WAIT_MAX_S))
+            else:
+                return response, content
+        return None
+
+    def _request(
         self,
         method: str,
         path: str,
@@ -153,14 +231,11 @@ class HubConnection:
         return described
 
     def _described(self, response: requests.Response, content: bytes) -> str:
-        kind = first_words(response.headers.get("Content-Type", "no content type"))
-        return (
-            f"{self.base_url} is not a hub: it answered {response.status_code}, {kind}: "
-            f"{first_words(content[:400].decode('utf-8', 'replace'))!r}."
-        )
+        return f"{self.base_url} is not a hub: it answered {_answer_words(response, content)}."
 
     def _error(self, response: requests.Response, content: bytes, described: str) -> StableQueueError:
         error: StableQueueError
+        details = {HTTP_STATUS: response.status_code}
         if 300 <= response.status_code < 400:
             target = first_words(response.headers.get("Location", "nowhere"))
             error = NotAHubError(
@@ -168,13 +243,30 @@ class HubConnection:
                 remedy="Give the address of the hub itself.",
             )
         else:
-            error = _wire_error(content) or NotAHubError(
-                described, details={HTTP_STATUS: response.status_code}
+            error = _wire_error(content) or (
+                GatewayError(
+                    f"A proxy answers in the place of the hub at {self.base_url}: "
+                    f"{_answer_words(response, content)}.",
+                    details=details,
+                )
+                if response.status_code in GATEWAY_STATUSES
+                else NotAHubError(described, details=details)
             )
         wait = retry_after_s(response.headers.get("Retry-After"), self._now())
         if wait is not None:
             error.details[RETRY_AFTER] = wait
         return error
+
+
+def _answer_words(response: requests.Response, content: bytes) -> str:
+    kind = first_words(response.headers.get("Content-Type", "no content type"))
+    text = first_words(content[:400].decode("utf-8", "replace"))
+    return f"{response.status_code}, {kind}: {text!r}"
+
+
+def _too_large_for_proxy(response: requests.Response, content: bytes) -> bool:
+    """Somebody on the way refuses the size, not the hub."""
+    return response.status_code == 413 and _wire_error(content) is None
 
 
 _USER = re.compile(r"//.*@", re.DOTALL)

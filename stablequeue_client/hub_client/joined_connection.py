@@ -9,17 +9,34 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from stablequeue_client.clock import SYSTEM_CLOCK
 from stablequeue_client.hub_client.api import HubApi
-from stablequeue_client.hub_client.connection import Timeouts
+from stablequeue_client.hub_client.connection import HTTP_STATUS, Timeouts
 from stablequeue_client.hub_client.identity import FILE_NAME, Identity, load_identity
 from stablequeue_client.hub_client.link import HubLink
 from stablequeue_client.hub_client.membership import OtherHubError
-from stablequeue_client.shared.errors import DataFolderError, StableQueueError
+from stablequeue_client.shared.errors import (
+    AuthenticationError,
+    BusyError,
+    ConflictError,
+    DataFolderError,
+    ForbiddenError,
+    NotAHubError,
+    NotFoundError,
+    ProtocolMismatchError,
+    StableQueueError,
+    UsageError,
+)
 
 Connect = Callable[[Identity, Timeouts], HubApi]
+Fault = Literal["refused", "later", "hub"]
+ITEM_REFUSALS = (UsageError, NotFoundError, ConflictError)
+"""The hub will say the same of this one thing again; anything else can pass."""
+HUB_REFUSALS = (AuthenticationError, BusyError, ForbiddenError, ProtocolMismatchError)
+PROXY_SIGN_IN = frozenset({401, 407})
+"""A proxy that wants somebody to sign in wants it of every request."""
 
 
 class NotJoinedError(StableQueueError):
@@ -62,6 +79,22 @@ class JoinedConnection:
             self.greeted = True
         return self._hub
 
+    def fault(self, error: StableQueueError) -> Fault:
+        """Tell whose fault it is that one thing (a job, a picture) did not get through, by asking the hub who
+        it is. ``refused``: of the thing itself: the hub says so, or something on the way (a proxy's limit or
+        filter) does while the hub answers. ``later``: of the thing, but it may pass. ``hub``: of the hub or
+        the way to it, so that nothing else would get through either."""
+        if isinstance(error, ITEM_REFUSALS):
+            return "refused"
+        if isinstance(error, HUB_REFUSALS):
+            return "hub"
+        self.greeted = False
+        try:
+            self.hub()
+        except StableQueueError:
+            return "hub"
+        return "refused" if refused_on_the_way(error) else "later"
+
     def failed(self, error: StableQueueError) -> float:
         """A call failed: whoever answers next is asked first who it is. The seconds until then."""
         self.greeted = False
@@ -70,6 +103,29 @@ class JoinedConnection:
     def close(self) -> None:
         if self._hub is not None:
             self._hub.close()
+
+
+def refused_on_the_way(error: StableQueueError) -> bool:
+    """Somebody between us and the hub answered, and will say the same again."""
+    status = error.details.get(HTTP_STATUS)
+    return isinstance(error, NotAHubError) and isinstance(status, int) and _is_refusal(status)
+
+
+def _is_refusal(status: int) -> bool:
+    return 400 <= status < 500 and status not in PROXY_SIGN_IN
+
+
+def refusal_text(error: StableQueueError) -> str:
+    """Why one thing was refused, and what to do about it."""
+    if not refused_on_the_way(error):
+        return f"{error.message} {error.remedy}".strip()
+    if error.details[HTTP_STATUS] == 413:
+        return (
+            "A proxy on the way to the hub refused it as too large (413). Raise the proxy's limit for "
+            "request bodies (nginx: client_max_body_size), or update the hub, so that it goes in pieces."
+        )
+    advice = "Look at the proxy or filter before the hub."
+    return f"Something on the way to the hub refused it: {error.message} {advice}"
 
 
 class Closing(Protocol):

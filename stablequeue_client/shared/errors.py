@@ -175,6 +175,13 @@ class NotAHubError(HubUnreachableError):
     code = "not_a_hub"
 
 
+class GatewayError(HubUnreachableError):
+    """A proxy answered in the hub's place: the hub is away behind it, or was too slow."""
+
+    code = "gateway"
+    remedy_text = "It is asked again. If it stays, check that the hub runs and that the proxy leads to it."
+
+
 class OldStableQueueError(NotAHubError):
     """The old StableQueue server runs at this address; it cannot take inventories."""
 

@@ -143,6 +143,7 @@ async def _change(hub: Hub, who: Principal, job_id: str, work: Callable[..., T])
 async def jobs_deleted(hub: Hub, job_ids: Sequence[str]) -> None:
     """To be told after jobs were deleted: their pictures go too, and their prompts from the disk."""
     hub.log_holds_deleted = True
+    hub.event_feed.forget(job_ids)
     await run_in_threadpool(hub.pictures.remove_jobs, job_ids)
     await hub.dispatcher.jobs_changed(job_ids)
 

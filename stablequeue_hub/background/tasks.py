@@ -97,6 +97,7 @@ async def expire(hub: Hub) -> None:
     await hub.writing(drop)
     await fail_overdue_jobs(hub)
     await purge_deleted(hub)
+    await run_in_threadpool(hub.stored_bodies.sweep)
 
 
 async def purge_deleted(hub: Hub) -> None:

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import InvalidValueError
-from stablequeue_hub.events.events import Event, list_events
 from stablequeue_hub.store.tables import events as events_table
 
 if TYPE_CHECKING:
@@ -57,13 +54,14 @@ async def stream_events(
     session while it waits."""
     loop = asyncio.get_running_loop()
     ends_at, sign_at = loop.time() + lasts_s, loop.time() + HEARTBEAT_S
+    max_age_s = 0.0
     yield _RETRY
     while True:
         change = hub.notifier.next_change() if job_id is None else hub.notifier.next_change_of(job_id)
-        found = await hub.reading(partial(list_events, after_id=after, limit=BATCH_MAX, job_id=job_id))
+        found = await hub.event_feed.after(after, limit=BATCH_MAX, job_id=job_id, max_age_s=max_age_s)
         if found:
             after, sign_at = found[-1].id, loop.time() + HEARTBEAT_S
-            yield b"".join(as_message(event) for event in found)
+            yield b"".join(message.data for message in found)
         if len(found) == BATCH_MAX:
             continue
         now = loop.time()
@@ -74,13 +72,7 @@ async def stream_events(
                 return
             sign_at = now + HEARTBEAT_S
             yield _HEARTBEAT
-        await hub.notifier.wait(change, max(0.0, min(POLL_EVERY_S, ends_at - now, sign_at - now)))
-
-
-def as_message(event: Event) -> bytes:
-    """One event as text/event-stream has it; JSON has no line breaks of its own."""
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (
-        event.id,
-        event.action.encode(),
-        msgspec.json.encode(event),
-    )
+        wait_s = max(0.0, min(POLL_EVERY_S, ends_at - now, sign_at - now))
+        changed = await hub.notifier.wait(change, wait_s)
+        # Without a change all streams share one look, which may be as old as that of each alone would be.
+        max_age_s = 0.0 if changed else POLL_EVERY_S / 2

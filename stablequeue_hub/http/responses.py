@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from stablequeue_client.shared.errors import (
     AuthenticationError,
@@ -64,8 +65,8 @@ def unexpected_answer(exc: Exception) -> Response:
     return error_answer(InternalError(f"The hub failed to answer (id {error_id}).", details={"id": error_id}))
 
 
-def install_error_answers(app: FastAPI) -> None:
-    """Whatever goes wrong in a route is answered from here."""
+def install_error_answers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Whatever goes wrong in one of the routes, or finds none, is answered from here."""
 
     async def known(_request: Request, exc: Exception) -> Response:
         assert isinstance(exc, StableQueueError)
@@ -77,10 +78,12 @@ def install_error_answers(app: FastAPI) -> None:
         assert isinstance(exc, RequestValidationError)
         return error_answer(invalid_parameters(exc))
 
-    async def http(_request: Request, exc: Exception) -> Response:
+    async def http(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, HTTPException)
         answer = error_answer(_http_error(exc))
         answer.headers.update(exc.headers or {})
+        if exc.status_code == 405:
+            answer.headers["Allow"] = ", ".join(_allowed_methods(routes, request.scope["path"]))
         return answer
 
     async def gone(_request: Request, _exc: Exception) -> Response:
@@ -90,6 +93,15 @@ def install_error_answers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(ClientDisconnect, gone)
+
+
+def _allowed_methods(routes: Sequence[BaseRoute], path: str) -> list[str]:
+    """Every method that the address supports: several routes may share it."""
+    found: set[str] = set()
+    for route in routes:
+        if isinstance(route, Route) and route.path_regex.match(path):
+            found |= route.methods or set()
+    return sorted(found | ({"HEAD"} if "GET" in found else set()))
 
 
 def invalid_parameters(exc: RequestValidationError) -> StableQueueError:

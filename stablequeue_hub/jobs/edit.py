@@ -23,7 +23,13 @@ from stablequeue_hub.jobs.resubmission import StoredJob, judge_again, load_job
 from stablequeue_hub.jobs.rows import add_payload, change_pending, rename_job
 from stablequeue_hub.jobs.states import chosen_seed
 from stablequeue_hub.jobs.submission import check_name, check_pictures, check_priority, checked_seed
-from stablequeue_hub.matching.check import Judged, check_queued_job, check_targets, resolve_server
+from stablequeue_hub.matching.check import (
+    Judged,
+    check_prompts,
+    check_queued_job,
+    check_targets,
+    resolve_server,
+)
 from stablequeue_hub.servers.known_servers import known_servers
 from stablequeue_hub.store.tables import job_requirements
 
@@ -116,6 +122,7 @@ def _judged(
         targets = None if text is None else msgspec.json.decode(text, type=list[str])
     payload = edited_payload(job.payload.payload, wanted)
     check_pictures(payload)
+    check_prompts(payload)
     return judge_again(
         connection,
         job.payload,

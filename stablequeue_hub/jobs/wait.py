@@ -11,16 +11,19 @@ from stablequeue_hub.jobs.rows import state_of
 from stablequeue_hub.jobs.states import ENDED
 from stablequeue_hub.store.engine import Store
 
-WAIT_MAX_S = 60
+WAIT_MAX_S = 45
+"""Proxies end a silent request after 60 seconds, some a little earlier."""
+WAIT_ACCEPTED_MAX_S = 60
+"""What may be asked for; the answer comes after ``WAIT_MAX_S`` at the latest."""
 
 
 async def job_when_ended(store: Store, notifier: ChangeNotifier, job_id: str, wait_s: float) -> JobInfo:
-    """The job once it ended, or as it is after ``wait_s`` seconds, or when the hub ends.
+    """The job once it ended, or as it is after ``wait_s`` seconds (at most WAIT_MAX_S), or when the hub ends.
 
     Raises NotFoundError, also when the job is deleted meanwhile.
     """
     loop = asyncio.get_running_loop()
-    until = loop.time() + wait_s
+    until = loop.time() + min(wait_s, WAIT_MAX_S)
     while wait_s > 0:
         change = notifier.next_change_of(job_id)
         state = await store.reading(lambda connection: state_of(connection, job_id))

@@ -20,7 +20,9 @@ async def submit(request: Request, *, version: int) -> OldJob:
     """Queue what the body wants; the job as it is before anybody takes it. Raises OldServerError,
     OldFieldError, OldMissingFieldError, TooLargeError."""
     hub = hub_of(request)
-    wanted = jobs.read_submission(await read_json(request, OldGenerate, JOB_MAX_BYTES), version=version)
+    wanted = jobs.read_submission(
+        await read_json(request, OldGenerate, JOB_MAX_BYTES, "job"), version=version
+    )
     submission = await hub.reading(lambda connection: jobs.submission_of(connection, wanted))
     now_ms, queued = hub.clock.now_ms(), []
 

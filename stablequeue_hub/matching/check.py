@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -181,11 +181,29 @@ def _payload(wanted: JobCheckRequest) -> tuple[dict[str, Any], list[HashMention]
             remedy="Send `payload` or `infotext`, not both.",
         )
     if wanted.payload is not None:
+        check_prompts(wanted.payload)
         return wanted.payload, []
     raw = wanted.infotext or ""
     check_generation_text(raw)
     text = parse_infotext(raw)
-    return payload_from_infotext(text), infotext_hashes(text)
+    payload = payload_from_infotext(text)
+    check_prompts(payload)
+    return payload, infotext_hashes(text)
+
+
+PROMPTS = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt")
+PROMPT_MAX = 256 * 1024
+
+
+def check_prompts(payload: Mapping[str, Any]) -> None:
+    """Raises TooLargeError for a prompt that nobody wrote: each name in it costs a search."""
+    for name in PROMPTS:
+        text = payload.get(name)
+        if isinstance(text, str) and len(text) > PROMPT_MAX:
+            raise TooLargeError(
+                f"`{name}` must have at most {PROMPT_MAX:,} characters.",
+                remedy="Shorten it, or split the job.",
+            )
 
 
 def check_generation_text(text: str) -> None:

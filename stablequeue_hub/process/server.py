@@ -31,6 +31,7 @@ from stablequeue_hub.clock import SYSTEM_CLOCK
 from stablequeue_hub.errors import PortTakenError
 from stablequeue_hub.hub import Hub
 from stablequeue_hub.process import log
+from stablequeue_hub.process.connections import BoundedProtocol, connections_max
 from stablequeue_hub.settings import LOOPBACK, HubSettings
 from stablequeue_hub.store.engine import Store, open_store
 from stablequeue_hub.store.hub_settings_table import LISTEN_HOST, set_setting
@@ -40,6 +41,8 @@ from stablequeue_hub.store.migrate import migrate
 ADMIN_KEY_NAME = "admin.key"
 READY_NAME = "hub.json"
 BACKLOG = 512
+ACCEPTED_AT_ONCE = 8
+"""asyncio takes both from one number: so many are accepted before the first of them is looked at."""
 KEEP_ALIVE_S = 75
 """Longer than a heartbeat's interval, so that servers keep their connection."""
 SHUTDOWN_S = 5
@@ -76,6 +79,7 @@ def _serve(settings: HubSettings, store: Store, lock: StoreLock, listening: sock
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     listener = MovableListener(settings.host, settings.port)
     app = create_app(settings, store, listener=listener)
+    BoundedProtocol.most = connections_max()
     config = uvicorn.Config(
         app,
         access_log=False,  # addresses carry one-time codes and names of models
@@ -83,9 +87,10 @@ def _serve(settings: HubSettings, store: Store, lock: StoreLock, listening: sock
         server_header=False,
         proxy_headers=False,
         ws="none",
+        http=BoundedProtocol,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_S,
-        backlog=BACKLOG,
+        backlog=ACCEPTED_AT_ONCE,
     )
     listener.server = server = _Server(config, settings, lock)
     gc.collect()
@@ -110,6 +115,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for listening in sockets or ():
+            listening.listen(BACKLOG)
         url = local_url(self._settings.host, self._settings.port)
         ready = {"pid": os.getpid(), "port": self._settings.port, "url": url}
         _store(_ready_path(self._settings), json.dumps(ready) + "\n")
@@ -176,7 +183,9 @@ class MovableListener:
             )
 
         loop = asyncio.get_running_loop()
-        return await loop.create_server(protocol, sock=listening, backlog=BACKLOG)
+        started = await loop.create_server(protocol, sock=listening, backlog=ACCEPTED_AT_ONCE)
+        listening.listen(BACKLOG)
+        return started
 
     def _end_remote_connections(self) -> None:
         """Other computers lose the connections they hold open, each after its running answer."""

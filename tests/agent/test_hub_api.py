@@ -19,6 +19,7 @@ from stablequeue_client.hub_client.connection import RETRY_AFTER, Timeouts, chec
 from stablequeue_client.shared.errors import (
     AuthenticationError,
     BusyError,
+    GatewayError,
     HubUnreachableError,
     InvalidValueError,
     NotAHubError,
@@ -73,10 +74,16 @@ def test_the_hubs_own_errors_come_back_as_their_class_with_message_remedy_and_de
     fails(say_error("authentication_required", 401), AuthenticationError)
 
 
-@pytest.mark.parametrize("status", [200, 401, 404, 429, 500, 502, 503])
-def test_a_page_instead_of_json_is_told_with_status_type_and_first_words(status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(status, NotAHubError) for status in (200, 400, 401, 403, 404, 405, 413)]
+    + [(status, GatewayError) for status in (408, 425, 429, 500, 502, 503, 504, 522)],
+)
+def test_a_page_instead_of_json_is_told_with_status_type_and_first_words(
+    status: int, kind: type[StableQueueError]
+) -> None:
     page = b"<html>\x1b[31m<h1>Welcome\r\nto the hotel</h1>" + b"x" * 500
-    error = fails(Say(status, page, HTML), NotAHubError)
+    error = fails(Say(status, page, HTML), kind)
     assert str(status) in error.message
     assert "text/html" in error.message
     assert "Welcome to the hotel" in error.message
@@ -213,7 +220,7 @@ def test_an_answer_that_comes_a_byte_at_a_time_is_given_up() -> None:
 def test_retry_after_is_attached_in_seconds_and_as_a_date() -> None:
     assert fails(say_error("busy", 429, **{"Retry-After": "7"}), BusyError).details[RETRY_AFTER] == 7
     page = Say(503, b"<html>", {**HTML, "Retry-After": "30"})
-    assert fails(page, NotAHubError).details[RETRY_AFTER] == 30
+    assert fails(page, GatewayError).details[RETRY_AFTER] == 30
     now = 1_800_000_000.0
     assert retry_after_s(formatdate(now + 90, usegmt=True), now) == 90
     assert retry_after_s(formatdate(now - 90, usegmt=True), now) == 0

@@ -171,6 +171,7 @@ class HubProcess:
     port: int
     process: subprocess.Popen[bytes] | None = None
     key: str = ""
+    words: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -179,7 +180,9 @@ class HubProcess:
     def start(self) -> None:
         command = [sys.executable, "-m", "stablequeue_hub", "hub", "--data", str(self.data)]
         log = (self.data.parent / "hub.log").open("ab")
-        self.process = subprocess.Popen([*command, "--port", str(self.port)], stdout=log, stderr=log)
+        self.process = subprocess.Popen(
+            [*command, "--port", str(self.port), *self.words], stdout=log, stderr=log
+        )
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
             try:

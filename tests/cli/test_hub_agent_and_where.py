@@ -71,6 +71,7 @@ def test_an_agent_joins_once_and_its_models_are_found_by_hash_and_name(
 
     status = commands.run("status", *data, "--json").json
     assert (status["hub"]["answers"], status["hub"]["server"]["alias"]) == (True, "forge-b")
+    assert status["refused"] == {"jobs": [], "results": []}
     refused = commands.run("servers", "forget", "forge-b", "--hub", hub, "--key", view)
     assert refused.code == 5, refused.err
     forgotten = commands.run("servers", "forget", "FORGE-B", "--hub", hub, "--data", str(tmp_path / "hub"))
@@ -192,6 +193,17 @@ def test_the_hub_ends_with_the_command_that_started_it(
     assert ended == (-number if number == signal.SIGKILL else 0)
     _, alive = psutil.wait_procs([child], 20)
     assert alive == []
+
+
+def test_status_says_what_was_refused_on_its_way_to_the_hub(commands: Any, tmp_path: Path) -> None:
+    (tmp_path / "queued").mkdir()
+    (tmp_path / "queued" / f"{1:013d}-{'a' * 32}.refused").write_text("No such sampler.")
+    aside = tmp_path / "results" / "0f3a-7.refused"
+    aside.mkdir(parents=True)
+    (aside / "reason.txt").write_text("A proxy refused it as too large (413).")
+    shown = commands.run("status", "--data", str(tmp_path)).out
+    assert "A job queued here was refused: No such sampler." in shown
+    assert f"refused: A proxy refused it as too large (413). They lie in {aside}." in shown
 
 
 HIDE_HUB = """

@@ -135,7 +135,7 @@ def test_two_host_headers_are_one_too_many(settings: HubSettings, store: Any) ->
         scope = {
             "type": "http",
             "method": "GET",
-            "path": "/healthz",
+            "path": "/login",
             "query_string": b"",
             "headers": [(b"host", b"127.0.0.1"), (b"host", b"evil.example")],
             "server": ("127.0.0.1", 8383),

@@ -93,7 +93,7 @@ def test_unknown_addresses_and_methods_are_answered_in_the_same_form(hub: Any) -
     assert code_of(hub.request("GET", "/nope", key=hub.admin)) == (404, "not_found")
     wrong = hub.request("PUT", "/healthz")
     assert code_of(wrong) == (405, "method_not_allowed")
-    assert wrong.headers["allow"] == "GET"
+    assert wrong.headers["allow"] == "GET, HEAD"
 
 
 def test_an_unexpected_failure_shows_an_id_that_the_log_explains(hub: Any, caplog: Any) -> None:

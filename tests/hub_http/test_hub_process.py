@@ -31,7 +31,13 @@ PATIENCE_S = 90
 class RunningHub:
     """A real hub; its output lands in ``log``."""
 
-    def __init__(self, data: Path, *options: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *options: str,
+        environment: dict[str, str] | None = None,
+        before: Callable[[], None] | None = None,
+    ) -> None:
         self.data = data
         self.log = data.parent / f"{data.name}.log"
         command = [sys.executable, "-m", "stablequeue_hub", "hub", "--data", str(data), *options]
@@ -42,6 +48,7 @@ class RunningHub:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": checkout, **(environment or {})},
+                preexec_fn=before,
             )
 
     def wait(self) -> RunningHub:

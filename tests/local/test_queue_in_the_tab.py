@@ -234,7 +234,7 @@ def test_kept_jobs_stand_above_the_queue_and_are_sent_again_or_thrown_away(rt: R
     kept.refuse(first, "No such sampler <i>here</i>.")
     page = shown(rt, "queue")
     assert "1 queued job waits here until this WebUI has a hub" in page
-    assert "The hub refused 1 job of this WebUI" in page
+    assert "1 job of this WebUI was refused" in page
     assert "a &lt;b&gt;fox&lt;/b&gt;" in page
     assert "No such sampler &lt;i&gt;here&lt;/i&gt;." in page
     assert "3 jobs" in page
@@ -243,6 +243,16 @@ def test_kept_jobs_stand_above_the_queue_and_are_sent_again_or_thrown_away(rt: R
     assert "2 queued jobs wait here" in shown(rt, "queue")
     for key in "ab":
         assert said(press(rt, f"queue/kept/{key * 32}/throw-away")) == "Thrown away."
+
+
+def test_pictures_that_did_not_get_to_the_hub_are_named_with_their_folder(rt: Runtime) -> None:
+    aside = rt.places.server_dir / "results" / "0f3a-7.refused"
+    aside.mkdir(parents=True)
+    (aside / "reason.txt").write_text("A proxy refused it as <b>too large</b> (413).", "utf-8")
+    page = shown(rt, "queue")
+    assert "The pictures of 1 finished job did not get to the hub" in page
+    assert "A proxy refused it as &lt;b&gt;too large&lt;/b&gt; (413)." in page
+    assert str(aside) in page
     assert "queued job" not in shown(rt, "queue")
     for step in ("again", "throw-away"):
         with pytest.raises(NotFoundError, match="may have it by now"):

@@ -75,7 +75,7 @@ def test_a_refused_one_is_told_apart_from_those_that_wait(tmp_path: Path) -> Non
     here.queueing.kept.refuse(here.jobs[1], "No such sampler.")
     line = here.line(KEYS[0])
     assert "It and 1 earlier job are kept here" in line
-    assert "The hub refused an earlier job: No such sampler." in line
+    assert "An earlier job was refused: No such sampler." in line
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from stablequeue_client.hub_client.refused_here import QUEUED_FOLDER
 from stablequeue_client.shared.errors import DataFolderError
-from stablequeue_client.webui.submit.outbox import FOLDER, SubmissionOutbox
+from stablequeue_client.webui.submit.outbox import SubmissionOutbox
 
 ONE, TWO = "1" * 32, "2" * 32
 
@@ -34,8 +35,8 @@ def test_only_their_owner_can_read_them(tmp_path: Path) -> None:
 def test_what_was_half_written_is_no_job(tmp_path: Path) -> None:
     kept = SubmissionOutbox(tmp_path)
     kept.keep(ONE, {"payload": {}})
-    (tmp_path / FOLDER / f".0000000000002-{TWO}.json.part").write_bytes(b"{")
-    (tmp_path / FOLDER / "readme.json").write_bytes(b"{}")
+    (tmp_path / QUEUED_FOLDER / f".0000000000002-{TWO}.json.part").write_bytes(b"{")
+    (tmp_path / QUEUED_FOLDER / "readme.json").write_bytes(b"{}")
     assert [job.key for job in kept.all()] == [ONE]
 
 
@@ -48,7 +49,7 @@ def test_a_refused_one_stays_with_the_reason_until_it_is_sent_again_or_thrown_aw
     assert kept.all()[0].refused == ""
     kept.refuse(job, "no")
     assert kept.drop(ONE)
-    assert list((tmp_path / FOLDER).iterdir()) == []
+    assert list((tmp_path / QUEUED_FOLDER).iterdir()) == []
     assert not kept.drop(ONE)
     assert not kept.send_again(ONE)
 
@@ -58,10 +59,10 @@ def test_a_refusal_of_one_that_was_thrown_away_meanwhile_leaves_nothing(tmp_path
     job = kept.keep(ONE, {"payload": {}})
     kept.drop(ONE)
     kept.refuse(job, "no")
-    assert list((tmp_path / FOLDER).iterdir()) == []
+    assert list((tmp_path / QUEUED_FOLDER).iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / FOLDER).write_text("a file where the folder should be")
+    (tmp_path / QUEUED_FOLDER).write_text("a file where the folder should be")
     with pytest.raises(DataFolderError, match="could not be kept"):
         SubmissionOutbox(tmp_path).keep(ONE, {"payload": {}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,12 +64,13 @@ def test_a_job_of_others_goes_back_while_somebody_generates(
     tmp_path: Path, generating: bool, works: Any, own: bool, given_back: bool
 ) -> None:
     hub = Hub()
+    connection = SimpleNamespace(hub=lambda: hub, identity=ME)
     job = Assignment("job", 1, "a cat", {}, [], submitter="forge", own=own)
     made = runner(tmp_path, generating=generating, works=works)
     if given_back:
-        made._work(hub, ME, job)  # type: ignore[arg-type]
+        made._work(connection, job)  # type: ignore[arg-type]
         assert [said.code for said in hub.refused] == ["busy"]
     else:
         with pytest.raises(TakenError):
-            made._work(hub, ME, job)  # type: ignore[arg-type]
+            made._work(connection, job)  # type: ignore[arg-type]
         assert hub.refused == []

@@ -6,7 +6,8 @@ import socket
 
 import pytest
 
-from stablequeue_client.webui.tab.request_guard import ForeignRequestError, RequestGuard, host_name
+from stablequeue_client.shared.host_names import host_name
+from stablequeue_client.webui.tab.request_guard import ForeignRequestError, RequestGuard
 
 TOKEN = "t" * 43
 FURTHER = ("sd.example.org", "Attic.Example.org:443")

@@ -395,17 +395,19 @@ class Notice:
 
 @dataclass(frozen=True)
 class LoginForm:
-    """The form for a one-time code or an admin key. ``error``: why the last try failed."""
+    """The form for a one-time code or an admin key. ``error``: why the last try failed. ``base``: as in
+    ``Shell``."""
 
     error: Problem | None = None
     sample: bool = False
+    base: str = "."
 
 
 @dataclass(frozen=True)
 class Shell:
     """The page around a view. ``fragment`` and ``first_line`` are HTML that a view made.
 
-    ``base`` is where /views and /static hang, "" on the hub itself.
+    ``base`` is where /views and /static hang; "." is beside the page itself, whatever path it has.
     """
 
     title: str
@@ -413,6 +415,6 @@ class Shell:
     first_line: Markup
     fragment: Markup
     sample: bool = False
-    base: str = ""
+    base: str = "."
     version: str = ""
     nav: tuple[str, ...] = ("models", "queue", "servers", "join", "keys")

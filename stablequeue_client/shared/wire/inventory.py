@@ -349,12 +349,13 @@ class ProtocolRange(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """``GET /healthz``, public."""
+    """``GET /healthz``, public. ``bodies_in_pieces``: it takes large bodies as ``wire.pieces`` says."""
 
     service: str
     hub_id: str
     protocol: ProtocolRange
     version: str = ""
+    bodies_in_pieces: bool = False
 
 
 def encode(message: msgspec.Struct) -> bytes:

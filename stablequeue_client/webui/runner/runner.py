@@ -25,6 +25,7 @@ from stablequeue_client.hub_client.connection import Timeouts
 from stablequeue_client.hub_client.identity import Identity
 from stablequeue_client.hub_client.joined_connection import Connect, JoinedConnection, PerIdentityCache
 from stablequeue_client.hub_client.link import HubLink
+from stablequeue_client.hub_client.patience import Patience
 from stablequeue_client.index.snapshot import IndexReader, Snapshot
 from stablequeue_client.shared.errors import StableQueueError, StaleRunError
 from stablequeue_client.shared.wire.inventory import ServerCapabilities, WorksForOthers
@@ -57,6 +58,7 @@ TROUBLE_WAIT_S = 5.0
 """How soon it is looked again whether pictures can be saved."""
 LONGEST_WAIT_S = 60.0
 AFTER_FAULT_S = 30.0
+RESULT_WAIT_S = 2.0
 LOCK_WAIT_S = 30.0
 """A job is not kept waiting longer than this for somebody who generates meanwhile."""
 NOT_NOW_NAME = "not_now"
@@ -105,6 +107,7 @@ class Runner:
         self._wake = threading.Event()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
+        self._patience = Patience(NEXT_WAIT_MAX_S)
         self._server = PerIdentityCache(context.server_dir, self._connection)
         self._working: CurrentJob | None = None
         self._stop_job = threading.Event()
@@ -188,7 +191,6 @@ class Runner:
             return NO_HUB_S
         if not self._context.is_up():
             return self._look_s
-        identity = connection.identity
         may = permission(self._usage())
         self._results = self._outbox.waiting()
         if not may.poll and not self._results:
@@ -197,23 +199,32 @@ class Runner:
         if wait > 0:
             return min(wait, NO_HUB_S)
         try:
-            api = connection.hub()
-            self._deliver(api, identity)
+            connection.hub()
+            self._deliver(connection)
             job = None
             if may.poll:
-                trouble = self._trouble()
-                wait_s = TROUBLE_WAIT_S if trouble else NEXT_WAIT_MAX_S
-                wanted = NextRequest(
-                    self._runner_id, may.others, self._loaded_sha256(), wait_s, trouble[:TEXT_MAX]
-                )
-                job = api.next_job(identity.server_id, wanted)
+                job = self._poll(connection, others=may.others)
             self._link.succeeded()
+            if job is not None and self._outbox.holds(job.job_id, job.fence):
+                return RESULT_WAIT_S  # the hub offers it again, as long as it does not have the result
             if job is not None and not self._over.is_set():
-                self._work(api, identity, job)
+                self._work(connection, job)
                 self._results = self._outbox.waiting()
         except StableQueueError as error:
             return min(connection.failed(error), NO_HUB_S)
         return 0.0 if may.poll else self._look_s
+
+    def _poll(self, connection: JoinedConnection, *, others: bool) -> Assignment | None:
+        """Wait for a job; None as well when a proxy ended the wait."""
+        trouble = self._trouble()
+        wait_s = min(self._patience.wait_s, TROUBLE_WAIT_S) if trouble else self._patience.wait_s
+        wanted = NextRequest(self._runner_id, others, self._loaded_sha256(), wait_s, trouble[:TEXT_MAX])
+        try:
+            return connection.hub().next_job(connection.identity.server_id, wanted)
+        except StableQueueError as error:
+            if self._patience.shorten(error) and connection.fault(error) == "later":
+                return None
+            raise
 
     def _usage(self) -> Usage:
         return Usage(
@@ -229,8 +240,10 @@ class Runner:
         self._link.try_now()
         return JoinedConnection(identity, self._context.connect, TIMEOUTS, self._link)
 
-    def _deliver(self, api: HubApi, identity: Identity) -> None:
-        for one in self._outbox.deliver(api, identity.hub_id or "", identity.server_id):
+    def _deliver(self, connection: JoinedConnection) -> None:
+        identity = connection.identity
+        hub_id, server_id = identity.hub_id or "", identity.server_id
+        for one in self._outbox.deliver(connection.hub(), hub_id, server_id, connection.fault):
             if one.answer is None:
                 self._report(f"The hub did not accept a finished job: {one.text}")
             elif one.answer.state == "completed":
@@ -241,7 +254,8 @@ class Runner:
 
     # --- one job ---------------------------------------------------------------------------------------
 
-    def _work(self, api: HubApi, identity: Identity, job: Assignment) -> None:
+    def _work(self, connection: JoinedConnection, job: Assignment) -> None:
+        api, identity = connection.hub(), connection.identity
         self._stop_job.clear()
         # Its question may have waited at the hub since before somebody pressed Generate here.
         if not job.own and not permission(self._usage()).others:
@@ -262,7 +276,7 @@ class Runner:
             self._report("A job was stopped: it was cancelled, or given to another server.")
         elif isinstance(result, Refusal):
             self._refuse(api, identity, job, result)
-        self._deliver(api, identity)
+        self._deliver(connection)
 
     def _do(self, job: Assignment) -> RunResult | Refusal:
         try:

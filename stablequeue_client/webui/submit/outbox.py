@@ -19,12 +19,17 @@ from typing import Any
 
 import msgspec
 
+from stablequeue_client.hub_client.refused_here import (
+    NO_REASON,
+    QUEUED_FOLDER,
+    REASON_MAX,
+    REFUSED,
+    reason_in,
+)
 from stablequeue_client.shared.atomic_file import write_private
 from stablequeue_client.shared.errors import DataFolderError
 from stablequeue_client.webui.parts.states import OutboxJob
 
-FOLDER = "queued"
-REASON_MAX = 600
 _NAME = re.compile(r"([0-9]{13})-([0-9a-f]{32})\.json\Z")
 
 
@@ -32,7 +37,7 @@ class SubmissionOutbox:
     """The jobs of one WebUI. Any thread may call anything."""
 
     def __init__(self, server_dir: Path, now: Callable[[], float] = time.time) -> None:
-        self._folder = server_dir / FOLDER
+        self._folder = server_dir / QUEUED_FOLDER
         self._now = now
         self._lock = threading.Lock()
 
@@ -61,7 +66,7 @@ class SubmissionOutbox:
             match = _NAME.match(name)
             if match:
                 path = self._folder / name
-                found.append(OutboxJob(match[2], int(match[1]), path, _text(path.with_suffix(".refused"))))
+                found.append(OutboxJob(match[2], int(match[1]), path, _refusal(path)))
         return found
 
     def read(self, job: OutboxJob) -> dict[str, Any] | None:
@@ -77,7 +82,7 @@ class SubmissionOutbox:
             if job.path.exists():  # else somebody threw it away meanwhile
                 try:
                     write_private(
-                        job.path.with_suffix(".refused"), reason[:REASON_MAX].encode("utf-8", "replace")
+                        job.path.with_suffix(REFUSED), reason[:REASON_MAX].encode("utf-8", "replace")
                     )
                 except OSError:
                     return
@@ -86,7 +91,7 @@ class SubmissionOutbox:
         """Forget why it was refused; False when there is no such job."""
         job = self._of(key)
         if job is not None:
-            job.path.with_suffix(".refused").unlink(missing_ok=True)
+            job.path.with_suffix(REFUSED).unlink(missing_ok=True)
         return job is not None
 
     def drop(self, key: str) -> bool:
@@ -95,15 +100,13 @@ class SubmissionOutbox:
             job = self._of(key)
             if job is not None:
                 job.path.unlink(missing_ok=True)
-                job.path.with_suffix(".refused").unlink(missing_ok=True)
+                job.path.with_suffix(REFUSED).unlink(missing_ok=True)
             return job is not None
 
     def _of(self, key: str) -> OutboxJob | None:
         return next((job for job in self.all() if job.key == key), None)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace") or "The hub did not say why."
-    except OSError:
-        return ""
+def _refusal(path: Path) -> str:
+    said = path.with_suffix(REFUSED)
+    return reason_in(said) or (NO_REASON if said.exists() else "")

@@ -1,4 +1,6 @@
 """Sends the kept jobs to the hub, in order and each once: one thread, which waits as long as there are none.
+A job that does not get through holds up no other: refused, it stays here with the reason; else it is tried
+again.
 
 It survives "Reload UI" and ends with the WebUI. The key of a job is its idempotency key, so what was sent
 before an answer was lost is answered again and not queued again.
@@ -17,14 +19,15 @@ from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.backoff import Backoff
 from stablequeue_client.hub_client.connection import Timeouts
 from stablequeue_client.hub_client.identity import Identity
-from stablequeue_client.hub_client.joined_connection import Connect, JoinedConnection, PerIdentityCache
-from stablequeue_client.hub_client.link import HubLink
-from stablequeue_client.shared.errors import (
-    ConflictError,
-    NotFoundError,
-    StableQueueError,
-    UsageError,
+from stablequeue_client.hub_client.item_retries import ItemRetries
+from stablequeue_client.hub_client.joined_connection import (
+    Connect,
+    JoinedConnection,
+    PerIdentityCache,
+    refusal_text,
 )
+from stablequeue_client.hub_client.link import HubLink
+from stablequeue_client.shared.errors import StableQueueError
 from stablequeue_client.webui.parts.states import OutboxJob
 from stablequeue_client.webui.submit.outbox import SubmissionOutbox
 
@@ -35,9 +38,9 @@ POLL_S = 5.0
 """How soon it is noticed that this WebUI joined a hub."""
 LONGEST_WAIT_S = 30.0
 AFTER_FAULT_S = 30.0
+RETRY_FIRST_S, RETRY_LONGEST_S = 5.0, 600.0
+"""After a failure of one job alone."""
 SENT_MAX = 200
-PERMANENT_REJECTIONS = (UsageError, NotFoundError, ConflictError)
-"""The hub will say the same of this job again; anything else can pass."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Sender:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._sent: OrderedDict[str, SentJob] = OrderedDict()
+        self._retries = ItemRetries(first_s=RETRY_FIRST_S, longest_s=RETRY_LONGEST_S)
+        self._job_problem: StableQueueError | None = None
 
     # --- called from other threads -----------------------------------------------------------------------
 
@@ -81,8 +86,8 @@ class Sender:
             return self._sent.get(key)
 
     def problem(self) -> StableQueueError | None:
-        """Return why the hub could not be reached the last time."""
-        return self._link.state().problem
+        """Return why the hub could not be reached the last time, or did not get a job that is tried again."""
+        return self._link.state().problem or self._job_problem
 
     # --- the thread ------------------------------------------------------------------------------------
 
@@ -107,31 +112,41 @@ class Sender:
         wait = self._link.retry_in()
         if wait > 0:
             return min(wait, POLL_S)
+        self._retries.keep_only({job.key for job in waiting})
+        try:
+            api = connection.hub()
+        except StableQueueError as error:
+            return min(connection.failed(error), LONGEST_WAIT_S)
+        self._job_problem = None
         for job in waiting:
+            if not self._retries.due(job.key):
+                continue
             try:
-                self._send(connection.hub(), job)
+                self._send(api, job)
             except StableQueueError as error:
-                return min(connection.failed(error), LONGEST_WAIT_S)
+                fault = connection.fault(error)
+                if fault == "hub":
+                    return min(connection.failed(error), LONGEST_WAIT_S)
+                if fault == "refused":
+                    self._refused(job, error)
+                else:
+                    self._job_problem = error
+                    self._retries.failed(job.key)
             self._link.succeeded()
-        return 0.0
+        return self._retries.next_due_s() or 0.0
 
     def _connection(self, identity: Identity) -> JoinedConnection:
         self._link.try_now()
         return JoinedConnection(identity, self._connect, TIMEOUTS, self._link)
 
     def _send(self, api: HubApi, job: OutboxJob) -> None:
-        """Send one. Raises StableQueueError when it is to be sent again."""
+        """Send one. Raises StableQueueError when the hub did not take it."""
         wanted = self._kept.read(job)
         if wanted is None:
             if job.path.exists():
                 self._kept.refuse(job, "Its file is damaged. Queue it again.")
             return
-        try:
-            answer = api.submit_job(wanted)
-        except PERMANENT_REJECTIONS as error:
-            self._kept.refuse(job, f"{error.message} {error.remedy}".strip())
-            logger.info("StableQueue: the hub refused a job (%s).", error.code, extra={"action": "refused"})
-            return
+        answer = api.submit_job(wanted)
         ids = answer.get("job_ids") or [answer.get("job_id")]
         possible = bool((answer.get("check") or {}).get("possible"))
         with self._lock:
@@ -140,3 +155,7 @@ class Sender:
                 self._sent.popitem(last=False)
         self._kept.drop(job.key)
         logger.info("StableQueue: the hub has a job.", extra={"action": "job_sent"})
+
+    def _refused(self, job: OutboxJob, error: StableQueueError) -> None:
+        self._kept.refuse(job, refusal_text(error))
+        logger.info("StableQueue: a job was refused (%s).", error.code, extra={"action": "refused"})

@@ -91,7 +91,7 @@ class StatusLine:
         if job is None:
             return [QueueItem("note", "Queueing…")], True, False
         if job.refused:
-            return [QueueItem("bad", f"The hub refused it: {job.refused}", key=job.key)], False, False
+            return [QueueItem("bad", f"Refused: {job.refused}", key=job.key)], False, False
         others = sum(not one.refused for one in kept) - 1
         what = f"It and {counted(others, 'earlier job')} are kept here" if others else "It is kept here"
         return [self._waits(what)], True, False
@@ -104,7 +104,7 @@ class StatusLine:
             items.append(self._waits(f"{counted(len(waiting), 'job')} kept here"))
         refused = [job for job in others if job.refused]
         for job in refused[-REFUSED_SHOWN:]:
-            items.append(QueueItem("bad", f"The hub refused an earlier job: {job.refused}", key=job.key))
+            items.append(QueueItem("bad", f"An earlier job was refused: {job.refused}", key=job.key))
         return items
 
     def _waits(self, what: str) -> QueueItem:

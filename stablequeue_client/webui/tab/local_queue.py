@@ -7,10 +7,11 @@ from pathlib import Path
 
 import msgspec
 
+from stablequeue_client.hub_client.refused_here import refused_results
 from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.webui.parts.runtime import Runtime
 from stablequeue_client.webui.parts.states import OutboxJob
-from stablequeue_client.webui.views.local_queue_view import LocalQueue, OutboxRow
+from stablequeue_client.webui.views.local_queue_view import KeptPictures, LocalQueue, OutboxRow
 
 SHOWN = 10
 TITLE_MAX = 90
@@ -20,12 +21,15 @@ def local_queue(rt: Runtime) -> LocalQueue:
     """The value, from what lies here now."""
     kept = rt.queueing.kept.all()
     waiting, refused = ([job for job in kept if bool(job.refused) is said] for said in (False, True))
+    aside = refused_results(rt.places.server_dir)
     return LocalQueue(
         waiting=tuple(map(_row, waiting[:SHOWN])),
         waiting_total=len(waiting),
         refused=tuple(map(_row, refused[:SHOWN])),
         refused_total=len(refused),
         results=rt.runner.state().results,
+        kept_pictures=tuple(KeptPictures(one.reason, str(one.folder)) for one in aside[-SHOWN:]),
+        kept_pictures_total=len(aside),
     )
 
 

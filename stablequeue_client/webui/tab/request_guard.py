@@ -8,13 +8,11 @@ and the page that the request comes from.
 from __future__ import annotations
 
 import hmac
-import ipaddress
-import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from stablequeue_client.shared.errors import ForbiddenError
+from stablequeue_client.shared.host_names import FurtherNames, host_name, is_address, machine_names
 
 TOKEN_HEADER = "x-stablequeue-token"  # noqa: S105 - the header's name
 LOCAL_NAMES = frozenset({"localhost"})
@@ -45,7 +43,8 @@ class RequestGuard:
         self.check_host(headers)
         host = _all(headers, "host")[0].strip().lower()
         for origin in _all(headers, "origin"):
-            if not self._own_origin(origin.strip().lower(), host):
+            called = [host, *_all(headers, "x-forwarded-host")]
+            if not self._own_origin(origin.strip().lower(), called):
                 raise ForeignRequestError("The request came from a page of another origin.")
         if method not in ("GET", "HEAD") or _all(headers, "origin"):
             _check_site(headers)
@@ -66,44 +65,14 @@ class RequestGuard:
 
     def _own_name(self, name: str) -> bool:
         # An address can be had by nobody else: only names can be made to point elsewhere.
-        return bool(name) and (is_address(name) or name in LOCAL_NAMES | machine_names() | self._further())
+        if not name or is_address(name) or name in LOCAL_NAMES | machine_names():
+            return bool(name)
+        return name in FurtherNames.of(self.allowed_hosts())
 
-    def _own_origin(self, origin: str, host: str) -> bool:
-        if origin in (f"http://{host}", f"https://{host}"):
+    def _own_origin(self, origin: str, called: list[str]) -> bool:
+        if origin in (f"http://{called[0]}", f"https://{called[0]}"):
             return True
-        # A reverse proxy may call us by another name than the browser calls it: then its owner named it.
-        parts = urlsplit(origin)
-        return parts.scheme in ("http", "https") and host_name(parts.netloc) in self._further()
-
-    def _further(self) -> frozenset[str]:
-        return frozenset(host_name(name) for name in self.allowed_hosts()) - {""}
-
-
-def machine_names() -> frozenset[str]:
-    """The computer's own name, also as mDNS has it; asks no name server."""
-    name = socket.gethostname().lower().rstrip(".")
-    short = name.split(".", 1)[0]
-    return frozenset({name, short, f"{short}.local"}) - {"", ".local"}
-
-
-def host_name(host: str) -> str:
-    """The name in a Host header: lower case, without port, brackets and a final dot; "" when malformed."""
-    host = host.strip().lower()
-    if any(sign in host for sign in "/\\@?#, \t\x00"):
-        return ""
-    if host.startswith("["):
-        name, closed, rest = host[1:].partition("]")
-        return name if closed and (not rest or rest[0] == ":") else ""
-    name, _, port = host.partition(":") if host.count(":") == 1 else (host, "", "")
-    return name.rstrip(".") if not port or port.isdigit() else ""
-
-
-def is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+        return FurtherNames.of(self.allowed_hosts()).trust_origin(origin, called)
 
 
 def _check_site(headers: Headers) -> None:

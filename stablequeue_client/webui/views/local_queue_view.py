@@ -24,15 +24,26 @@ class OutboxRow:
 
 
 @dataclass(frozen=True)
+class KeptPictures:
+    """Pictures of a run that did not get to the hub: why, and the folder in which they lie."""
+
+    reason: str
+    folder: str
+
+
+@dataclass(frozen=True)
 class LocalQueue:
     """``waiting`` and ``refused``: the first of the kept jobs of either kind, out of ``waiting_total`` and
-    ``refused_total``. ``results``: finished jobs whose pictures the hub does not have yet."""
+    ``refused_total``. ``results``: finished jobs whose pictures the hub does not have yet. ``kept_pictures``:
+    the last of those that it will not get, out of ``kept_pictures_total``."""
 
     waiting: tuple[OutboxRow, ...] = ()
     waiting_total: int = 0
     refused: tuple[OutboxRow, ...] = ()
     refused_total: int = 0
     results: int = 0
+    kept_pictures: tuple[KeptPictures, ...] = ()
+    kept_pictures_total: int = 0
 
 
 def queue(here: LocalQueue, fragment: Markup, hub: HubLine) -> Markup:

@@ -38,10 +38,11 @@ def _page(document: dict[str, Any]) -> str:
     )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>StableQueue API</title>'
-        '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/static/style.css">'
+        '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="./static/style.css">'
+        '<link rel="icon" href="./static/icon.svg" type="image/svg+xml">'
         '</head><body><main class="sq-docs"><h1>StableQueue API</h1>'
         f"<p>{escape(document['info']['description'])} "
-        'For programs: <a href="/openapi.json">openapi.json</a>.</p>'
+        'For programs: <a href="./openapi.json">openapi.json</a>.</p>'
         f"{operations}<h2>Types</h2>{schemas}</main></body></html>"
     )
 

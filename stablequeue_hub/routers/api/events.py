@@ -60,7 +60,8 @@ async def stream(
     wanted = resume_point(request.headers.get("last-event-id"), after)
     first = await hub.reading(lambda connection: stream_start(connection, wanted))
     messages = stream_events(hub, first, job, lambda: _still_allowed(request), hub.settings.stream_s)
-    return StreamingResponse(messages, media_type="text/event-stream")
+    headers = {"X-Accel-Buffering": "no"}  # nginx would keep events back
+    return StreamingResponse(messages, media_type="text/event-stream", headers=headers)
 
 
 async def _still_allowed(request: Request) -> bool:

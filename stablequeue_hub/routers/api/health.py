@@ -25,4 +25,5 @@ router = APIRouter(tags=["hub"])
 async def health(request: Request) -> Response:
     """Which service, which hub, which protocol."""
     hub_id = hub_of(request).hub_id
-    return json_answer(Health(SERVICE_NAME, hub_id, ProtocolRange(PROTOCOL_MIN, PROTOCOL_MAX), __version__))
+    protocol = ProtocolRange(PROTOCOL_MIN, PROTOCOL_MAX)
+    return json_answer(Health(SERVICE_NAME, hub_id, protocol, __version__, bodies_in_pieces=True))

@@ -70,7 +70,8 @@ async def heartbeat(request: Request, server_id: str) -> Response:
 async def sync(request: Request, server_id: str) -> Response:
     """A server's inventory, in full or what changed; all of it is taken over, or nothing."""
     gzipped = _is_gzipped(request)
-    body = await read_body(request, SYNC_MAX_COMPRESSED_BYTES if gzipped else SYNC_MAX_BYTES)
+    limit = SYNC_MAX_COMPRESSED_BYTES if gzipped else SYNC_MAX_BYTES
+    body = await read_body(request, limit, "inventory")
     return json_answer(await sync_inventory(hub_of(request), server_id, body, gzipped=gzipped))
 
 

@@ -46,7 +46,7 @@ async def actions(request: Request) -> Response:
 )
 async def edit(request: Request, job_id: str) -> Response:
     """Change a job: its name at any time, everything else while it waits. Its submitter may, and an admin."""
-    wanted = await read_json(request, JobEdit, JOB_MAX_BYTES)
+    wanted = await read_json(request, JobEdit, JOB_MAX_BYTES, "job")
     return json_answer(await edit_job(hub_of(request), principal_of(request), job_id, wanted))
 
 

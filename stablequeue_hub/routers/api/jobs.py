@@ -29,7 +29,7 @@ from stablequeue_hub.http.responses import json_answer
 from stablequeue_hub.jobs.list import LIST_MAX, list_jobs, with_progress
 from stablequeue_hub.jobs.queue_rows import QueueFilter
 from stablequeue_hub.jobs.states import JOB_STATES, JobState
-from stablequeue_hub.jobs.wait import WAIT_MAX_S, job_when_ended
+from stablequeue_hub.jobs.wait import WAIT_ACCEPTED_MAX_S, job_when_ended
 from stablequeue_hub.matching.check import judge_job, resolve_server
 from stablequeue_hub.matching.missing_models import jobs_that_lack_models
 from stablequeue_hub.servers.known_servers import known_servers
@@ -50,7 +50,7 @@ TEXT_MAX = 200
 async def check(request: Request) -> Response:
     """Per server whether a job could run there, and why not. Nothing is queued."""
     hub, own_server = hub_of(request), principal_of(request).server_id
-    wanted = await read_json(request, JobCheckRequest, JOB_MAX_BYTES)
+    wanted = await read_json(request, JobCheckRequest, JOB_MAX_BYTES, "job")
     now_ms = hub.clock.now_ms()
     judged = await hub.reading(
         lambda connection: judge_job(connection, wanted, hub.presence, own_server=own_server, now_ms=now_ms)
@@ -70,7 +70,7 @@ async def check(request: Request) -> Response:
 )
 async def submission(request: Request) -> Response:
     """Queue a job, or several that differ in their seed. What is missing is a warning in the answer."""
-    wanted = await read_json(request, JobSubmission, JOB_MAX_BYTES)
+    wanted = await read_json(request, JobSubmission, JOB_MAX_BYTES, "job")
     return json_answer(await submit_job(hub_of(request), principal_of(request), wanted), 202)
 
 
@@ -107,9 +107,10 @@ async def jobs_list(
 
 @router.get("/{job_id}", **described("read", answer=JobInfo, errors=(InvalidValueError, NotFoundError)))
 async def job(
-    request: Request, job_id: str, wait: Annotated[float, Query(ge=0, le=WAIT_MAX_S)] = 0
+    request: Request, job_id: str, wait: Annotated[float, Query(ge=0, le=WAIT_ACCEPTED_MAX_S)] = 0
 ) -> Response:
-    """One job, with what it generates and the models it names; ``wait``: seconds to wait for its end."""
+    """One job, with what it generates and the models it names; ``wait``: seconds to wait for its end. The
+    answer comes after 45 seconds at the latest: ask again."""
     hub = hub_of(request)
     found = await job_when_ended(hub.store, hub.notifier, job_id, wait)
     return json_answer(with_progress(found, hub.dispatcher))

@@ -106,7 +106,12 @@ async def picture(
 ) -> Response:
     """One picture of the job as PNG bytes, before `finish`. Sending it again replaces it."""
     stored = await receive_picture(
-        hub_of(request), server_id, job_id, fence, number, lambda: read_body(request, PICTURE_MAX_BYTES)
+        hub_of(request),
+        server_id,
+        job_id,
+        fence,
+        number,
+        lambda: read_body(request, PICTURE_MAX_BYTES, "picture"),
     )
     return json_answer(StoredPicture(stored.sha256, stored.width, stored.height))
 

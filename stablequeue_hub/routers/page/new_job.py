@@ -29,7 +29,7 @@ FORM_MAX_BYTES = 8 * TEXT_MAX_BYTES
 @router.post("/views/new/picture", **described("jobs", media_type="text/html"))
 async def picture(request: Request) -> Response:
     """The form, filled from the generation text of a picture (the request's body)."""
-    data = await read_body(request, PICTURE_MAX_BYTES)
+    data = await read_body(request, PICTURE_MAX_BYTES, "picture")
     return await _filled(request, text_of_picture(data))
 
 

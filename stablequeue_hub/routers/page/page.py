@@ -35,7 +35,7 @@ from stablequeue_hub.actions.access import create_join_code, create_key, revoke_
 from stablequeue_hub.actions.servers import forget_server, give_order, rename_server, thaw_server
 from stablequeue_hub.http.authorisation import authorise
 from stablequeue_hub.http.openapi import described
-from stablequeue_hub.http.request_context import hub_of, principal_of
+from stablequeue_hub.http.request_context import hub_of, page_base, principal_of
 from stablequeue_hub.http.responses import wants_value
 from stablequeue_hub.page import job, keys, model, models, new_job, queue, servers
 from stablequeue_hub.page.forms import fields_of, text_response
@@ -58,7 +58,7 @@ async def home(request: Request) -> Response:
     try:
         request.state.principal = await authorise(request, "read")
     except AuthenticationError:
-        return RedirectResponse("/login", 303)
+        return RedirectResponse(f"{page_base(request)}/login", 303)
     view = request.query_params.get("view", "models")
     fragment, status = await _view(request, view, request.query_params.get("id", ""))
     line, _ = await _view(request, "first-line")
@@ -69,27 +69,30 @@ async def home(request: Request) -> Response:
         fragment=fragment,
         sample=is_sample(hub_of(request).settings.data_dir),
         version=__version__,
+        base=page_base(request),
         nav=tuple(name for name in views.NAV if name not in OWNERS_VIEWS or _may_change(request)),
     )
     return HTMLResponse(views.shell(shell), status)
 
 
 @router.get("/queue", **described("public", media_type="text/html", status=303))
-async def queue_address() -> Response:
+async def queue_address(request: Request) -> Response:
     """A short way to the queue."""
-    return RedirectResponse("/?view=queue", 303)
+    return RedirectResponse(f"{page_base(request)}/?view=queue", 303)
 
 
 @router.get("/jobs/{job_id}", **described("public", media_type="text/html", status=303))
-async def job_address(job_id: str) -> Response:
+async def job_address(request: Request, job_id: str) -> Response:
     """A short way to a job."""
-    return RedirectResponse(f"/?{urlencode({'view': 'job', 'id': job_id})}", 303)
+    return RedirectResponse(
+        f"{page_base(request, below='..')}/?{urlencode({'view': 'job', 'id': job_id})}", 303
+    )
 
 
 @router.get("/new", **described("public", media_type="text/html", status=303))
-async def new_address() -> Response:
+async def new_address(request: Request) -> Response:
     """A short way to the form for a new job."""
-    return RedirectResponse("/?view=new", 303)
+    return RedirectResponse(f"{page_base(request)}/?view=new", 303)
 
 
 @router.get("/views/{view}", **described("read", media_type="text/html"))

@@ -18,7 +18,7 @@ from stablequeue_hub.http.authorisation import check_key, check_throttle, client
 from stablequeue_hub.http.login_form import login_form
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_body
-from stablequeue_hub.http.request_context import hub_of
+from stablequeue_hub.http.request_context import hub_of, page_base
 from stablequeue_hub.http.responses import json_answer
 from stablequeue_hub.hub import Hub
 from stablequeue_hub.page.sample import is_sample
@@ -47,12 +47,12 @@ async def login_page(request: Request, code: str | None = None) -> Response:
     hub = hub_of(request)
     if code is None:
         signed_in = await session_of(request) is not None
-        return RedirectResponse("/", 303) if signed_in else _form(hub)
+        return RedirectResponse(f"{page_base(request)}/", 303) if signed_in else _form(request)
     try:
         _use_code(hub, request, code)
-        return await _signed_in(hub, None)
+        return await _signed_in(request, None)
     except StableQueueError as error:
-        return _form(hub, error)
+        return _form(request, error)
 
 
 @router.post("/login", **described("public", status=303, media_type="text/html"))
@@ -68,9 +68,9 @@ async def login(request: Request) -> Response:
             _use_code(hub, request, given)
         else:
             opener = await check_key(hub, request, credentials)
-        return await _signed_in(hub, opener)
+        return await _signed_in(request, opener)
     except StableQueueError as error:
-        return _form(hub, error)
+        return _form(request, error)
 
 
 @router.post("/logout", **described("public", status=303, media_type="text/html"))
@@ -81,13 +81,14 @@ async def logout(request: Request) -> Response:
     token = request.cookies.get(name)
     if token:
         await close_session(hub, token)
-    answer = RedirectResponse("/login", 303)
-    answer.delete_cookie(name, path="/", httponly=True, samesite="strict")
+    answer = RedirectResponse(f"{page_base(request)}/login", 303)
+    answer.delete_cookie(name, path=None, httponly=True, samesite="strict")  # type: ignore[arg-type]
     return answer
 
 
-def _form(hub: Hub, error: StableQueueError | None = None) -> Response:
-    html = login_form(error, sample=is_sample(hub.settings.data_dir))
+def _form(request: Request, error: StableQueueError | None = None) -> Response:
+    sample = is_sample(hub_of(request).settings.data_dir)
+    html = login_form(error, sample=sample, base=page_base(request))
     return HTMLResponse(html, error.http_status if error else 200)
 
 
@@ -100,14 +101,17 @@ def _use_code(hub: Hub, request: Request, code: str) -> None:
         raise
 
 
-async def _signed_in(hub: Hub, opener: Principal | None) -> Response:
+async def _signed_in(request: Request, opener: Principal | None) -> Response:
+    """The session's cookie has no path of its own, so that it is for what lies beside ``login``: below a path
+    of a shared address nobody else there gets it."""
+    hub = hub_of(request)
     token = await open_session(hub, opener)
-    answer = RedirectResponse("/", 303)
+    answer = RedirectResponse(f"{page_base(request)}/", 303)
     answer.set_cookie(
         cookie_name(hub.settings.port),
         token,
         max_age=IDLE_MS // 1000,
-        path="/",
+        path=None,
         httponly=True,
         samesite="strict",
     )
