@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from stablequeue_client.shared.generation.sampler_names import taken_apart
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
 
 CapabilityKind = Literal[
@@ -155,10 +156,8 @@ def _joins_names(capabilities: ServerCapabilities) -> bool:
 
 def _is_joined_here(name: str, capabilities: ServerCapabilities) -> bool:
     """Return whether ``name`` is a sampler and a scheduler of this WebUI: the newer ones take the old names
-    apart (``sd_samplers.get_sampler_and_scheduler``)."""
-    samplers, folded = _all_folded(capabilities.samplers), _folded(name)
-    endings = (f" {scheduler}" for scheduler in _all_folded(capabilities.schedulers))
-    return any(folded.endswith(end) and folded[: -len(end)] in samplers for end in endings)
+    apart."""
+    return taken_apart(name, capabilities.samplers, capabilities.schedulers) is not None
 
 
 def _has(names: Iterable[str], name: str) -> bool:
