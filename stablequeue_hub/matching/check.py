@@ -14,6 +14,7 @@ from stablequeue_client.shared.generation.capability_needs import capability_nee
 from stablequeue_client.shared.generation.infotext import (
     HashMention,
     infotext_hashes,
+    left_out,
     parse_infotext,
     payload_from_infotext,
 )
@@ -63,7 +64,7 @@ def judge_job(
     known = known_servers(connection, live)
     source_id = own_server if wanted.server is None else resolve_server(known, wanted.server)
     targets = None if wanted.targets is None else {resolve_server(known, name) for name in wanted.targets}
-    payload, stated = _payload(wanted)
+    payload, stated, untold = _payload(wanted)
     written = payload_requirements(connection, payload, source_id, [*stated, *mentions])
     judged = judge_payload(
         connection,
@@ -77,7 +78,7 @@ def judge_job(
     )
     if wanted.payload is not None:
         return judged
-    return replace(judged, check=msgspec.structs.replace(judged.check, payload=payload))
+    return replace(judged, check=msgspec.structs.replace(judged.check, payload=payload, left_out=untold))
 
 
 def judge_payload(
@@ -152,19 +153,20 @@ def _server_check(judge: Judge, job: PlacementQuery, server: ServerFacts, texts:
     return ServerCheck(server.server_id, server.alias, not reasons, reasons, unsure)
 
 
-def _payload(wanted: JobCheckRequest) -> tuple[dict[str, Any], list[HashMention]]:
-    """Return the payload, and the hashes that a text states of the models it names."""
+def _payload(wanted: JobCheckRequest) -> tuple[dict[str, Any], list[HashMention], list[str]]:
+    """Return the payload, the hashes that a text states of the models it names, and what of the text the
+    payload does not take over."""
     if (wanted.payload is None) == (wanted.infotext is None):
         raise InvalidValueError(
             "A job needs either its payload or a generation text.",
             remedy="Send `payload` or `infotext`, not both.",
         )
     if wanted.payload is not None:
-        return with_boolean_switches(wanted.payload), []
+        return with_boolean_switches(wanted.payload), [], []
     raw = wanted.infotext or ""
     check_generation_text(raw)
     text = parse_infotext(raw)
-    return payload_from_infotext(text), infotext_hashes(text)
+    return payload_from_infotext(text), infotext_hashes(text), left_out(text)
 
 
 def check_generation_text(text: str) -> None:

@@ -11,6 +11,9 @@ from stablequeue_client.shared.model_files.roles import Role
 JOB_MAX_BYTES = 64 * 1024 * 1024
 """Largest body with a payload: it may carry pictures to start from."""
 REQUIREMENTS_MAX = 200
+DEFAULTS = "default_settings"
+"""Field of a payload: settings that stood at their default where the job was made. They count where they are
+known, and ask for nothing where they are not."""
 JOB_ID_LENGTH = 36
 """Characters of a job's id, a UUID as text."""
 
@@ -121,13 +124,15 @@ class Help(msgspec.Struct, frozen=True):
 
 class JobCheck(msgspec.Struct, frozen=True):
     """``possible``: at least one server could run the job now. A warning, never a refusal. ``payload``: what
-    an ``infotext`` became; None when the request had one."""
+    an ``infotext`` became; None when the request had one. ``left_out``: what the infotext says and a job does
+    not take over, such as "ADetailer model"."""
 
     possible: bool
     requirements: list[RequirementCheck]
     servers: list[ServerCheck]
     helps: list[Help] = []
     payload: dict[str, Any] | None = None
+    left_out: list[str] = []
 
 
 class JobSubmission(msgspec.Struct, frozen=True):

@@ -16,13 +16,11 @@ from typing import Any
 
 from stablequeue_client.shared.errors import UsageError
 from stablequeue_client.shared.generation.sampler_names import PLAIN, plain_means_another
+from stablequeue_client.shared.wire.jobs import DEFAULTS
 from stablequeue_client.webui.host import payload_json
 from stablequeue_client.webui.host.compat import Host, owner_options
 
 TABS = ("txt2img", "img2img")
-DEFAULTS = "default_settings"
-"""Settings that stood at their default where the job was made. They count where they are known, and ask for
-nothing where they are not."""
 CHOICES = "script_choices"
 """What is chosen where a script is given a place in a list: {title: {number of the argument: word}}."""
 _BATCH_MODE = 5

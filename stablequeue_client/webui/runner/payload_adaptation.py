@@ -17,7 +17,8 @@ from stablequeue_client.shared.generation.capability_needs import (
 )
 from stablequeue_client.shared.generation.sampler_names import PLAIN, joined, taken_apart
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
-from stablequeue_client.webui.host.capture import CHOICES, DEFAULTS
+from stablequeue_client.shared.wire.jobs import DEFAULTS
+from stablequeue_client.webui.host.capture import CHOICES
 from stablequeue_client.webui.runner.refusal import Refusal
 
 NOT_THEIRS = frozenset(
