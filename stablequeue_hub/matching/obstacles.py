@@ -46,6 +46,7 @@ _CAPABILITIES: dict[CapabilityKind, tuple[ReasonCode, str]] = {
     "alwayson_script": ("script_missing", "script"),
     "controlnet_model": ("controlnet_model_missing", "ControlNet model"),
     "style": ("script_missing", "style"),  # of styles no server says anything
+    "script_models": ("script_missing", "models in the arguments of script"),
 }
 
 

@@ -11,11 +11,20 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stablequeue_client.shared.generation.sampler_names import taken_apart
+from stablequeue_client.shared.generation.script_arguments import unread_scripts
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
 
 CapabilityKind = Literal[
-    "sampler", "scheduler", "upscaler", "script", "alwayson_script", "controlnet_model", "style"
+    "sampler",
+    "scheduler",
+    "upscaler",
+    "script",
+    "alwayson_script",
+    "controlnet_model",
+    "style",
+    "script_models",
 ]
+"""``script_models``: what the arguments of that script name besides, which nobody can check."""
 Answer = Literal["ok", "missing", "not_checked"]
 
 _NOTHING = frozenset({"", "none", "automatic", "use same sampler", "use same scheduler"})
@@ -54,6 +63,7 @@ def capability_needs(payload: Mapping[str, Any]) -> tuple[CapabilityNeed, ...]:
     script = _name(payload.get("script_name"))
     found += [CapabilityNeed("script", script)] if script else []
     found += _alwayson_scripts(payload.get("alwayson_scripts"))
+    found += [CapabilityNeed("script_models", title) for title in unread_scripts(payload)]
     found += [CapabilityNeed("style", name) for name in map(_name, _items(payload.get("styles"))) if name]
     return tuple(dict.fromkeys(found))
 
@@ -137,7 +147,7 @@ def _items(value: Any) -> Iterable[Any]:
 
 
 def _known(kind: CapabilityKind, capabilities: ServerCapabilities) -> list[str]:
-    if kind == "style":
+    if kind in ("style", "script_models"):
         return []
     lists: dict[CapabilityKind, list[str]] = {
         "sampler": capabilities.samplers,

@@ -14,6 +14,9 @@ REQUIREMENTS_MAX = 200
 DEFAULTS = "default_settings"
 """Field of a payload: settings that stood at their default where the job was made. They count where they are
 known, and ask for nothing where they are not."""
+CHOICES = "script_choices"
+"""Field of a payload: what is chosen where a script is given a place in a list: {title: {number of the
+argument: word}}."""
 JOB_ID_LENGTH = 36
 """Characters of a job's id, a UUID as text."""
 

@@ -17,8 +17,7 @@ from stablequeue_client.shared.generation.capability_needs import (
 )
 from stablequeue_client.shared.generation.sampler_names import PLAIN, joined, taken_apart
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
-from stablequeue_client.shared.wire.jobs import DEFAULTS
-from stablequeue_client.webui.host.capture import CHOICES
+from stablequeue_client.shared.wire.jobs import CHOICES, DEFAULTS
 from stablequeue_client.webui.runner.refusal import Refusal
 
 NOT_THEIRS = frozenset(
@@ -52,6 +51,7 @@ _WORDS = {
     "alwayson_script": "the script",
     "controlnet_model": "the ControlNet model",
     "style": "the style",
+    "script_models": "models of the script",
 }
 _SHOWN = 80
 
