@@ -68,6 +68,13 @@ def test_only_what_is_switched_on_is_asked_of_other_servers(
     assert bool(scripts_of(monkeypatch, inputs, values)) is is_sent
 
 
+def test_one_of_several_switches_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = [Checkbox(label="Enabled for UNet"), Checkbox(label="Enabled for VAE")]
+    inputs = [input_of(box, False) for box in boxes]
+    assert scripts_of(monkeypatch, inputs, [False, True])
+    assert not scripts_of(monkeypatch, inputs, [False, False])
+
+
 def test_values_behind_another_box_are_sent_though_it_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = [input_of(Checkbox(label="Skip img2img"), False), input_of(Slider(label="Strength"), 0.5)]
     assert scripts_of(monkeypatch, inputs, [False, 0.9])

@@ -216,7 +216,7 @@ class GenerationCapture:
                 one.is_default(value) for one, value in zip(inputs[start:end], given, strict=True)
             )
             # Other servers need not have what is not used: of their own it is off there as well.
-            is_off = start < end and inputs[start].is_switch and given[0] is False
+            is_off = _is_off(inputs[start:end], given)
             if given and not set_fields and not untouched and not is_off:
                 alwayson[script.title()] = {"args": payload_json.arguments(given, script.title())}
                 words[script.title()] = _chosen_words(inputs[start:end], given)
@@ -233,6 +233,12 @@ class GenerationCapture:
         if words:
             found[CHOICES] = words
         return found
+
+
+def _is_off(inputs: Sequence[PageInput], values: Sequence[Any]) -> bool:
+    """Return whether the first input switches the script on, and nothing of it is on."""
+    switches = [value for one, value in zip(inputs, values, strict=True) if one.is_switch]
+    return bool(inputs) and inputs[0].is_switch and not any(switches)
 
 
 def _chosen_words(inputs: Sequence[PageInput], values: Sequence[Any]) -> dict[str, Any]:
