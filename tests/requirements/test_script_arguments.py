@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from stablequeue_client.shared.generation.capability_needs import capability_needs
 from stablequeue_client.shared.generation.name_translation import Renaming, translated
 from stablequeue_client.shared.generation.requirements import EmbeddingNames, generation_requirements
+
+from ..slowness import slowness
 
 FROM_FILE = "Prompts from file or textbox"
 FLAGS = [True, False, False, False, False, False, False, 0]
@@ -199,3 +202,20 @@ def test_no_form_of_arguments_raises(always: Any, args: Any, words: Any, title: 
     generation_requirements(payload)
     capability_needs(payload)
     translated(payload, RENAMINGS)
+
+
+def test_a_hostile_axis_costs_little() -> None:
+    started = time.process_time()
+    for prompt, axis in (
+        ("a" * 1_000_000, "a," + "b" * 100_000),
+        ("x <lora:a:1>" * 80_000, "a" + ",b" * 900),
+    ):
+        payload = plot(("Prompt S/R", axis, [])) | {"prompt": prompt}
+        generation_requirements(payload)
+        translated(payload, RENAMINGS)
+    assert time.process_time() - started < 8 * slowness()
+
+
+def test_a_plot_of_many_words_finds_each_lora() -> None:
+    axis = ",".join(["ink", *(f"style{number}" for number in range(150))])
+    assert len(named(plot(("Prompt S/R", axis, [])))) == 151

@@ -32,8 +32,8 @@ Where = Literal[
 """``script``: an argument of a script that uses it besides the generation's own; ``axis``: of one that puts
 it in their place, as X/Y/Z plot does."""
 
-SEARCH_MAX = 100
-"""So many words of an axis that replaces words in the prompt are looked at."""
+_REPLACED_MAX = 1 << 20
+"""So many characters of the prompts that an axis makes of one are looked at."""
 LORA_TAG = "lora"
 _TAGS = frozenset({LORA_TAG, "lyco"})
 _NETWORK = re.compile(r"<(\w+):([^>]+)>")
@@ -245,14 +245,24 @@ def _of_scripts(values: Mapping[str, Any], embeddings: EmbeddingNames | None) ->
         return value
 
     def search(words: list[str]) -> list[str]:
-        prompts = [_text(values.get("prompt"))] if words and words[0] else []
-        for text in prompts:
-            for word in words[1:SEARCH_MAX]:
-                found.extend(prompt_requirements(text.replace(words[0], word), "script", embeddings))
+        for text in _replaced(_text(values.get("prompt")), words):
+            found.extend(prompt_requirements(text, "script", embeddings))
         return words
 
     visited_scripts(values, visit, search)
     return found
+
+
+def _replaced(prompt: str, words: Sequence[str]) -> Iterator[str]:
+    """The prompts of an axis that replaces its first word by each; as many as an honest one has."""
+    left = _REPLACED_MAX
+    first = words[0] if words else ""
+    count = prompt.count(first) if first else 0
+    for word in words[1:] if count else ():
+        left -= len(prompt) + count * (len(word) - len(first))
+        if left < 0:
+            return
+        yield prompt.replace(first, word)
 
 
 def _checkpoint(role: Role, value: Any) -> list[Requirement]:

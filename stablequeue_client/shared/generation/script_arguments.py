@@ -150,7 +150,7 @@ def _visited_axes(args: list[Any], words: Mapping[str, Any], visit: Visit, searc
 def _values(text: str) -> list[str]:
     """As the script reads them (``csv_string_to_list_strip``)."""
     try:
-        rows = list(csv.reader(text.splitlines(keepends=True), skipinitialspace=True))
+        rows = list(csv.reader([f"{line}\n" for line in text.split("\n")], skipinitialspace=True))
     except csv.Error:
         return []
     return [value.strip() for row in rows for value in row][:_VALUES_MAX]
