@@ -183,7 +183,7 @@ COMMANDS: tuple[Command, ...] = (
             "submit payload.json --target forge-a --target forge-b --wait",
             "submit - --priority 5 --name poster",
         ),
-        (Argument("file", "A JSON file, a picture (PNG, JPEG, WebP), a text file; - for standard input"),),
+        (Argument("file", "A JSON file, a picture as a WebUI saved it, a text file; - for standard input"),),
     ),
     Command(
         "queue pause",
@@ -204,7 +204,7 @@ COMMANDS: tuple[Command, ...] = (
         "What a picture's generation text names, which models that is, who has them, and what is unknown",
         explaining.run_explain,
         ("explain cat.png", "explain cat.png --hub http://192.168.1.20:8383 --key @view.key --json"),
-        (Argument("picture", "A PNG, JPEG or WebP that a WebUI saved, or its text; - for standard input"),),
+        (Argument("picture", "A picture as a WebUI saved it, or its text; - for standard input"),),
     ),
     Command(
         "keys create",

@@ -24,7 +24,7 @@ from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.connection import Json
 from stablequeue_client.index.rows import IndexRow
 from stablequeue_client.shared.errors import ForbiddenError, HubUnreachableError, NotFoundError, UsageError
-from stablequeue_client.shared.generation.infotext import Infotext, parse_infotext
+from stablequeue_client.shared.generation.infotext import Infotext, left_out, parse_infotext
 from stablequeue_client.shared.generation.requirements import EmbeddingNames
 from stablequeue_client.shared.model_files.model_file import Kind, webui_name
 from stablequeue_client.shared.model_files.roles import KINDS_OF
@@ -67,7 +67,7 @@ def run_explain(context: Context) -> int:
     if context.settings.json:
         say_json(_as_json(text, explained, hub, trouble))
     else:
-        _say(explained, hub, trouble)
+        _say(explained, left_out(text), hub, trouble)
     return 3 if trouble and context.settings.hub else 0
 
 
@@ -198,13 +198,16 @@ def _as_json(
             for one in explained
         ],
         "cannot_tell": open_questions(explained),
+        "left_out": left_out(text),
         "hub": hub.url if hub else None,
         "hub_trouble": trouble or None,
         "servers": hub.check["servers"] if hub and hub.check else None,
     }
 
 
-def _say(explained: Sequence[Explained], hub: HubFindings | None, trouble: str) -> None:
+def _say(
+    explained: Sequence[Explained], untold: Sequence[str], hub: HubFindings | None, trouble: str
+) -> None:
     if trouble:
         warn(f"{visible(trouble)} Only this computer is looked at.")
     rows = [
@@ -221,6 +224,8 @@ def _say(explained: Sequence[Explained], hub: HubFindings | None, trouble: str) 
         say_table(("names", "as written", "hash", "what it is", "where"), rows)
     for sentence in open_questions(explained):
         say(visible(sentence))
+    if untold:
+        say(visible(f"A job made of it would not take over: {'; '.join(untold)}."))
     if hub is not None and hub.check is not None:
         _say_servers(hub.check["servers"])
 

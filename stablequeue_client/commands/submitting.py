@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 import time
@@ -25,7 +26,7 @@ from stablequeue_client.shared.errors import (
     UsageError,
 )
 from stablequeue_client.shared.generation.image_text import generation_text, picture_format
-from stablequeue_client.shared.generation.infotext import parse_infotext
+from stablequeue_client.shared.generation.infotext import parse_infotext, plain_text
 from stablequeue_client.shared.wire.jobs import JOB_MAX_BYTES
 from stablequeue_client.terminal_text import visible
 
@@ -119,13 +120,7 @@ def what_to_make(data: bytes) -> dict[str, Any]:
                 remedy="Give a picture that a WebUI made.",
             )
         return {"infotext": text}
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UsageError(
-            "This is neither a picture (PNG, JPEG, WebP) nor text.",
-            remedy="Give a picture as the WebUI saved it, JSON or a generation text.",
-        ) from None
+    text = _decoded(data)
     if not text.lstrip().startswith("{"):
         if not _is_generation_text(text):
             raise UsageError(
@@ -141,6 +136,25 @@ def what_to_make(data: bytes) -> dict[str, Any]:
     if "payload" in found or "infotext" in found:
         return {name: value for name, value in found.items() if name in _SUBMISSION_FIELDS}
     return {"payload": found}
+
+
+_UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def _decoded(data: bytes) -> str:
+    """The text of a file: UTF-8, or UTF-16, in which Windows PowerShell writes. Raises UsageError."""
+    encoding = "utf-8-sig"
+    if data.startswith(_UTF_16_MARKS):
+        encoding = "utf-16"
+    elif b"\x00" in data[:2]:  # no text in UTF-8 has one; half of most letters in UTF-16 is one
+        encoding = "utf-16-be" if data[:1] == b"\x00" else "utf-16-le"
+    try:
+        return plain_text(data.decode(encoding))
+    except UnicodeDecodeError:
+        raise UsageError(
+            "This is neither a picture (PNG, JPEG, WebP, AVIF, GIF) nor text.",
+            remedy="Give a picture as the WebUI saved it, JSON or a generation text in UTF-8 or UTF-16.",
+        ) from None
 
 
 def _is_generation_text(text: str) -> bool:
@@ -194,6 +208,8 @@ def _say_queued(answer: Json) -> None:
     check = answer["check"]
     for text in check.get("warnings") or []:
         warn(visible(str(text)))
+    if check.get("left_out"):
+        warn(f"Not taken over from the text: {visible('; '.join(map(str, check['left_out'])))}.")
     if check["possible"]:
         return
     warn("No server can run it now; it waits.")

@@ -167,7 +167,7 @@ def judge_run(
             file.requirement, "not_provable", "unread", f"“{file.name}” was not read when the job ran."
         )
         for file in run.files
-        if file.sha256 is None and file.used
+        if file.sha256 is None and (file.used or file.script)
     ]
     told = {one.requirement for one in message.loaded if one.state != "unknown"}
     found = [one if one.requirement in told else _without_evidence(one) for one in found]
@@ -249,13 +249,20 @@ def _assigned_models(connection: Connection, files: Sequence[AssignedFile]) -> l
     digests = {row[0]: row[1:] for row in rows}
     found = []
     for file in files:
-        if file.sha256 is None or not file.used:
+        if file.sha256 is None or not (file.used or file.script):
             continue
         autov1, autov3, metadata = digests.get(file.sha256, (None, None, None))
         embedded = _metadata(metadata).get("sshs_model_hash")
         found.append(
             AssignedModel(
-                file.requirement, file.role, file.name, file.sha256, autov1, autov3, embedded or None
+                file.requirement,
+                file.role,
+                file.name,
+                file.sha256,
+                autov1,
+                autov3,
+                embedded or None,
+                by_script=not file.used,
             )
         )
     return found

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.generation.name_translation import Renaming, translated
-from stablequeue_client.shared.generation.requirements import generation_requirements
+from stablequeue_client.shared.generation.requirements import EmbeddingNames, Where, generation_requirements
+from stablequeue_client.shared.model_files.roles import Role
 from stablequeue_client.shared.wire.runner import (
     TRACEBACK_MAX,
     AssignedFile,
@@ -132,7 +133,8 @@ def _assigned(
     """The server's file for each model; None when one is not there any more."""
     wanted = {lookup for one in requirements if (lookup := one.lookup) is not None}
     now = reload_files(connection, stock, wanted, is_source=is_source)
-    unused = _unused_loras(payload)
+    embeddings = EmbeddingNames([one.name for one in requirements if one.role == "embedding"])
+    places = _places_of_models(payload, embeddings)
     found = []
     for place, one in enumerate(requirements):
         if one.decision == "not_a_model":
@@ -142,26 +144,46 @@ def _assigned(
             continue
         if file is None:
             return None
-        used = (one.role, one.name) not in unused
+        used, script = _usage(one, places)
         read = any(
             (other.root, other.path) == (file.root, file.path)
             for other in now.ready.get(one.content or "", ())
         )
         known = one.content if read else None
         found.append(
-            AssignedFile(place, one.role, one.name, file.name, file.root, file.path, known, file.size, used)
+            AssignedFile(
+                place, one.role, one.name, file.name, file.root, file.path, known, file.size, used, script
+            )
         )
     return found
 
 
-def _unused_loras(payload: dict[str, Any]) -> set[tuple[str, str]]:
-    """LoRAs that only negative prompts name: no host looks for them there."""
-    where: dict[tuple[str, str], set[str]] = {}
-    for requirement in generation_requirements(payload):
-        if requirement.role == "lora":
-            where.setdefault((requirement.role, requirement.name), set()).add(requirement.where)
-    negative = {"negative", "negative_style", "hires_negative"}
-    return {named for named, places in where.items() if places <= negative}
+def _places_of_models(
+    payload: dict[str, Any], embeddings: EmbeddingNames
+) -> dict[tuple[Role, str], set[Where]]:
+    """Where a payload names each model."""
+    where: dict[tuple[Role, str], set[Where]] = {}
+    for requirement in generation_requirements(payload, embeddings):
+        where.setdefault((requirement.role, requirement.name), set()).add(requirement.where)
+    return where
+
+
+def _usage(one: JobRequirement, places: dict[tuple[Role, str], set[Where]]) -> tuple[bool, bool]:
+    """Return whether the generation itself loads it, and whether a script does.
+
+    No host looks for LoRAs in negative prompts; a checkpoint of an axis stands in the place of the
+    generation's own.
+    """
+    where = places.get((one.role, one.name), set())
+    script = bool(where & _OF_SCRIPTS)
+    if one.role == "lora":
+        return not where or not where <= (_NEGATIVE | _OF_SCRIPTS), script
+    replaced = any("axis" in places[role, name] for role, name in places if role == one.role)
+    return not replaced and not (where and where <= _OF_SCRIPTS), script
+
+
+_NEGATIVE: frozenset[Where] = frozenset({"negative", "negative_style", "hires_negative"})
+_OF_SCRIPTS: frozenset[Where] = frozenset({"script", "axis"})
 
 
 def _renamed(

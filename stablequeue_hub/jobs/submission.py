@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import InvalidValueError
-from stablequeue_client.shared.generation.infotext import HashMention
+from stablequeue_client.shared.generation.infotext import HashMention, left_out, parse_infotext
 from stablequeue_client.shared.wire.jobs import JobCheckRequest, JobSubmission, Submitted
 from stablequeue_client.shared.wire.runner import PICTURES_MAX
 from stablequeue_hub.errors import RepeatedKeyError
@@ -162,7 +162,9 @@ def _repeated(
             jobs, job_payloads, job_payloads.c.id == jobs.c.payload_id
         )
         seed, text = connection.execute(its.where(jobs.c.job_id == ids[0])).one()
-        check = msgspec.structs.replace(check, payload={**msgspec.json.decode(text), "seed": seed})
+        payload = {**msgspec.json.decode(text), "seed": seed}
+        untold = left_out(parse_infotext(wanted.infotext))
+        check = msgspec.structs.replace(check, payload=payload, left_out=untold)
     return Submitted(ids[0], batch_id, ids, check, repeated=True)
 
 

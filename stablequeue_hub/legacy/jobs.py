@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import InvalidValueError
 from stablequeue_client.shared.generation.infotext import parse_infotext, payload_from_infotext
-from stablequeue_client.shared.wire.jobs import JobSubmission
+from stablequeue_client.shared.wire.jobs import DEFAULTS, JobSubmission
 from stablequeue_hub.jobs.rows import BRIEF_CHARACTERS, PICTURES
 from stablequeue_hub.jobs.states import JOB_STATES
 from stablequeue_hub.legacy import payloads
@@ -341,4 +341,6 @@ def _generation_info(pictures: Sequence[Any]) -> dict[str, Any]:
     texts = [picture.infotext for picture in pictures]
     if not texts:
         return {"infotexts": []}
-    return {**payload_from_infotext(parse_infotext(texts[0])), "infotexts": texts}
+    settings = payload_from_infotext(parse_infotext(texts[0]))
+    settings.pop(DEFAULTS, None)
+    return {**settings, "infotexts": texts}

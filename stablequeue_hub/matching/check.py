@@ -14,6 +14,7 @@ from stablequeue_client.shared.generation.capability_needs import capability_nee
 from stablequeue_client.shared.generation.infotext import (
     HashMention,
     infotext_hashes,
+    left_out,
     parse_infotext,
     payload_from_infotext,
 )
@@ -71,7 +72,7 @@ def judge_job(
     known = known_servers(connection, live)
     source_id = own_server if wanted.server is None else resolve_server(known, wanted.server)
     targets = None if wanted.targets is None else {resolve_server(known, name) for name in wanted.targets}
-    payload, stated = _payload(wanted)
+    payload, stated, untold = _payload(wanted)
     payload, problems = read_payload(payload)
     written = payload_requirements(connection, payload, source_id, [*stated, *mentions])
     judged = judge_payload(
@@ -89,7 +90,7 @@ def judge_job(
         told = [f"{one.message} {one.remedy}" for one in problems]
         check = msgspec.structs.replace(check, possible=False, warnings=[*told, *check.warnings])
     if wanted.payload is None:
-        check = msgspec.structs.replace(check, payload=payload)
+        check = msgspec.structs.replace(check, payload=payload, left_out=untold)
     return replace(judged, check=check, problems=tuple(problems))
 
 
@@ -173,8 +174,9 @@ def _server_check(judge: Judge, job: PlacementQuery, server: ServerFacts, texts:
     return ServerCheck(server.server_id, server.alias, not reasons, reasons, unsure)
 
 
-def _payload(wanted: JobCheckRequest) -> tuple[dict[str, Any], list[HashMention]]:
-    """Return the payload, and the hashes that a text states of the models it names."""
+def _payload(wanted: JobCheckRequest) -> tuple[dict[str, Any], list[HashMention], list[str]]:
+    """Return the payload, the hashes that a text states of the models it names, and what of the text the
+    payload does not take over."""
     if (wanted.payload is None) == (wanted.infotext is None):
         raise InvalidValueError(
             "A job needs either its payload or a generation text.",
@@ -182,13 +184,13 @@ def _payload(wanted: JobCheckRequest) -> tuple[dict[str, Any], list[HashMention]
         )
     if wanted.payload is not None:
         check_prompts(wanted.payload)
-        return wanted.payload, []
+        return wanted.payload, [], []
     raw = wanted.infotext or ""
     check_generation_text(raw)
     text = parse_infotext(raw)
     payload = payload_from_infotext(text)
     check_prompts(payload)
-    return payload, infotext_hashes(text)
+    return payload, infotext_hashes(text), left_out(text)
 
 
 PROMPTS = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt")

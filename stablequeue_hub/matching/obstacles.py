@@ -47,6 +47,7 @@ _CAPABILITIES: dict[CapabilityKind, tuple[ReasonCode, str]] = {
     "controlnet_model": ("controlnet_model_missing", "ControlNet model"),
     "style": ("script_missing", "style"),  # of styles no server says anything
     "field": ("field_unknown", "field"),
+    "script_models": ("script_missing", "models in the arguments of script"),
 }
 
 

@@ -13,10 +13,11 @@ from stablequeue_client.shared.generation.image_text import generation_text
 from stablequeue_client.shared.generation.infotext import (
     HashMention,
     infotext_hashes,
+    left_out,
     parse_infotext,
     payload_from_infotext,
+    plain_text,
 )
-from stablequeue_client.shared.generation.infotext_settings import not_taken_over
 from stablequeue_client.shared.generation.requirements import can_be_written
 from stablequeue_client.shared.views import job_values as jv
 from stablequeue_client.shared.views.job_form import Fields, fields_of_payload
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 PICKED_MAX = 20
 SEARCH_MAX = 200
 LEFT_OUT_SHOWN = 8
-LABEL_SHOWN = 40
+LABEL_SHOWN = 80
 _MARKS: dict[str, jv.NeedMark] = {"ambiguous": "ambiguous", "missing": "missing", "not_checked": "unchecked"}
 _REASON_MARKS: dict[str, jv.NeedMark] = {"model_unhashed": "unread", "model_unreachable": "away"}
 
@@ -64,7 +65,7 @@ def start_of(connection: Connection, from_job: str, text: str) -> Start:
         return Start(
             payload_from_infotext(parsed),
             mentions=tuple(infotext_hashes(parsed)),
-            left_out=tuple(not_taken_over(parsed.settings)),
+            left_out=tuple(left_out(parsed)),
         )
     return Start({})
 
@@ -183,7 +184,7 @@ def _mark(check: JobCheck, place: int, one: RequirementCheck) -> jv.NeedMark:
 
 
 def text_of_picture(data: bytes) -> str:
-    """The generation text of a PNG, JPEG or WebP. Raises InvalidValueError for what has none."""
+    """The generation text of a picture. Raises InvalidValueError for what has none."""
     text = generation_text(data)
     if not text:
         raise InvalidValueError(
@@ -195,7 +196,7 @@ def text_of_picture(data: bytes) -> str:
 
 def checked_text(text: str) -> str:
     """A pasted generation text. Raises InvalidValueError for none, TooLargeError for too long a one."""
-    text = text.replace("\r\n", "\n").replace("\x00", "").strip()
+    text = plain_text(text)
     if not text:
         raise InvalidValueError("There is no generation text.", remedy="Paste the text under a picture.")
     check_generation_text(text)

@@ -254,6 +254,34 @@ def test_the_queue_is_held_back_and_an_impossible_job_says_why(commands: Any, si
     assert "not valid JSON at line 1" in commands.run("submit", "broken.json", *site.data).err
 
 
+RESOURCES = 'Civitai resources: [{"type":"lora","modelVersionId":135867,"modelName":"Tin toys"}]'
+
+
+@pytest.mark.usefixtures("goes_on")
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
+def test_what_a_job_does_not_take_over_from_a_text_is_named(
+    commands: InProcess, site: Site, encoding: str
+) -> None:
+    text = (
+        f"a café\nSteps: 3, Seed: 1, Size: 64x64, ADetailer model: face.pt, {RESOURCES}\nTemplate: a {{b|c}}"
+    )
+    (commands.folder / "text.txt").write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    assert commands.run("queue", "pause", *site.data).code == 0
+    queued = commands.run("submit", "text.txt", *site.data)
+    (job_id,) = [
+        job["job_id"] for job in HubApi(site.url, site.admin).jobs()["jobs"] if job["state"] == "pending"
+    ]
+    said = "ADetailer model; Civitai: lora Tin toys (version 135867); Template"
+    assert f"Not taken over from the text: {said}." in queued.err
+    assert HubApi(site.url, site.admin).job(job_id)["payload"]["prompt"] == "a café"
+    explained = commands.run("explain", "text.txt", *site.data)
+    assert f"A job made of it would not take over: {said}." in explained.out
+    assert commands.run("explain", "--json", "text.txt", *site.data).json["left_out"] == said.split("; ")
+    check = HubApi(site.url, site.admin).check_job({"infotext": text})
+    assert check["left_out"] == said.split("; ")
+    assert commands.run("jobs", "cancel", job_id, *site.data).code == 0
+
+
 @pytest.mark.usefixtures("goes_on")
 def test_submit_and_explain_say_why_no_server_may_make_it(commands: InProcess, site: Site) -> None:
     laptop_id, laptop_secret = "7" * 32, "8" * 64

@@ -91,6 +91,7 @@ def test_the_hashes_of_the_text_find_the_models_whatever_they_are_called_here(hu
     hosts.add("forge", BASE, INK, ("lora", "tusche.safetensors", "something else"))
     fields = {"text": TEXT, "prompt": "two cats <lora:tusche:0.5>", "checkpoint": "", "seed": "7"}
     job = queued(hub, fields)
+    assert job["payload"].pop("default_settings")["randn_source"] == "GPU"
     assert job["payload"] == {
         "prompt": "two cats <lora:tusche:0.5>",
         "seed": 7,

@@ -17,6 +17,7 @@ from stablequeue_client.shared.generation.infotext import (
     HashMention,
     Infotext,
     infotext_hashes,
+    left_out,
     parse_infotext,
     payload_from_infotext,
     quoted,
@@ -84,7 +85,7 @@ def test_the_payload_of_a_text_of_forge() -> None:
     found = payload_from_infotext(parse_infotext(FORGE))
     assert found["prompt"].startswith("a cat in a hat")
     assert found["negative_prompt"].endswith("lowres")
-    del found["prompt"], found["negative_prompt"]
+    del found["prompt"], found["negative_prompt"], found["default_settings"]
     assert found == {
         "sampler_name": "DPM++ 2M",
         "scheduler": "Karras",
@@ -132,7 +133,7 @@ def test_settings_that_change_the_picture_become_override_settings() -> None:
     }
 
 
-@pytest.mark.parametrize("text", [FORGE, CIVITAI_EXTENSION, CIVITAI_SITE])
+@pytest.mark.parametrize("text", [FORGE, CIVITAI_EXTENSION])
 def test_of_what_the_webui_itself_writes_nothing_is_left_out(text: str) -> None:
     assert not_taken_over(parse_infotext(text).settings) == []
 
@@ -140,6 +141,133 @@ def test_of_what_the_webui_itself_writes_nothing_is_left_out(text: str) -> None:
 def test_what_nothing_stands_for_is_named_in_the_order_of_the_text() -> None:
     text = "a cat\nSteps: 20, ADetailer model: face.pt, Module 1: ae, Init image hash: 00ff, RNG: CPU"
     assert not_taken_over(parse_infotext(text).settings) == ["ADetailer model", "Init image hash"]
+
+
+def test_models_that_civitai_names_by_its_numbers_are_named_as_left_out() -> None:
+    text = """a tin robot
+Steps: 30, Sampler: DPM++ 2M Karras, CFG scale: 6, Seed: 3, Size: 832x1216, Clip skip: 2, \
+Civitai resources: [{"type":"checkpoint","modelVersionId":290640,"modelName":"Base, XL"},\
+{"type":"lora","weight":0.4,"modelVersionId":135867,"modelName":"Tin toys"},\
+{"type":"embed","modelVersionId":380277}], \
+Civitai metadata: {}"""
+    assert left_out(parse_infotext(text)) == [
+        "Civitai: checkpoint Base, XL (version 290640)",
+        "Civitai: lora Tin toys (version 135867)",
+        "Civitai: embed (version 380277)",
+    ]
+
+
+@pytest.mark.parametrize("value", ["[1, 2]", "{}", "[{", "[]", "3", "[" * 5000])
+def test_resources_in_another_form_are_named_as_a_whole(value: str) -> None:
+    assert not_taken_over({"Civitai resources": value})
+
+
+def test_the_numbers_of_civitai_s_flux_are_mended_as_forge_does() -> None:
+    text = """a tin robot
+Steps: 28, CFG scale: 3.5, Sampler: Undefined, Seed: 11, Size: 832x1216, Clip skip: 2, Created Date: \
+2024-10-05T1111:20.1Z, \
+Civitai resources: [{"type":"checkpoint","modelVersionId":691639,"modelName":"FLUX"}]"""
+    found = payload_from_infotext(parse_infotext(text))
+    assert (found["cfg_scale"], found["distilled_cfg_scale"]) == (1.0, 3.5)
+    assert (found["sampler_name"], found["scheduler"]) == ("Euler", "Simple")
+    assert found["default_settings"]["CLIP_stop_at_last_layers"] == 1
+    other = payload_from_infotext(parse_infotext(text.replace("FLUX", "SDXL")))
+    assert (other["cfg_scale"], other["sampler_name"]) == (3.5, "Undefined")
+    assert other["override_settings"]["CLIP_stop_at_last_layers"] == 2
+
+
+def test_what_a_webui_does_not_write_is_its_default() -> None:
+    found = payload_from_infotext(parse_infotext(FORGE))
+    assert found["default_settings"] == {
+        "randn_source": "GPU",
+        "sigma_max": 0.0,
+        "sigma_min": 0.0,
+        "rho": 0.0,
+        "sd_vae_encode_method": "Full",
+        "sd_vae_decode_method": "Full",
+        "fp8_storage": "Disable",
+        "cache_fp16_weight": False,
+        "emphasis": "Original",
+        "refiner_switch_by_sample_steps": False,
+    }
+    said = payload_from_infotext(parse_infotext("a\nSteps: 2, Seed: 1, RNG: NV, Schedule rho: 7"))
+    assert not said["default_settings"].keys() & said["override_settings"].keys()
+    assert said["default_settings"]["CLIP_stop_at_last_layers"] == 1
+    assert "default_settings" not in payload_from_infotext(parse_infotext("a cat"))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "more", "options"),
+    [
+        ("a [cat:dog:3]", "Version: v1.5.2", {"use_old_scheduling": True, "use_downcasted_alpha_bar": True}),
+        (
+            "a cat",
+            "Sampler: DDIM, Version: 1.5.0",
+            {"pad_cond_uncond_v0": True, "use_downcasted_alpha_bar": True},
+        ),
+        ("a [cat]", "Sampler: DDIM, Version: v1.6.0", {"use_downcasted_alpha_bar": True}),
+        ("a cat", "Version: v1.7.0-224-g00ff", {"use_downcasted_alpha_bar": True}),
+        ("a cat", "Refiner: b, Version: v1.7.0-225-g00ff", {"refiner_switch_by_sample_steps": True}),
+        ("a cat", "Refiner: b, Version: v1.8.0", {}),
+        ("a [cat]", "Version: f2.0.1v1.10.1-previous-664", {}),
+        ("a [cat]", "Version: ComfyUI", {}),
+        ("a [cat]", "Refiner: b", {}),
+    ],
+)
+def test_the_options_of_old_versions_are_set_as_the_hosts_do(
+    prompt: str, more: str, options: dict[str, bool]
+) -> None:
+    found = payload_from_infotext(parse_infotext(f"{prompt}\nSteps: 2, Seed: 1, {more}"))["default_settings"]
+    assert {name: value for name, value in found.items() if value is True} == options
+
+
+SETTINGS = "Steps: 20, Sampler: Euler a, Seed: 1"
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt", "settings", "untold"),
+    [
+        (
+            f"a cat\n{SETTINGS}\nTemplate: a {{cat|dog}}\nNegative Template: x",
+            "a cat",
+            {},
+            ["Template", "Negative Template"],
+        ),
+        (f"a cat\n{SETTINGS}\nTime taken: 4.2 sec.", "a cat", {}, []),
+        (
+            f'a cat\n{SETTINGS}, Wildcard prompt: "a __pet__\non a mat", Model: x',
+            "a cat",
+            {"Wildcard prompt": "a __pet__\non a mat", "Model": "x"},
+            ["Wildcard prompt"],
+        ),
+        (
+            f'a cat\n{SETTINGS}, Wildcard: "a\nb", Model: x, Model hash: 6ce0161689, VAE: y',
+            "a cat",
+            {"Wildcard": "a\nb", "Model": "x", "Model hash": "6ce0161689", "VAE": "y"},
+            ["Wildcard"],
+        ),
+        (
+            f'a cat\n{SETTINGS}, Wildcard: "never closed\nSource Identifier: x',
+            "a cat",
+            {"Wildcard": '"never closed'},
+            ["Wildcard", "Source Identifier"],
+        ),
+        (f"Steps: to heaven, a stair\n{SETTINGS}", "Steps: to heaven, a stair", {}, []),
+        (f"a cat\n{SETTINGS}\n\nlast words", "a cat", {}, ["last words"]),
+    ],
+)
+def test_settings_that_are_not_the_last_line_are_read_and_the_rest_is_named(
+    text: str, prompt: str, settings: dict[str, str], untold: list[str]
+) -> None:
+    found = parse_infotext(text)
+    assert found.prompt == prompt
+    assert found.settings == {"Steps": "20", "Sampler": "Euler a", "Seed": "1", **settings}
+    assert left_out(found) == untold
+
+
+def test_a_list_that_was_cut_gives_its_names_without_the_quote() -> None:
+    found = parse_infotext('x\nSteps: 20, Seed: 1, Size: 8x8, Lora hashes: "hat: 28f11be9dbf2, coat: 5a4be')
+    assert [one.name for one in infotext_hashes(found)] == ["hat"]
 
 
 def test_the_hashes_of_a_text_of_forge() -> None:
@@ -354,6 +482,7 @@ HOSTILE = [
     *("a", " ", ":", ",", '"', "\\", "\n", "aa:", 'aa: "', 'aa: "\\', "aa: {", "Hashes: {", 'Hashes: {"a":'),
     *("Hashes: [", "[", '{"a":', "Civitai resources: [", "a b-", "a(", "9", "Negative prompt:"),
     *("Model [", "aa: b,", 'Lora hashes: "', "x: 0123456789ab, ", "Hires Module 1: a, "),
+    *("Steps: 1, aa: 2, bb: \"3\n", "Steps: \"\n", "Steps: 1, aa: 2, bb: 3\n"),
     *("aa:\t", '\\"', " [01234567] "),
 ]  # fmt: skip
 

@@ -15,9 +15,11 @@ from stablequeue_client.webui.runner.restore_name import put_back
 SHA = "a" * 64
 
 
-def confirmed(role: str, path: str, number: int = 0, *, used: bool = True) -> ConfirmedFile:
+def confirmed(
+    role: str, path: str, number: int = 0, *, used: bool = True, script: bool = False
+) -> ConfirmedFile:
     name = path.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-    file = AssignedFile(number, role, name, name, "root", path, SHA, 3, used)  # type: ignore[arg-type]
+    file = AssignedFile(number, role, name, name, "root", path, SHA, 3, used, script)  # type: ignore[arg-type]
     return ConfirmedFile(file, path, StatKey(3, 1, 1, 1))
 
 
@@ -115,3 +117,39 @@ def test_where_links_cannot_be_made_it_is_renamed(tmp_path: Path) -> None:
 
     assert put_back([one], link=no_links) == [one.path]
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+A, B = (
+    confirmed("checkpoint", f"/m/{name}.safetensors", number, used=False, script=True)
+    for number, name in enumerate("ab", start=5)
+)
+NOT_USED = confirmed("checkpoint", "/m/base.safetensors", used=False)
+
+
+def steps(*names: str) -> list[SamplerStep]:
+    return [SamplerStep(f"/m/{name}.safetensors") for name in names]
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_the_checkpoints_of_an_axis_are_loaded_in_any_order(order: str) -> None:
+    report = HostReport(steps(*order), scripted=True)
+    assert states([NOT_USED, A, B], report) == ["loaded", "loaded"]
+
+
+def test_a_checkpoint_that_is_none_of_an_axis_is_told() -> None:
+    assert states([NOT_USED, A, B], HostReport(steps("a", "b", "c"), scripted=True)) == ["other_file"] * 2
+    assert states([NOT_USED, A, B], HostReport(steps("a"), scripted=True)) == ["loaded", "unknown"]
+
+
+def test_a_checkpoint_that_a_script_uses_besides_is_none_that_replaced_the_first() -> None:
+    assert states([BASE, A], HostReport([STEP, *steps("a")])) == ["loaded", "loaded"]
+    assert states([BASE, A], HostReport([STEP])) == ["loaded", "unknown"]
+    assert states([BASE, A], HostReport([STEP, *steps("a", "c")])) == ["other_file", "loaded"]
+
+
+def test_a_lora_that_only_a_script_names_need_not_be_come_to() -> None:
+    one = confirmed("lora", "/m/soft.safetensors", used=False, script=True)
+    used = SamplerStep("/m/base.safetensors", loras=frozenset({"/m/soft.safetensors"}))
+    assert states([one], HostReport([STEP, used])) == ["loaded"]
+    assert states([one], HostReport([STEP])) == ["unknown"]
+    assert states([one], HostReport([STEP], lora_failures=1)) == ["not_loaded"]

@@ -11,11 +11,22 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stablequeue_client.shared.generation.payload_fields import unknown_fields
+from stablequeue_client.shared.generation.sampler_names import taken_apart
+from stablequeue_client.shared.generation.script_arguments import unread_scripts
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
 
 CapabilityKind = Literal[
-    "sampler", "scheduler", "upscaler", "script", "alwayson_script", "controlnet_model", "style", "field"
+    "sampler",
+    "scheduler",
+    "upscaler",
+    "script",
+    "alwayson_script",
+    "controlnet_model",
+    "style",
+    "field",
+    "script_models",
 ]
+"""``script_models``: what the arguments of that script name besides, which nobody can check."""
 Answer = Literal["ok", "missing", "not_checked"]
 
 _NOTHING = frozenset({"", "none", "automatic", "use same sampler", "use same scheduler"})
@@ -54,6 +65,7 @@ def capability_needs(payload: Mapping[str, Any]) -> tuple[CapabilityNeed, ...]:
     script = _name(payload.get("script_name"))
     found += [CapabilityNeed("script", script)] if script else []
     found += _alwayson_scripts(payload.get("alwayson_scripts"))
+    found += [CapabilityNeed("script_models", title) for title in unread_scripts(payload)]
     found += [CapabilityNeed("style", name) for name in map(_name, _items(payload.get("styles"))) if name]
     found += [CapabilityNeed("field", one.name) for one in unknown_fields(payload)]
     return tuple(dict.fromkeys(found))
@@ -140,7 +152,7 @@ def _items(value: Any) -> Iterable[Any]:
 
 
 def _known(kind: CapabilityKind, capabilities: ServerCapabilities) -> list[str]:
-    if kind == "style":
+    if kind in ("style", "script_models"):
         return []
     lists: dict[CapabilityKind, list[str]] = {
         "sampler": capabilities.samplers,
@@ -160,10 +172,8 @@ def _joins_names(capabilities: ServerCapabilities) -> bool:
 
 def _is_joined_here(name: str, capabilities: ServerCapabilities) -> bool:
     """Return whether ``name`` is a sampler and a scheduler of this WebUI: the newer ones take the old names
-    apart (``sd_samplers.get_sampler_and_scheduler``)."""
-    samplers, folded = _all_folded(capabilities.samplers), _folded(name)
-    endings = (f" {scheduler}" for scheduler in _all_folded(capabilities.schedulers))
-    return any(folded.endswith(end) and folded[: -len(end)] in samplers for end in endings)
+    apart."""
+    return taken_apart(name, capabilities.samplers, capabilities.schedulers) is not None
 
 
 def _has(names: Iterable[str], name: str) -> bool:

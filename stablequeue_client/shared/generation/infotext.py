@@ -20,7 +20,12 @@ from dataclasses import dataclass, replace
 from itertools import dropwhile, islice
 from typing import Any, Literal
 
-from stablequeue_client.shared.generation.infotext_settings import numbers, option_settings
+from stablequeue_client.shared.generation.infotext_settings import (
+    default_settings,
+    not_taken_over,
+    numbers,
+    option_settings,
+)
 from stablequeue_client.shared.generation.requirements import Requirement, checkpoint_parts
 from stablequeue_client.shared.model_files.model_file import (
     MODEL_EXTENSIONS,
@@ -31,6 +36,7 @@ from stablequeue_client.shared.model_files.model_file import (
     stem_key,
 )
 from stablequeue_client.shared.model_files.roles import KINDS_OF, Role
+from stablequeue_client.shared.wire.jobs import DEFAULTS
 
 Dialect = Literal["sha256", "autov2", "autov3_or_sha256", "autov1", "file_name"]
 """What the digits are. ``autov3_or_sha256``: 12 digits, of the whole file on Forge 2 and of the bytes after
@@ -48,6 +54,8 @@ _NO_KEY_CHARACTER = re.compile(r"[^\w \-/]")
 _QUOTED = re.compile(r'\s*("[^"\\]*(?:\\.[^"\\]*)*")(?:,|\Z)')
 _END = re.compile(r"\s*(?:,|\Z)")
 _SPACES = re.compile(r"\s*")
+_QUOTE = re.compile(r'(?<!\\)"')
+_FLUX_CLIP_SKIP = re.compile(r"Clip skip: [0-8], ")
 # Digits stay text: turning millions of them into a number would take minutes.
 _JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 
@@ -57,11 +65,13 @@ _MODULE = re.compile(r"(Hires )?Module ([0-9]{1,3})\Z")
 
 @dataclass(frozen=True)
 class Infotext:
-    """``settings``: the last line, keys and values as written, without the quoting."""
+    """``settings``: the line of settings, keys and values as written, without the quoting. ``trailing``: the
+    lines behind it, which say nothing to a WebUI."""
 
     prompt: str
     negative_prompt: str
     settings: dict[str, str]
+    trailing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,12 +88,13 @@ class HashMention:
 
 
 def parse_infotext(text: str) -> Infotext:
-    """``text`` taken apart as ``infotext_utils.parse_generation_parameters`` does it."""
-    *lines, last = text.strip().split("\n")
-    entries = list(_entries(last))
-    if len(entries) < _FEWEST_SETTINGS:
-        lines.append(last)
-        entries = []
+    """``text`` taken apart as ``infotext_utils.parse_generation_parameters`` does it.
+
+    Besides, the line of settings is found where it is not the last, or where a line break in a value cuts it:
+    the hosts then take all for the prompt.
+    """
+    lines, line, trailing = _split(text.strip().split("\n"))
+    entries = list(_entries(_repaired(line)))
     prompts: tuple[list[str], list[str]] = ([], [])
     negative = False
     for line in map(str.strip, lines):
@@ -91,9 +102,26 @@ def parse_infotext(text: str) -> Infotext:
             negative = True
             line = line[len(_NEGATIVE) :].strip()
         prompts[negative].append(line)
-    return Infotext(
-        _joined(prompts[False]), _joined(prompts[True]), {key: value for key, value in entries if value}
-    )
+    settings = {key: value for key, value in entries if value}
+    return Infotext(_joined(prompts[False]), _joined(prompts[True]), settings, tuple(trailing))
+
+
+def plain_text(text: str) -> str:
+    """``text`` as somebody pasted or saved it, with line breaks of one kind."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "").strip()
+
+
+def left_out(infotext: Infotext) -> list[str]:
+    """Return what a job made of it says nothing of, for people: labels, models that only Civitai's numbers
+    name, and lines behind the settings."""
+    lines = (line.strip() for line in infotext.trailing)
+    labels = (line.partition(":")[0].strip() for line in lines if line)
+    told = [label for label in labels if label not in _TELLS_NOTHING]
+    return [*not_taken_over(infotext.settings), *dict.fromkeys(told)]
+
+
+_TELLS_NOTHING = frozenset({"Time taken"})
+"""Of the lines that stand under a picture on a WebUI's page."""
 
 
 def quoted(value: str) -> str:
@@ -139,7 +167,12 @@ def payload_from_infotext(infotext: Infotext) -> dict[str, Any]:
     if "Face restoration" in settings:
         payload["restore_faces"] = True
     overrides = _override_settings(settings)
-    return payload | ({"override_settings": overrides} if overrides else {})
+    if overrides:
+        payload["override_settings"] = overrides
+    defaults = default_settings(infotext.prompt, settings)
+    if settings:
+        payload[DEFAULTS] = {name: value for name, value in defaults.items() if name not in overrides}
+    return payload
 
 
 def requirements_with_hashes(
@@ -158,7 +191,43 @@ def requirements_with_hashes(
     return [_with_hash(requirement, known) for requirement in requirements]
 
 
-# --- the last line ----------------------------------------------------------------------------------------
+# --- the line of settings ---------------------------------------------------------------------------------
+
+
+def _split(lines: list[str]) -> tuple[list[str], str, list[str]]:
+    """The prompts, the line of settings ("" for none), and the lines behind it."""
+    *before, last = lines
+    labels = [key for key, _ in _entries(last)]
+    is_line = len(labels) >= _FEWEST_SETTINGS
+    if is_line and "Steps" in labels:
+        return before, last, []
+    for place in range(len(before) - 1, -1, -1):
+        line = before[place]
+        if line.lstrip().startswith("Steps: ") and len(list(_entries(line))) >= _FEWEST_SETTINGS:
+            end = _quote_closes(lines, place)
+            return before[:place], "\n".join(lines[place:end]), lines[end:]
+    return (before, last, []) if is_line else (lines, "", [])
+
+
+def _quote_closes(lines: list[str], place: int) -> int:
+    """Return the number of the line behind the settings that begin at ``place``: a quoted value may go on
+    over several."""
+    is_open = False
+    for number in range(place, len(lines)):
+        is_open ^= bool(len(_QUOTE.findall(lines[number])) % 2)
+        if not is_open:
+            return number + 1
+    return place + 1
+
+
+def _repaired(line: str) -> str:
+    """``line`` as Forge mends what Civitai writes under pictures of Flux (``infotext_utils``: "Forge Fix to
+    broken Civitai Flux Meta"): a clip skip that Flux has not, no sampler, the distilled CFG as the CFG."""
+    if "Civitai" not in line or "FLUX" not in line:
+        return line
+    line = _FLUX_CLIP_SKIP.sub("", line)
+    line = line.replace("Sampler: Undefined, ", "Sampler: Euler, Schedule type: Simple, ")
+    return line.replace("CFG scale: ", "CFG scale: 1, Distilled CFG Scale: ")
 
 
 def _entries(line: str) -> Iterator[tuple[str, str]]:
@@ -192,7 +261,7 @@ def _value(line: str, at: int) -> tuple[str, int]:
 
 def _unquoted(value: str) -> str:
     try:
-        return str(json.loads(value))
+        return str(json.loads(value, strict=False))
     except ValueError:
         return value
 
@@ -244,7 +313,9 @@ def _checkpoint_mentions(settings: dict[str, str]) -> list[HashMention]:
 
 def _listed(role: Role, text: str) -> list[HashMention]:
     """``name: hash, name: hash``, as the LoRA extension and the embeddings write it."""
-    parts = (item.rpartition(":") for item in text.split(",", LISTED_MAX)[:LISTED_MAX])
+    # A text that was cut inside the list has its first quote only.
+    items = text.lstrip('"').split(",", LISTED_MAX)[:LISTED_MAX]
+    parts = (item.rpartition(":") for item in items)
     return [found for name, _, value in parts for found in _mention(role, name.strip(), value)]
 
 

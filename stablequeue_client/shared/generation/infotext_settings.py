@@ -6,6 +6,7 @@ Labels and options as both families have them (``OptionInfo(..., infotext=...)``
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -42,6 +43,7 @@ _NUMBERS: LabelledFields = (
 )
 _TEXTS: LabelledFields = (
     ("Emphasis", "emphasis"),
+    ("FP8 weight", "fp8_storage"),
     ("Hires refiner", "hires_fix_refiner_pass"),
     ("Noise Schedule", "sd_noise_schedule"),
     ("RNG", "randn_source"),
@@ -51,6 +53,7 @@ _TEXTS: LabelledFields = (
     ("VAE Encoder", "sd_vae_encode_method"),
 )
 _FLAGS: LabelledFields = (
+    ("Cache FP16 weight for LoRA", "cache_fp16_weight"),
     ("Discard penultimate sigma", "always_discard_next_to_last_sigma"),
     ("Downcast alphas_cumprod", "use_downcasted_alpha_bar"),
     ("NGMS all steps", "s_min_uncond_all"),
@@ -87,9 +90,13 @@ _TELLS_NO_SETTING = frozenset(
         "Created Date",
         "Batch size",
         "Batch pos",
+        "Civitai metadata",
     )
 )
 """Hashes count where models are looked for; the others say nothing of how the picture is made."""
+_RESOURCES = "Civitai resources"
+_RESOURCES_MAX = 50
+_NAME_SHOWN = 60
 _MODULE = re.compile(r"(Hires )?Module [0-9]{1,3}\Z")
 
 
@@ -101,14 +108,75 @@ def option_settings(settings: Mapping[str, str]) -> dict[str, Any]:
     return found | {name: value for name, value in flags if value is not None}
 
 
+def default_settings(prompt: str, settings: Mapping[str, str]) -> dict[str, Any]:
+    """What a text that does not say so was made with, as the hosts fill it in when they paste one
+    (``parse_generation_parameters``), and the options of old versions (``infotext_versions.backcompat``)."""
+    return {**_NOT_WRITTEN, **_of_old_version(prompt, settings)}
+
+
+_NOT_WRITTEN: dict[str, Any] = {
+    "CLIP_stop_at_last_layers": 1,
+    "randn_source": "GPU",
+    "sigma_max": 0.0,
+    "sigma_min": 0.0,
+    "rho": 0.0,
+    "sd_vae_encode_method": "Full",
+    "sd_vae_decode_method": "Full",
+    "fp8_storage": "Disable",
+    "cache_fp16_weight": False,
+    "emphasis": "Original",
+    "refiner_switch_by_sample_steps": False,
+}
+_VERSION = re.compile(r"v?([0-9]{1,5})\.([0-9]{1,5})(?:\.([0-9]{1,5}))?(?:-([0-9]{1,6}))?")
+
+
+def _of_old_version(prompt: str, settings: Mapping[str, str]) -> dict[str, bool]:
+    version = _VERSION.match(settings.get("Version", ""))
+    if version is None:  # of Forge's own numbers ("f2.0.1...") none is that old
+        return {}
+    number = tuple(int(part or 0) for part in version.groups())
+    found: dict[str, bool] = {}
+    if number < (1, 6):
+        if "[" in prompt:
+            found["use_old_scheduling"] = True
+        if settings.get("Sampler") in ("DDIM", "PLMS"):
+            found["pad_cond_uncond_v0"] = True
+    if number < (1, 7, 0, 225):
+        found["use_downcasted_alpha_bar"] = True
+    if number < (1, 8) and settings.get("Refiner"):
+        found["refiner_switch_by_sample_steps"] = True
+    return found
+
+
 def not_taken_over(settings: Mapping[str, str]) -> list[str]:
-    """Labels of the text that a job made of it says nothing of: of scripts, extensions and other programs."""
+    """What a job made of it says nothing of: labels of scripts, extensions and other programs, and models
+    that only Civitai's numbers name."""
     known = _IN_THE_PAYLOAD | _TELLS_NO_SETTING | _OPTIONS
-    return [
-        label
-        for label in settings
-        if label not in known and not _MODULE.match(label) and not label.startswith("Civitai ")
-    ]
+    found: list[str] = []
+    for label, value in settings.items():
+        if label == _RESOURCES:
+            found += _resources(value)
+        elif label not in known and not _MODULE.match(label):
+            found.append(label)
+    return found
+
+
+def _resources(value: str) -> list[str]:
+    """The models of Civitai's own generator, each in words: no file is called so, and no hash is there."""
+    try:
+        listed = json.loads(value, parse_int=str, parse_float=str, parse_constant=str)
+    except (ValueError, RecursionError):
+        return [_RESOURCES]
+    items = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    return [_resource(one) for one in items[:_RESOURCES_MAX]] or [_RESOURCES]
+
+
+def _resource(one: Mapping[str, Any]) -> str:
+    kind, name, version = (
+        one[key] if isinstance(one.get(key), str) else "" for key in ("type", "modelName", "modelVersionId")
+    )
+    words = " ".join(word[:_NAME_SHOWN] for word in (kind, name) if word)
+    return f"Civitai: {words}{f' (version {version[:20]})' if version else ''}"
 
 
 def numbers(

@@ -17,6 +17,7 @@ from stablequeue_client.shared.generation.requirements import (
     generation_requirements,
     prompt_requirements,
 )
+from stablequeue_client.shared.generation.script_arguments import PlaceKind, visited_scripts
 from stablequeue_client.shared.model_files.roles import Role
 
 _PROMPTS = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt")
@@ -58,11 +59,31 @@ def translated(
     found["hr_checkpoint_name"] = _whole(payload.get("hr_checkpoint_name"), "hires_checkpoint", names)
     found["refiner_checkpoint"] = _whole(payload.get("refiner_checkpoint"), "refiner", names)
     found["hr_additional_modules"] = _files(payload.get("hr_additional_modules"), "module", names)
+    found |= _scripts(payload, names)
     changed = {key: value for key, value in found.items() if key in payload and value != payload[key]}
     return {**payload, **changed}, names.used()
 
 
 # --- parts ------------------------------------------------------------------------------------------------
+
+
+def _scripts(payload: Mapping[str, Any], names: _Names) -> dict[str, Any]:
+    def visit(kind: PlaceKind, value: str, _is_axis: bool) -> str:
+        if kind in ("prompt", "negative"):
+            return str(_prompt(value, names, True))
+        if kind == "vae":
+            return str(_file(value, "vae", names))
+        return str(_whole(value, "refiner" if kind == "refiner" else "checkpoint", names))
+
+    def search(words: list[str]) -> list[str]:
+        """A word that is the whole name of a LoRA is one: what it replaces is renamed as well."""
+        renamed = [names.new("lora", word, word, can_be_written) for word in words]
+        return [
+            new if new != word else str(_prompt(word, names, True))
+            for word, new in zip(words, renamed, strict=True)
+        ]
+
+    return visited_scripts(payload, visit, search)
 
 
 class _Names:

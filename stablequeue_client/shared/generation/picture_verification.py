@@ -40,13 +40,15 @@ _MODULE = re.compile(r"(?:Hires )?Module [0-9]{1,3}\Z")
 _NO_MODULE = frozenset({"Use same choices", "Built-in", "None", ""})
 _DIGITS: dict[Role, int] = {"lora": 12, "embedding": 12}
 _CHECKPOINT_HASHES = 10
+_CHECKPOINTS: frozenset[Role] = frozenset({"checkpoint", "hires_checkpoint", "refiner"})
 
 
 @dataclass(frozen=True)
 class AssignedModel:
     """The file that was confirmed on the server for a requirement. ``name``: as the WebUI there writes it.
 
-    ``embedded_hash``: what a LoRA's header says (``sshs_model_hash``), as it stands there.
+    ``embedded_hash``: what a LoRA's header says (``sshs_model_hash``), as it stands there. ``by_script``:
+    only the arguments of a script name it, so not every picture of the job is made with it.
     """
 
     requirement: int
@@ -56,6 +58,7 @@ class AssignedModel:
     autov1: str | None = None
     autov3: str | None = None
     embedded_hash: str | None = None
+    by_script: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,8 +139,14 @@ def _verdict(model: AssignedModel, report: LoadedModel | None, picture: _Picture
         if not report.applied:
             text = "{} made no difference: the WebUI loaded the file, and none of its layers fits the model."
             return _say(model, "not_provable", "no_difference", text)
+        if model.by_script and picture.is_of_no_checkpoint(model):
+            text = "A picture's text names another checkpoint than {} and the others of its script."
+            return _say(model, "not_provable", "other_checkpoint", text)
         return _say(model, "confirmed", "loaded", "The WebUI loaded the confirmed file of {}.")
-    return picture.judge(model)
+    said = picture.judge(model)
+    if model.by_script and said.outcome == "wrong":
+        return _say(model, "not_provable", "not_in_picture", "The picture's text says nothing of {}.")
+    return said
 
 
 def _say(model: AssignedModel, outcome: Outcome, reason: str, text: str, *values: str) -> Verdict:
@@ -154,8 +163,10 @@ class _Picture:
     def __init__(
         self, assigned: Iterable[AssignedModel], settings: Mapping[str, str], family: str, name_hashes: bool
     ) -> None:
+        assigned = list(assigned)
         self._settings = settings
         self._family = family
+        self._checkpoints = [model for model in assigned if model.role in _CHECKPOINTS]
         self._name_hashes = name_hashes
         self._loras = _listed(settings.get("Lora hashes", ""))
         self._embeddings = _listed(settings.get("TI hashes", ""))
@@ -181,6 +192,13 @@ class _Picture:
         if model.role == "vae" and (self._said("VAE") or self._said("VAE hash")):
             return self._vae(model)
         return self._module(model)
+
+    def is_of_no_checkpoint(self, model: AssignedModel) -> bool:
+        """Return whether its text names a checkpoint that is none of the job's; ``model`` is one of them."""
+        if model.role != "checkpoint":
+            return False
+        name, value = self._said("Model"), self._said("Model hash")
+        return all(self._checkpoint(one, name, value).outcome == "wrong" for one in self._checkpoints)
 
     def _said(self, key: str) -> str:
         return self._settings.get(key, "").strip()

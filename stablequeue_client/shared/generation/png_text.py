@@ -9,6 +9,7 @@ write the compressed forms. The format (PNG specification, chapters 5 and 11.3.3
     IHDR                      the first: width (4), height (4), ...
     tEXt                      keyword 00 text in Latin-1
     zTXt                      keyword 00 method (0) zlib
+    eXIf                      Exif data
     iTXt                      keyword 00 compressed (0, 1) method (0) language 00 keyword 00 text in UTF-8
 """
 
@@ -21,7 +22,7 @@ TEXT_MAX_BYTES = 1 << 20
 """A longer text, as written or decompressed, is taken for none."""
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_KEYWORD = b"parameters\x00"
+_PARAMETERS = "parameters"
 _LARGEST = (1 << 31) - 1
 _MOST_CHUNKS = 100_000
 """Writers make chunks of 8 KiB or more: enough for 800 MB."""
@@ -29,16 +30,27 @@ _MOST_CHUNKS = 100_000
 
 def generation_text_of_png(data: bytes) -> str | None:
     """Return what the first chunk ``parameters`` says; None without one, or when it cannot be read."""
-    for kind, start, end in _chunks(data):
-        if kind in _READERS and data.startswith(_KEYWORD, start, end):
+    return text_chunk(data, _PARAMETERS)
+
+
+def text_chunk(data: bytes, keyword: str) -> str | None:
+    """Return the text of the first chunk of this keyword; None without one, or when it cannot be read."""
+    mark = keyword.encode("latin-1") + b"\x00"
+    for kind, start, end in png_chunks(data):
+        if kind in _READERS and data.startswith(mark, start, end):
             # The first one decides: each of many could unpack to the full size.
-            return _READERS[kind](data[start + len(_KEYWORD) : end])
+            return _READERS[kind](data[start + len(mark) : end])
     return None
+
+
+def exif_of_png(data: bytes) -> bytes | None:
+    """Return the Exif data, which converted pictures carry; None without it."""
+    return next((data[start:end] for kind, start, end in png_chunks(data) if kind == b"eXIf"), None)
 
 
 def png_size(data: bytes) -> tuple[int, int] | None:
     """Width and height in pixels; None for what is no PNG."""
-    for kind, start, end in _chunks(data):
+    for kind, start, end in png_chunks(data):
         if kind != b"IHDR" or end - start != 13:
             return None
         width = int.from_bytes(data[start : start + 4], "big")
@@ -50,14 +62,14 @@ def png_size(data: bytes) -> tuple[int, int] | None:
 def is_whole_png(data: bytes) -> bool:
     """All of a picture is there: its chunks agree with their checksums, the last of them closes it."""
     found = set()
-    for kind, start, end in _chunks(data):
+    for kind, start, end in png_chunks(data):
         if zlib.crc32(data[start - 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
             return False
         found.add(kind)
     return {b"IHDR", b"IDAT", b"IEND"} <= found and png_size(data) is not None
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Type, and where the data begins and ends, of every chunk that is there in full."""
     if not data.startswith(_SIGNATURE):
         return

@@ -11,14 +11,29 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from stablequeue_client.shared.generation.script_arguments import PlaceKind, visited_scripts
 from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_client.shared.model_files.roles import KINDS_OF, Role
 
-Where = Literal["prompt", "negative", "hires_prompt", "hires_negative", "style", "negative_style", "setting"]
+Where = Literal[
+    "prompt",
+    "negative",
+    "hires_prompt",
+    "hires_negative",
+    "style",
+    "negative_style",
+    "setting",
+    "script",
+    "axis",
+]
+"""``script``: an argument of a script that uses it besides the generation's own; ``axis``: of one that puts
+it in their place, as X/Y/Z plot does."""
 
+_REPLACED_MAX = 1 << 20
+"""So many characters of the prompts that an axis makes of one are looked at."""
 LORA_TAG = "lora"
 _TAGS = frozenset({LORA_TAG, "lyco"})
 _NETWORK = re.compile(r"<(\w+):([^>]+)>")
@@ -120,13 +135,15 @@ def generation_requirements(
     ``prompt``, ``negative_prompt``, ``enable_hr``, ``hr_prompt``, ``hr_negative_prompt``,
     ``hr_checkpoint_name``, ``hr_additional_modules``, ``refiner_checkpoint``; of ``override_settings``:
     ``sd_model_checkpoint``, ``sd_vae``, ``forge_additional_modules``, ``sd_lora`` and
-    ``enable_prompt_comments``. ``styles`` are pairs of prompt and negative prompt, not names.
+    ``enable_prompt_comments``. ``styles`` are pairs of prompt and negative prompt, not names. Of scripts the
+    arguments that ``script_arguments`` knows.
     """
     settings = _mapping(values.get("override_settings"))
     found = _of_settings(values, settings)
     comments = settings.get("enable_prompt_comments", True) is not False
     for where, text in _prompts(values):
         found += prompt_requirements(text, where, embeddings, comments=comments)
+    found += _of_scripts(values, embeddings)
     return list(dict.fromkeys(found))
 
 
@@ -210,6 +227,42 @@ def _of_settings(values: Mapping[str, Any], settings: Mapping[str, Any]) -> list
     if lora not in _NOTHING:
         found.append(Requirement("lora", lora, where="setting", weight=1.0, tag=LORA_TAG))
     return found
+
+
+def _of_scripts(values: Mapping[str, Any], embeddings: EmbeddingNames | None) -> list[Requirement]:
+    found: list[Requirement] = []
+
+    def visit(kind: PlaceKind, value: str, is_axis: bool) -> str:
+        where: Where = "axis" if is_axis else "script"
+        if kind in ("prompt", "negative"):
+            prompt_where: Where = "negative" if kind == "negative" else "script"
+            found.extend(prompt_requirements(value, prompt_where, embeddings))
+        elif kind == "vae":
+            found.extend(replace(one, where=where) for one in _modules("vae", value))
+        else:
+            role: Role = "refiner" if kind == "refiner" else "checkpoint"
+            found.extend(replace(one, where=where) for one in _checkpoint(role, value))
+        return value
+
+    def search(words: list[str]) -> list[str]:
+        for text in _replaced(_text(values.get("prompt")), words):
+            found.extend(prompt_requirements(text, "script", embeddings))
+        return words
+
+    visited_scripts(values, visit, search)
+    return found
+
+
+def _replaced(prompt: str, words: Sequence[str]) -> Iterator[str]:
+    """The prompts of an axis that replaces its first word by each; as many as an honest one has."""
+    left = _REPLACED_MAX
+    first = words[0] if words else ""
+    count = prompt.count(first) if first else 0
+    for word in words[1:] if count else ():
+        left -= len(prompt) + count * (len(word) - len(first))
+        if left < 0:
+            return
+        yield prompt.replace(first, word)
 
 
 def _checkpoint(role: Role, value: Any) -> list[Requirement]:

@@ -30,6 +30,20 @@ def joined(sampler: str, schedule: str, samplers: Iterable[str]) -> str:
     return next((name for name in samplers if meant and name.lower() == wanted), "")
 
 
+def taken_apart(name: str, samplers: Iterable[str], schedules: Iterable[str]) -> tuple[str, str] | None:
+    """Return sampler and schedule of a joined name, as the newer hosts take it apart
+    (``sd_samplers.get_sampler_and_scheduler``); None for a name that is not joined of these two."""
+    by_key = {sampler.lower(): sampler for sampler in samplers}
+    folded = name.lower()
+    if folded in by_key:
+        return None
+    for schedule in schedules:
+        end = f" {schedule.lower()}"
+        if folded.endswith(end) and folded[: -len(end)] in by_key:
+            return by_key[folded[: -len(end)]], schedule
+    return None
+
+
 def plain_means_another(sampler: str) -> bool:
     """Return whether it means another schedule than it would where a job that names none has
     ``Automatic``."""

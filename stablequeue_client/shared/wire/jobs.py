@@ -11,6 +11,12 @@ from stablequeue_client.shared.model_files.roles import Role
 JOB_MAX_BYTES = 64 * 1024 * 1024
 """Largest body with a payload: it may carry pictures to start from."""
 REQUIREMENTS_MAX = 200
+DEFAULTS = "default_settings"
+"""Field of a payload: settings that stood at their default where the job was made. They count where they are
+known, and ask for nothing where they are not."""
+CHOICES = "script_choices"
+"""Field of a payload: what is chosen where a script is given a place in a list: {title: {number of the
+argument: word}}."""
 JOB_ID_LENGTH = 36
 """Characters of a job's id, a UUID as text."""
 
@@ -128,7 +134,8 @@ class Help(msgspec.Struct, frozen=True):
 class JobCheck(msgspec.Struct, frozen=True):
     """``possible``: at least one server could run the job now. A warning, never a refusal. ``payload``: what
     an ``infotext`` became; None when the request had one. ``warnings``: sentences about fields that no WebUI
-    is known to have, with the field that is probably meant."""
+    is known to have, with the field that is probably meant. ``left_out``: what the infotext says and a job
+    does not take over, such as "ADetailer model"."""
 
     possible: bool
     requirements: list[RequirementCheck]
@@ -136,6 +143,7 @@ class JobCheck(msgspec.Struct, frozen=True):
     helps: list[Help] = []
     payload: dict[str, Any] | None = None
     warnings: list[str] = []
+    left_out: list[str] = []
 
 
 class JobSubmission(msgspec.Struct, frozen=True):

@@ -50,8 +50,8 @@ class NextRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 class AssignedFile(msgspec.Struct, frozen=True, omit_defaults=True):
     """The file of this server that a requirement means: ``root`` and ``path`` as in its own inventory,
     ``name`` as its WebUI takes it in the place where the requirement stands. ``requirement`` is its place in
-    the job's list. ``sha256`` None: not read yet, so only its name is known. ``used`` False: no host loads it
-    for this job (a LoRA in a negative prompt)."""
+    the job's list. ``sha256`` None: not read yet, so only its name is known. ``used`` False: the generation
+    itself does not load it (a LoRA in a negative prompt). ``script``: an argument of a script names it."""
 
     requirement: int
     role: Role
@@ -62,6 +62,7 @@ class AssignedFile(msgspec.Struct, frozen=True, omit_defaults=True):
     sha256: str | None
     size: int
     used: bool = True
+    script: bool = False
 
 
 class RenamedModel(msgspec.Struct, frozen=True):

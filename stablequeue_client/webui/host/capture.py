@@ -16,15 +16,11 @@ from typing import Any
 
 from stablequeue_client.shared.errors import UsageError
 from stablequeue_client.shared.generation.sampler_names import PLAIN, plain_means_another
+from stablequeue_client.shared.wire.jobs import CHOICES, DEFAULTS
 from stablequeue_client.webui.host import payload_json
 from stablequeue_client.webui.host.compat import Host, owner_options
 
 TABS = ("txt2img", "img2img")
-DEFAULTS = "default_settings"
-"""Settings that stood at their default where the job was made. They count where they are known, and ask for
-nothing where they are not."""
-CHOICES = "script_choices"
-"""What is chosen where a script is given a place in a list: {title: {number of the argument: word}}."""
 _BATCH_MODE = 5
 _NOT_THEIRS = frozenset({"sd_model", "outpath_samples", "outpath_grids"})
 _SETTINGS = ("CLIP_stop_at_last_layers", "sd_lora")
@@ -43,10 +39,11 @@ class CannotQueueError(UsageError):
 @dataclass(frozen=True)
 class PageInput:
     """One input of Generate. ``default``: its value as its script made it; ``choices``: for an input whose
-    value is the place of a choice, what can be chosen."""
+    value is the place of a choice, what can be chosen; ``is_switch``: it switches on what is off."""
 
     default: Any = None
     choices: tuple[Any, ...] = ()
+    is_switch: bool = False
 
     def is_default(self, value: Any) -> bool:
         if self.choices and isinstance(value, int) and 0 <= value < len(self.choices):
@@ -122,7 +119,13 @@ def input_of(component: Any, default: Any) -> PageInput:
     if getattr(component, "type", None) == "index":
         listed = getattr(component, "choices", None) or ()
         choices = tuple(one[1] if isinstance(one, tuple) else one for one in listed)
-    return PageInput(default, choices)
+    return PageInput(default, choices, default is False and _is_switch(component))
+
+
+def _is_switch(component: Any) -> bool:
+    """Return whether it is the box "Enable ..." of a script, or the head of its part of the page."""
+    kind, label = type(component).__name__, str(getattr(component, "label", "") or "")
+    return kind == "InputAccordion" or (kind == "Checkbox" and label.lower().startswith("enable"))
 
 
 def mode_by_script(host: Host) -> bool:
@@ -236,7 +239,9 @@ class GenerationCapture:
             untouched = all(
                 one.is_default(value) for one, value in zip(inputs[start:end], given, strict=True)
             )
-            if given and not set_fields and not untouched:
+            # Other servers need not have what is not used: of their own it is off there as well.
+            is_off = _is_off(inputs[start:end], given)
+            if given and not set_fields and not untouched and not is_off:
                 alwayson[script.title()] = {"args": payload_json.arguments(given, script.title())}
                 words[script.title()] = _chosen_words(inputs[start:end], given)
         if alwayson:
@@ -252,6 +257,12 @@ class GenerationCapture:
         if words:
             found[CHOICES] = words
         return found
+
+
+def _is_off(inputs: Sequence[PageInput], values: Sequence[Any]) -> bool:
+    """Return whether the first input switches the script on, and nothing of it is on."""
+    switches = [value for one, value in zip(inputs, values, strict=True) if one.is_switch]
+    return bool(inputs) and inputs[0].is_switch and not any(switches)
 
 
 def _chosen_words(inputs: Sequence[PageInput], values: Sequence[Any]) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from stablequeue_client.shared.wire.jobs import CHOICES, DEFAULTS
 from stablequeue_client.webui.host import page_build_lock
-from stablequeue_client.webui.host.capture import CHOICES, DEFAULTS
 from stablequeue_client.webui.host.compat import Host, api_fields, api_form, borrow_options
 from stablequeue_client.webui.host.models import HostModels, distrust_loras, loaded_models_of
 from stablequeue_client.webui.host.scripts import translate_choices

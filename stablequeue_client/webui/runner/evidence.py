@@ -45,10 +45,10 @@ def evidence(
     unchanged: Callable[[ConfirmedFile], bool],
 ) -> list[LoadedFile]:
     """One entry for each file that the host loads for the job. ``unchanged``: as before the run."""
-    files = [one for one in files if one.file.used]
+    files = [one for one in files if one.file.used or one.file.script]
     found = []
     for one in files:
-        state, detail = _state(one, files, report)
+        state, detail = _state(one, files, report) if one.file.used else _in_script(one, files, report)
         if state == "loaded" and not unchanged(one):
             state, detail = "changed", ""
         sha256 = one.file.sha256 if state == "loaded" else None
@@ -79,15 +79,36 @@ def _state(one: ConfirmedFile, files: Sequence[ConfirmedFile], report: HostRepor
     return ("loaded", "") if same_path(path, one.path) else ("other_file", _base(path))
 
 
+def _in_script(one: ConfirmedFile, files: Sequence[ConfirmedFile], report: HostReport) -> tuple[State, str]:
+    """Whether it was in memory at any step. A script need not come to it: ADetailer finds no face."""
+    if one.file.role in _CHECKPOINTS:
+        other = _foreign_checkpoint(files, report)
+        if other and not any(file.file.used and file.file.role == "checkpoint" for file in files):
+            return "other_file", _base(other)
+    if one.file.role == "lora" and report.lora_failures:
+        return "not_loaded", _LOAD_FAILED
+    if one.file.role == "embedding":
+        path = report.embeddings.get(one.file.name)
+        seen = path is not None and same_path(path, one.path)
+    else:
+        paths = (path for step in report.steps for path in (step.checkpoint, *step.modules, *step.loras))
+        seen = any(same_path(path, one.path) for path in paths)
+    return ("loaded", "") if seen else ("unknown", "")
+
+
+def _foreign_checkpoint(files: Sequence[ConfirmedFile], report: HostReport) -> str:
+    """A checkpoint at any step that is none of the job's; "" for none."""
+    allowed = [other.path for other in files if other.file.role in _CHECKPOINTS]
+    steps = (step.checkpoint for step in report.steps)
+    return next((path for path in steps if not any(same_path(path, one) for one in allowed)), "")
+
+
 def _checkpoint(one: ConfirmedFile, files: Sequence[ConfirmedFile], report: HostReport) -> tuple[State, str]:
     first = report.steps[0].checkpoint
     if not same_path(first, one.path):
         return "other_file", _base(first)
-    allowed = [other.path for other in files if other.file.role in _CHECKPOINTS]
-    for step in () if report.scripted else report.steps:
-        if not any(same_path(step.checkpoint, path) for path in allowed):
-            return "other_file", _base(step.checkpoint)
-    return "loaded", ""
+    other = "" if report.scripted else _foreign_checkpoint(files, report)
+    return ("other_file", _base(other)) if other else ("loaded", "")
 
 
 def _lora(one: ConfirmedFile, report: HostReport) -> tuple[State, str]:

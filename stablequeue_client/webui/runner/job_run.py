@@ -151,12 +151,14 @@ class JobRun:
     def _resolve(self, values: dict[str, Any], files: Sequence[ConfirmedFile]) -> Refusal | None:
         """Each name means its file to the host too; a checkpoint is written so that it does."""
         for one in files:
-            if not one.file.used:
+            if not (one.file.used or one.file.script):
                 continue
-            found = self._name(one, _names(one.file, values))
+            # A script's argument has the name already, and is no field of the generation.
+            names = _names(one.file, values) if one.file.used else [one.file.name]
+            found = self._name(one, names)
             if isinstance(found, Refusal):
                 return found
-            if one.file.role in CHECKPOINTS:
+            if one.file.used and one.file.role in CHECKPOINTS:
                 _write_checkpoint(values, one.file.role, found)
         return None
 
@@ -176,7 +178,8 @@ class JobRun:
 
     def _freshen(self, files: Sequence[ConfirmedFile]) -> None:
         """Have the host read anew what it keeps in memory of a file that may have changed since."""
-        stale = [one for one in files if one.file.used and not loaded_files.is_fresh(one.path)]
+        loaded = [one for one in files if one.file.used or one.file.script]
+        stale = [one for one in loaded if not loaded_files.is_fresh(one.path)]
         if any(one.file.role == "lora" for one in stale):
             self._host.forget_loras()
         models = [one for one in stale if one.file.role != "lora"]

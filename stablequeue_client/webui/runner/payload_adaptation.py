@@ -15,9 +15,9 @@ from stablequeue_client.shared.generation.capability_needs import (
     capability_needs,
     missing_capability,
 )
-from stablequeue_client.shared.generation.sampler_names import joined
+from stablequeue_client.shared.generation.sampler_names import PLAIN, joined, taken_apart
 from stablequeue_client.shared.wire.inventory import ServerCapabilities
-from stablequeue_client.webui.host.capture import CHOICES, DEFAULTS
+from stablequeue_client.shared.wire.jobs import CHOICES, DEFAULTS
 from stablequeue_client.webui.runner.refusal import Refusal
 
 NOT_THEIRS = frozenset(
@@ -40,6 +40,8 @@ _SAME = {
     "hr_checkpoint_name": "Use same checkpoint",
 }
 _SAME_MODULES = ["Use same choices"]
+_DEFAULT_CFG = 7.0
+"""Of all hosts' APIs and pages."""
 _NEUTRAL: tuple[Any, ...] = (None, "", "None", "Automatic", "Built in", [], False)
 _WORDS = {
     "sampler": "the sampler",
@@ -50,6 +52,7 @@ _WORDS = {
     "controlnet_model": "the ControlNet model",
     "style": "the style",
     "field": "the field",
+    "script_models": "models of the script",
 }
 _SHOWN = 80
 
@@ -86,7 +89,7 @@ def adapted(payload: Mapping[str, Any], dialect: SupportedPayload) -> dict[str, 
         )
     values = {key: value for key, value in payload.items() if key not in NOT_THEIRS}
     values.update({key: None for key, word in _SAME.items() if values.get(key) == word})
-    values = _samplers(values, dialect)
+    values = _hires_cfg(_samplers(values, dialect))
     settings = _settings(values.get("override_settings"), dialect)
     if isinstance(settings, Refusal):
         return settings
@@ -115,10 +118,10 @@ def _names_an_address(payload: Mapping[str, Any]) -> bool:
 
 
 def _samplers(values: dict[str, Any], dialect: SupportedPayload) -> dict[str, Any]:
-    """Sampler and schedule in one name, where this WebUI has them so ("DPM++ 2M Karras")."""
-    if "scheduler" in dialect.fields:
-        return values
+    """Sampler and schedule in one name, where this WebUI has them so ("DPM++ 2M Karras"), else in two."""
     values = dict(values)
+    if "scheduler" in dialect.fields:
+        return values | _hires_schedule(values, dialect)
     schedule = values.pop("scheduler", None)
     hires_schedule = values.pop("hr_scheduler", None) or schedule
     sampler = values.get("sampler_name") or values.get("sampler_index")
@@ -131,10 +134,49 @@ def _samplers(values: dict[str, Any], dialect: SupportedPayload) -> dict[str, An
     return values
 
 
+def _hires_schedule(values: Mapping[str, Any], dialect: SupportedPayload) -> dict[str, Any]:
+    """Hires fix's own sampler and schedule: the hosts take apart the joined name of the first pass alone.
+
+    A name of its own that is not joined would take over the first pass's schedule; where names are joined it
+    has the plain one.
+    """
+    name = values.get("hr_sampler_name")
+    if values.get("enable_hr") is not True or not isinstance(name, str) or values.get("hr_scheduler"):
+        return {}
+    known = dialect.capabilities
+    if pair := taken_apart(name, known.samplers, known.schedulers):
+        return {"hr_sampler_name": pair[0], "hr_scheduler": pair[1]}
+    first = values.get("sampler_name") or values.get("sampler_index")
+    if isinstance(first, str) and taken_apart(first, known.samplers, known.schedulers):
+        return {"hr_scheduler": PLAIN}
+    return {}
+
+
 def _joined(sampler: Any, schedule: Any, dialect: SupportedPayload) -> str:
     if not isinstance(sampler, str) or not isinstance(schedule, str):
         return ""
     return joined(sampler, schedule, dialect.capabilities.samplers)
+
+
+def _hires_cfg(values: Mapping[str, Any]) -> dict[str, Any]:
+    """CFG and distilled CFG of hires fix are the first pass's unless the job says others.
+
+    Not every WebUI has fields for them; what the others' API takes instead (1.0, 3.5) is not what their page
+    would. 0 is no CFG: reForge means the first pass's by it, and the others' pages begin at 1.
+    """
+    if values.get("enable_hr") is not True:
+        return dict(values)
+    found = dict(values)
+    if not found.get("hr_cfg"):
+        found["hr_cfg"] = _cfg(found)
+    if found.get("hr_distilled_cfg") is None:
+        found["hr_distilled_cfg"] = found.get("distilled_cfg_scale")
+    return found
+
+
+def _cfg(values: Mapping[str, Any]) -> Any:
+    cfg = values.get("cfg_scale")
+    return _DEFAULT_CFG if cfg is None else cfg
 
 
 def _settings(given: Any, dialect: SupportedPayload) -> dict[str, Any] | Refusal:
@@ -174,8 +216,8 @@ def _defaults(given: Any, settings: Mapping[str, Any], dialect: SupportedPayload
 
 def _known_fields(values: dict[str, Any], dialect: SupportedPayload) -> dict[str, Any] | Refusal:
     """Without the fields that this WebUI would leave out; refused where one of them changes the picture."""
-    hires_cfg = values.get("hr_cfg") if values.get("enable_hr") is True else None
-    if "hr_cfg" not in dialect.fields and hires_cfg not in (None, values.get("cfg_scale", 7.0)):
+    own_cfg = values.get("enable_hr") is True and values.get("hr_cfg") != _cfg(values)
+    if "hr_cfg" not in dialect.fields and own_cfg:
         return _refused("This WebUI has no CFG of its own for hires fix.")
     modules = values.get("hr_additional_modules")
     if "hr_additional_modules" not in dialect.fields and modules and modules != _SAME_MODULES:

@@ -3,6 +3,8 @@ hub's own page and a value for a WebUI, as a view is."""
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter
 from sqlalchemy import Connection
 from starlette.requests import Request
@@ -30,7 +32,8 @@ FORM_MAX_BYTES = 8 * TEXT_MAX_BYTES
 async def picture(request: Request) -> Response:
     """The form, filled from the generation text of a picture (the request's body)."""
     data = await read_body(request, PICTURE_MAX_BYTES, "picture")
-    return await _filled(request, text_of_picture(data))
+    # In a thread: of a picture without a text the pixels are looked at.
+    return await _filled(request, await asyncio.to_thread(text_of_picture, data))
 
 
 @router.post("/views/new/text", **described("jobs", media_type="text/html"))
