@@ -49,6 +49,8 @@ class PictureFiles:
             raise DataFolderError(
                 f"A picture cannot be stored in {self.folder}: {error.strerror}."
             ) from error
+        with contextlib.suppress(OSError):  # earlier versions let others look into it
+            self.folder.chmod(0o700)
         return picture
 
     def staged(self, job_id: str, fence: int, hashes: list[str]) -> list[StagedPicture]:

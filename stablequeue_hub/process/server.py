@@ -33,12 +33,11 @@ from stablequeue_hub.hub import Hub
 from stablequeue_hub.process import log
 from stablequeue_hub.process.connections import BoundedProtocol, connections_max
 from stablequeue_hub.settings import LOOPBACK, HubSettings
-from stablequeue_hub.store.engine import Store, open_store
+from stablequeue_hub.store.engine import ADMIN_KEY_NAME, Store, open_store
 from stablequeue_hub.store.hub_settings_table import LISTEN_HOST, set_setting
 from stablequeue_hub.store.lock import StoreLock, hold_store_lock
 from stablequeue_hub.store.migrate import migrate
 
-ADMIN_KEY_NAME = "admin.key"
 READY_NAME = "hub.json"
 BACKLOG = 512
 ACCEPTED_AT_ONCE = 8

@@ -35,9 +35,11 @@ from stablequeue_client.shared.errors import (
 )
 
 SQLITE_NAME = "hub.sqlite"
+ADMIN_KEY_NAME = "admin.key"  # of this computer's owner; written once the database has its tables
 WRITER_WAIT_S = 60.0
 READERS = 8
 _WAL_RETRY_S = 0.02
+_EMPTY_WAIT_S = 1.0
 _LOG_WAIT_S = 0.2  # nobody else writes meanwhile
 _WRITER_LOCK_ID = 0x53515752  # advisory lock ids are numbers; these spell SQWR and SQHB
 HUB_LOCK_ID = 0x53514842
@@ -191,6 +193,7 @@ def open_store(url: str | None, data_dir: Path) -> Store:
     parsed = _parse_url(url) if url else URL.create("sqlite", database=str(data_dir / SQLITE_NAME))
     _make_private_folder(data_dir)
     if parsed.get_backend_name() == "sqlite":
+        _refuse_emptied(Path(parsed.database or ""), data_dir)
         _make_private_file(Path(parsed.database or ""))
     return Store(parsed, data_dir)
 
@@ -217,6 +220,27 @@ def _make_private_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise DataFolderError(f"The data folder {folder} cannot be made: {error.strerror}.") from error
+
+
+def _refuse_emptied(path: Path, data_dir: Path) -> None:
+    """A file without a byte beside the owner's key held a database once: a new one in its place would hide
+    the loss. Without the key it is a first start that ended early."""
+    give_up = time.monotonic() + _EMPTY_WAIT_S  # another process may be making a new one at this moment
+    while _is_empty_file(path) and (data_dir / ADMIN_KEY_NAME).exists():
+        if time.monotonic() > give_up:
+            raise StoreUnavailableError(
+                f"The hub's database ({path}) is empty: the file has lost its content.",
+                remedy="Put back a copy of the file, or move it away: servers send what they have again,"
+                " create the keys and join the servers again.",
+            )
+        time.sleep(_WAL_RETRY_S)
+
+
+def _is_empty_file(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
+    except OSError:
+        return False
 
 
 def _make_private_file(path: Path) -> None:

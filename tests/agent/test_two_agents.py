@@ -67,9 +67,11 @@ def test_two_agents_over_one_folder_read_each_file_once(tmp_path: Path) -> None:
 def test_when_one_agent_is_killed_while_it_reads_the_other_goes_on(tmp_path: Path) -> None:
     wanted, size = write_library(tmp_path)
     with agents(tmp_path, "one", "two") as (one, two):
-        until(lambda: one.bytes_read > 0.2 * size, 60, "the first to be in the middle")
-        one.process.kill()
-        until(lambda: two.rows() == wanted, 90, "the other to know all files")
+        # Whichever got going first: the other may find most files read when it starts.
+        until(lambda: max(one.bytes_read, two.bytes_read) > 0.2 * size, 60, "one to be in the middle")
+        killed, other = (one, two) if one.bytes_read >= two.bytes_read else (two, one)
+        killed.process.kill()
+        until(lambda: other.rows() == wanted, 90, "the other to know all files")
         read = one.bytes_read + two.bytes_read
     cores_files = 4 * (FILE_BYTES + 4 * FILES)
     assert read <= 1.02 * size + cores_files, "only what the killed one had in work was read again"

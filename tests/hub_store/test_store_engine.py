@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,10 +23,24 @@ from stablequeue_client.shared.errors import (
     StableQueueError,
     StoreUnavailableError,
 )
+from stablequeue_hub.jobs.picture_files import PictureFiles
 from stablequeue_hub.store.engine import Store, open_store
 from stablequeue_hub.store.lock import hold_store_lock
 from stablequeue_hub.store.tables import hub_facts, servers
 
+PICTURE = b"".join(
+    (
+        b"\x89PNG\r\n\x1a\n",
+        *(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in (
+                (b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)),
+                (b"IDAT", zlib.compress(b"\0\0")),
+                (b"IEND", b""),
+            )
+        ),
+    )
+)
 COUNT = sa.select(sa.func.count()).select_from(hub_facts)
 
 
@@ -288,3 +304,36 @@ def test_a_store_held_by_another_writer_is_busy_not_broken(tmp_path: Path) -> No
     assert isinstance(store._explained(str(locked.value.orig)), BusyError)
     store.close()
     other.close()
+
+
+def test_a_database_that_lost_its_content_is_refused_and_a_first_start_that_ended_early_is_not(
+    tmp_path: Path,
+) -> None:
+    database = tmp_path / "hub.sqlite"
+    database.touch()
+    open_store(None, tmp_path).close()
+    assert database.stat().st_size == 0
+
+    (tmp_path / "admin.key").write_text("sq_a_b\n")
+    with pytest.raises(StoreUnavailableError) as refusal:
+        open_store(None, tmp_path)
+    assert "is empty" in str(refusal.value)
+    assert database.stat().st_size == 0, "left as it was found"
+
+    database.unlink()
+    open_store(None, tmp_path).close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_nobody_else_can_look_into_the_folder_of_pictures(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        PictureFiles(tmp_path).stage("job", 1, 0, PICTURE)
+        folders = [tmp_path / "pictures", tmp_path / "pictures" / "job"]
+        assert [stat.S_IMODE(folder.stat().st_mode) for folder in folders] == [0o700, 0o700]
+
+        folders[0].chmod(0o755)
+        PictureFiles(tmp_path).stage("job", 1, 1, PICTURE)
+        assert stat.S_IMODE(folders[0].stat().st_mode) == 0o700, "as an earlier version left it"
+    finally:
+        os.umask(before)
