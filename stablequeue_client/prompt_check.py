@@ -217,8 +217,12 @@ _WITHOUT: dict[Role, str] = {
 
 
 def _judge_checkpoint(requirement: Requirement, here: LocalNames) -> Finding:
-    name, short_hash = checkpoint_parts(requirement.name)
-    found = [row for row in _candidates(here, name) if row.kind == "checkpoint" and _means(row, name)]
+    # All of it first: a file may be called like a title with its hash.
+    name, short_hash = requirement.name, None
+    found = _called(here, name)
+    if not found:
+        name, short_hash = checkpoint_parts(requirement.name)
+        found = _called(here, name)
     rows = _usable(found, here)
     known = requirement.name in here.known("checkpoint")
     exact = [row for row in rows if row.path == name.replace("\\", "/")]
@@ -245,10 +249,12 @@ def _judge_checkpoint(requirement: Requirement, here: LocalNames) -> Finding:
     )
 
 
-def _candidates(here: LocalNames, name: str) -> list[IndexRow]:
+def _called(here: LocalNames, name: str) -> list[IndexRow]:
+    """The checkpoints that have this name."""
     base = name.replace("\\", "/").rsplit("/", 1)[-1]
     found = [*here.find("checkpoint", base), *here.find("checkpoint", base + ".safetensors")]
-    return list({row.key: row for row in found}.values())
+    rows = {row.key: row for row in found}.values()
+    return [row for row in rows if row.kind == "checkpoint" and _means(row, name)]
 
 
 def _means(row: IndexRow, name: str) -> bool:

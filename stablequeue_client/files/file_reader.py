@@ -34,6 +34,7 @@ from stablequeue_client.files.hashing import (
 from stablequeue_client.files.read_throttle import ReadThrottle
 from stablequeue_client.files.scanner import SET_ASIDE_SUFFIX
 from stablequeue_client.shared.model_files.model_file import FileState, Kind, StatKey
+from stablequeue_client.shared.model_files.other_formats import FORMATS, check_format
 from stablequeue_client.shared.model_files.safetensors_header import Header, HeaderError, read_header
 
 RETRY_AFTER_S = (1.0, 4.0)
@@ -131,13 +132,15 @@ def _look(
         return FileReading(
             "corrupt", f"{escaped(job.native)} is empty. Download or copy it again.", stat=found
         )
-    header = None
-    if _model_name(job.native).endswith(".safetensors"):
-        try:
+    header, extension = None, os.path.splitext(_model_name(job.native))[1]
+    try:
+        if extension == ".safetensors":
             header = read_header(opened.read_at, found.size)
-        except HeaderError as error:
-            refuse_changed(opened, before, io)
-            return FileReading("corrupt", f"{escaped(job.native)}: {error}", stat=found)
+        elif extension in FORMATS:
+            check_format(extension, opened.read_at, found.size)
+    except HeaderError as error:
+        refuse_changed(opened, before, io)
+        return FileReading("corrupt", f"{escaped(job.native)}: {error}", stat=found)
     metadata = header.metadata if header else {}
     claims = claims_for(job.native, metadata, size=found.size, io=io).with_(
         further_claims(job, found, metadata)

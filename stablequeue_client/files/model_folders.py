@@ -14,11 +14,15 @@ from stablequeue_client.shared.model_files.model_file import Kind
 EXTENSIONS: dict[Kind, tuple[str, ...]] = {
     "checkpoint": (".safetensors", ".ckpt", ".gguf"),
     "lora": (".safetensors", ".pt", ".ckpt"),
-    "vae": (".safetensors", ".ckpt", ".pt", ".bin"),
-    "text_encoder": (".safetensors", ".gguf"),
+    "vae": (".safetensors", ".ckpt", ".pt", ".bin", ".gguf"),
+    "text_encoder": (".safetensors", ".ckpt", ".pt", ".bin", ".gguf"),
     "embedding": (".safetensors", ".pt", ".bin"),
 }
-"""What the WebUIs list per kind (A1111 ``sd_models``, ``sd_vae``, ``textual_inversion``; Forge: .gguf)."""
+"""What the WebUIs list per kind (A1111 ``sd_models``, ``sd_vae``, ``textual_inversion``; Forge
+``main_entry.refresh_models``)."""
+VAES_AMONG_CHECKPOINTS = (".vae.safetensors", ".vae.ckpt", ".vae.pt")
+"""Names that end so are VAEs, and no checkpoints, in a folder of checkpoints (A1111
+``sd_vae.refresh_vae_list``)."""
 
 # Relative to a WebUI's folder; A1111 and Forge share the names.
 _WEBUI_FOLDERS: tuple[tuple[Kind, str], ...] = (

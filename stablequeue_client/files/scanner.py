@@ -2,8 +2,7 @@
 
 Own walk over ``scandir`` (``os.walk`` swallows errors and shows an unmounted folder as an empty one).
 A directory that could not be listed is in ``failed_dirs``: nothing may be concluded about what lies at or
-beneath it. Real directories are walked first; a linked one is followed only where it leads into a
-configured root, and no directory is walked twice.
+beneath it. Real directories are walked first, then linked ones, and no directory is walked twice in a root.
 """
 
 from __future__ import annotations
@@ -20,7 +19,13 @@ import msgspec
 
 from stablequeue_client.files.devices import device_of
 from stablequeue_client.files.file_io import OS_IO, WINDOWS, ScanIO
-from stablequeue_client.files.model_folders import EXTENSIONS, Root, find_webui_roots, make_root
+from stablequeue_client.files.model_folders import (
+    EXTENSIONS,
+    VAES_AMONG_CHECKPOINTS,
+    Root,
+    find_webui_roots,
+    make_root,
+)
 from stablequeue_client.shared.model_files.model_file import Kind, RootHealth, StatKey
 from stablequeue_client.shared.wire.inventory import WIRE_PATH_MAX, wire_path
 
@@ -37,15 +42,16 @@ __all__ = [
     "scan_roots",
 ]
 
-SkipCode = Literal[
-    "folder_unreadable", "file_unreadable", "broken_link", "link_outside", "not_a_file", "path_too_long"
-]
+SkipCode = Literal["folder_unreadable", "file_unreadable", "broken_link", "not_a_file", "path_too_long"]
 
 # A name of 255 bytes, each of them escaped.
 _NAME_MAX = 1020
 _NOT_A_FILE = "neither a file nor a folder but a pipe, socket or device; some WebUIs hang at it"
 SET_ASIDE_SUFFIX = ".corrupted"
 """Forge renames a model it could not load to ``<name>.corrupted``."""
+_NO_MODELS = ("._", ".stablequeue")
+"""Names that begin so are no models and hold none: what macOS keeps of a file on a foreign disk, and our own
+folders. Hosts list all else that begins with a dot."""
 _CONTROL_SUFFIX = ".aria2"
 """aria2 writes into the file's final name and keeps this file beside it until it is complete."""
 
@@ -144,7 +150,7 @@ def scan_roots(roots: Sequence[Root], *, io: ScanIO = OS_IO) -> ScanReport:
 
 
 def scan_root(root: Root, *, io: ScanIO = OS_IO, other_roots: Sequence[Root] = ()) -> RootScan:
-    """Scan one root. ``other_roots``: where links may lead, and whose files are not this root's."""
+    """Scan one root. ``other_roots``: whose files are not this root's, unless a link leads to them."""
     before = _probe(root.path, io)
     walk = _RootWalk(root, io, other_roots)
     if before.health == "unreachable":
@@ -209,13 +215,11 @@ class _RootWalk:
         self._walked: set[str] = set()
         self._links: list[_Folder] = []
         self._extensions = frozenset(EXTENSIONS[root.kind])
-        self._leaves_out_vaes = root.kind == "checkpoint"
         self._stable_inodes = not WINDOWS and device_of(root.path).stable_inodes
         own = _real_or_same(root.path, io)
         self._real = own
         # Of the others what was found at the start: one that hangs now must not hold up this walk.
-        self._allowed = {own, *(other.real or _real_or_same(other.path, io) for other in other_roots)}
-        self._owned_by_others = self._allowed - {own}
+        self._owned_by_others = {other.real or _real_or_same(other.path, io) for other in other_roots} - {own}
 
     def run(self) -> None:
         self._walk_tree(_Folder(self._root.path, "", self._real))
@@ -251,6 +255,7 @@ class _RootWalk:
         """
         root_id, kind, prefix, native = self._root.root_id, self._root.kind, folder.prefix, folder.native
         extensions, stat_entry, inodes = self._extensions, self._io.stat_entry, self._stable_inodes
+        has_vaes = kind == "checkpoint"
         plain = _is_plain("".join([entry.name for entry in entries]))
         files: list[ScannedFile] = []
         keys: list[str] = []
@@ -264,9 +269,10 @@ class _RootWalk:
             if set_aside:
                 extension = os.path.splitext(lowered.removesuffix(SET_ASIDE_SUFFIX))[1]
             try:
-                if name[0] == ".":
+                if name.startswith(_NO_MODELS):
                     continue
-                if extension not in extensions:
+                is_vae = has_vaes and _is_vae(lowered)
+                if extension not in extensions and not is_vae:
                     if extension == _CONTROL_SUFFIX:
                         controlled.add(name[: -len(_CONTROL_SUFFIX)])
                     self._add_folder(folder, entry, folders)
@@ -274,13 +280,13 @@ class _RootWalk:
                     self._add_folder(folder, entry, folders)
                     if not stat_bits.S_ISDIR(found.st_mode):
                         self.skipped.append(Skipped(prefix + _wire_name(name), "not_a_file", _NOT_A_FILE))
-                elif not (self._leaves_out_vaes and ".vae." in lowered):
+                else:
                     path = prefix + (name if plain else _wire_name(name))
                     files.append(
                         ScannedFile(
-                            root_id, path, kind, native, name, found.st_size, found.st_mtime_ns,
-                            0 if WINDOWS else found.st_ctime_ns, found.st_ino if inodes else 0,
-                            found.st_dev, entry.is_symlink(), False, set_aside,
+                            root_id, path, "vae" if is_vae else kind, native, name, found.st_size,
+                            found.st_mtime_ns, 0 if WINDOWS else found.st_ctime_ns,
+                            found.st_ino if inodes else 0, found.st_dev, entry.is_symlink(), False, set_aside,
                         )
                     )  # fmt: skip
                     keys.append(lowered if plain else _collision_key(name))
@@ -303,15 +309,9 @@ class _RootWalk:
                 folders.append(child)
 
     def _add_link(self, path: str, entry: os.DirEntry[str]) -> None:
-        """Queue a linked directory when it leads into a configured root; else say that it is not followed."""
-        if not stat_bits.S_ISDIR(self._io.stat_entry(entry).st_mode):
-            return
-        real = self._io.realpath(entry.path)
-        if any(_is_inside(real, allowed) for allowed in self._allowed):
-            self._links.append(_Folder(entry.path, path + "/", real))
-        else:
-            reason = "the folder it leads to is none of the model folders; add it as one to include it"
-            self.skipped.append(Skipped(path, "link_outside", reason))
+        """Queue a linked directory, wherever it leads: so people share models, and hosts follow it too."""
+        if stat_bits.S_ISDIR(self._io.stat_entry(entry).st_mode):
+            self._links.append(_Folder(entry.path, path + "/", self._io.realpath(entry.path)))
 
     def _entry_failed(self, path: str, entry: os.DirEntry[str], error: OSError) -> None:
         """A file gone since the listing is gone; anything else keeps what was known of it."""
@@ -335,6 +335,10 @@ class _RootWalk:
         )
 
 
+def _is_vae(name: str) -> bool:
+    return name.removesuffix(SET_ASIDE_SUFFIX).endswith(VAES_AMONG_CHECKPOINTS)
+
+
 def _with_partial(files: list[ScannedFile], names: set[str]) -> list[ScannedFile]:
     return [msgspec.structs.replace(file, partial=True) if file.name in names else file for file in files]
 
@@ -350,10 +354,6 @@ def _is_plain(names: str) -> bool:
 
 def _collision_key(name: str) -> str:
     return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
-
-
-def _is_inside(real: str, root: str) -> bool:
-    return real == root or real.startswith(root.rstrip(os.sep) + os.sep)
 
 
 def _is_link(entry: os.DirEntry[str]) -> bool:

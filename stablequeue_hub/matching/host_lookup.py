@@ -43,22 +43,40 @@ def written_name(requirement: Requirement) -> str:
     return checkpoint_parts(requirement.name)[0].strip().replace("\\", "/")
 
 
+def written_names(requirement: Requirement) -> list[str]:
+    """Return what may be a file's name, in the order in which it is tried: all of it, as a file may end in
+    a blank or in something like a title's hash; then without."""
+    whole = requirement.name.replace("\\", "/")
+    return list(dict.fromkeys(name for name in (whole, whole.strip(), written_name(requirement)) if name))
+
+
 def stems_of(requirement: Requirement) -> set[str]:
     """Return the stem keys of files that may be meant; a name may itself end like a file's."""
-    name = written_name(requirement)
-    return {stem_key(name), search_key(name.rsplit("/", 1)[-1])}
+    names = written_names(requirement)
+    return {key for name in names for key in (stem_key(name), search_key(name.rsplit("/", 1)[-1]))}
+
+
+def is_called_whole(requirement: Requirement, file: NamedFile) -> bool:
+    """Return whether the file is called by all that was written, what looks like a title's hash included."""
+    whole = requirement.name.replace("\\", "/")
+    return file.kind in requirement.kinds and bool(
+        {whole, whole.strip()}.intersection(names_in_webui(file.kind, file.path))
+    )
 
 
 def chosen_by_host(requirement: Requirement, files: Iterable[NamedFile]) -> list[NamedFile]:
     """Those of one server's files of which its WebUI takes one: several where only their order decides."""
     own = _connected_first(file for file in files if file.kind in requirement.kinds)
-    name, called = written_name(requirement), []
-    for file in own:
-        names = names_in_webui(file.kind, file.path)
-        exact = name in names
-        if exact or (file.kind == "embedding" and search_key(name) in map(search_key, names)):
-            called.append(file)
-    return called or _chosen_by_header(name, own)
+    for name in written_names(requirement):
+        called = [file for file in own if _has_name(file, name)]
+        if called:
+            return called
+    return _chosen_by_header(written_name(requirement), own)
+
+
+def _has_name(file: NamedFile, name: str) -> bool:
+    names = names_in_webui(file.kind, file.path)
+    return name in names or (file.kind == "embedding" and search_key(name) in map(search_key, names))
 
 
 def _chosen_by_header(name: str, files: Sequence[NamedFile]) -> list[NamedFile]:
@@ -89,8 +107,8 @@ def possible_files(
     case, and what is called so on the source at least without folder and extension; where there is nothing of
     this, what is called so elsewhere."""
     of_kind = [file for file in files if file.kind in requirement.kinds]
-    key, stems = search_key(written_name(requirement)), stems_of(requirement)
-    named = [file for file in of_kind if _is_named(file, key)]
+    keys, stems = [search_key(name) for name in written_names(requirement)], stems_of(requirement)
+    named = next((some for key in keys if (some := [file for file in of_kind if _is_named(file, key)])), [])
     loose = [file for file in of_kind if stem_key(file.path) in stems and file not in named]
     here = [file for file in loose if file.server_id == source_id]
     return [*named, *here] or loose

@@ -35,7 +35,7 @@ from stablequeue_client.shared.model_files.roles import KINDS_OF
 from stablequeue_client.shared.wire.inventory import AVAILABILITY_MAX_HASHES
 from stablequeue_client.shared.wire.jobs import REQUIREMENTS_MAX, RequirementCheck, RequirementStatus
 from stablequeue_hub.matching.embedding_words import embedding_names, may_be_a_word
-from stablequeue_hub.matching.host_lookup import NOT_READ, NamedFile, possible_files
+from stablequeue_hub.matching.host_lookup import NOT_READ, NamedFile, is_called_whole, possible_files
 from stablequeue_hub.matching.job_requirements import JobRequirement
 from stablequeue_hub.matching.named_files import FilesByName
 from stablequeue_hub.models.availability import (
@@ -149,9 +149,11 @@ def resolve(
     unreported = _names_never_reported(connection, wanted, source_id)
     idle = frozenset(one for one in wanted if one.is_filled_in or _may_be_a_word(one, source_id))
     looked_up = [one for one in dict.fromkeys(wanted) if one not in unreported and one not in idle]
-    hashes = {one: normalize_hash(one.hash or "") or "" for one in looked_up if decides_by_hash(one)}
-    names = [one for one in looked_up if one not in hashes]
     finder = _ModelFinder(connection, source_id, live, now_ms)
+    by_hash = [one for one in looked_up if decides_by_hash(one)]
+    called = finder.called_whole([one for one in by_hash if checkpoint_parts(one.name)[1] == one.hash])
+    hashes = {one: normalize_hash(one.hash or "") or "" for one in by_hash if one not in called}
+    names = [one for one in looked_up if one not in hashes]
     resolved = {one: _resolved(one, matches) for one, matches in finder.by_hash(hashes).items()}
     resolved.update((one, _resolved(one, matches)) for one, matches in finder.by_name(names).items())
     resolved.update((one, Resolution(one, "missing")) for one in unreported)
@@ -173,6 +175,20 @@ class _ModelFinder:
         return {
             one: [match for match in matches[value] if _is_of_kind(match, one)]
             for one, value in hashes.items()
+        }
+
+    def called_whole(self, titles: Sequence[Requirement]) -> set[Requirement]:
+        """Return those that are no titles with a hash but the whole names of files: on the server where they
+        were written, if it is known."""
+        files = FilesByName(self._connection, titles, unread=self._source_id is not None) if titles else None
+        return {
+            one
+            for one in titles
+            if files is not None
+            and any(
+                is_called_whole(one, file) and self._source_id in (None, file.server_id)
+                for file in files.of(one)
+            )
         }
 
     def by_name(self, names: Sequence[Requirement]) -> dict[Requirement, list[ModelMatch]]:

@@ -137,7 +137,7 @@ def library(tmp_path: Path) -> Path:
         path = top / f"{place}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(safetensors_bytes(2_000 + index, {"ss_output_name": place}, index))
-    (top / "h.pt").write_bytes(b"pickled" * 100)
+    (top / "h.pt").write_bytes(b"\x80\x02" + b"pickled" * 100)
     (top / "people" / "linked.safetensors").symlink_to("../a.safetensors")
     (top / "a.sha256").write_text("0" * 63 + "1  a.safetensors\n")
     (top / "b.civitai.info").write_text("{}")

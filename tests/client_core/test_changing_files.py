@@ -251,7 +251,7 @@ def test_a_file_that_keeps_changing_is_unstable_and_one_that_rests_is_read(
     tmp_path: Path, quick_pace: ReadThrottle
 ) -> None:
     path = tmp_path / "model.pt"
-    path.write_bytes(b"x" * 1000)
+    path.write_bytes(b"\x80\x02" + b"x" * 1000)
     attempts: list[int] = []
 
     def keep_changing(_: int) -> None:

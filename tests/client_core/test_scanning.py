@@ -39,13 +39,13 @@ def touch(top: Path, *names: str) -> None:
     [
         (
             "checkpoint",
-            ["a.safetensors", "B.CKPT", "c.gguf"],
-            ["d.pt", "e.vae.safetensors", "e.vae.pt", "f.bin"],
+            ["a.safetensors", "B.CKPT", "c.gguf", "d.vae.fp16.safetensors", ".e/.f.safetensors"],
+            ["d.pt", "f.bin"],
         ),
         ("lora", ["a.safetensors", "b.pt", "c.ckpt", "x.vae.pt"], ["d.gguf", "e.bin", "f.png", "g"]),
-        ("vae", ["a.safetensors", "b.pt", "c.ckpt", "d.vae.pt", "e.bin"], ["f.txt"]),
+        ("vae", ["a.safetensors", "b.pt", "c.ckpt", "d.vae.pt", "e.bin", "f.gguf"], ["f.txt"]),
         ("embedding", ["a.pt", "b.safetensors", "c.bin"], ["d.png", "e.webp", "f.ckpt"]),
-        ("text_encoder", ["a.safetensors", "b.gguf"], ["c.pt"]),
+        ("text_encoder", ["a.safetensors", "b.gguf", "c.pt", "d.bin", "e.ckpt"], ["f.png"]),
     ],
 )
 def test_each_kind_takes_the_files_that_the_webuis_list(
@@ -55,11 +55,19 @@ def test_each_kind_takes_the_files_that_the_webuis_list(
     assert paths(scan(tmp_path, kind)) == sorted(taken)
 
 
-def test_hidden_and_half_downloaded_names_are_no_models(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a.vae.safetensors", "b.VAE.pt", "sub/c.vae.ckpt", "d.vae.pt.corrupted"])
+def test_a_vae_beside_checkpoints_is_a_vae(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, name, "base.safetensors")
+    assert {file.path: file.kind for file in scan(tmp_path, "checkpoint").files} == {
+        name: "vae", "base.safetensors": "checkpoint",
+    }  # fmt: skip
+
+
+def test_half_downloaded_names_and_those_of_others_are_no_models(tmp_path: Path) -> None:
     touch(
         tmp_path,
-        ".hidden.safetensors",
-        ".git/a.safetensors",
+        "._ok.safetensors",
+        ".stablequeue/a.safetensors",
         "a.safetensors.part",
         "a.safetensors.crdownload",
     )
@@ -142,15 +150,17 @@ def test_loops_end_and_no_folder_is_walked_twice(tmp_path: Path) -> None:
     assert [item.path for item in found.skipped] == ["self"]
 
 
-def test_a_linked_folder_is_followed_only_into_a_configured_root(tmp_path: Path) -> None:
-    touch(tmp_path, "loras/a.pt", "more/styles/b.pt", "private/c.pt")
+def test_a_linked_folder_is_followed_wherever_it_leads(tmp_path: Path) -> None:
+    """So models are shared with another WebUI; of one that another folder owns both know."""
+    touch(tmp_path, "loras/a.pt", "more/styles/b.pt", "elsewhere/c.pt", "elsewhere/deep/d.pt")
     (tmp_path / "loras" / "inside").symlink_to(tmp_path / "more" / "styles")
-    (tmp_path / "loras" / "outside").symlink_to(tmp_path / "private")
+    (tmp_path / "loras" / "outside").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "loras")
     loras, more = make_root("lora", str(tmp_path / "loras")), make_root("lora", str(tmp_path / "more"))
     found = scan_root(loras, other_roots=[loras, more])
-    assert paths(found) == ["a.pt", "inside/b.pt"]
-    assert [(item.path, item.code) for item in found.skipped] == [("outside", "link_outside")]
-    assert "add it" in found.skipped[0].reason
+    assert paths(found) == ["a.pt", "inside/b.pt", "outside/c.pt", "outside/deep/d.pt"]
+    assert found.skipped == ()
+    assert paths(scan_root(more, other_roots=[loras, more])) == ["styles/b.pt"]
 
 
 def test_the_inner_of_two_roots_owns_its_files(tmp_path: Path) -> None:

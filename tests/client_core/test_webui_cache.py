@@ -209,7 +209,7 @@ def test_a_value_that_is_true_in_the_other_sense_is_no_contradiction(
 
 
 def test_a_false_value_is_a_contradiction(library: Library) -> None:
-    place = library.model("a.pt")
+    place = library.model("a.pt", b"\x80\x02" + b"x" * 100)
     library.note("hashes", "lora/a", entry(place))
     reading = read_model_file(library.job("lora", "a.pt"), further_claims=WebuiCache(library.cache).claims)
     assert [found.claim.value for found in reading.contradictions] == [SHA]

@@ -233,3 +233,32 @@ def test_where_a_bare_name_is_shows_the_file_that_is_called_so_now(hub: Any) -> 
     tell(hub, a, file("my-style.safetensors", "X"), file("styleA.safetensors", "Y"), sequence=3)
     answer = hub.request("GET", "/api/v1/models/styleA/availability", key=hub.admin).json()
     assert [match["hash_sha256"] for match in answer["matches"]] == [sha256_of("Y")]
+
+
+@pytest.mark.parametrize("server", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "path", "written"),
+    [
+        ("checkpoint", "merge [20240101].safetensors", "merge [20240101]"),
+        ("checkpoint", "sub/merge [20240101].safetensors", "sub\\merge [20240101].safetensors"),
+        ("checkpoint", "base .safetensors", "base "),
+        ("lora", "tune .safetensors", "tune "),
+        ("lora", " tune.safetensors", " tune"),
+    ],
+)
+def test_the_whole_name_is_tried_before_it_is_taken_apart(
+    hub: Any, kind: str, path: str, written: str, server: bool
+) -> None:
+    a = hub.join("a")
+    tell(hub, a, file(path, "X", kind=kind), file("merge.safetensors", "Y", kind=kind))
+    found = meaning(hub, naming(kind, written), a.server_id if server else None)
+    assert found == ("found", sha256_of("X"))
+
+
+def test_a_title_with_a_hash_is_one_where_no_file_is_called_so(hub: Any) -> None:
+    a = hub.join("a")
+    tell(hub, a, file("base.safetensors", "X", kind="checkpoint"), file("x.safetensors", "Y"))
+    title = f"base [{sha256_of('X')[:10]}]"
+    assert meaning(hub, naming("checkpoint", title), a.server_id) == ("found", sha256_of("X"))
+    other = f"base [{sha256_of('Z')[:10]}]"
+    assert meaning(hub, naming("checkpoint", other), a.server_id)[0] == "missing"

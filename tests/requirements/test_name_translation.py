@@ -149,13 +149,14 @@ def test_the_word_for_no_other_one_is_no_name(word: str) -> None:
     ("before", "after"),
     [
         ("(bad-hands-5:1.3), bad-hands-5", "(hands:1.3), hands"),
-        ("xbad-hands-5 bad-hands-55 bad-hands-5x", None),
+        ("xbad-hands-5 bad-hands-6", None),
+        ("bad-hands-55 bad-hands-5x bad-hands-5's", "hands5 hands x hands's"),
         ("bad-hands-5-neg", None),  # the longer one, which keeps its name
         ("<lora:bad-hands-5:1> # bad-hands-5", None),
         ("\u0130\u0130 BAD-hands-5", "\u0130\u0130 hands"),
     ],
 )
-def test_an_embedding_is_renamed_where_it_stands_alone(before: str, after: str | None) -> None:
+def test_an_embedding_is_renamed_where_its_tokens_stand(before: str, after: str | None) -> None:
     keeps = Renaming("embedding", "bad-hands-5-neg", "bad-hands-5-neg")
     done = prompt(before, Renaming("embedding", "bad-hands-5", "hands"), keeps)
     assert done == (before if after is None else after)

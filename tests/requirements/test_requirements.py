@@ -174,14 +174,15 @@ def test_other_networks_and_braces_of_other_extensions_are_left_alone() -> None:
     [
         ("a EASYNEGATIVE b", ["EasyNegative"]),
         ("(bad-hands-5:1.3), EasyNegative", ["bad-hands-5", "EasyNegative"]),
-        ("xEasyNegative EasyNegative2", []),
+        ("xEasyNegative EasyNegative2", ["EasyNegative"]),
+        ("xEasyNegative EasyNegatives", []),
         ("EasyNegativeV2", ["EasyNegativeV2"]),
         ("EasyNegative-V2", ["EasyNegative"]),
         ("<lora:EasyNegative:1>", []),
-        ("bad-hands-55", []),
+        ("bad-hands-55 bad-hands-6", ["bad-hands-5"]),
     ],
 )
-def test_embeddings_are_words_in_any_case_that_stand_alone(prompt: str, names: list[str]) -> None:
+def test_embeddings_count_where_their_tokens_stand(prompt: str, names: list[str]) -> None:
     known = EmbeddingNames(["EasyNegative", "EasyNegativeV2", "bad-hands-5"])
     found = prompt_requirements(prompt, embeddings=known)
     assert [r.name for r in found if r.role == "embedding"] == names

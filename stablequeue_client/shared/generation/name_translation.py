@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stablequeue_client.shared.generation.clip_words import clip_words
 from stablequeue_client.shared.generation.requirements import (
     EmbeddingNames,
     can_be_written,
@@ -22,6 +23,8 @@ from stablequeue_client.shared.model_files.roles import Role
 
 _PROMPTS = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt")
 _NETWORK = re.compile(r"<\w+:([^>]+)>")
+_NEAR = 50
+"""Letters beside a name that are looked at: no piece of a prompt is that long."""
 _COMMENT = re.compile(r"#[^\n]*")
 _SEPARATOR = re.compile(r"[\\/]")
 _NOT_IN_A_WORD = frozenset("#<>\n")
@@ -203,9 +206,21 @@ def _prompt(prompt: Any, names: _Names, comments: bool) -> Any:
     for start, stop, role, name in sorted(found):
         now = prompt[start:stop]
         if now == seen[start:stop]:  # else a comment stands in the name, and it is another one
-            pieces += [prompt[end:start], names.new(role, name, now, _FITS[role])]
+            new = names.new(role, name, now, _FITS[role])
+            if role == "embedding" and new != now:
+                new = _standing_alone(prompt[max(0, start - _NEAR) : start], new, prompt[stop : stop + _NEAR])
+            pieces += [prompt[end:start], new]
             end = stop
     return "".join([*pieces, prompt[end:]])
+
+
+def _standing_alone(before: str, word: str, after: str) -> str:
+    """With a blank where the word would become one with what stands beside it."""
+    own = [piece for _, _, piece in clip_words(word.lower())]
+    with_before = [piece for _, _, piece in clip_words((before + word).lower())]
+    with_after = [piece for _, _, piece in clip_words((word + after).lower())]
+    front = "" if with_before[-len(own) :] == own else " "
+    return front + word + ("" if with_after[: len(own)] == own else " ")
 
 
 def _lora(network: re.Match[str]) -> list[tuple[int, int, Role, str]]:

@@ -9,11 +9,13 @@ one that is no number ends the activation of all LoRAs.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Literal
 
+from stablequeue_client.shared.generation.clip_words import clip_words
 from stablequeue_client.shared.generation.script_arguments import PlaceKind, visited_scripts
 from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_client.shared.model_files.roles import KINDS_OF, Role
@@ -41,7 +43,6 @@ _NETWORK = re.compile(r"<(\w+):([^>]+)>")
 _COMMENT_LINE = re.compile("(^|\n)#[^\n]*(\n|$)")
 _COMMENT_END = re.compile("#[^\n]*(\n|$)")
 _HASH_AT_END = re.compile(r"\s\[([0-9a-fA-F]{8,64})\]\s*\Z")
-_WORD = re.compile(r"\w+")
 _TEMPLATE = re.compile(r"\{.*\}|__.+__|\$\{", re.DOTALL)
 _LONGEST_TEMPLATE = 1000
 _NOTHING = frozenset({"", "None", "none", "Automatic", "Use same checkpoint", "Use same choices", "Built in"})
@@ -77,17 +78,19 @@ class Requirement:
 
 
 class EmbeddingNames:
-    """Embeddings are plain words in a prompt, in any case: only known names can be told from other words."""
+    """Embeddings are words of a prompt, in any case: only known names can be told from other words. The hosts
+    compare tokens, so a name counts where its pieces stand in a row, whatever follows: ``easynegative2`` is
+    ``easynegative`` and a 2, unless there is one of this name."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._by_word: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
+        self._by_word: dict[str, list[tuple[tuple[str, ...], str]]] = defaultdict(list)
         for name in names:
-            folded = name.lower()
-            word = _WORD.search(folded)
-            if word:
-                self._by_word[word[0]].append((folded, word.start(), name))
+            pieces = tuple(piece for _, _, piece in clip_words(name.lower()))
+            if pieces:
+                self._by_word[pieces[0]].append((pieces, name))
         for found in self._by_word.values():
             found.sort(key=lambda entry: -len(entry[0]))
+        self._longest = max((len(found[0][0]) for found in self._by_word.values()), default=0)
 
     def find(self, text: str) -> list[str]:
         """Return the names that stand in ``text``, each once, in order."""
@@ -95,16 +98,22 @@ class EmbeddingNames:
 
     def places(self, folded: str) -> Iterator[tuple[int, int, str]]:
         """Yield start, end and name of each place in a lower-case text; of two at one place the longer."""
-        end = 0
-        for word in _WORD.finditer(folded) if self._by_word else ():
-            if word.start() < end:
-                continue
-            for name, before, written in self._by_word.get(word[0], ()):
-                start = word.start() - before
-                if start >= end and folded.startswith(name, start) and _stands_alone(folded, start, name):
-                    end = start + len(name)
-                    yield start, end, written
+        words = clip_words(folded) if self._by_word else iter(())
+        ahead: deque[tuple[int, int, str]] = deque()
+        while True:
+            ahead.extend(islice(words, self._longest - len(ahead)))
+            if not ahead:
+                return
+            start, _, word = ahead[0]
+            taken = 1
+            for pieces, name in self._by_word.get(word, ()):
+                here = list(islice(ahead, len(pieces)))
+                if tuple(piece for _, _, piece in here) == pieces:
+                    yield start, here[-1][1], name
+                    taken = len(pieces)
                     break
+            for _ in range(taken):
+                ahead.popleft()
 
 
 def prompt_requirements(
@@ -299,9 +308,3 @@ def _text(value: Any) -> str:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _stands_alone(text: str, start: int, name: str) -> bool:
-    end = start + len(name)
-    before, after = text[start - 1 : start], text[end : end + 1]
-    return not (name[0].isalnum() and _WORD.match(before)) and not (name[-1].isalnum() and _WORD.match(after))

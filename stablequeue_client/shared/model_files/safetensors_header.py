@@ -245,16 +245,18 @@ def allowed_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
 _BASE_MODELS = tuple(
     (re.compile(pattern, re.IGNORECASE), name)
     for pattern, name in (
-        (r"xl", "SDXL"),
+        (r"pixart", "PixArt"),
+        (r"hunyuan", "Hunyuan"),
+        (r"(stable-diffusion-|sd[_-]?)xl|^xl\b", "SDXL"),
+        (r"flux[._-]?2", "Flux.2"),
         (r"flux", "Flux"),
-        (r"(stable-diffusion-|sd[_-]?)(v)?3[._]5", "SD 3.5"),
+        (r"(stable-diffusion-|sd[_-]?)(v)?3[._-]5", "SD 3.5"),
         (r"(stable-diffusion-|sd[_-]?)(v)?3", "SD 3"),
         (r"(stable-diffusion-|sd[_-]?)(v)?2", "SD 2"),
         (r"(stable-diffusion-|sd[_-]?)(v)?1", "SD 1.5"),
         (r"cascade|wuerstchen", "Stable Cascade"),
         (r"chroma", "Chroma"),
         (r"lumina", "Lumina 2"),
-        (r"hunyuan", "Hunyuan"),
         (r"qwen", "Qwen Image"),
         (r"\bwan", "Wan"),
     )
