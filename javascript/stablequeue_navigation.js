@@ -16,6 +16,7 @@
 
     listen(signal) {
       this.app.addEventListener("click", (event) => this.onClick(event), { signal });
+      document.addEventListener("keydown", (event) => this.onKey(event), { signal });
     }
 
     // On a phone the queue is what one looks for; a place that was asked for stays.
@@ -50,11 +51,29 @@
     }
 
     onClick(event) {
-      const link = event.target.closest("a[data-sq-link]");
+      const link = event.target.closest("a[data-sq-link]") || this.linkOfRow(event.target);
       if (!link || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
       event.preventDefault();
       if (link.hasAttribute("data-sq-back") && this.cameFromModels) this.host.back();
       else this.follow(link);
+    }
+
+    // A row leads where its name leads; what is pressed in it, or chosen as text, is meant itself.
+    linkOfRow(target) {
+      const row = target.closest("tr[data-sq-opens]");
+      if (!row || target.closest("a, button, input, select, label, summary")) return null;
+      return window.getSelection().isCollapsed ? row.querySelector("a[data-sq-link]") : null;
+    }
+
+    // "/" looks for something, where nobody writes.
+    onKey(event) {
+      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.target.closest?.("input, textarea, select, [contenteditable]")) return;
+      const field = this.app.querySelector("input[type=search]");
+      if (!field?.offsetParent) return;
+      event.preventDefault();
+      field.focus();
+      field.select();
     }
 
     follow(link) {

@@ -9,7 +9,14 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement
 
-from stablequeue_client.shared.model_files.model_file import Kind, normalize_hash, search_key
+from stablequeue_client.shared.model_files.model_file import (
+    SQUEEZED_MIN,
+    Kind,
+    normalize_hash,
+    search_key,
+    search_words,
+    squeezed,
+)
 from stablequeue_hub.store.tables import model_aliases, models, server_files
 from stablequeue_hub.store.tables import model_server_availability as summary
 
@@ -32,8 +39,8 @@ _SEPARATORS = re.compile(r"\\(?!x[0-9A-Fa-f]{2})")
 class ModelFilter(msgspec.Struct, frozen=True):
     """What to list. ``limit`` None: every row (old contract); else 1 to 200 per ``page`` (from 1).
 
-    ``search``: part of a name or path, or the start of a SHA256 (4 hex digits and more). ``server``: a
-    server_id; only models that are or were there. ``state``: see ``StateFilter``.
+    ``search``: words of a name or path in any order, or the start of a SHA256 (4 hex digits and more).
+    ``server``: a server_id; only models that are or were there. ``state``: see ``StateFilter``.
     """
 
     search: str = ""
@@ -68,12 +75,10 @@ def conditions_of(wanted: ModelFilter, servers_with_inventory: int) -> list[Colu
 
 
 def _matches(text: str) -> ColumnElement[bool]:
-    key = search_key(_SEPARATORS.sub("/", text))
-    paths = sa.select(model_aliases.c.model_id).where(
-        model_aliases.c.alias_key.contains(key, autoescape=True)
-    )
+    text_as_path = _SEPARATORS.sub("/", text)
+    paths = sa.select(model_aliases.c.model_id).where(names_match(text_as_path, model_aliases.c.alias_key))
     ways: list[ColumnElement[bool]] = [
-        models.c.search_key.contains(key, autoescape=True),
+        names_match(text_as_path, models.c.search_key),
         models.c.id.in_(paths),
     ]
     value = normalize_hash(text)
@@ -89,6 +94,18 @@ def _matches(text: str) -> ColumnElement[bool]:
             )
         ]
     return sa.or_(*ways)
+
+
+def names_match(text: str, key: ColumnElement[str]) -> ColumnElement[bool]:
+    """As ``search_of``, in the database."""
+    words = sa.and_(*(key.contains(word, autoescape=True) for word in search_words(text)))
+    as_one = squeezed(search_key(text))
+    if len(as_one) < SQUEEZED_MIN:
+        return words
+    without_gaps: ColumnElement[str] = key
+    for gap in " _-":
+        without_gaps = sa.func.replace(without_gaps, gap, "")
+    return sa.or_(words, without_gaps.contains(as_one, autoescape=True))
 
 
 def _in_state(state: StateFilter, server: str | None, servers_with_inventory: int) -> ColumnElement[bool]:

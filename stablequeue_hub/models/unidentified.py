@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection
 
 from stablequeue_client.shared.errors import InvalidValueError
-from stablequeue_client.shared.model_files.model_file import search_key
+from stablequeue_hub.models.filters import names_match
 from stablequeue_hub.store.tables import models, server_files, server_roots, servers
 
 LIMIT_MAX = 200
@@ -107,11 +107,11 @@ def list_unidentified(
 def _conditions(search: str, kind: str | None, server: str | None) -> list[ColumnElement[Any]]:
     conditions: list[ColumnElement[Any]] = [server_files.c.model_id.is_(None)]
     if search.strip():
-        key = search_key(search.strip())
+        text = search.strip()
         conditions.append(
             sa.or_(
-                server_files.c.name_key.contains(key, autoescape=True),
-                sa.func.lower(server_files.c.path).contains(key, autoescape=True),
+                names_match(text, server_files.c.name_key),
+                names_match(text, sa.func.lower(server_files.c.path)),
             )
         )
     if kind is not None:

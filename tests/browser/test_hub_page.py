@@ -70,7 +70,7 @@ def test_a_view_key_may_look_and_finds_no_buttons(hub, attic, open_page) -> None
 def test_typing_filters_keeps_the_cursor_and_stands_in_the_address(page) -> None:
     search = page.get_by_label("Search")
     search.press_sequentially("style-01", delay=40)
-    expect(page.locator(".sq-matrix tbody tr")).to_have_count(10)
+    expect(page.locator(".sq-matrix tbody tr")).to_have_count(12)
     expect(search).to_be_focused()
     expect(page).to_have_url(re.compile("search=style-01"))
     page.reload()
@@ -95,7 +95,7 @@ def test_paging_and_the_way_back(page) -> None:
 
 def test_what_a_server_reports_appears_by_itself_and_leaves_the_person_alone(page, attic) -> None:
     page.goto(page.url + "?view=models&search=style-11")
-    expect(page.locator(".sq-matrix tbody tr")).to_have_count(10)
+    expect(page.locator(".sq-matrix tbody tr")).to_have_count(11)
     search = page.get_by_label("Search")
     search.focus()
     search.evaluate("field => field.setSelectionRange(2, 5)")
@@ -237,3 +237,23 @@ def test_nothing_is_sent_again_while_nothing_changes(hub, attic, open_page) -> N
     page.wait_for_event("response")
     page.wait_for_timeout(5_000)
     assert set(statuses) == {304}
+
+
+def test_a_heading_sorts_a_row_opens_and_a_slash_searches(page) -> None:
+    """And the headings stay while one scrolls."""
+    first = page.locator(".sq-matrix tbody tr th a").first
+    page.get_by_role("link", name="Model", exact=True).click()
+    expect(page.locator("th.sq-c-name[aria-sort]").first).to_have_attribute("aria-sort", "descending")
+    expect(page).to_have_url(re.compile("sort=-name"))
+    page.locator("#sq-models-scroll").evaluate("one => { one.scrollTop = 400; }")
+    heading = page.locator(".sq-matrix thead .sq-c-name").bounding_box()
+    box = page.locator("#sq-models-scroll").bounding_box()
+    assert heading is not None
+    assert box is not None
+    assert abs(heading["y"] - box["y"]) < 3
+    page.keyboard.press("/")
+    expect(page.get_by_label("Search")).to_be_focused()
+    page.locator("#sq-models-scroll").evaluate("one => { one.scrollTop = 0; }")
+    name = first.inner_text()
+    page.locator(".sq-matrix tbody tr").first.locator(".sq-c-kind").click()
+    expect(page.get_by_role("heading", name=name)).to_be_visible()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
@@ -35,6 +36,9 @@ KEPT = 8_192
 """Characters. PostgreSQL refuses index entries above 2,704 bytes, and a character may take four."""
 MODEL_EXTENSIONS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 
+SQUEEZED_MIN = 4
+"""From this length a search also finds what parts its words otherwise, or does not part them."""
+_WORD_GAPS = re.compile(r"[\s_-]+")
 _HEX = re.compile(r"[0-9a-f]+\Z")
 # The lengths that can be looked up: AutoV1, AutoV2, AutoV3 and LoRA short hashes, full digests.
 _HASH_LENGTHS = (8, 10, 12, 64)
@@ -132,6 +136,25 @@ def names_in_webui(kind: str, relative_path: str) -> tuple[str, ...]:
 def search_key(text: str) -> str:
     """Casefolded NFC without NUL, at most 500 characters: what names are compared, searched, sorted by."""
     return _folded(text)[:KEY_MAX]
+
+
+def search_words(text: str) -> list[str]:
+    """What a person looks for, as keys that stand in a name in any order: ``_``, ``-`` and blanks part
+    words."""
+    return list(dict.fromkeys(_WORD_GAPS.sub(" ", search_key(text)).split())) or [search_key(text)]
+
+
+def squeezed(key: str) -> str:
+    """A key without what parts words, for whoever writes them as one."""
+    return _WORD_GAPS.sub("", key)
+
+
+def search_of(text: str) -> Callable[[str], bool]:
+    """Return whether a key, of a name or path, is what ``text`` looks for."""
+    words, as_one = search_words(text), squeezed(search_key(text))
+    if len(as_one) < SQUEEZED_MIN:
+        return lambda key: all(word in key for word in words)
+    return lambda key: all(word in key for word in words) or (as_one[0] in key and as_one in squeezed(key))
 
 
 @lru_cache(maxsize=KEPT)

@@ -36,8 +36,11 @@ FILE_STATES = frozenset({"unread", "troubled"})
 """States that choose files which are no models yet."""
 SORTS: tuple[v.Choice, ...] = (
     v.Choice("", "Name"),
+    v.Choice("-name", "Name, from Z"),
     v.Choice("newest", "Newest first"),
+    v.Choice("oldest", "Oldest first"),
     v.Choice("-size", "Largest first"),
+    v.Choice("size", "Smallest first"),
     v.Choice("servers", "On fewest first"),
     v.Choice("-servers", "On most first"),
 )
@@ -48,7 +51,7 @@ NAV: dict[str, str] = {
     "join": "Add another computer",
     "keys": "Keys",
 }
-COMPACT_FROM = 9
+COMPACT_FROM = 5
 """From this many servers the matrix shows shapes with a legend, without the words."""
 
 
@@ -72,6 +75,7 @@ def models(page: v.ModelsPage) -> Markup:
         aliases=[labels.visible(server.alias) for server in page.servers],
         plain_marks={name: _plain_mark(name, compact) for name in shown},
         at_page=lambda number: models_query(page.filters, page=number),
+        sorted_by=lambda sort: models_query(page.filters, sort=sort, page=1),
         gone_query=models_query(page.filters, state="gone", page=1),
     )
 

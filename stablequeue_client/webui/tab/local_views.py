@@ -14,11 +14,12 @@ from stablequeue_client.shared.model_files.model_file import (
     normalize_hash,
     parse_hash,
     search_key,
+    search_of,
     stem_key,
 )
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views.labels import DIGEST_LABELS, FILE_MARKS, TROUBLED_STATES, UNREAD_STATES
-from stablequeue_client.shared.views.views import FILE_STATES, STATES
+from stablequeue_client.shared.views.views import FILE_STATES, SORTS, STATES
 from stablequeue_client.shared.wire.inventory import Activity
 
 PAGE_SIZE = 50
@@ -53,9 +54,12 @@ def filters_of(query: Mapping[str, str]) -> v.Filters:
         base_model=query.get("base_model", "")[:100],
         server=query.get("server", "")[:64],
         state=state if state in {choice.value for choice in STATES} else "",
-        sort=sort if sort in {"name", "newest", "size", "-size", "servers", "-servers"} else "",
+        sort=sort if sort in _SORTS else "",
         page=max(1, int(page)) if page.isdecimal() and len(page) <= 6 else 1,
     )
+
+
+_SORTS = {"name", *(choice.value for choice in SORTS)}
 
 
 def models_page(snapshot: Snapshot, filters: v.Filters, alias: str) -> v.ModelsPage:
@@ -101,11 +105,11 @@ def _in_state(found: Sequence[LocalModel], state: str) -> Sequence[LocalModel]:
 
 def _matching(found: Sequence[LocalModel], text: str) -> Sequence[LocalModel]:
     """By any part of a path, or by how a hash begins."""
-    wanted = search_key(text)
     start = normalize_hash(text)
+    is_meant = search_of(text)
     if start is None or len(start) < HASH_START_MIN:
-        return [model for model in found if wanted in model.search]
-    return [model for model in found if wanted in model.search or _has_hash(model, start)]
+        return [model for model in found if is_meant(model.search)]
+    return [model for model in found if is_meant(model.search) or _has_hash(model, start)]
 
 
 def _has_hash(model: LocalModel, start: str) -> bool:
@@ -117,8 +121,10 @@ def _has_hash(model: LocalModel, start: str) -> bool:
 
 def _sorted(found: Sequence[LocalModel], sort: str) -> Sequence[LocalModel]:
     """By name unless asked otherwise; how many servers have it is always one here."""
-    if sort == "newest":
-        return sorted(found, key=lambda model: -model.first_seen_ms)
+    if sort in ("newest", "oldest"):
+        return sorted(found, key=lambda model: model.first_seen_ms, reverse=sort == "newest")
+    if sort == "-name":
+        return list(reversed(found))
     if sort in ("size", "-size"):
         return sorted(found, key=lambda model: model.size, reverse=sort == "-size")
     return found
@@ -163,8 +169,8 @@ def _file_lists(snapshot: Snapshot, filters: v.Filters, alias: str) -> tuple[v.F
     if filters.kind:
         found = [row for row in found if row.kind == filters.kind]
     if filters.search:
-        wanted = search_key(filters.search)
-        found = [row for row in found if wanted in search_key(row.path)]
+        is_meant = search_of(filters.search)
+        found = [row for row in found if is_meant(search_key(row.path))]
     none = v.FileList()
     troubled = none if filters.state == "unread" else troubled_files(snapshot, found, alias, filters.state)
     return troubled, none if filters.state == "troubled" else unread_files(
