@@ -218,6 +218,28 @@ def test_one_name_with_two_contents_is_ambiguous(
     assert [other.servers for other in _details(store, wire.sha("x"), live()).same_name] == [("B",)]
 
 
+def test_what_nobody_has_neither_splits_a_name_nor_marks_the_model_that_has_it(
+    store: Store, library: Any, wire: ModuleType, live: Callable[..., Any]
+) -> None:
+    library["b"].put(wire.ready("Big Model.safetensors", "other"))
+    _sync(store, "b", library["b"])
+    _register(store, name="Big Model.safetensors", type="checkpoint", hash_sha256=wire.sha("n"))
+    with store.write() as connection:
+        delete_server(connection, "b", actor="page", now_ms=3_000)
+    with store.read() as connection:
+        shown = models_page(connection, filters_of({"search": "big"}), live(), now_ms=NOW)
+    assert not any(row.name_twice for row in shown.rows)
+    for text in ("big model", "Big Model.safetensors", "SDXL/Big Model.safetensors"):
+        (match,) = _where(store, text, live()).matches
+        assert match.hash_sha256 == wire.sha("x")
+        details = _details(store, text, live())
+        assert details.model.hash_sha256 == wire.sha("x")
+        assert details.same_name == ()
+    with store.write() as connection:
+        delete_server(connection, "a", actor="page", now_ms=4_000)
+    assert len(_where(store, "big model", live()).matches) == 3  # nobody has any of them
+
+
 def test_a_name_of_a_file_that_is_not_read_yet_says_so(
     store: Store, library: Any, live: Callable[..., Any]
 ) -> None:
