@@ -25,7 +25,13 @@ from stablequeue_client.index.database import Database, open_database
 from stablequeue_client.index.index import INDEX_SCHEMA, Index
 from stablequeue_client.index.rows import FILES, IndexRow, Key, RootRow
 from stablequeue_client.shared.errors import DataFolderError, NotFoundError, StableQueueError
-from stablequeue_client.shared.model_files.model_file import Kind, search_key, stem_key, webui_name
+from stablequeue_client.shared.model_files.model_file import (
+    Kind,
+    natural_name,
+    search_key,
+    stem_key,
+    webui_name,
+)
 from stablequeue_client.shared.views.values import Problem
 from stablequeue_client.shared.wire.inventory import Activity
 from stablequeue_client.shared.wire.orders import ORDER_TTL_S
@@ -52,7 +58,7 @@ Paced = Callable[[Iterable[Any]], Iterator[Any]]
 
 @dataclass(frozen=True)
 class LocalModel:
-    """One content that lies here, in one or more files. ``name``: as a WebUI shows the first of them;
+    """One content that lies here, in one or more files. ``name``: as a WebUI shows one of them;
     ``search``: what a search looks through."""
 
     sha256: str
@@ -404,9 +410,9 @@ def _present(files: Mapping[Key, IndexRow], keys: Iterable[Key]) -> list[IndexRo
 
 
 def local_model(rows: tuple[IndexRow, ...]) -> LocalModel:
-    """The model of these files, which have one content; the first of them names it."""
+    """The model of these files, which have one content; the first of them says of which kind it is."""
     first = rows[0]
-    name = webui_name(first.kind, first.path)
+    name = natural_name({(webui_name(row.kind, row.path), "") for row in rows if row.kind == first.kind})
     return LocalModel(
         sha256=first.sha256 or "",
         name=name,

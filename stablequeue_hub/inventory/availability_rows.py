@@ -53,10 +53,11 @@ _STORED = Prepared(
         model_server_availability.c.server_id == _SERVER, in_list(model_server_availability.c.model_id, "ids")
     )
 )
-_ON_A_SERVER = sa.exists().where(
+ON_A_SERVER = sa.exists().where(
     model_server_availability.c.model_id == models.c.id,
     model_server_availability.c.availability != "unavailable",
 )
+"""Some server has the row of ``models``, or probably has it."""
 _LAST_HEARD = sa.select(servers.c.last_contact_ms, servers.c.last_sync_ms).where(
     servers.c.server_id == _SERVER
 )
@@ -102,8 +103,8 @@ def mark_gone(connection: Connection, model_ids: Sequence[int], *, now_ms: int) 
     """Write since when no server has these models, of those that lost their last or found one again."""
     for part in slices(model_ids):
         chosen = models.update().where(models.c.id.in_(part))
-        connection.execute(chosen.where(models.c.gone_ms.is_(None), ~_ON_A_SERVER).values(gone_ms=now_ms))
-        connection.execute(chosen.where(models.c.gone_ms.is_not(None), _ON_A_SERVER).values(gone_ms=None))
+        connection.execute(chosen.where(models.c.gone_ms.is_(None), ~ON_A_SERVER).values(gone_ms=now_ms))
+        connection.execute(chosen.where(models.c.gone_ms.is_not(None), ON_A_SERVER).values(gone_ms=None))
 
 
 def _pairs(rows: Iterable[Any]) -> dict[int, int]:

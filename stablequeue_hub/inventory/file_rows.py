@@ -193,6 +193,7 @@ def write_files(connection: Connection, server_id: str, change: FileChange, *, n
     model_rows.add_aliases(
         connection, [(contents.ids[file.content], file.path) for file in written if file.content]
     )
+    model_rows.name_models(connection, affected[server_id])
     connect_claims(connection, contents.touched, affected)
     refresh_availability(connection, affected, actor=f"server:{server_id}", now_ms=now_ms)
 

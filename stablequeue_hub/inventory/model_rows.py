@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.model_files.model_file import search_key, stem_key
+from stablequeue_client.shared.model_files.model_file import natural_name, search_key, stem_key
 from stablequeue_hub.inventory.sync_decoding import ServerFileRow
 from stablequeue_hub.store.bulk import change_rows, insert_rows, slices
 from stablequeue_hub.store.prepared import Prepared, in_list
-from stablequeue_hub.store.tables import model_aliases, models
+from stablequeue_hub.store.tables import model_aliases, models, server_files
 
 _MODEL_COLUMNS = (
     "name",
@@ -39,6 +40,13 @@ _BY_SHA256 = Prepared(
     ).where(in_list(models.c.hash_sha256, "values"))
 )
 
+# A file in a folder of another kind is called as that kind is.
+_NAMES = Prepared(
+    sa.select(models.c.id, models.c.name, server_files.c.server_id, server_files.c.name)
+    .select_from(sa.join(models, server_files, server_files.c.model_id == models.c.id))
+    .where(in_list(models.c.id, "ids"), models.c.source == "sync", server_files.c.kind == models.c.type)
+)
+
 
 @dataclass
 class ModelsByContent:
@@ -53,6 +61,7 @@ def ensure_models(connection: Connection, files: Iterable[ServerFileRow], *, now
     """The models of every hashed content among ``files``; made where there are none.
 
     The first file names a new model and decides its kind. Digests that a model lacks are taken over.
+    ``name_models`` looks at all files once they are stored.
     """
     wanted: dict[str, ServerFileRow] = {}
     for file in files:
@@ -101,6 +110,22 @@ def _model_values(sha256: str, file: ServerFileRow, now_ms: int) -> tuple[object
         now_ms,
         "sync",
     )
+
+
+def name_models(connection: Connection, model_ids: Iterable[int]) -> None:
+    """Call models as most servers do now; one whose name somebody stated, or that lies nowhere, keeps it."""
+    renamed = []
+    for part in slices(sorted(model_ids)):
+        names: dict[int, set[tuple[str, str]]] = defaultdict(set)
+        current: dict[int, str] = {}
+        for model_id, name, server_id, called in _NAMES.all(connection, {"ids": part}):
+            current[model_id] = name
+            names[model_id].add((called, server_id))
+        for model_id, used in names.items():
+            name = natural_name(used)
+            if name != current[model_id]:
+                renamed.append((name, search_key(name), model_id))
+    change_rows(connection, "UPDATE models SET name = ?, search_key = ? WHERE id = ?", renamed)
 
 
 def add_aliases(connection: Connection, aliases: Sequence[tuple[int, str]]) -> None:

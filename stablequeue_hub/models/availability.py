@@ -168,14 +168,15 @@ def availability_of_many(
     return [
         _answer(
             ref,
-            _without_renamed(ref, [matches[model.id] for model in found[ref]]) or unhashed.get(ref, []),
+            _called_so_now(ref, [matches[model.id] for model in found[ref]]) or unhashed.get(ref, []),
         )
         for ref in wanted
     ]
 
 
-def _without_renamed(ref: ModelRef, matches: list[ModelMatch]) -> list[ModelMatch]:
-    """Drop models whose files all have other names now, where other files have this name."""
+def _called_so_now(ref: ModelRef, matches: list[ModelMatch]) -> list[ModelMatch]:
+    """Drop models whose files all have other names now, and those that nobody has, where files have this
+    name."""
     query = query_of(ref)
     if len(matches) < 2 or not isinstance(query, NameQuery):
         return matches
@@ -188,7 +189,7 @@ def _without_renamed(ref: ModelRef, matches: list[ModelMatch]) -> list[ModelMatc
             for file in its
         )
     }
-    return [match for match in matches if not called or match.id in called or not files[match.id]]
+    return [match for match in matches if not called or match.id in called]
 
 
 def servers_of(

@@ -11,8 +11,13 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import ConflictError, NotFoundError
-from stablequeue_hub.models.availability import FileOnServer, ServerAvailability, servers_of
-from stablequeue_hub.models.lookup import FoundModel, find_models
+from stablequeue_hub.inventory.availability_rows import ON_A_SERVER
+from stablequeue_hub.models.availability import (
+    AvailabilityAnswer,
+    FileOnServer,
+    ServerAvailability,
+    availability_of_many,
+)
 from stablequeue_hub.models.matrix import ListedModel, model_rows
 from stablequeue_hub.models.model_query import is_hash_of_nothing
 from stablequeue_hub.models.unloadable import unloadable_on
@@ -83,13 +88,14 @@ def model_details(connection: Connection, text: str, live: Live, *, now_ms: int)
 
     Raises NotFoundError, and ConflictError naming the candidates when it means several.
     """
-    model_id = _single(text, find_models(connection, (text,))[text]).id
+    answer = availability_of_many(connection, (text,), live, now_ms=now_ms)[0]
+    model_id, there = _single(text, answer)
     known = known_servers(connection, live)
     row = model_rows(connection, (model_id,), known, now_ms=now_ms)[0]
     failed = unloadable_on(connection)
     there = tuple(
         msgspec.structs.replace(one, unloadable=failed.get(one.server_id, {}).get(row.hash_sha256 or "", ""))
-        for one in servers_of(connection, (model_id,), live, now_ms=now_ms)[model_id]
+        for one in there
     )
     its_files = _files_of(connection, model_id)
     aliases = tuple(
@@ -115,7 +121,9 @@ def model_details(connection: Connection, text: str, live: Live, *, now_ms: int)
     )
 
 
-def _single(text: str, found: Sequence[FoundModel]) -> FoundModel:
+def _single(text: str, answer: AvailabilityAnswer) -> tuple[int, tuple[ServerAvailability, ...]]:
+    """Row id and servers of the one model that ``text`` means, as ``where`` would answer."""
+    found = [(match.id, match) for match in answer.matches if match.id is not None]
     if not found and is_hash_of_nothing(text):
         raise NotFoundError(
             f"{text} is the short hash of many small files.",
@@ -127,9 +135,10 @@ def _single(text: str, found: Sequence[FoundModel]) -> FoundModel:
         raise ConflictError(
             f"{text!r} matches {len(found)} models.",
             remedy="Give the full SHA256 or the row id of one of them.",
-            details={"candidates": [{"id": model.id, "hash_sha256": model.hash_sha256} for model in found]},
+            details={"candidates": [{"id": key, "hash_sha256": match.hash_sha256} for key, match in found]},
         )
-    return found[0]
+    row_id, only = found[0]
+    return row_id, only.servers
 
 
 def _files_of(connection: Connection, model_id: int) -> Sequence[Any]:
@@ -182,12 +191,12 @@ def _shown(file: FileOnServer) -> str:
 def _same_name(
     connection: Connection, row: ListedModel, known: dict[str, KnownServer]
 ) -> tuple[SameName, ...]:
-    """Models of the same type that have a file name in common with this one."""
+    """Models of the same type that somebody has and that have a file name in common with this one."""
     its_stems = sa.select(model_aliases.c.stem_key).where(model_aliases.c.model_id == row.id)
     alike = sa.select(model_aliases.c.model_id).where(model_aliases.c.stem_key.in_(its_stems))
     query = (
         sa.select(models.c.id, models.c.name, models.c.type, models.c.hash_autov2, models.c.size)
-        .where(models.c.id.in_(alike), models.c.id != row.id, models.c.type == row.type)
+        .where(models.c.id.in_(alike), models.c.id != row.id, models.c.type == row.type, ON_A_SERVER)
         .order_by(models.c.search_key, models.c.id)
         .limit(SAME_NAME_MAX)
     )

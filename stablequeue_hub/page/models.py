@@ -13,6 +13,7 @@ from stablequeue_client.shared.model_files.model_file import KINDS, search_key
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views.labels import TROUBLED_STATES, UNREAD_STATES
 from stablequeue_client.shared.views.views import FILE_STATES
+from stablequeue_hub.inventory.availability_rows import ON_A_SERVER
 from stablequeue_hub.models.filters import ModelFilter, SortOrder, StateFilter
 from stablequeue_hub.models.matrix import (
     ListedModel,
@@ -122,11 +123,11 @@ def _model_row(row: ListedModel, servers: tuple[MatrixServer, ...], twice: set[N
 
 
 def _names_used_twice(connection: Connection, rows: Sequence[ListedModel]) -> set[NameOfKind]:
-    """Return the names that stand for more than one content."""
+    """Return the names that stand for more than one content that somebody has."""
     keys = {search_key(row.name) for row in rows}
     name = (models.c.type, models.c.search_key)
     kinds = {row.type for row in rows}
-    query = sa.select(*name).where(models.c.type.in_(kinds), models.c.search_key.in_(keys))
+    query = sa.select(*name).where(models.c.type.in_(kinds), models.c.search_key.in_(keys), ON_A_SERVER)
     return {
         (kind, key) for kind, key in connection.execute(query.group_by(*name).having(sa.func.count() > 1))
     }

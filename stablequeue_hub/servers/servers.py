@@ -23,6 +23,7 @@ from stablequeue_hub.access.keys import Principal, hash_secret, store_server_key
 from stablequeue_hub.errors import unknown_server
 from stablequeue_hub.events import events
 from stablequeue_hub.inventory.availability_rows import mark_gone
+from stablequeue_hub.inventory.model_rows import name_models
 from stablequeue_hub.servers.capabilities import stored_capabilities, works_for_others
 from stablequeue_hub.servers.presence import Live
 from stablequeue_hub.store.tables import keys, server_files, server_roots, servers
@@ -274,6 +275,7 @@ def delete_server(connection: Connection, server_id: str, *, actor: str, now_ms:
     details = {"alias": _alias_of(connection, server_id)}
     held = connection.scalars(sa.select(summary.c.model_id).where(summary.c.server_id == server_id)).all()
     connection.execute(servers.delete().where(servers.c.server_id == server_id))  # the rest cascades
+    name_models(connection, held)
     mark_gone(connection, held, now_ms=now_ms)
     events.append(connection, "server_forgotten", actor, now_ms=now_ms, server_id=server_id, details=details)
 

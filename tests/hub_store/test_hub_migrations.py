@@ -18,7 +18,15 @@ from stablequeue_client.shared.errors import BackupNeededError, NewerDataError
 from stablequeue_hub.store.engine import Store, open_store
 from stablequeue_hub.store.lock import hold_store_lock
 from stablequeue_hub.store.migrate import current_revision, downgrade, migrate, newest_revision
-from stablequeue_hub.store.tables import hub_facts, keys, metadata, model_server_availability, models, servers
+from stablequeue_hub.store.tables import (
+    hub_facts,
+    keys,
+    metadata,
+    model_server_availability,
+    models,
+    server_files,
+    servers,
+)
 
 
 def _differences(store: Store) -> list[object]:
@@ -110,6 +118,26 @@ def test_names_in_headers_that_were_known_before_are_found_after_an_update(store
     with store.read() as connection:
         found = connection.scalars(sa.select(models.c.output_key).order_by(models.c.id)).all()
     assert found == ["ink", None, None]
+
+
+def test_models_get_their_natural_names_by_an_update(store: Store) -> None:
+    server = {"server_id": "s" * 8, "alias": "attic", "alias_key": "attic", "joined_ms": 1}
+    lora = {"type": "lora", "created_ms": 1}
+    file = {"server_id": "s" * 8, "root_id": "r", "kind": "lora", "size": 1, "state": "ready"}
+    with store.write() as connection:
+        connection.execute(servers.insert(), server)
+        for model_id, source in enumerate(("sync", "registered", "sync"), 1):
+            values = {**lora, "id": model_id, "name": "hat (1)", "search_key": "hat (1)", "source": source}
+            connection.execute(models.insert(), values)
+            for name in ("hat (1)", "Hat") if model_id < 3 else ():
+                path = {"path": f"{model_id}/{name}.pt", "name": name, "name_key": name.lower()}
+                row = {**file, **path, "row_digest": b"", "model_id": model_id, "changed_ms": 1}
+                connection.execute(server_files.insert(), row)
+    downgrade(store, "0006", backup_confirmed=True)
+    migrate(store, backup_confirmed=True)
+    with store.read() as connection:
+        found = connection.execute(sa.select(models.c.name, models.c.search_key).order_by(models.c.id)).all()
+    assert [tuple(row) for row in found] == [("Hat", "hat"), ("hat (1)", "hat (1)"), ("hat (1)", "hat (1)")]
 
 
 def test_models_that_were_gone_before_an_update_are_known_as_gone_after_it(store: Store) -> None:

@@ -218,6 +218,68 @@ def test_one_name_with_two_contents_is_ambiguous(
     assert [other.servers for other in _details(store, wire.sha("x"), live()).same_name] == [("B",)]
 
 
+def test_what_nobody_has_neither_splits_a_name_nor_marks_the_model_that_has_it(
+    store: Store, library: Any, wire: ModuleType, live: Callable[..., Any]
+) -> None:
+    library["b"].put(wire.ready("Big Model.safetensors", "other"))
+    _sync(store, "b", library["b"])
+    _register(store, name="Big Model.safetensors", type="checkpoint", hash_sha256=wire.sha("n"))
+    with store.write() as connection:
+        delete_server(connection, "b", actor="page", now_ms=3_000)
+    with store.read() as connection:
+        shown = models_page(connection, filters_of({"search": "big"}), live(), now_ms=NOW)
+    assert not any(row.name_twice for row in shown.rows)
+    for text in ("big model", "Big Model.safetensors", "SDXL/Big Model.safetensors"):
+        (match,) = _where(store, text, live()).matches
+        assert match.hash_sha256 == wire.sha("x")
+        details = _details(store, text, live())
+        assert details.model.hash_sha256 == wire.sha("x")
+        assert details.same_name == ()
+    with store.write() as connection:
+        delete_server(connection, "a", actor="page", now_ms=4_000)
+    assert len(_where(store, "big model", live()).matches) == 3  # nobody has any of them
+
+
+def test_a_model_is_called_as_most_servers_call_it_else_by_the_shortest_name(
+    store: Store, join: Callable[..., None], wire: ModuleType, live: Callable[..., Any]
+) -> None:
+    join(store, "a", "b", "c", "d")
+    agents = {server: wire.Agent().put(wire.root()) for server in "abcd"}
+
+    def called(server: str, *paths: str, gone: tuple[str, ...] = ()) -> str:
+        agents[server].put(*(wire.ready(path, "x") for path in paths))
+        for path in gone:
+            agents[server].remove(("r1", path))
+        _sync(store, server, agents[server])
+        (name,) = _names(store, live())
+        return name
+
+    assert called("a", "zz/hat (1).safetensors", "hat.safetensors") == "hat.safetensors"
+    assert called("b", "SD/my hat.safetensors", "x.safetensors") == "x.safetensors"
+    assert called("c", "XL/my hat.safetensors") == "SD/my hat.safetensors"  # on two, whatever their folders
+    assert called("d", "XL/my hat.safetensors") == "XL/my hat.safetensors"
+    assert _where(store, "my hat", live()).matches[0].name == "XL/my hat.safetensors"
+    assert _names(store, live(), search="xl/my") == ["XL/my hat.safetensors"]
+    with store.write() as connection:
+        delete_server(connection, "d", actor="page", now_ms=3_000)
+        delete_server(connection, "c", actor="page", now_ms=3_000)
+    assert _names(store, live()) == ["x.safetensors"]
+    assert called("b", gone=("x.safetensors",)) == "hat.safetensors"
+    _sync(store, "b", wire.Agent("b2").put(wire.root()))
+    with store.write() as connection:
+        delete_server(connection, "a", actor="page", now_ms=4_000)
+    assert _names(store, live()) == ["hat.safetensors"]  # as it was called last
+
+
+def test_a_name_that_somebody_stated_stays(
+    store: Store, join: Callable[..., None], wire: ModuleType, live: Callable[..., Any]
+) -> None:
+    join(store, "a")
+    _register(store, name="The Hat", type="checkpoint", hash_sha256=wire.sha("x"))
+    _sync(store, "a", wire.Agent().put(wire.root(), wire.ready("hat.safetensors", "x")))
+    assert _names(store, live()) == ["The Hat"]
+
+
 def test_a_name_of_a_file_that_is_not_read_yet_says_so(
     store: Store, library: Any, live: Callable[..., Any]
 ) -> None:
@@ -342,7 +404,7 @@ def test_a_list_has_the_mission_columns_and_a_cell_per_server(
 def test_search_finds_parts_of_names_and_paths_and_starts_of_hashes(
     store: Store, library: Any, wire: ModuleType, live: Callable[..., Any]
 ) -> None:
-    big, anger = "SDXL/Big Model.safetensors", "Ärger_100%"
+    big, anger = "Big Model.safetensors", "Ärger_100%"
     for text in (
         "big",
         "COPY",
@@ -363,7 +425,7 @@ def test_search_finds_parts_of_names_and_paths_and_starts_of_hashes(
 
 
 def test_filters_and_sorts(store: Store, library: Any, wire: ModuleType, live: Callable[..., Any]) -> None:
-    big, anger = "SDXL/Big Model.safetensors", "Ärger_100%"
+    big, anger = "Big Model.safetensors", "Ärger_100%"
     assert _names(store, live(), kind="lora") == [anger]
     assert _names(store, live(), server="b") == [big, anger]
     assert _names(store, live(), server="c") == []
@@ -391,7 +453,7 @@ def test_a_content_in_a_folder_of_another_kind_is_listed_under_both(
     library["b"].put(wire.ready("x as lora.safetensors", "x", root="r2", kind="lora"))
     _sync(store, "b", library["b"])
     assert len(_names(store, live(), kind="lora")) == 2
-    assert _names(store, live(), kind="checkpoint") == ["SDXL/Big Model.safetensors"]
+    assert _names(store, live(), kind="checkpoint") == ["Big Model.safetensors"]
     assert _details(store, wire.sha("x"), live()).kinds == ("checkpoint", "lora")
 
 
@@ -401,7 +463,7 @@ def test_a_claim_that_contradicts_the_content_is_a_problem(
     lie = [{"source": "sidecar", "digest": "sha256", "value": wire.sha("lie")}]
     library["a"].put(wire.ready("copy of big.safetensors", "x", claims=lie))
     _sync(store, "a", library["a"])
-    assert "SDXL/Big Model.safetensors" in _names(store, live(), state="problem", server="a")
+    assert "Big Model.safetensors" in _names(store, live(), state="problem", server="a")
     told = {(d.digest, d.source, d.contradicts) for d in _details(store, wire.sha("x"), live()).digests}
     assert ("sha256", "claim:sidecar", True) in told
     assert ("sha256", "computed", False) in told
@@ -496,13 +558,13 @@ def test_a_link_is_a_name_of_the_file_and_wastes_nothing(
 def test_what_no_server_has_any_more_is_in_the_list_only_when_asked_for(
     store: Store, library: Any, wire: ModuleType, live: Callable[..., Any]
 ) -> None:
-    big, anger = "SDXL/Big Model.safetensors", "Ärger_100%"
+    big, anger = "Big Model.safetensors", "Ärger_100%"
     _register(store, name="nobody had it yet", type="lora", hash_sha256=wire.sha("n"))
     path = ("r2", "styles/Ärger_100%.safetensors")
     _sync(store, "a", library["a"].remove(path), now_ms=3_000)
     assert anger in _names(store, live(), state="present")  # b may have it
     _sync(store, "b", library["b"].remove(("r2", "why.safetensors")), now_ms=4_000)
-    assert _names(store, live(), state="present") == ["nobody had it yet", big]
+    assert _names(store, live(), state="present") == [big, "nobody had it yet"]
     assert _names(store, live(), state="gone") == [anger]
     assert _names(store, live(), state="missing") == ["nobody had it yet"]
     assert len(_names(store, live())) == 3
@@ -522,7 +584,7 @@ def test_what_no_server_has_any_more_is_in_the_list_only_when_asked_for(
         for server in ("b", "a"):
             delete_server(connection, server, actor="page", now_ms=6_000)
     assert _names(store, live(), state="present") == ["nobody had it yet"]
-    assert _names(store, live(), state="gone") == [big, anger]
+    assert _names(store, live(), state="gone") == ["SDXL/" + big, anger]
 
 
 def test_forgetting_a_server_takes_its_rows_and_leaves_the_models(
@@ -650,7 +712,7 @@ def test_events_come_in_order_after_an_id_with_the_names_of_today(
         assert [event.id for event in every] == sorted(event.id for event in every)
         first = every[0]
         assert (first.action, first.alias, first.details["to"]) == ("availability_changed", "A", "available")
-        assert first.model in ("SDXL/Big Model.safetensors", "Ärger_100%")
+        assert first.model in ("Big Model.safetensors", "Ärger_100%")
         assert events.list_events(connection, after_id=first.id, limit=1) == [every[1]]
         assert events.list_events(connection, newest_first=True, limit=1) == [every[-1]]
         assert {event.alias for event in events.list_events(connection, server_id="b")} == {"B"}

@@ -228,6 +228,14 @@ def test_one_content_in_two_files_is_one_model(index: SyntheticIndex, models: In
     assert models.by_sha256("0" * 64) == ()
 
 
+def test_a_model_is_called_by_the_shortest_of_its_names(index: SyntheticIndex, models: IndexReader) -> None:
+    paths = ("dream (1).safetensors", "zz/dream.safetensors", "a copy of dream.safetensors")
+    files = [file("lora", path, content="x") for path in paths]
+    index.put(files)
+    look(models)
+    assert models.snapshot.models[files[0].sha256 or ""].name == "dream"
+
+
 # --- orders -----------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
@@ -163,6 +164,19 @@ def stem_key(path: str) -> str:
     name = _folded(path.rsplit("/", 1)[-1])
     stem, dot, extension = name.rpartition(".")
     return (stem if stem and dot + extension in MODEL_EXTENSIONS else name)[:KEY_MAX]
+
+
+def natural_name(used: Collection[tuple[str, str]]) -> str:
+    """Of (name, server): the one that most servers use, else the shortest. Folders count for nothing, unless
+    nothing else tells names apart."""
+    stems: dict[str, set[str]] = defaultdict(set)
+    servers: dict[str, set[str]] = defaultdict(set)
+    for name, server in used:
+        stems[stem_key(name)].add(server)
+        servers[name].add(server)
+    stem = min(stems, key=lambda one: (-len(stems[one]), len(one), one))
+    alike = [name for name in servers if stem_key(name) == stem]
+    return min(alike, key=lambda name: (-len(servers[name]), len(name), name))
 
 
 def _folded(text: str) -> str:
