@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import webbrowser
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import filelock
 from stablequeue_client.child_processes import Child, ChildSpec, stop_all
 from stablequeue_client.commands.context import Context
 from stablequeue_client.commands.demo_library import prepare_demo
+from stablequeue_client.commands.demo_queue import WORKING, DemoQueue, all_read
 from stablequeue_client.commands.folders import require_folders
 from stablequeue_client.commands.scanning import stop_on_signals
 from stablequeue_client.commands.terminal import say, say_json, warn
@@ -27,11 +29,12 @@ from stablequeue_client.commands.up_hub import HubAccess, running_hub, start_hub
 from stablequeue_client.hub_client.identity import load_identity
 from stablequeue_client.own_hub.hub_process import child_environment, require_hub
 from stablequeue_client.settings import Settings
-from stablequeue_client.shared.errors import ConflictError, DataFolderError
+from stablequeue_client.shared.errors import ConflictError, DataFolderError, StableQueueError
 from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_client.shared.parent_process import PARENT_VARIABLE, parent_mark
 
 _POLL_S = 0.5
+_DEMO_READ_S = 60.0
 _FLAGS: dict[Kind, str] = {
     "checkpoint": "--checkpoints",
     "lora": "--loras",
@@ -116,6 +119,8 @@ def _run(context: Context, servers: Sequence[LocalServer]) -> int:
                 child = Child(_agent_plan(context, server, hub, len(servers) > 1))
                 children.append(child)
                 child.start()
+            if context.settings.demo:
+                _begin_demo(hub, servers, children, stop)
             _show_page(context.settings, hub)
             if not context.settings.json:
                 say("Press Ctrl-C to stop it.")
@@ -127,6 +132,26 @@ def _run(context: Context, servers: Sequence[LocalServer]) -> int:
         finally:
             stop_all(children)
     return 0
+
+
+def _begin_demo(
+    hub: HubAccess, servers: Sequence[LocalServer], children: list[Child], stop: threading.Event
+) -> None:
+    """Wait until the sample files are read, so that the page begins with them; then switch a server off."""
+    by_alias = {server.alias or "": server.data for server in servers}
+    DemoQueue(hub.url, hub.key, by_alias, stop).start()
+    warn("Reading the sample library…")
+    until = time.monotonic() + _DEMO_READ_S
+    while time.monotonic() < until and not stop.wait(_POLL_S):
+        try:
+            if all_read(hub.api(), by_alias):
+                break
+        except StableQueueError:
+            continue
+    for child, server in zip(list(children[-len(servers) :]), servers, strict=True):
+        if server.alias not in WORKING:
+            children.remove(child)
+            stop_all([child])
 
 
 def _stop_on_hangup(stop: threading.Event) -> None:
