@@ -66,6 +66,14 @@ def test_the_page_on_settings_lists_every_one_and_no_other() -> None:
     assert rows == [readme_row(opt) for opt in OPTIONS.values()]
 
 
+def test_the_readme_is_short_before_its_reference_and_shows_four_pictures_that_are_there() -> None:
+    first = README.partition("\n## Commands\n")[0]
+    assert len(first) <= 8_000
+    shown = re.findall(r"!\[[^\]]+\]\((docs/pictures/[a-z-]+\.png)\)", first)
+    assert sorted(ROOT / path for path in shown) == sorted((ROOT / "docs" / "pictures").iterdir())
+    assert len(shown) == 4
+
+
 def test_the_readme_lists_every_command() -> None:
     assert re.findall(r"^\| `stablequeue ([a-z -]+)` \|", README, re.MULTILINE) == [c.name for c in COMMANDS]
 
