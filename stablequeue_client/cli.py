@@ -26,6 +26,7 @@ from stablequeue_client.commands import (
     scanning,
     service,
     submitting,
+    transfers,
     up,
 )
 from stablequeue_client.commands.context import Context
@@ -198,6 +199,33 @@ COMMANDS: tuple[Command, ...] = (
         jobs.run_resume,
         ("queue resume", "queue resume forge-b"),
         (Argument("server", "Its alias or id (default: the whole queue)", "?"),),
+    ),
+    Command(
+        "copy",
+        "Copy a model from a server that has it to another one",
+        transfers.run_copy,
+        ("copy 31e35c80fc --to forge-b", "copy aquarelleXL_v30 --to forge-b --json"),
+        (Argument("model", "A hash (8, 10, 12 or 64 hex digits) or a name"),),
+    ),
+    Command(
+        "transfers",
+        "Copies between servers: how far each is, why it waits, how it ended",
+        transfers.run_transfers,
+        ("transfers", "transfers --json"),
+    ),
+    Command(
+        "transfers accept",
+        "Let a copy begin that waits for a person",
+        transfers.run_accept,
+        ("transfers accept 7",),
+        (Argument("copy", "The copy's id"),),
+    ),
+    Command(
+        "transfers cancel",
+        "End a copy; what came of it is removed",
+        transfers.run_cancel,
+        ("transfers cancel 7",),
+        (Argument("copy", "The copy's id"),),
     ),
     Command(
         "explain",

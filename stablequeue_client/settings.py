@@ -62,10 +62,13 @@ class Option:
 
 
 READING = "up agent scan"
-HUB_CLIENTS = "status where servers jobs submit queue explain"
+HUB_CLIENTS = "status where servers jobs submit queue explain copy transfers"
 IN_A_WEBUI = "webui"
 """No command: set for the extension in a WebUI, by its options, the environment or stablequeue.toml."""
-EVERY = "up hub agent scan sync status where servers keys put-back pause resume jobs submit queue explain"
+EVERY = (
+    "up hub agent scan sync status where servers keys put-back pause resume jobs submit queue explain copy "
+    "transfers"
+)
 
 
 def option(
@@ -182,6 +185,17 @@ class Settings:
         type="names",
         default=(),
         metavar="PATTERN",
+    )
+    receive: str = option(
+        "Copies of models to this computer: never; ask: a person accepts each; peers: by itself, from other "
+        "servers of the hub; all: from the internet too, once that exists",
+        "up agent",
+        default="ask",
+        metavar="WHEN",
+        choices=("never", "ask", "peers", "all"),
+    )
+    hand_out: bool = option(
+        "Let other servers of the hub copy models from this computer", "up agent", type="flag", default=False
     )
     webui_cache: str | None = option(
         "Folder of a WebUI's hash cache, trusted only until the files are read", "agent", metavar="DIR"
@@ -328,6 +342,7 @@ class Settings:
     )
     priority: str = option("From -10 to 10; higher runs first", "submit", default="0", metavar="N")
     wait: bool = option("Wait until the jobs have ended", "submit", type="flag", default=False)
+    to: str | None = option("Server to copy to, by alias or id", "copy", metavar="SERVER")
     save: str | None = option(
         "Wait, then save the pictures in this folder; none is written over", "submit", metavar="FOLDER"
     )

@@ -36,10 +36,12 @@ from stablequeue_hub.routers.api import (
     queue,
     runner,
     servers,
+    transfers,
 )
 from stablequeue_hub.routers.legacy import v1, v2
 from stablequeue_hub.routers.page import jobs as page_jobs
 from stablequeue_hub.routers.page import new_job, page, session, static
+from stablequeue_hub.routers.page import transfers as page_transfers
 from stablequeue_hub.servers.presence_store import load_presence
 from stablequeue_hub.settings import HubSettings
 from stablequeue_hub.store.engine import Store
@@ -58,13 +60,14 @@ API = (
     job_views,
     queue,
     runner,
+    transfers,
     v1,
     v2,
     keys,
     events,
     network,
 )
-PAGES = (session, static, docs, page, page_jobs, new_job)
+PAGES = (session, static, docs, page, page_jobs, new_job, page_transfers)
 ROUTERS = (*API, *PAGES)
 
 
@@ -116,4 +119,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with run_background(hub):
         yield
     hub.sync_limits.close()
+    hub.relay.close()
     await hub.flush()

@@ -6,6 +6,8 @@ from stablequeue_client.shared.errors import BusyError, NotFoundError, StableQue
 from stablequeue_client.shared.errors import JobStateError as JobStateError
 from stablequeue_client.shared.errors import RepeatedKeyError as RepeatedKeyError
 from stablequeue_client.shared.errors import StaleRunError as StaleRunError
+from stablequeue_client.shared.errors import StaleTransferError as StaleTransferError
+from stablequeue_client.shared.errors import TransferStateError as TransferStateError
 
 
 class MethodNotAllowedError(UsageError):

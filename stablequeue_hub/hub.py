@@ -26,6 +26,7 @@ from stablequeue_hub.servers.presence_store import store_presence
 from stablequeue_hub.settings import HubSettings
 from stablequeue_hub.store.engine import Store
 from stablequeue_hub.store.stored_bodies import StoredBodies
+from stablequeue_hub.transfers.relay import Relay
 
 T = TypeVar("T")
 
@@ -58,6 +59,7 @@ class Hub:
         self.event_feed = EventFeed(self.store)
         self.presence.set_runner_source(self.dispatcher.runner_status)
         self.clock_jumps = ClockJumps(self.clock)
+        self.relay = Relay()
 
     async def reading(self, use_case: Callable[[Connection], T]) -> T:
         """Run a reading use case in a worker thread."""

@@ -8,6 +8,7 @@ from typing import Literal
 
 from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_client.shared.parent_process import ParentProcess
+from stablequeue_client.shared.wire.transfers import Receive
 
 HashingMode = Literal["now", "later", "idle"]
 SyncMode = Literal["auto", "manual"]
@@ -31,7 +32,7 @@ class AgentSettings:
     from before are not walked, nor the hub told, before something changed. ``sync_every_s``: between two
     walks of a local folder, 0 never by itself. ``watch``: file events count. ``private``: patterns
     (``private_files``). ``webui_cache``: folder of a WebUI's hash cache. The hub is told what
-    ``capabilities_file`` says, if it is there.
+    ``capabilities_file`` says, if it is there. ``receive``, ``hand_out``: copies of models to and from here.
     """
 
     data_dir: Path
@@ -52,6 +53,8 @@ class AgentSettings:
     private: tuple[str, ...] = ()
     webui_cache: Path | None = None
     capabilities_file: Path | None = None
+    receive: Receive = "ask"
+    hand_out: bool = False
 
     @property
     def machine_dir(self) -> Path:

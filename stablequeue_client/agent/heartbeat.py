@@ -35,7 +35,8 @@ class HeartbeatLoop:
     """Runs in a thread of its own until ``stop``.
 
     ``inventory`` gives (index_id, sequence, digest, orders_seen) as of now; ``take_orders`` must have
-    stored them when it returns; ``wanted`` is told which sync the hub needs. Nothing is sent before
+    stored them when it returns; ``wanted`` is told which sync the hub needs, ``transfers``
+    that there are copies that this server receives or hands out. Nothing is sent before
     ``joined``.
     """
 
@@ -50,6 +51,7 @@ class HeartbeatLoop:
         activity: Callable[[], Activity],
         take_orders: Callable[[list[Order]], None],
         wanted: Callable[[str], None],
+        transfers: Callable[[], None] = lambda: None,
         clock: Clock,
         stop: threading.Event,
     ) -> None:
@@ -61,6 +63,7 @@ class HeartbeatLoop:
         self._activity = activity
         self._take_orders = take_orders
         self._wanted = wanted
+        self._transfers = transfers
         self._clock = clock
         self._stop = stop
         self._boot_id = secrets.token_hex(8)
@@ -122,6 +125,8 @@ class HeartbeatLoop:
     def _apply(self, answer: HeartbeatAnswer) -> None:
         if answer.want is not None:
             self._wanted(answer.want)
+        if answer.transfers:
+            self._transfers()
         if answer.orders:
             self._take_orders(answer.orders)
             self._send_now.set()  # tells the hub that they were taken over

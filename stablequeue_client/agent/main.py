@@ -1,9 +1,9 @@
 """The agent's process: from folders to the hub, until it is stopped. See ``run``.
 
 Threads: walking (``scan_loop``), reading (``hashing_pool``, some per device), telling the hub
-(``sync_loop``), the heartbeat, one per watched folder. They meet in the index and in events; the main thread
-only looks after them, carries out orders, and writes the progress. Every state on disk is valid at any
-instant, so there is no shutting down that could be missed.
+(``sync_loop``), the heartbeat, copies in and out (``transfers``), one per watched folder. They meet in the
+index and in events; the main thread only looks after them, carries out orders, and writes the progress. Every
+state on disk is valid at any instant, so there is no shutting down that could be missed.
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ from stablequeue_client.shared.errors import (
 from stablequeue_client.shared.parent_process import ParentProcess, is_alive
 from stablequeue_client.shared.wire.inventory import digest_hex, native_path
 from stablequeue_client.shared.wire.orders import Order
+from stablequeue_client.shared.wire.transfers import TransferPolicy
+from stablequeue_client.transfers.receiving import ReceivingServer, TransferReceiver
+from stablequeue_client.transfers.sending import ChunkSender
 
 __all__ = ["AgentSettings", "HashingMode", "ParentProcess", "run", "scan_only"]
 
@@ -196,7 +199,7 @@ class Agent:
         self._folders = probe_folders(settings, self._index, look=look)
         self._forget_removed_files()
         self._progress = ProgressTracker(clock)
-        mark = GeneratingMarker(settings.machine_dir, now=clock.now, monotonic=clock.monotonic)
+        mark = self._mark = GeneratingMarker(settings.machine_dir, now=clock.now, monotonic=clock.monotonic)
         self._policy = HashingPolicy(
             "now" if once else settings.hashing, clock, generating=lambda: not once and mark.is_fresh()
         )
@@ -208,6 +211,8 @@ class Agent:
         self._sync: SyncLoop | None = None
         self._heartbeat: HeartbeatLoop | None = None
         self._capabilities: CapabilitiesReporter | None = None
+        self._receiver: TransferReceiver | None = None
+        self._sender: ChunkSender | None = None
         if membership is not None:
             self._build_hub_side(membership)
         self._reporter = Reporter(
@@ -272,14 +277,34 @@ class Agent:
             activity=self._progress.activity,
             take_orders=self._take_orders,
             wanted=self._sync.wanted,
+            transfers=self._wake_transfers,
             clock=self._clock,
             stop=self._stop,
         )
+        if not self._once:
+            self._build_transfers(member)
         if settings.capabilities_file is not None:
             self._capabilities = CapabilitiesReporter(
                 member.open_hub(key), server_id, settings.capabilities_file, self._link,
                 joined=self._is_joined, clock=self._clock, stop=self._stop,
             )  # fmt: skip
+
+    def _build_transfers(self, member: Membership) -> None:
+        server_id, key, settings = member.identity.server_id, member.identity.key, self._settings
+        policy = TransferPolicy(settings.receive, settings.hand_out)
+        server = ReceivingServer(
+            server_id, self._folders.roots, self._folders.devices, self._index, self._store,
+            received=self._received, generating=self._mark.is_fresh,
+        )  # fmt: skip
+        self._receiver = TransferReceiver(
+            lambda: member.open_hub(key), server, policy, self._link,
+            joined=self._is_joined, stop=self._stop, now=self._clock.now, io=self._io,
+        )  # fmt: skip
+        self._sender = ChunkSender(
+            member.open_hub(key), server_id, self._folders.roots, self._index, policy, self._link,
+            joined=self._is_joined, generating=self._mark.is_fresh, rescan=self._rescan, stop=self._stop,
+            io=self._io,
+        )  # fmt: skip
 
     # --- what the parts tell each other ----------------------------------------------------------------
 
@@ -290,6 +315,16 @@ class Agent:
     def _scanned(self) -> None:
         self._hashing.refresh()
         self._changed()
+
+    def _wake_transfers(self) -> None:
+        if self._receiver is not None and self._sender is not None:
+            self._receiver.wake()
+            self._sender.wake()
+
+    def _received(self) -> None:
+        """A copy is there, and in the index: nothing of it is to be read."""
+        self._hashing.refresh()
+        self._sync_now()
 
     def _rescan(self, root_id: str) -> None:
         self._scans.rescan(root_id)
@@ -380,6 +415,8 @@ class Agent:
             loops += [self._sync.run, self._heartbeat.run]
         if self._capabilities is not None:
             loops.append(self._capabilities.run)
+        if self._receiver is not None and self._sender is not None:
+            loops += [self._receiver.run, self._sender.run]
         for loop in loops:
             thread = threading.Thread(
                 target=self._supervised, args=(loop,), name=f"stablequeue-{loop.__qualname__}", daemon=True
@@ -447,6 +484,7 @@ class Agent:
         """Stop the threads, as far as they can be stopped, and close the files."""
         self._stop.set()
         self._scans.wake()
+        self._wake_transfers()
         if self._sync is not None and self._heartbeat is not None:
             self._sync.wake()
             self._heartbeat.send_now()

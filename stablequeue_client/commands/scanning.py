@@ -22,6 +22,7 @@ from stablequeue_client.commands.terminal import say, say_json
 from stablequeue_client.index.index import Index
 from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.shared.parent_process import PARENT_VARIABLE, marked_parent
+from stablequeue_client.shared.wire.transfers import Receive
 from stablequeue_client.terminal_text import visible
 
 
@@ -46,6 +47,8 @@ def agent_settings(context: Context, *, hub: str | None = None) -> AgentSettings
         private=settings.private,
         webui_cache=_folder(settings.webui_cache),
         capabilities_file=context.data_dir / CAPABILITIES_NAME,
+        receive=cast(Receive, settings.receive),
+        hand_out=settings.hand_out,
     )
 
 

@@ -176,6 +176,7 @@ def _agent_plan(context: Context, server: LocalServer, hub: HubAccess, several: 
 
 def _agent_words(settings: Settings) -> list[str]:
     words = ["--network-rate", str(settings.network_rate), "--hashing", settings.hashing]
+    words += [f"--receive={settings.receive}", "--hand-out" if settings.hand_out else "--no-hand-out"]
     words += [f"--private={pattern}" for pattern in settings.private]
     return words + (["--digests", settings.digests] if settings.digests else [])
 

@@ -105,6 +105,44 @@ def hash_file(
     return HashResult(work.digests(), key, count, max(key.mtime_ns, key.ctime_ns) >= started - RACY_WINDOW_NS)
 
 
+class StreamedDigests:
+    """The same digests of bytes that come in their order, as from a copy that is being written.
+
+    ``payload``: the SHA256 behind the safetensors header is wanted (AutoV3).
+    """
+
+    def __init__(self, size: int, *, payload: bool) -> None:
+        self._size, self._payload = size, payload
+        self._work: _DigestStages | None = None
+        self._start = b""
+        self.count = 0
+        self.payload_from: int | None = None
+        """Where the payload begins, once that is known."""
+
+    def update(self, data: memoryview) -> None:
+        """The bytes that follow."""
+        if self._work is None:  # where the payload begins stands in the first eight bytes
+            data = memoryview(self._start + bytes(data)) if self._start else data
+            self.count -= len(self._start)
+            self._start = b""
+            if len(data) < 8 and len(data) < self._size:
+                self._start = bytes(data)
+                self.count += len(data)
+                return
+            if self._payload:
+                self.payload_from = 8 + int.from_bytes(data[:8], "little")
+            self._work = _DigestStages(self._size, WantedDigests(payload_from=self.payload_from))
+        for piece in self._work.slices:
+            piece.feed(self.count, data)
+        for stage in self._work.stages:
+            stage.feed(data)
+        self.count += len(data)
+
+    def digests(self) -> Digests:
+        """Call it once all bytes came."""
+        return (self._work or _DigestStages(self._size, WantedDigests())).digests()
+
+
 def sample_digest(path: str, *, io: ScanIO = OS_IO) -> str:
     """SHA256 of three pieces of 64 KiB (start, middle, end) and the size: tells a renamed file again.
 

@@ -29,7 +29,7 @@ from stablequeue_client.shared.errors import (
 from stablequeue_client.shared.model_files.model_file import Kind
 from stablequeue_client.shared.views.job_values import CheckShown, NewJob
 from stablequeue_client.shared.views.view_types import VIEW_TYPES, View
-from stablequeue_client.shared.wire import inventory, queue, runner
+from stablequeue_client.shared.wire import inventory, queue, runner, transfers
 from stablequeue_client.shared.wire import jobs as wire_jobs
 
 OLD_STATUS_TEXT = "MobileSD Server is running"
@@ -147,6 +147,82 @@ class HubApi(HubConnection):
         """The run ended; what became of the job."""
         path = _runner_path(server_id, "finish")
         return self._typed("POST", path, runner.FinishAnswer, body=inventory.encode(said))
+
+    # --- copies ----------------------------------------------------------------------------------------
+
+    def put_transfer_policy(self, server_id: str, policy: transfers.TransferPolicy) -> None:
+        """Tell what this server's owner allows; the former word is replaced."""
+        self._call("PUT", _transfers_path(server_id, "policy"), body=inventory.encode(policy))
+
+    def next_transfer(self, server_id: str) -> transfers.TransferOrder | None:
+        """Claim the copy that this server is to fetch; None when there is none."""
+        form = transfers.TransferOrder | None
+        return self._typed("POST", _transfers_path(server_id, "next"), form, body=b"{}")  # type: ignore[arg-type]
+
+    def report_transfer(
+        self, server_id: str, transfer_id: int, said: transfers.TransferReport
+    ) -> transfers.ReportAnswer:
+        """How a copy goes; whether to stop."""
+        path = _transfers_path(server_id, f"{transfer_id}/report")
+        return self._typed("POST", path, transfers.ReportAnswer, body=inventory.encode(said))
+
+    def transfer_chunk(
+        self, server_id: str, transfer_id: int, fence: int, offset: int, length: int
+    ) -> bytes | None:
+        """The bytes from ``offset``, at most ``length``; None when the source did not send them in time."""
+        content, _ = self._call(
+            "GET",
+            _transfers_path(server_id, f"{transfer_id}/chunks/{offset}"),
+            params={"fence": fence, "length": length, "wait_s": str(transfers.WAIT_MAX_S)},
+            headers={"Accept-Encoding": "identity"},
+            read_timeout=self._timeouts.read + transfers.WAIT_MAX_S,
+            max_bytes=length,
+        )
+        return content or None
+
+    def wanted_chunk(self, server_id: str) -> transfers.WantedChunk | None:
+        """The next range that somebody wants of this server; waits for one."""
+        return self._typed(
+            "POST",
+            _transfers_path(server_id, "wanted"),
+            transfers.WantedChunk | None,  # type: ignore[arg-type]
+            body=inventory.encode(transfers.WantedChunks(transfers.WAIT_MAX_S)),
+            read_timeout=self._timeouts.read + transfers.WAIT_MAX_S,
+        )
+
+    def send_chunk(
+        self, server_id: str, wanted: transfers.WantedChunk, data: bytes
+    ) -> transfers.WantedChunk | None:
+        """Send a range, or its beginning; the next one that is wanted. Always as one request: the hub keeps
+        nothing of it, and what a proxy refuses its sender makes smaller itself."""
+        response, content = self._request(
+            "PUT",
+            _transfers_path(server_id, f"{wanted.transfer_id}/chunks/{wanted.offset}"),
+            body=data,
+            params={"fence": wanted.fence},
+            headers={"Content-Type": "application/octet-stream"},
+            read_timeout=self._timeouts.sync,
+        )
+        form = transfers.WantedChunk | None
+        return decoded(content, form, self._checked(response, content))  # type: ignore[arg-type]
+
+    def refuse_chunk(self, server_id: str, transfer_id: int, said: transfers.SourceRefusal) -> None:
+        """This server cannot send it."""
+        self._call("POST", _transfers_path(server_id, f"{transfer_id}/refuse"), body=inventory.encode(said))
+
+    def copy_model(self, sha256: str, target: str) -> Json:
+        """Have a content copied to a server."""
+        body = inventory.encode(transfers.TransferRequest(sha256, target))
+        return self._object("POST", "/api/v1/transfers", body=body)
+
+    def transfers(self) -> Json:
+        """Copies under way, and the latest that ended."""
+        return self._object("GET", "/api/v1/transfers")
+
+    def act_on_transfer(self, transfer_id: str, action: str) -> Json:
+        """``cancel`` or ``accept`` a copy."""
+        path = f"/api/v1/transfers/{quote(transfer_id, safe='')}/{action}"
+        return self._object("POST", path, body=b"{}")
 
     # --- models ----------------------------------------------------------------------------------------
 
@@ -349,6 +425,10 @@ class HubApi(HubConnection):
         except StableQueueError:
             return False
         return content.decode("utf-8", "replace").strip() == OLD_STATUS_TEXT
+
+
+def _transfers_path(server_id: str, rest: str) -> str:
+    return f"/api/v1/servers/{quote(server_id, safe='')}/transfers/{rest}"
 
 
 def _runner_path(server_id: str, step: str) -> str:

@@ -53,10 +53,11 @@ from stablequeue_client.index.rows import (
     PendingFile,
     RootRow,
     claims_json,
+    received_row,
     wants_payload,
 )
 from stablequeue_client.shared.errors import StableQueueError
-from stablequeue_client.shared.model_files.model_file import Claim, FileState
+from stablequeue_client.shared.model_files.model_file import Claim, FileState, Kind
 from stablequeue_client.shared.wire.inventory import Activity, native_path
 
 __all__ = ["Index", "Position", "open_index"]
@@ -146,6 +147,11 @@ class Index:
     def row(self, root_id: str, path: str) -> IndexRow | None:
         with self._database.read() as connection:
             return _file(connection, (root_id, path))
+
+    def rows_with(self, sha256: str) -> list[IndexRow]:
+        """The files that were read and have this content."""
+        with self._database.read() as connection:
+            return _files(connection, "sha256 = ? AND state = 'ready'", (sha256,))
 
     def roots(self) -> list[RootRow]:
         """All folders, by id."""
@@ -271,6 +277,31 @@ class Index:
             if changes:
                 CONTENTS.put(connection, [(sha256, json.dumps(dict(metadata), sort_keys=True))])
         return bool(changes)
+
+    def record_received(
+        self,
+        root_id: str,
+        path: str,
+        kind: Kind,
+        result: HashResult,
+        metadata: Mapping[str, str],
+        *,
+        base_model: str | None = None,
+    ) -> bool:
+        """A file that we wrote just now, with the digests that were computed meanwhile: nobody has to read it
+        again. False: there is no such folder any more."""
+        now_ms, sha256 = self._now_ms(None), result.digests.sha256
+        with self._database.write() as connection:
+            if sha256 is None or all(root.root_id != root_id for root in _roots(connection)):
+                return False
+            # A walk may have been there since the file got its name.
+            old = _file(connection, (root_id, path))
+            row = received_row(root_id, path, kind, result, now_ms)._replace(base_model=base_model)
+            if old is not None:
+                row = row._replace(sequence=old.sequence, row_digest=old.row_digest, seen_ms=old.seen_ms)
+            change_log.put_files(connection, [(old, row)])
+            CONTENTS.put(connection, [(sha256, json.dumps(dict(metadata), sort_keys=True))])
+        return True
 
     def record_claims(
         self, pending: PendingFile, claims: Collection[Claim], *, base_model: str | None = None

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 from stablequeue_client.files.file_io import WINDOWS
-from stablequeue_client.files.same_file import Stamps
+from stablequeue_client.files.hashing import HashResult
+from stablequeue_client.files.same_file import Stamps, stored_stamps
 from stablequeue_client.index.checked_tables import Table
 from stablequeue_client.shared.model_files.model_file import (
     Claim,
@@ -103,6 +104,19 @@ class IndexRow(NamedTuple):
             payload_sha256=other.payload_sha256, sample=other.sample, claims_json=other.claims_json,
             base_model=other.base_model, racy=other.racy, verified_ms=other.verified_ms,
         )  # fmt: skip
+
+
+def received_row(root_id: str, path: str, kind: Kind, result: HashResult, now_ms: int) -> IndexRow:
+    """The row of a file that was written here, and hashed meanwhile."""
+    size, mtime_ns, ctime_ns, inode = stored_stamps(result.stat)
+    digests = result.digests
+    return IndexRow(
+        root_id=root_id, path=path, kind=kind, size=size, mtime_ns=mtime_ns, ctime_ns=ctime_ns, inode=inode,
+        link=0, state="ready", reason="", sha256=digests.sha256, blake3=digests.blake3,
+        autov1=digests.autov1, payload_sha256=digests.payload_sha256, sample=digests.sample, claims_json="",
+        base_model=None, racy=int(result.racy), todo=TODO_NOTHING, not_before_ms=0, seen_ms=now_ms,
+        verified_ms=now_ms, sequence=0, row_digest=b"",
+    )  # fmt: skip
 
 
 def _os_stamp(stored: int) -> int:

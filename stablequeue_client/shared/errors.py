@@ -153,6 +153,39 @@ class StaleRunError(ConflictError):
     remedy_text = "Stop working on it and ask for the next job; its result is not accepted."
 
 
+class TransferStateError(ConflictError):
+    """The copy is in another state now."""
+
+    code = "transfer_state"
+    remedy_text = "Look at the copy again."
+
+
+class StaleTransferError(ConflictError):
+    """This claim of the copy is no longer valid."""
+
+    code = "stale_transfer"
+    remedy_text = "Stop working on it and ask for the next one."
+
+
+class NoSourceError(ConflictError):
+    """No server can hand out that content."""
+
+    code = "no_source"
+    remedy_text = (
+        "On a server that has it, allow handing out (STABLEQUEUE_HAND_OUT=1, or --hand-out) and restart it."
+    )
+
+
+class ReceiveNeverError(ConflictError):
+    """The owner of that server does not allow copies to it."""
+
+    code = "receive_never"
+    remedy_text = (
+        "On that server set STABLEQUEUE_RECEIVE (or --receive) to ask, peers or all and restart it; an older "
+        "StableQueue there has to be updated first."
+    )
+
+
 class RepeatedKeyError(ConflictError):
     """This idempotency key was used for another submission."""
 

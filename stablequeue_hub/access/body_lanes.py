@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from stablequeue_client.shared.errors import BusyError
 
-BodyKind = Literal["job", "picture", "inventory", "other"]
-AT_ONCE: dict[BodyKind, int] = {"job": 2, "picture": 3, "inventory": 2, "other": 4}
+BodyKind = Literal["job", "picture", "inventory", "chunk", "other"]
+AT_ONCE: dict[BodyKind, int] = {"job": 2, "picture": 3, "inventory": 2, "chunk": 8, "other": 4}
 LARGE_BYTES = 1024 * 1024
 WAIT_S = 15.0
 RETRY_AFTER_S = 5.0

@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from stablequeue_hub.access import sessions
 from stablequeue_hub.actions.jobs import jobs_deleted
+from stablequeue_hub.actions.transfers import plan_transfers
 from stablequeue_hub.background.job_retention import GB, retire_large, retire_old, sweep_pictures
 from stablequeue_hub.background.presence_recorder import PresenceRecorder
 from stablequeue_hub.background.retention import DAY_MS, drop_old_codes, drop_old_events
@@ -29,6 +30,7 @@ KEYS_EVERY_S = 2.0
 EXPIRE_EVERY_S = 60.0
 LEASES_EVERY_S = 5.0
 PRESENCE_EVERY_S = 10.0
+TRANSFERS_EVERY_S = 5.0
 RETENTION_EVERY_S = 6 * 3600.0
 JOB_RETENTION_EVERY_S = 1800.0
 _log = logging.getLogger("stablequeue_hub")
@@ -45,6 +47,7 @@ async def run_background(hub: Hub) -> AsyncIterator[None]:
             ("expire", EXPIRE_EVERY_S, expire),
             ("leases", LEASES_EVERY_S, sweep_leases),
             ("history of servers", PRESENCE_EVERY_S, PresenceRecorder().look),
+            ("transfers", TRANSFERS_EVERY_S, plan_transfers),
             ("retention", RETENTION_EVERY_S, drop_old_history),
             ("retention of jobs", JOB_RETENTION_EVERY_S, enforce_job_retention),
         )

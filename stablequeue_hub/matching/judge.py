@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from stablequeue_client.shared.generation.capability_needs import CapabilityNeed
 from stablequeue_client.shared.wire.jobs import ReasonCode
+from stablequeue_hub.matching.incoming import Incoming
 from stablequeue_hub.matching.job_requirements import JobNeeds, JobRequirement
 from stablequeue_hub.matching.obstacles import (
     BY_STOCK,
@@ -94,8 +95,11 @@ class Judge:
         stock: Stock,
         *,
         queue_paused: bool = False,
+        incoming: Incoming | None = None,
     ) -> None:
+        """``incoming``: copies under way, for the sentence alone; a server has what it has now."""
         self.servers = servers
+        self.incoming: Incoming = incoming or {}
         self.queue_paused = queue_paused
         self.everyone: Servers = frozenset(servers)
         self.nothing_failed = not any(one.unloadable for one in servers.values())

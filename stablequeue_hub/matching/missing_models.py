@@ -92,6 +92,35 @@ def jobs_that_lack_models(connection: Connection, live: Live) -> set[int]:
     return found
 
 
+class WayOut(NamedTuple):
+    """Contents with which jobs that wait could run on any of these servers."""
+
+    contents: frozenset[str]
+    targets: frozenset[str]
+
+
+def ways_out(connection: Connection, live: Live) -> list[tuple[WayOut, ...]]:
+    """For jobs that wait for models and nothing else what would help them, any one way of each; jobs that
+    wait for the same once. Only exact contents: never claims, nor names that mean several."""
+    pending = [PendingJobRow(*row[:-1]) for row in _PENDING.all(connection, {})]
+    context = load_context(connection, pending, live)
+    alike = {context.alike(job): job for job in pending}
+    found: dict[tuple[WayOut, ...], None] = {}
+    for job in alike.values():
+        needs, query = context.needs[job.payload_id], context.query(job)
+        if not context.sentences.lacks_models(query):
+            continue
+        ways = []
+        for places in context.sentences.lacking(query, context.sentences.waiting(query).blocking):
+            contents = [needs.requirements[place].content for place in places]
+            targets = context.sentences.able_without(query, places)
+            if targets and None not in contents:
+                ways.append(WayOut(frozenset(one for one in contents if one), targets))
+        if ways:
+            found[tuple(ways)] = None
+    return list(found)
+
+
 def _grouped(
     context: QueueContext, pending: Sequence[PendingJobRow], deadlines: Sequence[int | None]
 ) -> dict[_Model, _Group]:

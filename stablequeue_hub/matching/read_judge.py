@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection
 
+from stablequeue_hub.matching.incoming import read_incoming
 from stablequeue_hub.matching.job_requirements import JobNeeds
 from stablequeue_hub.matching.judge import Judge
 from stablequeue_hub.matching.server_facts import ServerFacts
@@ -18,4 +19,9 @@ def read_judge(
 ) -> Judge:
     """The judge of jobs with these needs."""
     wanted = {lookup for one in needs for lookup in one.lookups()}
-    return Judge(servers, read_stock(connection, wanted), queue_paused=queue_is_paused(connection))
+    return Judge(
+        servers,
+        read_stock(connection, wanted),
+        queue_paused=queue_is_paused(connection),
+        incoming=read_incoming(connection),
+    )

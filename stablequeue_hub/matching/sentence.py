@@ -200,6 +200,7 @@ class Sentences:
         somewhere = answer.models[blocking[0]].having
         code, why = self._why_nowhere(first, needs, targets, allowed, anywhere=bool(somewhere))
         more = f" (and {len(blocking) - 1} more)" if len(blocking) > 1 else ""
+        why = self._coming(first, allowed) or why
         return Waiting(f"Waits for {shown_name(first)}{more}: {why}", code, blocking)
 
     def _why_nowhere(
@@ -239,10 +240,32 @@ class Sentences:
         if first.status == "ambiguous":
             code, why = self._why_nowhere(first, needs, None, allowed, anywhere=False)
             return Waiting(f"Waits for {shown_name(first)}: {why}", code, places)
+        coming = self._coming(first, frozenset({nearest}))
+        if coming is not None:
+            return Waiting(f"Waits for {shown_name(first)}: {coming}", "model_missing", places)
         names = _joined([shown_name(needs.requirements[place]) for place in places], "and")
         alias = self.judge.servers[nearest].alias
         rest = "everything else" if len(places) < len(held) else "the rest"
         return Waiting(f"Waits for {names} on {alias}, which has {rest}", "model_missing", places)
+
+    def _coming(self, one: JobRequirement, allowed: Servers) -> str | None:
+        """Say how a copy of the model to one of these servers goes; None when there is none."""
+        copies = [
+            copy for copy in self.judge.incoming.get(one.content or "", ()) if copy.target_id in allowed
+        ]
+        if not copies:
+            return None
+        copy = max(copies, key=lambda copy: copy.done)
+        target = self.aliases([copy.target_id])
+        if copy.source_id is None or copy.source_id not in self.judge.servers:
+            return f"it comes to {target} once a server that has it is switched on"
+        source = self.aliases([copy.source_id])
+        if copy.state == "asked":
+            return f"{source} has it; copying it to {target} has to be accepted"
+        if copy.state == "verifying":
+            return f"it came from {source} to {target} and is being checked"
+        percent = f", {copy.done:.0%}" if copy.state == "running" or copy.done else ""
+        return f"it comes from {source} to {target}{percent}"
 
     def marks(self, needs: JobNeeds, targets: Collection[str] | None) -> list[ModelMark]:
         """Return the mark of each model of a job for ``targets`` (None: any server)."""

@@ -67,6 +67,7 @@ servers = Table(
     Column("frozen", Text),
     Column("capabilities_json", Text),  # a ServerCapabilities; NULL: it never said what its WebUI can do
     Column("jobs_paused", Integer, nullable=False, server_default="0"),  # 1: it gets no jobs
+    Column("transfer_policy_json", Text),  # a TransferPolicy; NULL: it never said what its owner allows
     Column("api_url", Text),  # known by this address only: nothing of ours runs there; NULL: it joined
 )
 
@@ -497,4 +498,46 @@ run_days = Table(
     Column("measured", Integer, nullable=False, server_default="0"),
     Column("log_sum", Float, nullable=False, server_default="0"),
     Column("log_square_sum", Float, nullable=False, server_default="0"),
+)
+
+# Copies of models between servers. Who writes the state, and what leads where: transfers/rows and states.
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("sha256", Text, nullable=False),
+    Column("target_id", Text, ForeignKey("servers.server_id", ondelete="CASCADE"), nullable=False),
+    Column("source_id", Text),  # who hands it out; NULL: nobody was chosen yet
+    Column("state", Text, nullable=False),
+    Column("way", Text, nullable=False),
+    Column("name", Text, nullable=False),  # the file's at the source, as a wire path's last part
+    Column("kind", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("asked_by", Text, nullable=False),  # an actor; 'hub': jobs wait for it
+    Column("by_person", Integer, nullable=False),  # 1: somebody asked for it, or accepted it
+    Column("created_ms", BigInteger, nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger),
+    Column("fence", BigInteger, nullable=False, server_default="0"),  # grows whenever a claim ends
+    Column("bytes_done", BigInteger, nullable=False, server_default="0"),
+    Column("bytes_per_s", BigInteger, nullable=False, server_default="0"),
+    Column("unfit_json", Text, nullable=False, server_default="[]"),  # sources that turned out not to have it
+    Column("failure", Text),  # a stable code and
+    Column("text", Text, nullable=False, server_default=""),  # a sentence of why it waits or failed
+    Column("path", Text),  # below the target's folder, once it is there
+    CheckConstraint(
+        "state IN ('planned', 'asked', 'waiting', 'running', 'verifying', 'done', 'failed', 'cancelled')",
+        name="state",
+    ),
+    sqlite_autoincrement=True,
+)
+_UNDER_WAY = transfers.c.ended_ms.is_(None)
+# One copy of a content to a server at a time, however many ask for it.
+Index(
+    "uq_transfers_under_way",
+    transfers.c.sha256,
+    transfers.c.target_id,
+    unique=True,
+    sqlite_where=_UNDER_WAY,
+    postgresql_where=_UNDER_WAY,
 )

@@ -28,6 +28,8 @@ from stablequeue_hub.app import ROUTERS, create_app
 from stablequeue_hub.settings import HubSettings
 from stablequeue_hub.store.engine import SQLITE_NAME, open_store
 from stablequeue_hub.store.tables import metadata
+from stablequeue_hub.transfers.rows import add_transfer
+from stablequeue_hub.transfers.sources import SourceFile
 
 from .conftest import BASE, FakeClock, Hosts, HubUnderTest, Server
 
@@ -95,6 +97,12 @@ class Scene:
         for boot, number in (("one", 1), ("two", 1), ("one", 2), ("two", 2), ("one", 3)):
             self.under_test.beat(self.frozen, boot, number)
         assert self.hub.presence.known(self.frozen.server_id).frozen
+        ink = SourceFile(self.attic.server_id, "attic", "ink.safetensors", "lora", 1_000, True)
+        with store.write() as connection:  # the first copy, which waits for a person
+            add_transfer(
+                connection, "1" * 64, self.attic.server_id, "asked", ink, source_id=self.attic.server_id,
+                actor="hub", by_person=False, text="", now_ms=self.hub.clock.now_ms(),
+            )  # fmt: skip
         self.under_test.run(self.hub.flush())
         self.session = self.open_page(self.view)
         self.ids = {
@@ -243,9 +251,17 @@ KEY = {"scope": "view", "name": "phone"}
 TOLD = "events woken runner"
 QUEUED = f"jobs job_runs runners leases {TOLD}"
 OF_DONE = "jobs job_payloads job_requirements job_pictures job_runs disk to_clear"
-OF_ATTIC = "servers server_roots server_files models model_server_availability keys"
+OF_ATTIC = "servers server_roots server_files models model_server_availability keys transfers"
 
 TWINS = {
+    **{
+        f"{action} a copy": Action(
+            "transfers events",
+            (f"POST /api/v1/transfers/1/{action}", None),
+            (f"POST /views/transfers/1/{action}", None),
+        )
+        for action in ("accept", "cancel")
+    },
     "submit": Action(
         f"job_payloads {QUEUED}",
         ("POST /api/v1/jobs", {"payload": OF_FORM}),
@@ -365,6 +381,7 @@ TWINS = {
 ONE_WAY = {
     *("heartbeat", "sync", "capabilities", "metadata", "join", "add_server", "register"),
     *("next_job", "renew", "refuse", "picture", "finish", "session_code", "login", "logout"),
+    *("copy", "policy", "claim", "report", "wanted", "send", "piece"),
 }
 """Routes that change something and have no twin."""
 READS = {"availability_many", "check", "text"}

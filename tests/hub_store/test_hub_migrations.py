@@ -97,7 +97,7 @@ def test_a_hub_of_the_first_schema_keeps_its_data_and_a_copy_of_it(store: Store)
         connection.execute(keys.insert(), key)
     downgrade(store, "0001", backup_confirmed=True)
     assert _columns(store) == {column.name for column in servers.c} - {
-        *("capabilities_json", "jobs_paused", "api_url")
+        *("capabilities_json", "jobs_paused", "api_url", "transfer_policy_json")
     }
     migrate(store, backup_confirmed=True)
     assert _differences(store) == []

@@ -6,6 +6,8 @@ from markupsafe import Markup
 
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views import views
+from stablequeue_client.shared.views.transfer_views import TransferLine, TransfersPage
+from stablequeue_client.shared.wire.transfers import TransferInfo
 from stablequeue_client.webui.views.local_queue_view import LocalQueue, OutboxRow
 
 from .sample_values import NOW_MS, row, server
@@ -133,3 +135,14 @@ def parts() -> Markup:
         )
     ]
     return Markup("").join(made)
+
+
+def transfers() -> TransfersPage:
+    def one(number: int, name: str) -> TransferLine:
+        info = TransferInfo(
+            number, name, name, name, 1, "asked", name, name, name, name, "relay", name, name,  # type: ignore[arg-type]
+            NOW_MS, NOW_MS, text=name, path=name, failure=name, progress=0.5, bytes_per_s=1,
+        )  # fmt: skip
+        return TransferLine(info, True, True)
+
+    return TransfersPage(tuple(one(*pair) for pair in enumerate(NAMES)))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from stablequeue_client.shared.views import values as v
+from stablequeue_client.shared.views.transfer_views import TransferLine, TransfersPage
+from stablequeue_client.shared.wire.transfers import TransferInfo
 
 NOW_MS = 1_772_546_400_000
 """3 March 2026, 14:00 UTC."""
@@ -349,3 +352,30 @@ def join_line() -> v.JoinLine:
         NOW_MS + 60 * MINUTE_MS,
         f"http://192.168.1.20:8383 sq_77aa01cc9d3e42f0_{sha256('code')}",
     )
+
+
+def transfer(number: int, state: str, **fields: Any) -> TransferInfo:
+    """One copy from the studio to the attic."""
+    values = {
+        "sha256": f"{number:064x}", "name": "ink_style_v2.safetensors", "kind": "lora", "size": 228_000_000,
+        "target_id": "b", "target": "attic", "source_id": "a", "source": "studio", "way": "relay",
+        "asked_by": "hub", "by": "the hub", "created_ms": NOW_MS, "changed_ms": NOW_MS,
+    }  # fmt: skip
+    return TransferInfo(id=number, state=state, **{**values, **fields})  # type: ignore[arg-type]
+
+
+def transfers_page() -> TransfersPage:
+    """Each state once."""
+    running = {"bytes_done": 91_000_000, "bytes_per_s": 61_000_000, "progress": 0.4}
+    infos = (
+        transfer(8, "asked"),
+        transfer(7, "running", **running),
+        transfer(6, "verifying", progress=1.0),
+        transfer(5, "waiting", kind="checkpoint", name="sd_xl_base_1.0.safetensors", size=6_940_000_000),
+        transfer(4, "planned", source_id=None, source=None, text="studio is switched off"),
+        transfer(3, "done", ended_ms=NOW_MS, path="ink_style_v2-31e35c80fc.safetensors"),
+        transfer(2, "failed", ended_ms=NOW_MS, failure="no_space", text="The disk of the folder is full."),
+        transfer(1, "cancelled", ended_ms=NOW_MS),
+    )
+    lines = [TransferLine(one, one.state == "asked", one.ended_ms is None) for one in infos]
+    return TransfersPage(tuple(lines))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from stablequeue_client.shared.views import job_views, views
+from stablequeue_client.shared.views import job_views, transfer_views, views
 from stablequeue_client.shared.views import values as v
 
 from . import hostile_values as hostile
@@ -121,6 +121,9 @@ SAMPLES: dict[str, Sample] = {
     "servers-no-hub": Sample(
         "servers", lambda: views.servers(v.ServersPage((sv.server(0, "studio"),))), _NO_HUB
     ),
+    "transfers": Sample("transfers", lambda: transfer_views.transfers(sv.transfers_page()), _NEEDS),
+    "transfers-none": Sample("transfers", lambda: transfer_views.transfers(transfer_views.TransfersPage(()))),
+    "transfers-hostile": Sample("transfers", lambda: transfer_views.transfers(hostile.transfers())),
     "queue": Sample("queue", lambda: job_views.queue(sj.queue_page()), _QUEUED),
     "queue-empty": Sample("queue", lambda: job_views.queue(sj.empty_page())),
     "queue-paused": Sample("queue", lambda: job_views.queue(sj.paused_page()), _QUEUED),

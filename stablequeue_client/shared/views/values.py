@@ -417,4 +417,4 @@ class Shell:
     sample: bool = False
     base: str = "."
     version: str = ""
-    nav: tuple[str, ...] = ("models", "queue", "servers", "join", "keys")
+    nav: tuple[str, ...] = ("models", "queue", "servers", "transfers", "join", "keys")

@@ -48,6 +48,7 @@ NAV: dict[str, str] = {
     "models": "Models",
     "queue": "Queue",
     "servers": "Servers",
+    "transfers": "Copies",
     "join": "Add another computer",
     "keys": "Keys",
 }

@@ -289,10 +289,12 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class HeartbeatAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``want`` names the sync the hub needs; orders are repeated until ``orders_seen`` covers them."""
+    """``want`` names the sync the hub needs; orders are repeated until ``orders_seen`` covers them.
+    ``transfers``: there are copies that this server receives or hands out."""
 
     want: Literal["full", "delta"] | None = None
     orders: list[Order] = []
+    transfers: bool = False
 
 
 class JoinRequest(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -32,6 +32,7 @@ def agent_words(
     words += [f"--sync={settings.sync}", f"--sync-every={settings.sync_every}"]
     words += ["--sync-on-start" if settings.sync_on_start else "--no-sync-on-start"]
     words += ["--watch" if settings.watch else "--no-watch"]
+    words += [f"--receive={settings.receive}", "--hand-out" if settings.hand_out else "--no-hand-out"]
     words += [f"--private={pattern}" for pattern in settings.private]
     named = {
         "hub": settings.hub,

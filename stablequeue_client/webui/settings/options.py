@@ -100,6 +100,24 @@ OPTIONS: tuple[WebuiOption, ...] = (
         "number",
     ),
     WebuiOption(
+        "receive",
+        "May models be copied to this computer from your other servers?",
+        "Into this WebUI's model folders, checked byte by byte. Nothing that lies there is ever replaced.",
+        "radio",
+        (
+            ("Never", "never"),
+            ("Ask each time, on the hub's page", "ask"),
+            ("When a job waits for one", "peers"),
+            ("From the internet too, once StableQueue can", "all"),
+        ),
+    ),
+    WebuiOption(
+        "hand_out",
+        "May your other servers copy models from this computer?",
+        "Only models that the hub knows; private files and folders never.",
+        "checkbox",
+    ),
+    WebuiOption(
         "works_for_others",
         "May jobs from your other servers run on this WebUI?",
         "Jobs submitted here always may.",

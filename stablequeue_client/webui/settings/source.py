@@ -110,11 +110,14 @@ class SettingsSource:
 
 _AS_BEFORE = "Until then its previous values apply."
 _UNKNOWN = (
-    "Until then no file is read in full, nothing is told to the hub automatically, and no jobs from others "
-    "run here: it may name private files."
+    "Until then no file is read in full, nothing is told to the hub automatically, no jobs from others run "
+    "here and no models are copied: it may name private files."
 )
 
 
 def _careful(found: WebuiSettings) -> WebuiSettings:
     """While nobody knows what the owner's file says, nothing that cannot be taken back."""
-    return replace(found, hashing="later", sync="manual", sync_on_start=False, works_for_others="never")
+    return replace(
+        found, hashing="later", sync="manual", sync_on_start=False, works_for_others="never",
+        receive="never", hand_out=False,
+    )  # fmt: skip

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # this file is loaded in the WebUI's main thread: nothing hea
     from stablequeue_client.agent.agent_settings import HashingMode
     from stablequeue_client.shared.model_files.model_file import Kind
     from stablequeue_client.shared.wire.inventory import WorksForOthers
+    from stablequeue_client.shared.wire.transfers import Receive
 
 __all__ = ["FOLDER_WORDS", "WebuiSettings", "option_key", "resolve_webui"]
 
@@ -39,8 +40,8 @@ FOLDER_WORDS: dict[str, Kind] = {
 
 NAMES = (
     "hub", "alias", "ca_file", "sync", "sync_on_start", "sync_every", "watch", "private", "hashing",
-    "network_rate", "works_for_others", "card_marks", "ask_before_generate", "queue_button",
-    "queue_shortcut", "allowed_hosts",
+    "network_rate", "receive", "hand_out", "works_for_others", "card_marks", "ask_before_generate",
+    "queue_button", "queue_shortcut", "allowed_hosts",
 )  # fmt: skip
 """Settings of the house that the extension takes as they are; ``extra_folders`` is made of several."""
 
@@ -74,6 +75,8 @@ class WebuiSettings:
     hashing: HashingMode = "idle"
     network_rate: int = 30
     """MB a second."""
+    receive: Receive = "ask"
+    hand_out: bool = False
     works_for_others: WorksForOthers = "never"
     card_marks: bool = True
     ask_before_generate: bool = False

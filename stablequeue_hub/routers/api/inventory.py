@@ -54,7 +54,9 @@ SYNC_ERRORS = (InvalidValueError, NotFoundError, TooLargeError, SyncOutOfStepErr
 async def heartbeat(request: Request, server_id: str) -> Response:
     """Every ten seconds: "I live". The answer names the sync the hub needs, and waiting orders."""
     beat = decode_heartbeat(await read_body(request, HEARTBEAT_MAX_BYTES))
-    return json_answer(handle_heartbeat(hub_of(request).presence, server_id, beat))
+    hub = hub_of(request)
+    answer = handle_heartbeat(hub.presence, server_id, beat)
+    return json_answer(msgspec.structs.replace(answer, transfers=server_id in hub.relay.concerned))
 
 
 @router.post(

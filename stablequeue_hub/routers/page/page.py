@@ -26,7 +26,7 @@ from stablequeue_client.shared.errors import (
     NotFoundError,
     StableQueueError,
 )
-from stablequeue_client.shared.views import job_views, views
+from stablequeue_client.shared.views import job_views, transfer_views, views
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views.view_types import VIEW_TYPES
 from stablequeue_client.shared.wire.orders import HashingOrder, OrderKind
@@ -37,7 +37,7 @@ from stablequeue_hub.http.authorisation import authorise
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_context import hub_of, page_base, principal_of
 from stablequeue_hub.http.responses import wants_value
-from stablequeue_hub.page import job, keys, model, models, new_job, queue, servers
+from stablequeue_hub.page import job, keys, model, models, new_job, queue, servers, transfers
 from stablequeue_hub.page.forms import fields_of, text_response
 from stablequeue_hub.page.sample import is_sample
 from stablequeue_hub.servers.orders import OrderRequest
@@ -181,6 +181,9 @@ def _view_source(request: Request, view: str, ident: str) -> _ViewSource:
             job_views.new_job,
         ),
         "pick": _ViewSource(lambda c: new_job.pick_list(c, query, live, now_ms=now_ms), job_views.pick_list),
+        "transfers": _ViewSource(
+            lambda c: transfers.transfers_page(c, may_change=may_change), transfer_views.transfers
+        ),
         "keys": _ViewSource(lambda c: keys.keys_page(c, now_ms=now_ms), views.keys),
         "join": _ViewSource(lambda _: keys.join_page(network) if network else None, views.join),
     }

@@ -1,0 +1,1 @@
+"""Copies of models between servers: as rows and states, their sources, what jobs want, the relay."""
