@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.generation.requirements import Requirement
-from stablequeue_client.shared.model_files.model_file import MODEL_EXTENSIONS, search_key, stem_key
+from stablequeue_client.shared.model_files.model_file import ENDINGS_OF_NAMES, search_key, stem_key
 from stablequeue_hub.inventory.metadata import OUTPUT_NAME
 from stablequeue_hub.matching.host_lookup import (
     MATCHED_LOOSELY,
@@ -188,6 +188,6 @@ def unread_files_named(
 ) -> Iterator[Sequence[Any]]:
     """The same of files that are no known model. ``in_folders``: checkpoints lie in folders too."""
     unread = _UNREAD_IN_FOLDERS if in_folders else _UNREAD_CALLED
-    keys = sorted({stem + ending for stem in stems for ending in ("", *MODEL_EXTENSIONS)})
+    keys = sorted({stem + ending for stem in stems for ending in ("", *ENDINGS_OF_NAMES)})
     for part in slices(keys):
         yield from unread.rows(connection, server_id, {"keys": part})

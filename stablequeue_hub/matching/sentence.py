@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from stablequeue_client.shared.generation.requirements import checkpoint_parts
-from stablequeue_client.shared.model_files.model_file import MODEL_EXTENSIONS
+from stablequeue_client.shared.model_files.model_file import ENDINGS_OF_NAMES
 from stablequeue_client.shared.wire.jobs import ReasonCode
 from stablequeue_hub.matching.job_requirements import JobNeeds, JobRequirement
 from stablequeue_hub.matching.judge import NOBODY, Judge, NeedsAnswer, Servers
@@ -350,7 +350,7 @@ def shown_name(one: JobRequirement) -> str:
 def short_name(written: str) -> str:
     """As ``shown_name``."""
     name = checkpoint_parts(written)[0]
-    ending = next((end for end in MODEL_EXTENSIONS if name.lower().endswith(end)), "")
+    ending = next((end for end in ENDINGS_OF_NAMES if name.lower().endswith(end)), "")
     name = name[: len(name) - len(ending)] or written
     return name if len(name) <= NAME_MAX else f"{name[: NAME_MAX - 1]}…"
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from stablequeue_client.shared.errors import InvalidValueError, TooLargeError
-from stablequeue_client.shared.model_files.model_file import MODEL_EXTENSIONS, search_key, stem_key
+from stablequeue_client.shared.model_files.model_file import ENDINGS_OF_NAMES, search_key, stem_key
 from stablequeue_client.shared.wire.inventory import AVAILABILITY_MAX_HASHES
 from stablequeue_hub.inventory.availability_rows import MAY_BECOME_READY
 from stablequeue_hub.models.lookup import ModelRef, ModelRefT, find_models, query_of
@@ -292,7 +292,7 @@ def _name_keys(ref: ModelRef) -> list[str]:
     query = query_of(ref)
     if not isinstance(query, NameQuery) or not query.key:
         return []
-    return [query.key, *(query.key + extension for extension in MODEL_EXTENSIONS)]
+    return [query.key, *(query.key + extension for extension in ENDINGS_OF_NAMES)]
 
 
 def _named_files(connection: Connection, keys: Iterable[str], states: Sequence[str]) -> _NamedFiles:

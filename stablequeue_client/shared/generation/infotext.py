@@ -28,7 +28,7 @@ from stablequeue_client.shared.generation.infotext_settings import (
 )
 from stablequeue_client.shared.generation.requirements import Requirement, checkpoint_parts
 from stablequeue_client.shared.model_files.model_file import (
-    MODEL_EXTENSIONS,
+    ENDINGS_OF_NAMES,
     SHA256_OF_NOTHING,
     Kind,
     name_digest,
@@ -300,7 +300,7 @@ def _mention(role: Role, name: str, written: str) -> list[HashMention]:
 def _is_name_hash(name: str, value: str) -> bool:
     """Return whether ``value`` was made of the name, which stands in the text without its extension."""
     base = name.replace("\\", "/").rsplit("/", 1)[-1]
-    return any(name_digest(base + extension).startswith(value) for extension in ("", *MODEL_EXTENSIONS))
+    return any(name_digest(base + extension).startswith(value) for extension in ("", *ENDINGS_OF_NAMES))
 
 
 def _checkpoint_mentions(settings: dict[str, str]) -> list[HashMention]:

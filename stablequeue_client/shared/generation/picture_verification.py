@@ -22,7 +22,7 @@ from typing import Literal
 
 from stablequeue_client.shared.generation.requirements import checkpoint_parts
 from stablequeue_client.shared.model_files.model_file import (
-    MODEL_EXTENSIONS,
+    ENDINGS_OF_NAMES,
     SHA256_OF_NOTHING,
     name_digest,
     normalize_hash,
@@ -335,5 +335,5 @@ def _is_of_nothing(value: str) -> bool:
 def _is_name_hash(model: AssignedModel, value: str) -> bool:
     path = checkpoint_parts(model.name)[0].replace("\\", "/")
     base = path.rsplit("/", 1)[-1]
-    names = {path, _stem(path), base, _stem(base), *(base + extension for extension in MODEL_EXTENSIONS)}
+    names = {path, _stem(path), base, _stem(base), *(base + extension for extension in ENDINGS_OF_NAMES)}
     return any(name_digest(name).startswith(value) for name in names)

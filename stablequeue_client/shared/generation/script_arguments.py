@@ -15,7 +15,7 @@ import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from stablequeue_client.shared.model_files.model_file import MODEL_EXTENSIONS
+from stablequeue_client.shared.model_files.model_file import ENDINGS_OF_NAMES
 from stablequeue_client.shared.wire.jobs import CHOICES
 
 PlaceKind = Literal["checkpoint", "refiner", "vae", "prompt", "negative"]
@@ -179,7 +179,7 @@ def _visited_prompts(args: list[Any], visit: Visit) -> list[Any]:
 
 def _seems_to_name_models(args: Any) -> bool:
     return any(
-        text.lower().endswith(MODEL_EXTENSIONS) or any(tag in text.lower() for tag in _NETWORKS)
+        text.lower().endswith(ENDINGS_OF_NAMES) or any(tag in text.lower() for tag in _NETWORKS)
         for text in _texts(args)
     )
 

@@ -32,10 +32,11 @@ ClaimSource = Literal["sidecar", "civitai", "header", "webui_cache"]
 SHA256_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 KEY_MAX = 500
+"""Characters. PostgreSQL refuses index entries above 2,704 bytes, and a character may take four."""
 KEPT = 8_192
 """Names whose forms are kept: the same few thousand are asked for again and again."""
-"""Characters. PostgreSQL refuses index entries above 2,704 bytes, and a character may take four."""
-MODEL_EXTENSIONS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
+ENDINGS_OF_NAMES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
+"""What a name of a model may end in. Which files a scan takes, by kind: ``files/model_folders``."""
 
 SQUEEZED_MIN = 4
 """From this length a search also finds what parts its words otherwise, or does not part them."""
@@ -163,7 +164,7 @@ def stem_key(path: str) -> str:
     """The key of a path's last part without a model file's extension: what a person calls the model."""
     name = _folded(path.rsplit("/", 1)[-1])
     stem, dot, extension = name.rpartition(".")
-    return (stem if stem and dot + extension in MODEL_EXTENSIONS else name)[:KEY_MAX]
+    return (stem if stem and dot + extension in ENDINGS_OF_NAMES else name)[:KEY_MAX]
 
 
 def natural_name(used: Collection[tuple[str, str]]) -> str:

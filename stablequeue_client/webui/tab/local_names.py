@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from stablequeue_client.index.rows import IndexRow
 from stablequeue_client.shared.generation.name_translation import Renaming
-from stablequeue_client.shared.model_files.model_file import MODEL_EXTENSIONS, webui_name
+from stablequeue_client.shared.model_files.model_file import ENDINGS_OF_NAMES, webui_name
 from stablequeue_client.shared.model_files.roles import KINDS_OF, Role
 from stablequeue_client.shared.views.job_values import JobModel
 
@@ -36,4 +36,4 @@ def local_renamings(
 def _stem(name: str) -> str:
     """A text leaves out folders, and the extensions of model files."""
     base = name.replace("\\", "/").rsplit("/", 1)[-1]
-    return next((base[: -len(end)] for end in MODEL_EXTENSIONS if base.lower().endswith(end)), base)
+    return next((base[: -len(end)] for end in ENDINGS_OF_NAMES if base.lower().endswith(end)), base)
