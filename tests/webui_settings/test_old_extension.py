@@ -107,7 +107,7 @@ def test_a_process_that_dies_in_between_loses_nothing(tmp_path: Path) -> None:
 def test_what_cannot_be_kept_stays_in_config_json(tmp_path: Path) -> None:
     (tmp_path / "server").write_text("a file where the folder should be")
     host = host_with(OLD)
-    with pytest.raises(OSError, match="exist|Not a directory"):
+    with pytest.raises(OSError, match=r"exist|Not a directory"):
         take_over(host, tmp_path / "server")
     assert host.saved == []
     assert host.data["stablequeue_api_secret"] == "secret-1"
