@@ -29,7 +29,7 @@ from stablequeue_client.shared.wire.runner import (
 from stablequeue_hub.clock import HubClock
 from stablequeue_hub.dispatch import runs
 from stablequeue_hub.dispatch.fair_queue import FairQueue, Selection
-from stablequeue_hub.dispatch.finish import finish_run
+from stablequeue_hub.dispatch.finish import finish_run, former_answer
 from stablequeue_hub.dispatch.leases import Lease, Leases
 from stablequeue_hub.dispatch.pending_jobs import (
     PendingJob,
@@ -534,19 +534,25 @@ class Dispatcher:
     async def finish(
         self, server_id: str, message: FinishRequest, pictures: Sequence[StagedPicture]
     ) -> FinishAnswer:
-        """End a run by what its pictures prove. Raises StaleRunError."""
+        """End a run by what its pictures prove; told again, it is answered again. Raises StaleRunError."""
         now_ms = self._clock.now_ms()
         exclude_server = message.outcome != "done" and await self._could_run_elsewhere(
             message.job_id, server_id
         )
 
-        def work(connection: Connection) -> FinishAnswer:
+        def work(connection: Connection) -> tuple[FinishAnswer, bool]:
+            former = former_answer(connection, server_id, message)
+            if former is not None:
+                return former, True
             run = runs.current_run(connection, message.job_id, message.fence, server_id)
-            return finish_run(
+            answer = finish_run(
                 connection, run, message, pictures, exclude_server=exclude_server, now_ms=now_ms
             )
+            return answer, False
 
-        answer = await self._store.writing(work)
+        answer, repeated = await self._store.writing(work)
+        if repeated:
+            return answer
         self.leases.end(message.job_id, message.fence)
         self._record_end(server_id, message, answer)
         await self.jobs_changed([message.job_id])

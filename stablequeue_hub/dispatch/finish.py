@@ -39,7 +39,15 @@ from stablequeue_hub.models.unloadable import forget_unloadable, loadable_elsewh
 from stablequeue_hub.servers.capabilities import stored_capabilities
 from stablequeue_hub.store.bulk import insert_rows
 from stablequeue_hub.store.prepared import Prepared, in_list
-from stablequeue_hub.store.tables import job_payloads, job_pictures, job_requirements, jobs, models, servers
+from stablequeue_hub.store.tables import (
+    job_payloads,
+    job_pictures,
+    job_requirements,
+    job_runs,
+    jobs,
+    models,
+    servers,
+)
 
 NAME_SHOWN = 80
 _RANK: dict[str, int] = {"confirmed": 0, "not_provable": 1, "wrong": 2}
@@ -77,6 +85,58 @@ def finish_run(
         connection, run, ended, text=message.text, loaded=message.loaded, verdicts=verdicts, now_ms=now_ms
     )
     return FinishAnswer(ended, outcome, verdicts)
+
+
+def former_answer(connection: Connection, server_id: str, message: FinishRequest) -> FinishAnswer | None:
+    """Return what the end of this run was answered; None where no ``finish`` ended it. A runner that lost the
+    answer asks again, and its job is over."""
+    row = connection.execute(
+        sa.select(
+            job_runs.c.ended,
+            job_runs.c.verdicts_json,
+            sa.and_(jobs.c.fence == job_runs.c.fence, jobs.c.ended_ms == job_runs.c.ended_ms).label("final"),
+        )
+        .join_from(job_runs, jobs, jobs.c.job_id == job_runs.c.job_id)
+        .where(
+            job_runs.c.job_id == message.job_id,
+            job_runs.c.fence == message.fence,
+            job_runs.c.server_id == server_id,
+        )
+    ).first()
+    if row is None or row.ended not in ("completed", "failed", "refused"):
+        return None
+    if row.ended == "refused":  # by `refuse`, or by a `finish` that was the surroundings' fault
+        is_finish = message.outcome == "failed" and message.fault == "surroundings"
+        return FinishAnswer("pending") if is_finish else None
+    verdicts = msgspec.json.decode(row.verdicts_json, type=list[PictureVerdict])
+    if verdicts or row.ended == "completed":
+        return FinishAnswer(row.ended, _overall(verdicts) if verdicts else "not_provable", verdicts)
+    return FinishAnswer("failed" if row.final else "pending")
+
+
+def kept_picture(
+    connection: Connection, server_id: str, job_id: str, fence: int, number: int
+) -> StagedPicture | None:
+    """Return a picture that this run ended with."""
+    row = connection.execute(
+        sa.select(job_pictures)
+        .join_from(
+            job_pictures,
+            job_runs,
+            sa.and_(
+                job_runs.c.job_id == job_pictures.c.job_id, job_runs.c.ended_ms == job_pictures.c.created_ms
+            ),
+        )
+        .where(
+            job_pictures.c.job_id == job_id,
+            job_pictures.c.number == number,
+            job_runs.c.fence == fence,
+            job_runs.c.server_id == server_id,
+        )
+    ).first()
+    if row is None:
+        return None
+    return StagedPicture(row.number, row.file, row.sha256, row.bytes, row.width, row.height, row.infotext)
 
 
 def _end_in_error(

@@ -165,6 +165,51 @@ def test_whoever_lost_a_job_cannot_finish_it(hub: Any, hosts: Any) -> None:
     assert actions(hub, job_id).count("job_completed") == 1
 
 
+def test_who_lost_the_answer_to_the_end_of_a_run_gets_it_again(hub: Any, hosts: Any) -> None:
+    runner, other = hosts.add("forge", BASE, INK), hosts.add("other", BASE, INK)
+    job_id = submit(hub, targets=["forge"])
+    taken = runner.next()
+    data = runner.webui.generate(taken["payload"])
+    first = runner.work(taken)
+    assert (first.status_code, first.json()["state"]) == (200, "completed")
+    history = actions(hub, job_id)
+    # The runner sends all of it again, pictures and end.
+    assert runner.send(taken, 0, data).json()["sha256"] == hashlib.sha256(data).hexdigest()
+    again = runner.finish(taken, [data])
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert actions(hub, job_id) == history
+    # It gets no other picture in, and nobody else is answered.
+    assert runner.send(taken, 0, runner.webui.generate({**PAYLOAD, "seed": 6})).status_code == 409
+    assert runner.send(taken, 1, data).status_code == 409
+    assert other.send(taken, 0, data).status_code == 409
+    assert other.finish(taken, [data]).status_code == 409
+    # What gave up on the pictures meanwhile changes nothing either.
+    assert runner.finish(taken, [], outcome="failed", text="gave up").json() == first.json()
+    assert job(hub, job_id)["state"] == "completed"
+
+
+def test_the_end_of_a_failed_run_told_again_costs_one_attempt(hub: Any, hosts: Any) -> None:
+    runner = hosts.add("forge", BASE, INK)
+    job_id = submit(hub)
+    taken = [runner.next()]
+    outside = {"outcome": "failed", "fault": "surroundings", "text": "The disk is full."}
+    for _ in range(2):
+        assert runner.finish(taken[0], [], **outside).json()["state"] == "pending"
+    hub.request("DELETE", f"/api/v1/jobs/{job_id}", key=hub.admin)
+    runner = hosts.add("second", BASE, INK)
+    job_id = submit(hub, targets=["second"])
+    first = runner.next()
+    for _ in range(2):
+        assert runner.finish(first, [], outcome="failed", text="CUDA").json()["state"] == "pending"
+    assert job(hub, job_id)["attempts"] == 1
+    second = runner.next()
+    for _ in range(2):
+        answer = runner.finish(second, [], outcome="failed", fault="job", text="no such sampler")
+        assert answer.json()["state"] == "failed"
+    assert runner.finish(first, [], outcome="failed", text="CUDA").json()["state"] == "pending"
+    assert actions(hub, job_id).count("job_failed") == 1
+
+
 def test_a_runner_that_was_only_out_of_reach_may_have_its_job_again(hub: Any, hosts: Any) -> None:
     runner = hosts.add("forge", BASE, INK)
     job_id = submit(hub)
