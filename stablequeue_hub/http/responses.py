@@ -58,6 +58,15 @@ def error_answer(error: StableQueueError, body: Any = None) -> Response:
     return answer
 
 
+def old_and_new_body(error: StableQueueError) -> dict[str, Any]:
+    """The error as the wire has it, and beside it what clients of the old contract read."""
+    return {"error": error.as_wire(), "success": False, "message": str(error)}
+
+
+def _is_api(request: Request) -> bool:
+    return str(request.scope["path"]).startswith("/api/")
+
+
 def unexpected_answer(exc: Exception) -> Response:
     """500 with an id that also stands in the log; what went wrong stands there only."""
     error_id = secrets.token_hex(6)
@@ -80,7 +89,8 @@ def install_error_answers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
     async def http(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, HTTPException)
-        answer = error_answer(_http_error(exc))
+        error = _http_error(exc)
+        answer = error_answer(error, old_and_new_body(error) if _is_api(request) else None)
         answer.headers.update(exc.headers or {})
         if exc.status_code == 405:
             answer.headers["Allow"] = ", ".join(_allowed_methods(routes, request.scope["path"]))

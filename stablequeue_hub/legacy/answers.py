@@ -26,7 +26,7 @@ from stablequeue_client.shared.errors import (
     TooLargeError,
 )
 from stablequeue_hub.errors import JobStateError
-from stablequeue_hub.http.responses import error_answer, invalid_parameters
+from stablequeue_hub.http.responses import error_answer, invalid_parameters, old_and_new_body
 from stablequeue_hub.legacy.servers import OldServer
 
 NO_KEY = (
@@ -288,10 +288,6 @@ def _body_v2(error: StableQueueError) -> Any:
     return OldFailureV2(code, str(error), {**details, "customMessage": str(error)})
 
 
-def _body_both(error: StableQueueError) -> Any:
-    return {"error": error.as_wire(), "success": False, "message": str(error)}
-
-
 def _unauthorised(error: AuthenticationError) -> OldFailure:
     """With the recorded sentences; a key was given where the error says something of its own."""
     return OldFailure(*(NO_KEY if error.message == AuthenticationError().message else WRONG_KEY))
@@ -326,7 +322,7 @@ class OldRouteV2(OldRoute):
 class AlsoOldRoute(OldRoute):
     """A route of both contracts: the hub's own failure, and the fields that old clients read beside it."""
 
-    body_of = _body_both
+    body_of = old_and_new_body
 
 
 def iso_text(milliseconds: int) -> str:

@@ -217,7 +217,7 @@ def cannot_cancel(job: OldJob) -> OldJobStateError:
         f"Cannot cancel job with status '{job.status}'. "
         "Only 'pending' or 'processing' jobs can be cancelled.",
         remedy="",
-        details={"current_status": job.status, "job": job},
+        details={"job_id": job.mobilesd_job_id, "current_status": job.status, "job": job},
     )
 
 
@@ -336,11 +336,17 @@ def _result(row: Any, params: dict[str, Any], pictures: Sequence[Any]) -> dict[s
     }
 
 
+_INFO_NAMES = {"sd_model_name": "Model", "sd_model_hash": "Model hash", "sd_vae_name": "VAE"}
+"""What the WebUI's ``info`` calls them, and the text under a picture; null where it says nothing."""
+
+
 def _generation_info(pictures: Sequence[Any]) -> dict[str, Any]:
     """Return the first picture's settings, as the WebUI's own ``info`` would."""
     texts = [picture.infotext for picture in pictures]
     if not texts:
         return {"infotexts": []}
-    settings = payload_from_infotext(parse_infotext(texts[0]))
+    infotext = parse_infotext(texts[0])
+    settings = payload_from_infotext(infotext)
     settings.pop(DEFAULTS, None)
-    return {**settings, "infotexts": texts}
+    names = {name: infotext.settings.get(key) for name, key in _INFO_NAMES.items()}
+    return {**settings, **names, "infotexts": texts}

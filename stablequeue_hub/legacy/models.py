@@ -33,6 +33,7 @@ class OldModelServer(msgspec.Struct, frozen=True):
 
     server_id: str
     last_seen: str | None
+    alias: str
 
 
 class OldModelServers(msgspec.Struct, frozen=True):
@@ -55,7 +56,11 @@ def old_model(row: ListedModel) -> OldModelAnswer:
 def old_model_servers(answer: AvailabilityAnswer) -> OldModelServers:
     """Those that have it, read or not and whether they can be reached or not."""
     return OldModelServers(
-        [OldModelServer(one.server_id, one.last_seen) for one in answer.servers if one.availability in HERE]
+        [
+            OldModelServer(one.server_id, one.last_seen, one.alias)
+            for one in answer.servers
+            if one.availability in HERE
+        ]
     )
 
 

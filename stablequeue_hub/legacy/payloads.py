@@ -23,6 +23,8 @@ _HASH_FIELDS = ("model_hash", "checkpoint_hash", "hash", "autov2_hash", "sha256_
 _HASH_OBJECTS = ("checkpoint", "model_info")
 _NAME_FIELDS = ("checkpoint_name", "sd_checkpoint")
 _OLD_FIELDS = frozenset({*_HASH_FIELDS, *_HASH_OBJECTS, *_NAME_FIELDS, "positive_prompt", "sampler"})
+_COME_BACK = tuple(sorted(_OLD_FIELDS - {"positive_prompt", "checkpoint_name"}))
+"""Old clients read these back as they sent them; of the other two one form is kept."""
 _NOT_THE_WEBUIS = frozenset({"app_type", "raw_generation_info"})
 _DEFAULTS: dict[str, Any] = {
     "prompt": "",
@@ -81,6 +83,10 @@ def payload_of(params: Mapping[str, Any]) -> dict[str, Any]:
     if title:
         settings["sd_model_checkpoint"] = title
     payload["override_settings"] = settings
+    back = params_of(payload)
+    lost = {name: params[name] for name in _COME_BACK if name in params and params[name] != back.get(name)}
+    if lost:
+        payload[OLD_PARAMETERS] = {**payload.get(OLD_PARAMETERS, {}), **lost}
     return payload
 
 
@@ -95,7 +101,7 @@ def params_of(payload: Mapping[str, Any], raw: str | None = None) -> dict[str, A
     if title:
         params["checkpoint_name"] = name
     if short_hash:
-        params["model_hash"] = short_hash
+        params.setdefault("model_hash", short_hash)
     return params if raw is None else {**params, "raw_generation_info": raw}
 
 

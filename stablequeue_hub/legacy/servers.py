@@ -13,11 +13,11 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from stablequeue_client.shared.errors import AliasTakenError, ConflictError, InvalidValueError
+from stablequeue_client.shared.errors import AliasTakenError, ConflictError, InvalidValueError, NotFoundError
 from stablequeue_hub.events import events
 from stablequeue_hub.hub import Hub
 from stablequeue_hub.servers.presence import ServerPresence
-from stablequeue_hub.servers.servers import alias_key, clean_alias
+from stablequeue_hub.servers.servers import alias_key, clean_alias, server_named
 from stablequeue_hub.store.tables import servers
 
 NO_AGENT_MAX = 100
@@ -59,7 +59,7 @@ async def add_server_by_address(hub: Hub, actor: str, alias: str, address: str) 
     )
     hub.presence.add(ServerPresence(server_id))
     await hub.dispatcher.jobs_changed([])
-    return OldServer(clean_alias(alias), clean_address(address))
+    return OldServer(clean_alias(alias), clean_address(address), server_id)
 
 
 def clean_address(text: str) -> str:
@@ -77,14 +77,24 @@ def clean_address(text: str) -> str:
 
 class OldServer(msgspec.Struct, frozen=True):
     """A server in the old form. ``apiUrl`` null: it joined, and the hub calls no server. ``auth`` is always
-    null: a password is not kept."""
+    null: a password is not kept. ``server_id``: under which a model's availability names it."""
 
     alias: str
     apiUrl: str | None  # noqa: N815 - the old name
+    server_id: str
     auth: None = None
 
 
 def old_servers(connection: Connection) -> list[OldServer]:
     """All of them, by alias."""
-    query = sa.select(servers.c.alias, servers.c.api_url).order_by(servers.c.alias_key)
-    return [OldServer(alias, address) for alias, address in connection.execute(query)]
+    query = sa.select(servers.c.alias, servers.c.api_url, servers.c.server_id).order_by(servers.c.alias_key)
+    return [OldServer(*row) for row in connection.execute(query)]
+
+
+def old_server(connection: Connection, name: str) -> OldServer:
+    """One of them, by its id or alias. Raises NotFoundError."""
+    server_id = server_named(connection, name)
+    found = next((one for one in old_servers(connection) if one.server_id == server_id), None)
+    if found is None:
+        raise NotFoundError("Server configuration not found.", remedy="")
+    return found

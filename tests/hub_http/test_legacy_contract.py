@@ -87,7 +87,7 @@ DETAILS = {
     "failed": {"error": str, "details": TEXT_OR_NULL},
     "cancelled": {"cancelled": bool, "message": str},
 }
-SERVER = {"alias": str, "apiUrl": TEXT_OR_NULL, "auth": type(None)}
+SERVER = {"server_id": str, "alias": str, "apiUrl": TEXT_OR_NULL, "auth": type(None)}
 PICTURE = {"filename": str, "created": ISO, "size": int, "job_id_prefix": str}
 FAILURE_V1 = {"error": str}
 FAILURE_SERVERS = {"message": str}
@@ -351,6 +351,26 @@ def test_a_hash_finds_the_checkpoint_under_any_name(hosts: Any, client: OldClien
         assert sha256.startswith(found["hash"])
 
 
+def test_the_old_fields_of_parameters_come_back_as_they_were_sent(
+    hub: Any, hosts: Any, client: OldClient
+) -> None:
+    runner = hosts.add("forge", BASE)
+    sha256 = sha256_of("base checkpoint")
+    for fields in (
+        {"checkpoint_hash": sha256[:10].upper(), "sd_model_name": "base"},
+        {"model_hash": "not a hash", "sha256_hash": sha256, "sampler": "Euler"},
+        {"checkpoint": {"hash": sha256[:10], "name": "b"}, "sd_checkpoint": "sd/base.safetensors"},
+        {"autov2_hash": sha256[:10], "hash": None, "mine": [1]},
+    ):
+        job_id = client.submit(generation_params={"prompt": "x", "positive_prompt": "y", **fields})
+        params = client.read(f"/api/v1/queue/jobs/{job_id}/status", STATUS_V1)["generation_params"]
+        sent = {name: value for name, value in fields.items() if value is not None}
+        assert {name: params.get(name) for name in sent} == sent
+        # They do not reach the WebUI.
+        assert not {*fields} & {*runner.next()["payload"]}
+        client.ask("POST", f"/api/v1/queue/jobs/{job_id}/cancel")
+
+
 def test_availability_is_that_of_the_jobs_own_server(hub: Any, hosts: Any, client: OldClient) -> None:
     hosts.add("forge")
     other = hosts.add("other", BASE)
@@ -470,6 +490,7 @@ def test_a_job_waits_is_cancelled_once_and_deleted(hosts: Any, client: OldClient
     assert "status 'cancelled'" in again.json()["error"]
     refused = client.ask("POST", f"/api/v2/jobs/{job_id}/cancel").json()
     assert (refused["error"], refused["details"]["current_status"]) == ("job_operation_invalid", "cancelled")
+    assert refused["details"]["job_id"] == job_id
 
     deleted = client.ask("DELETE", f"/api/v1/queue/jobs/{job_id}")
     assert deleted.json() == {"message": f"Job {job_id} deleted successfully."}
@@ -502,7 +523,9 @@ def test_a_finished_job_names_its_pictures_and_they_are_served(
     job = client.read(f"/api/v1/queue/jobs/{job_id}/status", STATUS_V1)
     assert job["status"] == "completed"
     assert_form(job["result_details"], DETAILS["completed"])
-    assert job["result_details"]["generation_info"]["steps"] == 12
+    info = job["result_details"]["generation_info"]
+    assert (info["steps"], info["sd_model_name"]) == (12, "base")
+    assert (info["sd_model_hash"], info["sd_vae_name"]) == (sha256_of("base checkpoint")[:10], None)
     (name,) = job["result_details"]["saved_filenames"]
     listed = client.read("/api/v1/gallery/images", {"total": int, "images": [PICTURE]})
     assert [(one["filename"], one["job_id_prefix"]) for one in listed["images"]] == [(name, job_id[:8])]
@@ -555,8 +578,13 @@ def test_a_server_by_its_address_takes_jobs_that_say_what_to_install(hub: Any, c
     assert added.status_code == 201
     assert_form(added.json(), {"message": str, "server": SERVER})
     assert "secret" not in added.text
-    assert added.json()["server"] == {"alias": "Attic", "apiUrl": "http://192.168.1.9:7860", "auth": None}
     listed = client.read("/api/v1/servers", [SERVER])
+    assert added.json()["server"] == {
+        "alias": "Attic",
+        "apiUrl": "http://192.168.1.9:7860",
+        "auth": None,
+        "server_id": listed[0]["server_id"],
+    }
     assert [(one["alias"], one["apiUrl"], one["no_agent"]) for one in listed] == [
         ("Attic", "http://192.168.1.9:7860", True)
     ]
@@ -674,6 +702,7 @@ OLD_PATHS = [
     ("POST", "/api/v1/queue/jobs/x/cancel"),
     ("DELETE", "/api/v1/queue/jobs/x"),
     ("GET", "/api/v1/servers"),
+    ("GET", "/api/v1/servers/x"),
     ("POST", "/api/v1/servers"),
     ("GET", "/api/v1/models"),
     ("GET", "/api/v1/models/1"),
@@ -722,6 +751,25 @@ def test_a_pairs_secret_is_stored_as_a_hash_only(client: OldClient) -> None:
     assert client.pair.secret not in str(rows)
 
 
+def test_an_old_client_finds_out_that_somebody_is_there(hub: Any) -> None:
+    answer = hub.request("GET", "/status")
+    assert (answer.status_code, answer.text) == (200, "MobileSD Server is running")
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
+def test_paths_of_the_old_contract_that_nobody_serves_say_so_in_both_forms(hub: Any) -> None:
+    for method, path, status in (
+        ("GET", "/api/v1/settings", 404),
+        ("POST", "/api/v1/models/scan", 405),
+        ("GET", "/api/v2/nothing", 404),
+        ("PUT", "/api/v1/generate", 405),
+    ):
+        answer = hub.request(method, path, key=hub.admin)
+        assert answer.status_code == status, path
+        assert answer.json()["message"].startswith(answer.json()["error"]["message"])
+        assert answer.json()["success"] is False
+
+
 def test_every_call_needs_a_key_until_the_owner_opens_the_first_version(hub: Any) -> None:
     for method, path in OLD_PATHS + V2_PATHS:
         assert hub.request(method, path, content=b"{}").status_code == 401, path
@@ -730,18 +778,23 @@ def test_every_call_needs_a_key_until_the_owner_opens_the_first_version(hub: Any
         status = hub.request(method, path, content=b"{}").status_code
         assert (status == 401) == path.startswith("/api/v2"), (path, status)
         assert status < 500
-    for closed in ("/api/v1/keys", "/api/v1/jobs", "/api/v1/events", "/api/v1/servers/x", "/docs"):
+    for closed in ("/api/v1/keys", "/api/v1/jobs", "/api/v1/events", "/api/v1/servers/x/presence", "/docs"):
         assert hub.request("GET", closed).status_code == 401
     assert hub.request("GET", "/api/v1/queue/jobs", key="sq_x_" + "0" * 64).status_code == 401
 
 
 def test_where_the_paths_are_open_a_client_without_a_key_queues_and_sees_little(hub: Any, hosts: Any) -> None:
-    hosts.add("forge", BASE, INK)
+    its_id = hosts.add("forge", BASE, INK).server.server_id
     hub.hub.settings = replace(hub.hub.settings, legacy_open=True)
     body = {"target_server_alias": "forge", "generation_params": PARAMS}
     made = hub.request("POST", "/api/v1/generate", json=body)
     assert made.status_code == 202
-    assert hub.request("GET", "/api/v1/servers").json() == [{"alias": "forge", "apiUrl": None, "auth": None}]
+    shown = {"alias": "forge", "apiUrl": None, "auth": None, "server_id": its_id}
+    assert hub.request("GET", "/api/v1/servers").json() == [shown]
+    for name in ("forge", "FORGE", its_id):
+        assert hub.request("GET", f"/api/v1/servers/{name}").json() == shown
+    missing = hub.request("GET", "/api/v1/servers/none")
+    assert (missing.status_code, missing.json()["message"]) == (404, "Server configuration not found.")
     path = f"/api/v1/queue/jobs/{made.json()['mobilesd_job_id']}"
     assert hub.request("GET", f"{path}/status").json()["api_key_id"] is None
     own = hub.request("POST", "/api/v1/jobs", key=hub.admin, json={"payload": {}}).json()["job_id"]
@@ -768,7 +821,11 @@ def test_where_the_paths_are_open_models_are_shown_as_the_old_server_did(hub: An
     assert shown == {"success": True, "model": model}
     there = hub.request("GET", f"/api/v1/models/{model['id']}/availability").json()
     assert set(there) == {"success", "servers"}
-    assert [set(server) for server in there["servers"]] == [{"server_id", "last_seen"}]
+    assert [set(server) for server in there["servers"]] == [{"server_id", "last_seen", "alias"}]
+    (server,) = hub.request("GET", "/api/v1/servers").json()
+    assert {name: there["servers"][0][name] for name in ("server_id", "alias")} == {
+        name: server[name] for name in ("server_id", "alias")
+    }
     assert there["servers"][0]["server_id"] == runner.server.server_id
     assert_form(there["servers"][0]["last_seen"], UTC)
     unknown = hub.request("GET", f"/api/v1/models/{'0' * 10}/availability").json()

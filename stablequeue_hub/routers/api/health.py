@@ -1,10 +1,10 @@
-"""``GET /healthz``: who answers here, before anything else."""
+"""``GET /healthz``: who answers here, before anything else. ``GET /status``: the same for old clients."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from stablequeue_client import __version__
 from stablequeue_client.shared.wire.inventory import (
@@ -27,3 +27,9 @@ async def health(request: Request) -> Response:
     hub_id = hub_of(request).hub_id
     protocol = ProtocolRange(PROTOCOL_MIN, PROTOCOL_MAX)
     return json_answer(Health(SERVICE_NAME, hub_id, protocol, __version__, bodies_in_pieces=True))
+
+
+@router.get("/status", **described("public", answer=str, media_type="text/plain"))
+async def status() -> Response:
+    """What the old StableQueue answered, word for word: old clients look whether it is there."""
+    return PlainTextResponse("MobileSD Server is running")

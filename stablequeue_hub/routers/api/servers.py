@@ -22,7 +22,7 @@ from stablequeue_hub.http.request_context import hub_of, principal_of
 from stablequeue_hub.http.responses import json_answer
 from stablequeue_hub.hub import Hub
 from stablequeue_hub.legacy.answers import AlsoOldRoute
-from stablequeue_hub.legacy.servers import old_servers
+from stablequeue_hub.legacy.servers import old_server, old_servers
 from stablequeue_hub.servers.orders import OrderRequest
 from stablequeue_hub.servers.servers import ServerInfo, find_server, list_servers, server_named
 
@@ -57,10 +57,15 @@ async def join(request: Request) -> Response:
     return json_answer(await join_server(hub_of(request), principal_of(request), wanted))
 
 
-@router.get("/{server_id}", **described("read", answer=ServerInfo, errors=(NotFoundError,)))
+@router.get("/{server_id}", **described("old_read", answer=ServerInfo, errors=(NotFoundError,)))
 async def server(request: Request, server_id: str) -> Response:
-    """One server, by its id or its alias."""
+    """One server, by its id or its alias.
+
+    Without a key (where the owner opened the old paths) only what the old StableQueue answered.
+    """
     hub = hub_of(request)
+    if principal_of(request).kind == "open":
+        return json_answer(await hub.reading(lambda connection: old_server(connection, server_id)))
 
     def work(connection: Connection) -> ServerInfo:
         return find_server(connection, hub.presence, server_named(connection, server_id) or server_id)
