@@ -13,7 +13,7 @@ from typing import Literal
 
 from starlette.requests import Request
 
-from stablequeue_client.shared.errors import AuthenticationError, ForbiddenError
+from stablequeue_client.shared.errors import AuthenticationError, ForbiddenError, InvalidValueError
 from stablequeue_hub.access.keys import Credentials, Principal, credentials_of
 from stablequeue_hub.access.sessions import cookie_name, token_hash
 from stablequeue_hub.errors import TooManyAttemptsError
@@ -48,6 +48,19 @@ class Require:
     async def __call__(self, request: Request) -> None:
         if self.access != "public":
             request.state.principal = await authorise(request, self.access)
+        _check_texts(request)
+
+
+def _check_texts(request: Request) -> None:
+    """PostgreSQL takes no NUL, and no name or text that is looked for has one: both databases answer the
+    same. The page's own views leave it out by themselves. Raises InvalidValueError."""
+    if not request.scope["path"].startswith("/api/"):
+        return
+    for name, value in request.query_params.multi_items():
+        if "\x00" in value and name.isprintable():
+            raise InvalidValueError(
+                f"`{name[:64]}` in the address contains a NUL character.", remedy="Leave out %00."
+            )
 
 
 async def authorise(request: Request, access: Access) -> Principal:

@@ -182,7 +182,7 @@ def list_old(
     if wanted.status is not None:
         conditions.append(jobs.c.state == wanted.status if wanted.status in JOB_STATES else sa.false())
     if wanted.app_type is not None:
-        conditions.append(sa.func.coalesce(legacy_jobs.c.app_type, APP_TYPE) == storable(wanted.app_type))
+        conditions.append(sa.func.coalesce(legacy_jobs.c.app_type, APP_TYPE) == wanted.app_type)
     count = sa.select(sa.func.count()).select_from(_JOBS).where(*conditions)
     order = jobs.c.seq if wanted.ascending else jobs.c.seq.desc()
     query = _IN_LIST.where(*conditions).order_by(order).limit(min(wanted.limit or LIST_MAX, LIST_MAX))
