@@ -104,14 +104,15 @@ class SecurityMiddleware:
         started, begun = False, asyncio.Event()
         scope = _below_prefix(scope)
         head = scope["method"] == "HEAD"
-        extra = HEADERS if scope["path"].startswith("/static/") else (*HEADERS, _NO_STORE)
 
         async def guarded_send(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
                 begun.set()
-                message["headers"] = [*message.get("headers", ()), *extra]
+                headers = [*message.get("headers", ())]
+                own_rule = any(name.lower() == b"cache-control" for name, _ in headers)
+                message["headers"] = [*headers, *HEADERS, *(() if own_rule else (_NO_STORE,))]
             elif head:
                 return
             await send(message)

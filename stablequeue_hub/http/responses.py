@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -34,6 +34,14 @@ _encoder = msgspec.json.Encoder()
 def json_answer(value: Any, status: int = 200) -> Response:
     """``value``: plain values, msgspec Structs or dataclasses."""
     return Response(_encoder.encode(value), status, media_type="application/json")
+
+
+def unchanged_answer(request: Request, headers: Mapping[str, str]) -> Response | None:
+    """304 where the caller has what the ``ETag`` of ``headers`` names (a proxy may mark it as weak); None
+    where it needs the content."""
+    asked = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
+    known = headers["ETag"] in asked or asked == ["*"]
+    return Response(status_code=304, headers=headers) if known else None
 
 
 def wants_value(request: Request) -> bool:

@@ -165,6 +165,27 @@ def test_whoever_lost_a_job_cannot_finish_it(hub: Any, hosts: Any) -> None:
     assert actions(hub, job_id).count("job_completed") == 1
 
 
+def test_a_picture_is_kept_by_its_reader_and_asked_for_again(hub: Any, hosts: Any) -> None:
+    runner = hosts.add("forge", BASE, INK)
+    job_id = submit(hub)
+    assert runner.work(runner.next()).status_code == 200
+    (old,) = hub.request("GET", "/api/v1/gallery/images", key=hub.admin).json()["images"]
+    for path in (f"/api/v1/jobs/{job_id}/pictures/0", old["url"]):
+        picture = hub.request("GET", path, key=hub.admin)
+        assert picture.headers.get_list("cache-control") == ["private, no-cache"], path
+        tag = picture.headers["etag"]
+        for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+            again = hub.request("GET", path, key=hub.admin, headers={"If-None-Match": known})
+            assert (again.status_code, again.content) == (304, b"")
+            assert (again.headers["etag"], again.headers.get_list("cache-control")) == (
+                tag,
+                ["private, no-cache"],
+            )
+        other = hub.request("GET", path, key=hub.admin, headers={"If-None-Match": '"other"'})
+        assert (other.status_code, other.content) == (200, picture.content)
+        assert hub.request("GET", path).headers.get_list("cache-control") == ["no-store"]
+
+
 def test_who_lost_the_answer_to_the_end_of_a_run_gets_it_again(hub: Any, hosts: Any) -> None:
     runner, other = hosts.add("forge", BASE, INK), hosts.add("other", BASE, INK)
     job_id = submit(hub, targets=["forge"])

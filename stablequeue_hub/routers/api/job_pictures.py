@@ -13,6 +13,7 @@ from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.shared.wire.runner import PICTURES_MAX
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_context import hub_of
+from stablequeue_hub.http.responses import unchanged_answer
 from stablequeue_hub.jobs.list import find_picture
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
@@ -29,8 +30,9 @@ async def job_picture(
     hub = hub_of(request)
     file, sha256 = await hub.reading(lambda connection: find_picture(connection, job_id, number))
     headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache"}
-    if request.headers.get("if-none-match") == headers["ETag"]:
-        return Response(status_code=304, headers=headers)
+    unchanged = unchanged_answer(request, headers)
+    if unchanged is not None:
+        return unchanged
     data = await run_in_threadpool(hub.pictures.read, file)
     name = f'inline; filename="{job_id[:8]}-{number}.png"'
     return Response(data, media_type="image/png", headers={**headers, "Content-Disposition": name})

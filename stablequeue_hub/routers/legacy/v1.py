@@ -17,7 +17,7 @@ from stablequeue_client.shared.errors import AliasTakenError, ConflictError, Inv
 from stablequeue_hub.http.openapi import described
 from stablequeue_hub.http.request_bodies import read_json
 from stablequeue_hub.http.request_context import hub_of, principal_of
-from stablequeue_hub.http.responses import json_answer
+from stablequeue_hub.http.responses import json_answer, unchanged_answer
 from stablequeue_hub.legacy import steps
 from stablequeue_hub.legacy.answers import (
     REFUSED,
@@ -181,5 +181,9 @@ async def output(request: Request, filename: str) -> Response:
     """The picture itself."""
     hub = hub_of(request)
     row = await hub.reading(lambda connection: find_picture(connection, filename))
+    headers = {"ETag": f'"{row.sha256}"', "Cache-Control": "private, no-cache"}
+    unchanged = unchanged_answer(request, headers)
+    if unchanged is not None:
+        return unchanged
     data = await run_in_threadpool(hub.pictures.read, row.file)
-    return Response(data, media_type="image/png")
+    return Response(data, media_type="image/png", headers=headers)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.shared.views.assets import asset
 from stablequeue_hub.http.openapi import described
+from stablequeue_hub.http.responses import unchanged_answer
 
 router = APIRouter(include_in_schema=False)
 
@@ -23,6 +24,4 @@ async def static(request: Request, name: str) -> Response:
         raise NotFoundError("There is no such file.")
     content, content_type = found
     headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"', "Cache-Control": "no-cache"}
-    if request.headers.get("if-none-match") == headers["ETag"]:
-        return Response(status_code=304, headers=headers)
-    return Response(content, headers=headers, media_type=content_type)
+    return unchanged_answer(request, headers) or Response(content, headers=headers, media_type=content_type)
