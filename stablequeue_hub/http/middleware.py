@@ -12,10 +12,13 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from stablequeue_client.shared.errors import AuthenticationError
 from stablequeue_client.shared.host_names import FurtherNames, host_name, machine_names
 from stablequeue_hub.access.body_lanes import LEAVE_KEY
+from stablequeue_hub.access.keys import credentials_of
 from stablequeue_hub.access.network import is_loopback
 from stablequeue_hub.errors import UntrustedOriginError
 from stablequeue_hub.http.request_context import PREFIX_KEY
@@ -154,7 +157,15 @@ class SecurityMiddleware:
             return f"The request's host name is not one of the hub's: {name[:100] or 'none'}."
         if scope["method"] in SAFE_METHODS:
             return None
-        return _origin_problem(headers, hosts[0], self._hosts.further)
+        return _origin_problem(headers, hosts[0], self._hosts.further, with_key=_shows_key(scope["headers"]))
+
+
+def _shows_key(raw: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Return whether a key decides who asks. What means nothing does not: the session would decide."""
+    try:
+        return credentials_of(Headers(raw=list(raw))) is not None
+    except AuthenticationError:
+        return False
 
 
 def _few_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, list[str]]:
@@ -164,17 +175,16 @@ def _few_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, list[str]]:
         b"x-forwarded-host": [],
         b"sec-fetch-site": [],
         b"cookie": [],
-        b"keys": [],
     }
     for name, value in raw:
         if name in found:
             found[name].append(value.decode("latin-1"))
-        elif name in (b"authorization", b"x-api-key"):
-            found[b"keys"].append("given")
     return found
 
 
-def _origin_problem(headers: dict[bytes, list[str]], host: str, further: FurtherNames) -> str | None:
+def _origin_problem(
+    headers: dict[bytes, list[str]], host: str, further: FurtherNames, *, with_key: bool
+) -> str | None:
     """An unsafe request must come from the hub's own page, or from a program that shows a key."""
     origins, sites = headers[b"origin"], headers[b"sec-fetch-site"]
     own = (f"http://{host.lower()}", f"https://{host.lower()}")
@@ -185,6 +195,6 @@ def _origin_problem(headers: dict[bytes, list[str]], host: str, further: Further
         return "The request came from a page of another origin."
     if any(site not in ("same-origin", "none") for site in sites):
         return "The request came from a page of another site."
-    if headers[b"cookie"] and not headers[b"keys"] and not origins and not sites:
+    if headers[b"cookie"] and not with_key and not origins and not sites:
         return "The request carries a session cookie but no Origin."
     return None

@@ -88,7 +88,7 @@ def test_without_the_guard_the_bad_combinations_are_accepted(
     settings: HubSettings, store: Any, clock: Any, hub: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broken variant, so that the test above is known to see something."""
-    monkeypatch.setattr(middleware, "_origin_problem", lambda *_: None)
+    monkeypatch.setattr(middleware, "_origin_problem", lambda *_, **__: None)
     monkeypatch.setattr(AllowedHosts, "allows", lambda *_: True)
     assert refused_of(hub, signed_in(hub)) == 0
 
@@ -101,6 +101,28 @@ def test_a_session_that_does_not_say_where_it_comes_from_cannot_write(hub: Any) 
             hub.request("POST", "/api/v1/keys", headers={**me, **origin}, json={"scope": "view"}).status_code
             == 201
         )
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        {"Authorization": "Basic bWU6c2VjcmV0"},
+        {"Authorization": "Bearer nothing"},
+        {"Authorization": ""},
+        {"X-API-Key": "mk_" + "0" * 24},
+        {"X-API-Key": "x", "X-API-Secret": "y"},
+    ],
+)
+def test_a_key_that_means_nothing_does_not_stand_for_where_a_session_comes_from(
+    hub: Any, nothing: dict[str, str]
+) -> None:
+    me = {**signed_in(hub), **nothing}
+    for path, body in (("/api/v1/keys", {"json": {"scope": "view"}}), ("/logout", {})):
+        refused = hub.request("POST", path, headers=me, **body)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "foreign_request"), path
+    with_key = {**signed_in(hub), "Authorization": f"Bearer {hub.admin}"}
+    made = hub.request("POST", "/api/v1/keys", headers=with_key, json={"scope": "view"})
+    assert made.status_code == 201
 
 
 @pytest.mark.parametrize("host", GOOD_HOSTS)
