@@ -42,8 +42,8 @@ def postgresql_server() -> Iterator[str]:
     if given:
         yield given
         return
-    with _own_server() as url:
-        yield url
+    with own_server() as server:
+        yield server.url
 
 
 @contextmanager
@@ -65,11 +65,36 @@ def _administer(server_url: str, command: str) -> None:
         connection.exec_driver_sql(command)
 
 
+class OwnServer:
+    """A server of our own. ``url``: where databases may be made."""
+
+    def __init__(self, command: list[str], account: int | None, folder: Path) -> None:
+        self.url = f"postgresql://stablequeue@/postgres?host={folder}"
+        self._command, self._account, self._folder = command, account, folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Raises NoPostgresqlError."""
+        with open(self._folder / "log", "ab") as log:
+            self._process = subprocess.Popen(
+                self._command, user=self._account, cwd=self._folder, stdout=log, stderr=log
+            )
+        _wait_until_up(self.url, self._process, self._folder / "log")
+
+    def stop(self) -> None:
+        """Every connection is ended."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)  # PostgreSQL's "fast shutdown"
+            self._process.wait(90)
+            self._process = None
+
+
 @contextmanager
-def _own_server() -> Iterator[str]:
+def own_server() -> Iterator[OwnServer]:
+    """A server that a test may restart. Raises NoPostgresqlError."""
     programs = _programs()
     folder = Path(tempfile.mkdtemp(prefix="sq-pg-", dir=_place()))
-    process = None
+    server = None
     try:
         account = _account(folder)
         data = str(folder / "data")
@@ -79,15 +104,12 @@ def _own_server() -> Iterator[str]:
         command = [str(programs / "postgres"), "-D", data, "-k", str(folder), "-c", "listen_addresses="]
         for option in _FAST:
             command += ["-c", option]
-        with open(folder / "log", "wb") as log:
-            process = subprocess.Popen(command, user=account, cwd=folder, stdout=log, stderr=log)
-        url = f"postgresql://stablequeue@/postgres?host={folder}"
-        _wait_until_up(url, process, folder / "log")
-        yield url
+        server = OwnServer(command, account, folder)
+        server.start()
+        yield server
     finally:
-        if process is not None:
-            process.send_signal(signal.SIGINT)  # PostgreSQL's "fast shutdown"
-            process.wait(90)
+        if server is not None:
+            server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -12,18 +12,19 @@ import gc
 import json
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
 
 from stablequeue_client.shared.atomic_file import write_private
-from stablequeue_client.shared.errors import DataFolderError, UsageError
+from stablequeue_client.shared.errors import DataFolderError, StableQueueError, UsageError
 from stablequeue_hub.access.keys import create_key, is_valid, parse_key
 from stablequeue_hub.access.network import EVERYWHERE, chosen_host, is_loopback
 from stablequeue_hub.app import create_app
@@ -34,7 +35,7 @@ from stablequeue_hub.process import log
 from stablequeue_hub.process.connections import BoundedProtocol, connections_max
 from stablequeue_hub.settings import LOOPBACK, HubSettings
 from stablequeue_hub.store.engine import ADMIN_KEY_NAME, Store, open_store
-from stablequeue_hub.store.hub_settings_table import LISTEN_HOST, set_setting
+from stablequeue_hub.store.hub_settings_table import HUB_RUN, LISTEN_HOST, get_setting, set_setting
 from stablequeue_hub.store.lock import StoreLock, hold_store_lock
 from stablequeue_hub.store.migrate import migrate
 
@@ -47,6 +48,7 @@ KEEP_ALIVE_S = 75
 SHUTDOWN_S = 5
 LOCK_CHECK_S = 10.0
 LOCK_WAIT_S = 2.0
+DATABASE_RETRY_S = 1.0
 SWITCH_INTERVAL_S = 0.0003
 """How long a worker thread may keep the interpreter while the event loop waits for it."""
 
@@ -76,6 +78,9 @@ def run_hub(settings: HubSettings, *, host: str | None) -> int:
 
 def _serve(settings: HubSettings, store: Store, lock: StoreLock, listening: socket.socket) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    run_id = secrets.token_hex(8)
+    with store.write() as connection:
+        set_setting(connection, HUB_RUN, run_id)
     listener = MovableListener(settings.host, settings.port)
     app = create_app(settings, store, listener=listener)
     BoundedProtocol.most = connections_max()
@@ -91,7 +96,7 @@ def _serve(settings: HubSettings, store: Store, lock: StoreLock, listening: sock
         timeout_graceful_shutdown=SHUTDOWN_S,
         backlog=ACCEPTED_AT_ONCE,
     )
-    listener.server = server = _Server(config, settings, lock)
+    listener.server = server = _Server(config, settings, lock, run_id)
     gc.collect()
     gc.freeze()  # what was loaded stays: collections need not look at it again
     with _own_signals():
@@ -105,11 +110,12 @@ def _serve(settings: HubSettings, store: Store, lock: StoreLock, listening: sock
 class _Server(uvicorn.Server):
     """Says when it answers, in ``hub.json`` and in one line; ends when it is not the store's hub any more."""
 
-    def __init__(self, config: uvicorn.Config, settings: HubSettings, lock: StoreLock) -> None:
+    def __init__(self, config: uvicorn.Config, settings: HubSettings, lock: StoreLock, run_id: str) -> None:
         super().__init__(config)
         self._settings = settings
         self._hub: Hub = config.app.state.hub  # type: ignore[union-attr]
         self._lock = lock
+        self._run_id = run_id
         self.lock_lost = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -135,13 +141,33 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _watch_lock(self) -> None:
-        while await asyncio.to_thread(self._lock.still_held):
+        while await asyncio.to_thread(self._lock.still_held) or await self._retake_lock():
             await asyncio.sleep(LOCK_CHECK_S)
         logging.getLogger("stablequeue_hub").error(
-            "The connection to the database was lost, so another hub may have taken over. "
+            "The connection to the database was lost, and another hub has taken over. "
             "This hub stops; start it again."
         )
         self.lock_lost = self.should_exit = True
+
+    async def _retake_lock(self) -> bool:
+        """The database restarted: go on once it is back. False when another hub used it meanwhile, perhaps
+        only for a while: what this one knows in memory is not true any more."""
+        log_to = logging.getLogger("stablequeue_hub")
+        log_to.warning("The connection to the database was lost. The hub goes on when the database is back.")
+        while True:
+            taken = await asyncio.to_thread(self._lock.retake)
+            if taken is False:
+                return False
+            if taken:
+                with suppress(StableQueueError):  # away again
+                    last_run = await self._hub.reading(lambda connection: get_setting(connection, HUB_RUN))
+                    break
+            await asyncio.sleep(DATABASE_RETRY_S)
+        if last_run != self._run_id:
+            return False
+        await self._hub.dispatcher.jobs_changed([])
+        log_to.warning("The database is back.")
+        return True
 
 
 class MovableListener:

@@ -12,6 +12,8 @@ from stablequeue_hub.store.tables import hub_facts
 
 HUB_ID = "hub_id"
 LISTEN_HOST = "listen_host"
+HUB_RUN = "hub_run"
+"""Which process used the database last, to know whether another one did meanwhile."""
 QUEUE_PAUSED = "jobs_paused"
 _VALUE = Prepared(sa.select(hub_facts.c.value).where(hub_facts.c.name == sa.bindparam("name")))
 

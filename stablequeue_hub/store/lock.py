@@ -20,6 +20,7 @@ _RETRY_S = 0.1
 class _Lock(Protocol):
     def try_take(self) -> bool: ...
     def still_held(self) -> bool: ...
+    def retake(self) -> bool | None: ...
     def release(self) -> None: ...
 
 
@@ -39,6 +40,9 @@ class _FileLock:
 
     def still_held(self) -> bool:
         return self._lock.is_locked
+
+    def retake(self) -> bool | None:
+        return self.try_take()
 
     def release(self) -> None:
         self._lock.release(force=True)
@@ -71,6 +75,13 @@ class _AdvisoryLock:
             return False
         return True
 
+    def retake(self) -> bool | None:
+        try:
+            self.release()
+            return self.try_take()
+        except DBAPIError:
+            return None
+
     def release(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -87,6 +98,10 @@ class StoreLock:
     def still_held(self) -> bool:
         """False when the database ended the connection that held it (PostgreSQL restarted)."""
         return self._lock.still_held()
+
+    def retake(self) -> bool | None:
+        """Take it again after that; False when another process has it, None while the database is away."""
+        return self._lock.retake()
 
     def release(self) -> None:
         self._store.locked_here = False

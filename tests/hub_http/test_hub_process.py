@@ -20,6 +20,9 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from stablequeue_hub.access.network import machine_addresses
+from stablequeue_hub.store.engine import HUB_LOCK_ID
+
+from .. import postgresql_server as postgresql
 
 Start = Callable[..., "RunningHub"]
 
@@ -292,5 +295,59 @@ def test_on_postgresql_a_hub_ends_when_it_lost_the_database_to_others(
     url = make_url(postgresql_database).set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(url) as connection:
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
-    assert hub.process.wait(PATIENCE_S) == 1
+        connection.execute(f"SELECT pg_advisory_lock({HUB_LOCK_ID})")
+        assert hub.process.wait(PATIENCE_S) == 1
     assert "start it again" in hub.log.read_text()
+
+
+@pytest.mark.postgresql
+@pytest.mark.slow
+def test_on_postgresql_a_hub_ends_when_another_one_had_the_database_for_a_while(
+    start: Start, postgresql_database: str, tmp_path: Path
+) -> None:
+    hub = start("--database", postgresql_database)
+    url = make_url(postgresql_database).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE hub_facts SET value = 'another one' WHERE name = 'hub_run'")
+        connection.commit()
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+    assert hub.process.wait(PATIENCE_S) == 1
+
+
+@pytest.mark.postgresql
+@pytest.mark.slow
+def test_a_hub_survives_a_restart_of_postgresql(start: Start) -> None:
+    try:
+        with postgresql.own_server() as server:
+            _survives_a_restart(start, server)
+    except postgresql.NoPostgresqlError as reason:
+        pytest.skip(str(reason))
+
+
+def _wait_for_log(hub: RunningHub, text: str, times: int) -> None:
+    give_up = time.monotonic() + PATIENCE_S
+    while hub.log.read_text().count(text) < times:
+        assert hub.process.poll() is None, hub.log.read_text()
+        assert time.monotonic() < give_up, hub.log.read_text()
+        time.sleep(0.1)
+
+
+def _survives_a_restart(start: Start, server: Any) -> None:
+    hub = start("--database", server.url)
+    body = {"payload": {"prompt": "a cat"}}
+    status, made = hub.ask("POST", "/api/v1/jobs", body, key=hub.admin)
+    assert status == 202
+    for turn in (1, 2):
+        server.stop()
+        status, answer = hub.ask("GET", f"/api/v1/jobs/{made['job_id']}", key=hub.admin)
+        assert (status, answer["error"]["code"]) == (503, "store_unavailable")
+        _wait_for_log(hub, "goes on when the database is back", turn)
+        server.start()
+        _wait_for_log(hub, "The database is back", turn)
+        assert hub.ask("GET", f"/api/v1/jobs/{made['job_id']}", key=hub.admin)[1]["state"] == "pending"
+        assert hub.ask("POST", "/api/v1/jobs", body, key=hub.admin)[0] == 202
+        second = run("hub", "--data", str(hub.data.parent / "2"), "--port", "0", "--database", server.url)
+        assert second.returncode == 5, "the lock is held again"
+    listed = hub.ask("GET", "/api/v1/jobs", key=hub.admin)[1]
+    assert len(listed["jobs"]) == 3
+    assert hub.stop() == 0
