@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
+import msgspec
+
 from stablequeue_client.commands.context import Context, hub_address, open_hub
 from stablequeue_client.commands.inventory_report import inventory_report, state_text, summary
 from stablequeue_client.commands.local_orders import agent_runs, opened_index
@@ -13,7 +15,8 @@ from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.connection import Json
 from stablequeue_client.hub_client.identity import load_identity
 from stablequeue_client.hub_client.refused_here import refused_results, refused_submissions
-from stablequeue_client.shared.errors import NotFoundError, StableQueueError, UsageError
+from stablequeue_client.index.agent_report import AgentReport
+from stablequeue_client.shared.errors import NotFoundError, StableQueueError, UsageError, exit_code_of
 from stablequeue_client.shared.wire.inventory import Activity
 from stablequeue_client.terminal_text import visible
 
@@ -23,6 +26,11 @@ _AVAILABILITY_WORDS = {
     "unavailable": "removed",
     "unreachable": "switched off, or its folder is not connected",
     "unknown": "not known",
+}
+_WAITING_WORDS = {
+    "later": "only when asked (`stablequeue resume`)",
+    "idle": "while this computer is idle, which it is not now",
+    "generating": "waits for the WebUI to finish its pictures",
 }
 
 
@@ -132,11 +140,15 @@ def server_called(hub: HubApi, wanted: str) -> Json:
 
 
 def run_status(context: Context) -> int:
-    """Show what this data folder knows, what its agent does, and whether its hub answers."""
+    """Show what this data folder knows, what its agent does, and how it stands with its hub.
+
+    The exit code is that of the failure that keeps this computer from its hub: 4 no answer, 5 refused.
+    """
+    local, hub = _local_status(context), _hub_status(context)
     report = {
         "data": str(context.data_dir),
-        **_local_status(context),
-        "hub": _hub_status(context),
+        **local,
+        "hub": hub,
         "refused": {
             "jobs": refused_submissions(context.data_dir),
             "results": [
@@ -149,18 +161,30 @@ def run_status(context: Context) -> int:
         say_json(report)
     else:
         _say_status(report)
-    return 0
+    told = local["hub_problem"]
+    return exit_code_of(hub["code"] or (told["code"] if told else "")) if hub["code"] or told else 0
 
 
 def _local_status(context: Context) -> dict[str, Any]:
     try:
         with opened_index(context) as index:
             report = inventory_report(index)
-            progress = index.read_progress()
+            progress, told = index.read_progress(), index.agent_report()
     except NotFoundError:
-        return {"running": False, "files": [], "roots": [], "activity": None}
+        return {"running": False, "files": [], "roots": [], "activity": None, **_agents_words(None)}
     running = agent_runs(context)
-    return {"running": running, **report, "activity": _activity_fields(progress if running else None)}
+    activity = _activity_fields(progress if running else None)
+    return {"running": running, **report, "activity": activity, **_agents_words(told if running else None)}
+
+
+def _agents_words(told: AgentReport | None) -> dict[str, Any]:
+    """What the running agent says of itself: why it is kept from its hub, and why it does not read."""
+    problem = told.hub_problem if told else None
+    return {
+        "hub_problem": msgspec.to_builtins(problem) if problem else None,
+        "waits_for": told.waits_for if told else "",
+        "paused_until_ms": told.paused_until_ms if told else 0,
+    }
 
 
 def _activity_fields(activity: Activity | None) -> dict[str, Any] | None:
@@ -170,18 +194,19 @@ def _activity_fields(activity: Activity | None) -> dict[str, Any] | None:
 
 
 def _hub_status(context: Context) -> dict[str, Any]:
-    """``{url, answers, message}``; the message is the failure, in words."""
+    """``{url, answers, message, code}``; the message is the failure, in words."""
     try:
         url = hub_address(context)
     except UsageError:
-        return {"url": None, "answers": False, "message": "no hub is known"}
+        return {"url": None, "answers": False, "message": "no hub is known", "code": None}
     identity = load_identity(context.data_dir)
     server = {"alias": identity.alias, "server_id": identity.server_id} if identity else None
     try:
         health = HubApi(url, ca_file=context.settings.ca_file).health()
     except StableQueueError as error:
-        return {"url": url, "answers": False, "message": str(error), "server": server}
-    return {"url": url, "answers": True, "message": None, "hub_id": health.hub_id, "server": server}
+        return {"url": url, "answers": False, "message": str(error), "code": error.code, "server": server}
+    found = {"url": url, "answers": True, "message": None, "code": None}
+    return {**found, "hub_id": health.hub_id, "server": server}
 
 
 def _say_status(report: dict[str, Any]) -> None:
@@ -194,8 +219,12 @@ def _say_status(report: dict[str, Any]) -> None:
         if root["health"] != "healthy":
             say(f"  Folder {visible(root['root'])}: not connected or emptied; what was known of it is kept.")
     say(f"Reading: {_activity_text(report)}")
-    hub = report["hub"]
-    if hub["answers"]:
+    hub, told = report["hub"], report["hub_problem"]
+    if hub["answers"] and told:
+        since = moment(told["since_ms"])
+        say(f"Hub: answers at {visible(hub['url'])}, but takes nothing from here since {since}.")
+        say(f"  {visible(told['message'])} {visible(told['remedy'])}".rstrip())
+    elif hub["answers"]:
         say(f"Hub: connected, {visible(hub['url'])}")
     else:
         say(f"Hub: {visible(hub['message'])}")
@@ -205,10 +234,19 @@ def _say_status(report: dict[str, Any]) -> None:
         say(f"Pictures of a finished job were refused: {visible(one['reason'])} They lie in {one['folder']}.")
 
 
+def _waiting_text(report: dict[str, Any]) -> str:
+    if report["paused_until_ms"]:
+        return f"paused until {moment(report['paused_until_ms'])} (`stablequeue resume` ends that)"
+    return _WAITING_WORDS.get(report["waits_for"], "paused")
+
+
 def _activity_text(report: dict[str, Any]) -> str:
     if not report["running"]:
         return "nothing runs here"
     activity = report["activity"]
+    if report["waits_for"] and activity is not None and activity["phase"] != "scanning":
+        left = activity["files_total"] - activity["files_done"]
+        return f"{_waiting_text(report)}, {left} files left"
     if activity is None or activity["phase"] == "idle":
         return "everything that can be read has been read"
     left = activity["files_total"] - activity["files_done"]
