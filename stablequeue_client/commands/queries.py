@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime, timezone
 from typing import Any
 
@@ -10,7 +11,7 @@ import msgspec
 from stablequeue_client.commands.context import Context, hub_address, open_hub
 from stablequeue_client.commands.inventory_report import inventory_report, state_text, summary
 from stablequeue_client.commands.local_orders import agent_runs, opened_index
-from stablequeue_client.commands.terminal import say, say_json, say_table, size_text
+from stablequeue_client.commands.terminal import say, say_json, say_table, size_text, warn
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.connection import Json
 from stablequeue_client.hub_client.identity import load_identity
@@ -117,9 +118,22 @@ def run_forget(context: Context) -> int:
     """Remove a server from the hub; its own files and data stay as they are."""
     hub = open_hub(context)
     server = server_called(hub, context.arguments.server)
+    if not context.settings.yes and not _agrees(str(server["alias"])):
+        say("Nothing was forgotten.")
+        return 1
     hub.forget_server(server["server_id"])
     _done(context, {"forgotten": server["server_id"]}, f"{visible(server['alias'])} is forgotten.")
     return 0
+
+
+def _agrees(alias: str) -> bool:
+    """Ask the person at the terminal. Raises UsageError where there is none."""
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"Nobody is there to say whether {visible(alias)} is to be forgotten.", remedy="Give --yes."
+        )
+    warn(f"The hub forgets {visible(alias)} and what it knows of its files; it has to join again.")
+    return input("Forget it? [y/N] ").strip().casefold() in ("y", "yes")
 
 
 def _done(context: Context, answer: Json, sentence: str) -> None:

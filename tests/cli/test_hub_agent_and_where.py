@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-CONTENT = b"not really a model" * 100
+CONTENT = b"\x80\x02" + b"not really a model" * 100
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -72,9 +72,14 @@ def test_an_agent_joins_once_and_its_models_are_found_by_hash_and_name(
     status = commands.run("status", *data, "--json").json
     assert (status["hub"]["answers"], status["hub"]["server"]["alias"]) == (True, "forge-b")
     assert status["refused"] == {"jobs": [], "results": []}
-    refused = commands.run("servers", "forget", "forge-b", "--hub", hub, "--key", view)
+    listed = commands.run("keys", "list", "--data", str(tmp_path / "hub")).out
+    assert "server forge-b" in listed
+    forget = ("servers", "forget", "FORGE-B", "--hub", hub)
+    refused = commands.run(*forget, "--key", view, "--yes")
     assert refused.code == 5, refused.err
-    forgotten = commands.run("servers", "forget", "FORGE-B", "--hub", hub, "--data", str(tmp_path / "hub"))
+    unasked = commands.run(*forget, "--data", str(tmp_path / "hub"))
+    assert (unasked.code, "--yes" in unasked.err) == (2, True)
+    forgotten = commands.run(*forget, "--yes", "--data", str(tmp_path / "hub"))
     assert forgotten.code == 0, forgotten.err
     assert commands.run("servers", "list", "--data", str(tmp_path / "hub"), "--json").json == []
 
