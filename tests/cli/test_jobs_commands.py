@@ -186,11 +186,21 @@ def test_jobs_are_submitted_waited_for_saved_listed_and_shown(
     job_id = waiting.out.split()[-1]
     assert len(job_id) == 8
     listed = commands.run("jobs", "--state", "pending", *site.data)
-    assert [line.split()[:3] for line in listed.out.splitlines()[1:]] == [[job_id, "pending", "forge"]]
+    (line,) = listed.out.splitlines()[1:]
+    assert re.match(rf"{job_id}  (waits|in line)\s+forge ", line)
+    assert " first" in line
     shown = commands.run("jobs", "show", job_id, *site.data)
     assert shown.code == 0, shown.err
     assert "Prompt: a cat <lora:ink:0.8>" in shown.out
     assert "forge: " in shown.out
+
+    unnamed = {**PAYLOAD, "prompt": "a dog", "override_settings": {"sd_model_checkpoint": "nobody has it"}}
+    (commands.folder / "unnamed.json").write_text(json.dumps(unnamed))
+    assert commands.run("submit", "unnamed.json", *site.data).code == 0
+    newest = commands.run("jobs", "--limit", "1", *site.data).out.splitlines()[1]
+    assert "a dog" in newest
+    assert "nobody has it" in newest
+    assert commands.run("jobs", "cancel", newest.split()[0], *site.data).code == 0
 
     site.start()
     pictures = tmp_path / "pictures"
