@@ -17,7 +17,16 @@ from stablequeue_client.hub_client.connection import Json
 from stablequeue_client.hub_client.identity import load_identity
 from stablequeue_client.hub_client.refused_here import refused_results, refused_submissions
 from stablequeue_client.index.agent_report import AgentReport
-from stablequeue_client.shared.errors import NotFoundError, StableQueueError, UsageError, exit_code_of
+from stablequeue_client.shared.errors import (
+    ForbiddenError,
+    NotFoundError,
+    StableQueueError,
+    UsageError,
+    exit_code_of,
+)
+from stablequeue_client.shared.model_files.model_file import HASH_LENGTHS, normalize_hash
+from stablequeue_client.shared.model_files.nearest_names import NearestNames
+from stablequeue_client.shared.views.values import ModelsPage
 from stablequeue_client.shared.wire.inventory import Activity
 from stablequeue_client.terminal_text import visible
 
@@ -28,6 +37,9 @@ _AVAILABILITY_WORDS = {
     "unreachable": "switched off, or its folder is not connected",
     "unknown": "not known",
 }
+_SUGGESTED = 3
+_BEGINNING = 3
+"""Letters of a mistyped name that are taken as right."""
 _WAITING_WORDS = {
     "later": "only when asked (`stablequeue resume`)",
     "idle": "while this computer is idle, which it is not now",
@@ -37,11 +49,14 @@ _WAITING_WORDS = {
 
 def run_where(context: Context) -> int:
     """On which servers a model is; exit code 1 when nothing of that name or hash is known."""
-    answer = open_hub(context).availability(context.arguments.model)
+    hub = open_hub(context)
+    answer = hub.availability(context.arguments.model)
     if context.settings.json:
         say_json(answer)
     else:
         _say_where(answer)
+        if not answer.get("matches"):
+            _say_what_may_be_meant(hub, context.arguments.model)
     return 0 if answer.get("matches") else 1
 
 
@@ -61,6 +76,30 @@ def _say_where(answer: Json) -> None:
         )
         say("  ".join(visible(str(part)) for part in about if part))
         say_table(("server", "state", "files"), [_where_row(row) for row in match.get("servers") or []])
+
+
+def _say_what_may_be_meant(hub: HubApi, wanted: str) -> None:
+    digits = normalize_hash(wanted)
+    if digits is not None and len(digits) >= HASH_LENGTHS[0] and len(digits) not in HASH_LENGTHS:
+        lengths = ", ".join(map(str, HASH_LENGTHS[:-1]))
+        say(f"A hash counts with {lengths} or {HASH_LENGTHS[-1]} digits; this has {len(digits)}.")
+    names = _names_like(hub, wanted)
+    if names:
+        say(f"Did you mean {', '.join(visible(name) for name in names)}?")
+
+
+def _names_like(hub: HubApi, wanted: str) -> tuple[str, ...]:
+    """Names of models that contain the text, else those most like it among those that begin alike."""
+    for text, take in ((wanted, None), (wanted[:_BEGINNING], wanted)):
+        try:
+            view = hub.view("models", query={"search": text})
+        except (ForbiddenError, NotFoundError):  # a key or a hub without that view
+            return ()
+        names = list(dict.fromkeys(row.name for row in view.rows)) if isinstance(view, ModelsPage) else []
+        found = tuple(names[:_SUGGESTED]) if take is None else NearestNames(names).nearest(take, _SUGGESTED)
+        if found:
+            return found
+    return ()
 
 
 def _where_row(row: Json) -> tuple[str, str, str]:

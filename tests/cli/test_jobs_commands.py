@@ -245,6 +245,17 @@ def goes_on(site: Site) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("goes_on")
+def test_where_says_what_may_be_meant(commands: InProcess, site: Site) -> None:
+    for wanted in ("bas", "basse.safetensors", "BASE_"):
+        done = commands.run("where", wanted, *site.data)
+        assert done.code == 1
+        assert "Did you mean base.safetensors?" in done.out, (wanted, done.out)
+    short = commands.run("where", "abcdef123", *site.data)
+    assert "A hash counts with 8, 10, 12 or 64 digits; this has 9." in short.out
+    assert "Did you mean" not in short.out
+    assert "digits" not in commands.run("where", "abc", *site.data).out
+
+
 def test_the_queue_is_held_back_and_an_impossible_job_says_why(commands: Any, site: Site) -> None:
     assert "The queue is paused" in commands.run("queue", "pause", *site.data).out
     assert commands.run("queue", "resume", "--json", *site.data).json["paused"] is False
