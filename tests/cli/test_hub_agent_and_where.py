@@ -53,9 +53,10 @@ def test_an_agent_joins_once_and_its_models_are_found_by_hash_and_name(
     data = ("--data", str(tmp_path / "agent"))
     done = commands.run(*words, *data, "--join", f"@{join_file}", "--once")
     assert done.code == 0, done.err
+    assert done.err.splitlines()[:2] == [f"Joined the hub at {hub} as forge-b.", "Files: 1 new, to be read."]
     assert stat.S_IMODE(os.stat(tmp_path / "agent" / "server.json").st_mode) == 0o600
     again = commands.run("agent", "--checkpoints", str(models), *data, "--once", "--json")
-    assert again.code == 0, again.err
+    assert (again.code, again.err) == (0, "")
     assert [file["sha256"] for file in again.json["files"]] == [SHA256]
 
     view = make_key(commands, tmp_path, "view")
