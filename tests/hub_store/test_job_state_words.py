@@ -12,9 +12,9 @@ from stablequeue_hub.jobs.states import JobState, check_transition
 
 
 def test_a_state_that_it_is_in_is_said_as_such() -> None:
-    with pytest.raises(JobStateError, match=r"^The job is cancelled already\.$"):
+    with pytest.raises(JobStateError, match=r"^The job is cancelled already\."):
         check_transition("cancelled", "cancelled")
-    with pytest.raises(JobStateError, match=r"^The job is done, so it cannot be cancelled any more\.$"):
+    with pytest.raises(JobStateError, match=r"^The job is done, so it cannot be cancelled any more\."):
         check_transition("completed", "cancelled")
 
 

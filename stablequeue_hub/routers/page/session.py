@@ -55,8 +55,6 @@ async def login_page(request: Request, code: str | None = None) -> Response:
     try:
         _use_code(hub, request, code)
         return await _signed_in(request, None)
-    except CodeError:  # what a person types is a key; codes come in links
-        return _form(request, AuthenticationError("This is not a valid key.", remedy=_KEY_REMEDY))
     except StableQueueError as error:
         return _form(request, error)
 
@@ -75,6 +73,8 @@ async def login(request: Request) -> Response:
         else:
             opener = await check_key(hub, request, credentials)
         return await _signed_in(request, opener)
+    except CodeError:  # what a person types is a key; codes come in links
+        return _form(request, AuthenticationError("This is not a valid key.", remedy=_KEY_REMEDY))
     except StableQueueError as error:
         return _form(request, error)
 
