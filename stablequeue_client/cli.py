@@ -138,7 +138,7 @@ COMMANDS: tuple[Command, ...] = (
         "servers forget",
         "Remove a server and what the hub knows of its files",
         queries.run_forget,
-        ("servers forget attic",),
+        ("servers forget attic", "servers forget attic --yes"),
         (Argument("server", "Its alias or id"),),
     ),
     Command(

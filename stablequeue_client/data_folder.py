@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 UP_STATE = "up.json"
-"""``{"port": N}``: the port that ``up`` took last in this data folder."""
+"""``{"port": N}``: the port that is the hub's own where ``up`` runs in this data folder."""
 HUB_STATE = "hub.json"
 """``{"pid", "port", "url"}``: written by a hub for as long as it answers."""
 OWNER_KEY = "admin.key"

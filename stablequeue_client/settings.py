@@ -306,6 +306,9 @@ class Settings:
         metavar="SCOPE",
         choices=("admin", "jobs", "view", "join"),
     )
+    yes: bool = option(
+        "Do not ask before the server is forgotten", "servers-forget", type="flag", default=False
+    )
     legacy: bool = option(
         "Make a key and secret for clients of the old StableQueue (`mk_...`), which may submit jobs",
         "keys-create",

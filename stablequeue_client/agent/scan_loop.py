@@ -166,8 +166,12 @@ def _log_outcome(report: ScanReport, outcome: ScanOutcome) -> None:
     for suspect in outcome.suspects:
         extra = {"action": "root_suspect", "root": suspect.root_id}
         logger.warning("%s: %s. Its files are kept.", suspect.label, suspect.reason, extra=extra)
-    if outcome.added or outcome.changed or outcome.renamed or outcome.removed:
-        logger.info(
-            "%d files new, %d changed, %d moved, %d gone.",
-            outcome.added, outcome.changed, outcome.renamed, outcome.removed, extra={"action": "scanned"},
-        )  # fmt: skip
+    counts = {
+        "new, to be read": outcome.added,
+        "changed": outcome.changed,
+        "moved": outcome.renamed,
+        "gone": outcome.removed,
+    }
+    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    if told:
+        logger.info("Files: %s.", told, extra={"action": "scanned"})

@@ -10,13 +10,22 @@ from stablequeue_client.commands.queries import moment, server_called
 from stablequeue_client.commands.terminal import say, say_error, say_json, say_table
 from stablequeue_client.hub_client.api import HubApi
 from stablequeue_client.hub_client.connection import Json
-from stablequeue_client.shared.errors import InvalidValueError, NotFoundError, StableQueueError
+from stablequeue_client.shared.errors import (
+    ForbiddenError,
+    InvalidValueError,
+    NotFoundError,
+    StableQueueError,
+)
+from stablequeue_client.shared.views.job_labels import STATES, state_of_row
+from stablequeue_client.shared.views.job_values import JobRow, QueuePage
 from stablequeue_client.shared.wire.jobs import JOB_ID_LENGTH
 from stablequeue_client.terminal_text import visible
 
 SHOWN_ID = 8
 """Characters of an id in a list; they are enough to name a job on the command line."""
 PAGE = 200
+QUEUE_PAGE = 50
+"""Jobs on one page of the hub's view of the queue."""
 SEARCHED = 2_000
 _OUTCOMES = {
     "confirmed": "made with exactly these models",
@@ -45,23 +54,42 @@ def run_jobs(context: Context) -> int:
     if settings.json:
         say_json(page)
         return 0
-    aliases = aliases_of(hub)
-    rows = [_row(job, aliases) for job in page["jobs"]]
-    say_table(("id", "state", "server", "submitted", "name", ""), rows)
+    aliases, shown = aliases_of(hub), _as_on_the_page(hub, settings.state, page["jobs"])
+    rows = [_row(job, shown.get(str(job["job_id"])), aliases) for job in page["jobs"]]
+    say_table(("id", "state", "server", "submitted", "job", ""), rows)
     more = page["total"] - len(rows)
     if more > 0:
         say(f"{more} more; --limit shows up to {PAGE}, --state only those in one state.")
     return 0
 
 
-def _row(job: Json, aliases: dict[str, str]) -> tuple[str, ...]:
+def _as_on_the_page(hub: HubApi, state: str | None, wanted: Sequence[Json]) -> dict[str, JobRow]:
+    """These jobs as the page shows them, by id; without those that moved meanwhile."""
+    ids = {str(job["job_id"]) for job in wanted}
+    found: dict[str, JobRow] = {}
+    for number in range(1, PAGE // QUEUE_PAGE + 2):
+        if ids <= found.keys():
+            break
+        try:
+            view = hub.view("queue", query={"state": state or "all", "page": str(number)})
+        except (ForbiddenError, NotFoundError):  # a key or a hub without that view
+            break
+        rows = view.rows if isinstance(view, QueuePage) else ()
+        found |= {row.job_id: row for row in rows}
+        if len(rows) < QUEUE_PAGE:
+            break
+    return found
+
+
+def _row(job: Json, shown: JobRow | None, aliases: dict[str, str]) -> tuple[str, ...]:
+    state = STATES[state_of_row(shown)].word if shown else str(job["state"])
     return (
         str(job["job_id"])[:SHOWN_ID],
-        str(job["state"]) + (" *" if job.get("starred") else ""),
+        state + (" *" if job.get("starred") else ""),
         _where(job, aliases),
         moment(job.get("created_ms")),
-        str(job.get("name") or ""),
-        _remark(job),
+        shown.title if shown else str(job.get("name") or ""),
+        _remark(job) or (shown.waiting if shown and not shown.in_line else ""),
     )
 
 
@@ -80,7 +108,7 @@ def _remark(job: Json) -> str:
         return str(job["failure_text"])
     if isinstance(job.get("progress"), float):
         return f"{job['progress']:.0%}"
-    return _OUTCOMES.get(str(job.get("outcome")), "") or str(job.get("waiting_for") or "")
+    return _OUTCOMES.get(str(job.get("outcome")), "")
 
 
 def aliases_of(hub: HubApi) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -24,6 +25,8 @@ from stablequeue_client.shared.errors import NotFoundError
 from stablequeue_client.shared.parent_process import PARENT_VARIABLE, marked_parent
 from stablequeue_client.shared.wire.transfers import Receive
 from stablequeue_client.terminal_text import visible
+
+_client_log = logging.getLogger("stablequeue_client")
 
 
 def agent_settings(context: Context, *, hub: str | None = None) -> AgentSettings:
@@ -59,7 +62,8 @@ def _folder(path: str | None) -> Path | None:
 def run_agent(context: Context) -> int:
     """The agent in the foreground until it is stopped, or with ``--once`` until all is told."""
     require_folders(context.settings)
-    with stop_on_signals() as stop, progress_bar(context.data_dir, shown=context.settings.once):
+    bar = progress_bar(context.data_dir, shown=context.settings.once)
+    with stop_on_signals() as stop, _milestones(), bar:
         code = main.run(
             agent_settings(context, hub=context.settings.hub), once=context.settings.once, stop=stop
         )
@@ -67,6 +71,31 @@ def run_agent(context: Context) -> int:
         with opened_index(context) as index:
             say_json(inventory_report(index))
     return code
+
+
+@contextmanager
+def _milestones() -> Iterator[None]:
+    """Tell the person at the terminal what went well too: that it joined, what it found, the hub is back.
+
+    Under a parent the log is for what went wrong: its last line says why a child has ended.
+    """
+    if marked_parent(os.environ.get(PARENT_VARIABLE)) is not None:
+        yield
+        return
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda record: record.levelno >= logging.WARNING or _is_milestone(record))
+    before = _client_log.level
+    _client_log.addHandler(handler)
+    _client_log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        _client_log.removeHandler(handler)
+        _client_log.setLevel(before)
+
+
+def _is_milestone(record: logging.LogRecord) -> bool:
+    return getattr(record, "action", "") in ("joined", "hub_reached", "scanned")
 
 
 def run_scan(context: Context) -> int:

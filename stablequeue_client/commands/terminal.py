@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,12 +16,27 @@ from stablequeue_client.terminal_text import visible
 
 def say(text: str = "") -> None:
     """A line to standard output, at once; ``text`` must be ``visible`` where it holds names."""
-    _write(sys.stdout, text)
+    _write(sys.stdout, _as_typed(text))
 
 
 def warn(text: str) -> None:
     """A line to standard error."""
-    _write(sys.stderr, text)
+    _write(sys.stderr, _as_typed(text))
+
+
+def _as_typed(text: str) -> str:
+    """``text`` with our commands as this person can type them here."""
+    return text.replace("`stablequeue ", f"`{program()} ") if "`stablequeue " in text else text
+
+
+def program() -> str:
+    """How this program is called: by its name where that is on PATH, else as it was called now."""
+    if shutil.which("stablequeue"):
+        return "stablequeue"
+    called = sys.argv[0]
+    if os.path.basename(called).startswith("stablequeue") and os.path.isfile(called):
+        return shlex.quote(called)
+    return f"{shlex.quote(sys.executable)} -m stablequeue_client"
 
 
 def _write(stream: Any, text: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stablequeue_client.child_processes import Child, ChildSpec
@@ -21,6 +20,7 @@ from stablequeue_client.shared.errors import DataFolderError, HubUnreachableErro
 from stablequeue_client.shared.parent_process import PARENT_VARIABLE, parent_mark
 
 HUB_START_S = 60.0
+_OTHERS = "other computers that joined it need the new address meanwhile."
 
 
 class HubStartError(StableQueueError):
@@ -51,7 +51,9 @@ def start_hub(context: Context, children: list[Child], stop: threading.Event) ->
     if running is not None:
         return running
     host = context.settings.host or DEFAULT_HOST
-    for port in _ports(context):
+    used = _own_port(context)
+    first = context.settings.port or used or DEFAULT_PORT
+    for port in range(first, min(first + PORTS_TRIED, 65_536)):
         if not port_is_free(host, port):
             warn(f"Port {port} is taken by another program; trying {port + 1}.")
             continue
@@ -59,7 +61,10 @@ def start_hub(context: Context, children: list[Child], stop: threading.Event) ->
         children.append(child)
         child.start()
         if _answers(context, child, stop):
-            write_private(context.data_dir / UP_STATE, json.dumps({"port": port}).encode())
+            if port == first or not used:  # one that only stood in is not its own
+                write_private(context.data_dir / UP_STATE, json.dumps({"port": port}).encode())
+            elif port != used:
+                warn(f"Until the next start the hub is at port {port}, not at {first}: {_OTHERS}")
             return running_hub(context)
         if stop.is_set():
             return None
@@ -69,11 +74,10 @@ def start_hub(context: Context, children: list[Child], stop: threading.Event) ->
     raise HubStartError("No free port was found.", remedy="Give one with --port N.")
 
 
-def _ports(context: Context) -> Iterator[int]:
-    """The port that was asked for, else the one used last, else the usual one; then those above it."""
+def _own_port(context: Context) -> int | None:
+    """The port it has had from its first start, by which other computers know it."""
     used = up_state(context.data_dir).get("port")
-    first = context.settings.port or (used if isinstance(used, int) else DEFAULT_PORT)
-    yield from range(first, min(first + PORTS_TRIED, 65_536))
+    return used if isinstance(used, int) else None
 
 
 def _hub_plan(context: Context, port: int) -> ChildSpec:

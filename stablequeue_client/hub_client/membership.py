@@ -111,7 +111,10 @@ class Membership:
         if self.identity != identity:
             store_identity(self._data_dir, self.identity)
             logger.info(
-                "Joined the hub as %s.", inventory.wire_path(answer.alias), extra={"action": "joined"}
+                "Joined the hub at %s as %s.",
+                identity.hub_url,
+                inventory.wire_path(answer.alias),
+                extra={"action": "joined"},
             )
         if answer.alias != identity.alias:
             logger.warning(

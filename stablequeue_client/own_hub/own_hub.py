@@ -30,6 +30,7 @@ from stablequeue_client.own_hub.environments import (
 from stablequeue_client.own_hub.errors import OwnHubError, StartedElsewhereError, UpdateError
 from stablequeue_client.own_hub.hub_options import hub_flags
 from stablequeue_client.own_hub.ports import PORTS_TRIED, port_is_free
+from stablequeue_client.own_hub.restarts import Liveness, Restarts
 from stablequeue_client.own_hub.running import RunningHub
 from stablequeue_client.own_hub.service import Service, service_of
 from stablequeue_client.own_hub.shared_progress import SharedProgress, SharedStep
@@ -79,6 +80,8 @@ class OwnHub:
         self._then: list[Then] = []
         self._error: StableQueueError | None = None
         self._known: RunningHub | None = None
+        self._restarts = Restarts()
+        self._by_hand = False
 
     @property
     def service(self) -> Service:
@@ -128,6 +131,26 @@ class OwnHub:
             busy = self._thread is not None
         return self._progress.mine(busy)
 
+    def trouble(self) -> str:
+        """A sentence while it is to run and died; returns at once and asks no hub."""
+        down = self._liveness()
+        error = self._error
+        if down == "down" and self._restarts.gave_up:
+            return error.message if error else "The hub of this computer is down and ended at each start"
+        if down == "down" or (down == "busy" and self._restarts.tries and self._pid() is None):
+            return "The hub of this computer is down and is being started again"
+        return ""
+
+    def _liveness(self) -> Liveness:
+        if not load_state(self._machine_dir).wanted:
+            return "off"
+        if self._step() is not None:
+            return "busy"
+        return "down" if self._pid() is None else "up"
+
+    def _pid(self) -> int | None:
+        return running.living(self._machine_dir)
+
     def _here(self) -> RunningHub | None:
         self._known = running.find_running(self._machine_dir, self._known)
         return self._known
@@ -159,9 +182,14 @@ class OwnHub:
 
         ``then`` gets the owner's client when it answers; what it raises stands in ``status().error``.
         """
+        self._restarts.begin_anew()
+        self._begin(then, by_hand=True)
+
+    def _begin(self, then: Then | None = None, *, by_hand: bool = False) -> None:
         with self._guard:
             if then is not None:
                 self._then.append(then)
+            self._by_hand = self._by_hand or by_hand
             if self._thread is not None:
                 return
             self._error = None
@@ -172,12 +200,23 @@ class OwnHub:
     def ensure_running(self) -> None:
         """At the WebUI's start: start it when it is wanted, and bring it to this version. Returns at once."""
         if load_state(self._machine_dir).wanted:
-            self.start()
+            self._begin()
+
+    def keep_running(self, then: Then) -> None:
+        """Start it again when it died, though not when a person stopped it; called every second or so.
+
+        ``then``: as in ``start``. Returns at once.
+        """
+        if self._restarts.is_due(self._liveness()):
+            log.warning("The hub of this computer has ended; it is started again.")
+            self._begin(then)
 
     def _work(self) -> None:
         error: StableQueueError | None = None
         try:
             with self._exclusive():
+                if not (self._is_by_hand() or load_state(self._machine_dir).wanted):
+                    return  # somebody pressed Stop, in another WebUI, while we waited
                 error = self._ensure_running()
             self._do_what_follows()
         except StableQueueError as problem:
@@ -187,9 +226,13 @@ class OwnHub:
             error = OwnHubError(f"The hub could not be started: {type(problem).__name__}: {problem}.")
         finally:
             with self._guard:
-                self._error, self._thread = error, None
+                self._error, self._thread, self._by_hand = error, None, False
                 self._then.clear()
             self._progress.end()
+
+    def _is_by_hand(self) -> bool:
+        with self._guard:
+            return self._by_hand
 
     def _do_what_follows(self) -> None:
         while True:
@@ -335,8 +378,9 @@ class OwnHub:
             pid = running.living(self._machine_dir)
             if pid is not None and not running.is_started_by(pid, self._environments.starter):
                 raise StartedElsewhereError
-            running.end(self._machine_dir)
+            # First of all, or a WebUI that sees it end starts it again.
             store_state(self._machine_dir, OwnHubState(False, load_state(self._machine_dir).port))
+            running.end(self._machine_dir)
 
     def remove(self) -> None:
         """Stop it and delete its database, keys, environments, logs and service. There is no way back.

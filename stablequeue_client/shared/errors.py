@@ -135,7 +135,9 @@ class ServerFrozenError(ConflictError):
 
     code = "server_frozen"
     remedy_text = (
-        "Stop one of them, or give it a new identity: delete `server.json` in its data folder and join again."
+        "Stop the one that is not to run: the other goes on after 15 minutes, or at once by "
+        '"Only one runs now: resume" on the hub\'s page, under Servers. To keep both, give the copy a new '
+        "identity: delete `server.json` in its data folder and join again."
     )
 
 
@@ -282,6 +284,11 @@ def error_from_wire(error: dict[str, Any]) -> StableQueueError:
         remedy=str(error.get("remedy") or ""),
         details=details if isinstance(details, dict) else {},
     )
+
+
+def exit_code_of(code: str) -> int:
+    """Return what the command line exits with for the error of that code."""
+    return _by_code().get(code, StableQueueError).exit_code
 
 
 def _by_code() -> dict[str, type[StableQueueError]]:

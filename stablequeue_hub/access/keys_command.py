@@ -61,10 +61,18 @@ def as_text(answer: dict[str, Any]) -> str:
     if "revoked" in answer:
         return f"Key {answer['revoked']} is revoked."
     lines = [
-        f"{key['key_id']}  {key['scope']:6}  {'revoked' if key['revoked_ms'] else 'valid':7}  {key['name']}"
+        f"{key['key_id']}  {key['scope']:6}  {'revoked' if key['revoked_ms'] else 'valid':7}  {_whose(key)}"
         for key in answer["keys"]
     ]
     return "\n".join(lines) or "There are no keys yet."
+
+
+def _whose(key: dict[str, Any]) -> str:
+    """The note on the key, or whom it was made for."""
+    if key["server_id"] is None:
+        return str(key["name"])
+    server = f"server {key['server'] or key['server_id']}"
+    return f"{server} ({key['name']})" if key["name"] else server
 
 
 @contextmanager

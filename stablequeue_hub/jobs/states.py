@@ -30,6 +30,20 @@ SEED_MAX = 2**63 - 1
 """The largest that both databases keep. WebUIs take 64 bits, and other programs write such seeds."""
 _CHOSEN_SEEDS = 2**32
 """One of so many is chosen for "any", as in the WebUIs."""
+_IS: dict[JobState, str] = {
+    "pending": "waits",
+    "processing": "is being made",
+    "completed": "is done",
+    "failed": "has failed",
+    "cancelled": "is cancelled",
+}
+_BECOMES: dict[JobState, str] = {
+    "pending": "wait again",
+    "processing": "be given to a server",
+    "completed": "be finished",
+    "failed": "fail",
+    "cancelled": "be cancelled any more",
+}
 
 
 def check_transition(before: JobState, after: JobState, *, outcome: str | None = None) -> None:
@@ -40,7 +54,9 @@ def check_transition(before: JobState, after: JobState, *, outcome: str | None =
     """
     accepts = (before, after, outcome) == ("failed", "completed", "wrong")
     if after not in _TRANSITIONS[before] and not accepts:
-        raise JobStateError(f"The job is {before}, so it cannot become {after}.")
+        if before == after:
+            raise JobStateError(f"The job {_IS[before]} already.")
+        raise JobStateError(f"The job {_IS[before]}, so it cannot {_BECOMES[after]}.")
 
 
 def chosen_seed() -> int:

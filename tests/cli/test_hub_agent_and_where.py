@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -18,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-CONTENT = b"not really a model" * 100
+CONTENT = b"\x80\x02" + b"not really a model" * 100
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -53,9 +54,10 @@ def test_an_agent_joins_once_and_its_models_are_found_by_hash_and_name(
     data = ("--data", str(tmp_path / "agent"))
     done = commands.run(*words, *data, "--join", f"@{join_file}", "--once")
     assert done.code == 0, done.err
+    assert done.err.splitlines()[:2] == [f"Joined the hub at {hub} as forge-b.", "Files: 1 new, to be read."]
     assert stat.S_IMODE(os.stat(tmp_path / "agent" / "server.json").st_mode) == 0o600
     again = commands.run("agent", "--checkpoints", str(models), *data, "--once", "--json")
-    assert again.code == 0, again.err
+    assert (again.code, again.err) == (0, "")
     assert [file["sha256"] for file in again.json["files"]] == [SHA256]
 
     view = make_key(commands, tmp_path, "view")
@@ -72,9 +74,14 @@ def test_an_agent_joins_once_and_its_models_are_found_by_hash_and_name(
     status = commands.run("status", *data, "--json").json
     assert (status["hub"]["answers"], status["hub"]["server"]["alias"]) == (True, "forge-b")
     assert status["refused"] == {"jobs": [], "results": []}
-    refused = commands.run("servers", "forget", "forge-b", "--hub", hub, "--key", view)
+    listed = commands.run("keys", "list", "--data", str(tmp_path / "hub")).out
+    assert "server forge-b" in listed
+    forget = ("servers", "forget", "FORGE-B", "--hub", hub)
+    refused = commands.run(*forget, "--key", view, "--yes")
     assert refused.code == 5, refused.err
-    forgotten = commands.run("servers", "forget", "FORGE-B", "--hub", hub, "--data", str(tmp_path / "hub"))
+    unasked = commands.run(*forget, "--data", str(tmp_path / "hub"))
+    assert (unasked.code, "--yes" in unasked.err) == (2, True)
+    forgotten = commands.run(*forget, "--yes", "--data", str(tmp_path / "hub"))
     assert forgotten.code == 0, forgotten.err
     assert commands.run("servers", "list", "--data", str(tmp_path / "hub"), "--json").json == []
 
@@ -178,7 +185,7 @@ def test_orders_without_a_running_agent_are_refused_with_the_remedy(
     for order in (("sync",), ("pause",), ("resume",)):
         done = commands.run(*order, *data)
         assert done.code == 1
-        assert "stablequeue up" in done.err
+        assert re.search(r"stablequeue(_client)? up`", done.err)
     assert commands.run("pause", "soon", *data).code == 2
 
 

@@ -186,11 +186,21 @@ def test_jobs_are_submitted_waited_for_saved_listed_and_shown(
     job_id = waiting.out.split()[-1]
     assert len(job_id) == 8
     listed = commands.run("jobs", "--state", "pending", *site.data)
-    assert [line.split()[:3] for line in listed.out.splitlines()[1:]] == [[job_id, "pending", "forge"]]
+    (line,) = listed.out.splitlines()[1:]
+    assert re.match(rf"{job_id}  (waits|in line)\s+forge ", line)
+    assert " first" in line
     shown = commands.run("jobs", "show", job_id, *site.data)
     assert shown.code == 0, shown.err
     assert "Prompt: a cat <lora:ink:0.8>" in shown.out
     assert "forge: " in shown.out
+
+    unnamed = {**PAYLOAD, "prompt": "a dog", "override_settings": {"sd_model_checkpoint": "nobody has it"}}
+    (commands.folder / "unnamed.json").write_text(json.dumps(unnamed))
+    assert commands.run("submit", "unnamed.json", *site.data).code == 0
+    newest = commands.run("jobs", "--limit", "1", *site.data).out.splitlines()[1]
+    assert "a dog" in newest
+    assert "nobody has it" in newest
+    assert commands.run("jobs", "cancel", newest.split()[0], *site.data).code == 0
 
     site.start()
     pictures = tmp_path / "pictures"
@@ -235,6 +245,17 @@ def goes_on(site: Site) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("goes_on")
+def test_where_says_what_may_be_meant(commands: InProcess, site: Site) -> None:
+    for wanted in ("bas", "basse.safetensors", "BASE_"):
+        done = commands.run("where", wanted, *site.data)
+        assert done.code == 1
+        assert "Did you mean base.safetensors?" in done.out, (wanted, done.out)
+    short = commands.run("where", "abcdef123", *site.data)
+    assert "A hash counts with 8, 10, 12 or 64 digits; this has 9." in short.out
+    assert "Did you mean" not in short.out
+    assert "digits" not in commands.run("where", "abc", *site.data).out
+
+
 def test_the_queue_is_held_back_and_an_impossible_job_says_why(commands: Any, site: Site) -> None:
     assert "The queue is paused" in commands.run("queue", "pause", *site.data).out
     assert commands.run("queue", "resume", "--json", *site.data).json["paused"] is False

@@ -104,6 +104,22 @@ def models(tmp_path: Path) -> Path:
     return tmp_path / "sd"
 
 
+def test_a_port_that_is_taken_once_does_not_move_the_hub_for_good(
+    start: Callable[..., Any], tmp_path: Path, models: Path, free_port: int
+) -> None:
+    words = ("up", "--checkpoints", str(models), "--data", str(tmp_path / "d"), "--no-browser")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "up.json").write_text(json.dumps({"port": free_port}))  # of its first start
+    with socket.create_server(("127.0.0.1", free_port)):
+        moved = start(*words)
+        assert int(link_of(moved).group(2)) > free_port
+        assert "need the new address" in moved.text
+        assert moved.end() == 0
+    back = start(*words)
+    assert link_of(back).group(2) == str(free_port)
+    assert back.end(signal.SIGINT) == 0
+
+
 def test_a_taken_port_is_said_and_the_next_one_is_remembered(
     start: Callable[..., Any], tmp_path: Path, models: Path
 ) -> None:

@@ -213,6 +213,15 @@ def signed_in(hub: Any, key: str | None = None) -> dict[str, str]:
     return {"Cookie": cookie_of(answer)}
 
 
+def test_a_wrong_key_in_the_form_is_called_a_key(hub: Any) -> None:
+    origin = {"Origin": "http://127.0.0.1:8383"}
+    for wrong in ("sq_typo", "hello", ""):
+        answer = hub.request("POST", "/login", data={"key": wrong}, headers=origin)
+        assert answer.status_code == 401
+        assert "This is not a valid key." in answer.text
+        assert "one-time code" not in answer.text
+
+
 def test_a_one_time_code_opens_one_session_within_a_minute(hub: Any) -> None:
     code = hub.request("POST", "/api/v1/session-codes", key=hub.admin).json()["code"]
     first = hub.request("GET", f"/login?code={code}")

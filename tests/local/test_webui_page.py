@@ -15,6 +15,7 @@ from stablequeue_client.hub_client.identity import new_identity, store_identity
 from stablequeue_client.hub_client.view_cache import WAIT_S, HubViewCache
 from stablequeue_client.index.agent_report import AgentReport, HubProblem, ReportedFile
 from stablequeue_client.index.rows import RootRow
+from stablequeue_client.own_hub.state import OwnHubState, store_state
 from stablequeue_client.shared.model_files.model_file import Claim
 from stablequeue_client.shared.wire.inventory import Activity
 from stablequeue_client.webui.agent_process.keeper import AgentState
@@ -101,6 +102,17 @@ def test_the_first_line_names_the_most_important_thing_and_how_many_there_are(
     assert "?view=this" in line
     index.index.write_progress(Activity(phase="paused", files_total=9))
     assert "1 to be read" in shown(rt, "first-line")
+
+
+def test_the_first_line_says_that_the_hub_of_this_computer_is_down(rt: Runtime) -> None:
+    machine_dir = rt.places.machine_dir
+    store_state(machine_dir, OwnHubState(wanted=True, port=8383))
+    line = shown(rt, "first-line")
+    assert "The hub of this computer is down and is being started again" in line
+    assert "All right" not in line
+    assert "?view=hub" in line
+    store_state(machine_dir, OwnHubState(wanted=False, port=8383))
+    assert "is down" not in shown(rt, "first-line")
 
 
 def test_this_webui_shows_what_is_read_skipped_disbelieved_and_in_doubt(

@@ -147,6 +147,36 @@ def test_a_hub_that_was_killed_is_started_again_on_its_port(made: Made, hub: Own
     assert settled(hub).url == url
 
 
+def test_the_webui_that_runs_starts_a_killed_hub_again_and_says_so_meanwhile(made: Made, hub: OwnHub) -> None:
+    hub.start()
+    url = settled(hub).url
+    assert hub.trouble() == ""
+    process_of(made.machine_dir).kill()
+    assert_soon(lambda: hub.trouble() == "The hub of this computer is down and is being started again")
+    told: list[str] = []
+
+    def runs_again() -> bool:
+        hub.keep_running(lambda api: told.append(api.base_url))
+        return bool(told)
+
+    assert_soon(runs_again)
+    assert settled(hub).url == url
+    assert (told, hub.trouble()) == ([url], "")
+
+
+def test_a_hub_that_a_person_stopped_is_not_started_again(made: Made, hub: OwnHub) -> None:
+    hub.start()
+    settled(hub)
+    other = OwnHub(made.machine_dir, made.checkout, sys.executable)
+    other.stop()
+    end = time.monotonic() + 3.0
+    while time.monotonic() < end:
+        hub.keep_running(lambda _: None)
+        time.sleep(0.1)
+    assert hub.status().phase == "stopped"
+    assert hub.trouble() == ""
+
+
 def test_what_an_update_left_whose_webui_was_killed_goes_at_the_next_start(made: Made, hub: OwnHub) -> None:
     hub.start()
     settled(hub)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from stablequeue_client.shared.errors import ServerFrozenError
 from stablequeue_client.shared.views import values as v
 from stablequeue_client.shared.views.transfer_views import TransferLine, TransfersPage
 from stablequeue_client.shared.wire.transfers import TransferInfo
@@ -290,9 +291,7 @@ def servers_page() -> v.ServersPage:
 
 
 def frozen_page() -> v.ServersPage:
-    frozen = (
-        "Stop one of them, or give it a new identity: delete `server.json` in its data folder and join again."
-    )
+    frozen = ServerFrozenError.remedy_text
     return v.ServersPage((server(0, "studio", frozen=frozen), server(1, "attic", folders=(), models=0)))
 
 

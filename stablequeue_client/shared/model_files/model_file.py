@@ -43,7 +43,7 @@ SQUEEZED_MIN = 4
 _WORD_GAPS = re.compile(r"[\s_-]+")
 _HEX = re.compile(r"[0-9a-f]+\Z")
 # The lengths that can be looked up: AutoV1, AutoV2, AutoV3 and LoRA short hashes, full digests.
-_HASH_LENGTHS = (8, 10, 12, 64)
+HASH_LENGTHS = (8, 10, 12, 64)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def normalize_hash(text: str) -> str | None:
 def parse_hash(text: str) -> HashQuery | None:
     """The hash in ``text`` (any case, with or without ``0x``), or None when it has no hash's length."""
     value = normalize_hash(text)
-    return HashQuery(value) if value is not None and len(value) in _HASH_LENGTHS else None
+    return HashQuery(value) if value is not None and len(value) in HASH_LENGTHS else None
 
 
 def webui_name(kind: Kind, relative_path: str) -> str:

@@ -126,8 +126,10 @@ def _background(loaded: Future[Runtime]) -> None:
     guarded("the work on jobs")(rt.runner.start)()
     guarded("the sending of jobs")(rt.queueing.start)()
     look = guarded("the look at the index")(_refresh_index)
+    keep_hub = guarded("the look at the hub of this computer")(_keep_hub)
     while True:
         look(rt)
+        keep_hub(rt)
         time.sleep(REFRESH_EVERY_S)
 
 
@@ -145,3 +147,9 @@ def _refresh_index(rt: Runtime) -> None:
     rt.agent.note_generating(generating)
     rt.runner.note_generating(generating)
     rt.models.refresh()
+
+
+def _keep_hub(rt: Runtime) -> None:
+    from stablequeue_client.webui.tab.setup import hub_answers
+
+    rt.own_hub.keep_running(lambda _hub: hub_answers(rt))

@@ -68,6 +68,9 @@ def _most_important(rt: Runtime, snapshot: Snapshot, hub: HubState) -> tuple[str
     agent = rt.agent.state()
     if agent.problem or (agent.last_output and not agent.running):
         needs.append((agent.problem or "Reading of the folders has stopped", "?view=this", "Show"))
+    own_hub = rt.own_hub.trouble()
+    if own_hub:
+        needs.append((own_hub, "?view=hub", "Show"))
     if hub.kind in ("old", "refused"):
         needs.append((hub.message, "?view=setup" if hub.kind == "old" else "?view=this", "Show"))
     for root in snapshot.roots:

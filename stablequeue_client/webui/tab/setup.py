@@ -63,6 +63,7 @@ def hub_view(rt: Runtime) -> Markup:
         joined=_belongs_to(identity, status),
         joined_other=identity.hub_url if identity and not _belongs_to(identity, status) else "",
         data_folder=str(rt.places.machine_dir),
+        down=rt.own_hub.trouble().rstrip("."),
         log=status.log_tail,
     )
     return sv.own_hub(page)
@@ -248,15 +249,15 @@ def _drop_hub_option(rt: Runtime) -> None:
 
 def _start(rt: Runtime, form: Form) -> Markup:
     del form
-
-    def hurry(api: HubApi) -> None:
-        del api  # it answers: nobody here waits out a back-off any more
-        rt.hub.forget()
-        with suppress(StableQueueError):  # no agent has run yet, so none waits
-            rt.models.order("sync")
-
-    rt.own_hub.start(hurry)
+    rt.own_hub.start(lambda _hub: hub_answers(rt))
     return _said("Starting the hub.")
+
+
+def hub_answers(rt: Runtime) -> None:
+    """This computer's hub was started: nobody here waits out a back-off any more."""
+    rt.hub.forget()
+    with suppress(StableQueueError):  # no agent has run yet, so none waits
+        rt.models.order("sync")
 
 
 def _stop(rt: Runtime, form: Form) -> Markup:

@@ -64,6 +64,7 @@ class HubPage:
 
     ``service``: whether it starts with the system, with ``service_note`` on what that means.
     ``elsewhere``: a `stablequeue` command started it and ends it. ``joined``: this WebUI belongs to it.
+    ``down``: a sentence without a full stop while it is to run and died.
     """
 
     running: bool
@@ -80,6 +81,7 @@ class HubPage:
     joined: bool = False
     joined_other: str = ""
     data_folder: str = ""
+    down: str = ""
     log: tuple[str, ...] = ()
 
 

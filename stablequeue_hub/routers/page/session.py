@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from stablequeue_client.shared.errors import StableQueueError
+from stablequeue_client.shared.errors import AuthenticationError, StableQueueError
 from stablequeue_hub.access.keys import Principal, parse_key
 from stablequeue_hub.access.sessions import CODE_TTL_S, IDLE_MS, cookie_name
 from stablequeue_hub.actions.access import close_session, open_session
@@ -25,6 +25,10 @@ from stablequeue_hub.page.sample import is_sample
 
 router = APIRouter(tags=["page"])
 FORM_MAX_BYTES = 4096
+_KEY_REMEDY = (
+    "Give the whole key, from sq_ on. `stablequeue keys create` on the hub's computer makes another one; "
+    "`stablequeue up` opens the page signed in."
+)
 
 
 class SessionCode(msgspec.Struct, frozen=True):
@@ -69,6 +73,8 @@ async def login(request: Request) -> Response:
         else:
             opener = await check_key(hub, request, credentials)
         return await _signed_in(request, opener)
+    except CodeError:  # what a person types is a key; codes come in links
+        return _form(request, AuthenticationError("This is not a valid key.", remedy=_KEY_REMEDY))
     except StableQueueError as error:
         return _form(request, error)
 
