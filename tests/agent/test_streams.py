@@ -37,7 +37,7 @@ def test_a_slow_device_is_read_by_exactly_one_stream(tmp_path: Path, kind: Devic
     folder = tmp_path / "loras"
     folder.mkdir()
     for number in range(6):
-        (folder / f"{number}.pt").write_bytes(bytes([number]) * 5_000)
+        (folder / f"{number}.pt").write_bytes(b"\x80\x02" + bytes([number]) * 5_000)
     index, io, stop = open_index(tmp_path), NotingIO(), threading.Event()
     index.apply_scan(ScanReport((scan_root(make_root("lora", str(folder))),)), quiet_s=0.0)
     round_ = HashingPool(

@@ -217,11 +217,10 @@ def test_a_pause_outlives_the_agent(tmp_path: Path) -> None:
 
 
 def test_what_was_skipped_and_what_is_not_believed_stands_in_the_report(tmp_path: Path) -> None:
-    loras, outside = tmp_path / "loras", tmp_path / "elsewhere"
-    outside.mkdir()
+    loras = tmp_path / "loras"
     old_model(loras / "a.safetensors", 1)
     (loras / "a.sha256").write_text("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
-    os.symlink(outside, loras / "linked")
+    os.symlink(tmp_path / "nowhere", loras / "linked")
     with agent(settings(tmp_path)) as index:
         until(lambda: report(index).refused == 1 and report(index).skipped == 1, 20, "the report")
         told = report(index)

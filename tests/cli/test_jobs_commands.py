@@ -471,13 +471,13 @@ def test_the_loop_that_waits_on_that_page_ends_with_the_first_error(
 
 def test_a_picture_is_explained_from_this_computers_files_alone(commands: InProcess, tmp_path: Path) -> None:
     (tmp_path / "sd").mkdir()
-    (tmp_path / "sd" / "renamed.ckpt").write_bytes(b"these very bytes")
+    (tmp_path / "sd" / "renamed.ckpt").write_bytes(b"\x80\x02these very bytes")
     (tmp_path / "lora").mkdir()
-    (tmp_path / "lora" / "ink.pt").write_bytes(b"a LoRA")
+    (tmp_path / "lora" / "ink.pt").write_bytes(b"\x80\x02a LoRA")
     data = ("--data", str(tmp_path / "data"))
     folders = ("--checkpoints", str(tmp_path / "sd"), "--loras", str(tmp_path / "lora"))
     assert commands.run("scan", *folders, *data).code == 0
-    sha256 = hashlib.sha256(b"these very bytes").hexdigest()
+    sha256 = hashlib.sha256(b"\x80\x02these very bytes").hexdigest()
     settings = f"Steps: 3, Seed: 1, Size: 64x64, Model hash: {sha256[:10]}, Model: base"
     text = f"a cat <lora:ink:1> <lora:gone:1>\n{settings}"
     (commands.folder / "cat.png").write_bytes(fake_runner.png(64, 64, text))

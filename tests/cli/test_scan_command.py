@@ -36,7 +36,7 @@ def by_path(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_scan_prints_the_digests_of_every_file(commands: Any, tmp_path: Path) -> None:
     big = write(tmp_path / "sd" / "sub" / "big one.safetensors", safetensors("big", 1_300_000))
-    plain = write(tmp_path / "sd" / "old.ckpt", random.Random(1).randbytes(1_200_000))
+    plain = write(tmp_path / "sd" / "old.ckpt", b"\x80\x02" + random.Random(1).randbytes(1_200_000))
     lora = write(tmp_path / "lora" / "styles" / "ink.safetensors", safetensors("ink"))
     done = commands.run(
         "scan",

@@ -130,7 +130,7 @@ def test_the_page_of_the_hub_is_opened_signed_in_once(studio: Webui, hub: OwnHub
     settled(hub)
     link = re.findall(r'href="([^"]+)"', studio.press("hub/open"))[0]
     first = requests.get(link, allow_redirects=False, timeout=10)
-    assert (first.status_code, first.headers["location"]) == (303, "/")
+    assert (first.status_code, first.headers["location"]) == (303, "./")
     assert requests.get(link, allow_redirects=False, timeout=10).status_code != 303
 
 
