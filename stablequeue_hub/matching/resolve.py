@@ -154,7 +154,9 @@ def resolve(
     called = finder.called_whole([one for one in by_hash if checkpoint_parts(one.name)[1] == one.hash])
     hashes = {one: normalize_hash(one.hash or "") or "" for one in by_hash if one not in called}
     names = [one for one in looked_up if one not in hashes]
-    resolved = {one: _resolved(one, matches) for one, matches in finder.by_hash(hashes).items()}
+    matched = finder.by_hash(hashes)
+    matched.update(finder.unread_titles([one for one, matches in matched.items() if not matches]))
+    resolved = {one: _resolved(one, matches) for one, matches in matched.items()}
     resolved.update((one, _resolved(one, matches)) for one, matches in finder.by_name(names).items())
     resolved.update((one, Resolution(one, "missing")) for one in unreported)
     resolved.update((one, Resolution(one, "not_checked")) for one in idle)
@@ -175,6 +177,18 @@ class _ModelFinder:
         return {
             one: [match for match in matches[value] if _is_of_kind(match, one)]
             for one, value in hashes.items()
+        }
+
+    def unread_titles(self, titles: Sequence[Requirement]) -> dict[Requirement, list[ModelMatch]]:
+        """Titles whose hash no read file has, of files on the source that nobody has read yet, though its
+        WebUI knows the hash."""
+        if self._source_id is None or not titles:
+            return {}
+        found = self.by_name([one for one in titles if checkpoint_parts(one.name)[1] == one.hash])
+        return {
+            one: matches
+            for one, matches in found.items()
+            if matches and all(m.hash_sha256 is None and _is_on(m, self._source_id) for m in matches)
         }
 
     def called_whole(self, titles: Sequence[Requirement]) -> set[Requirement]:

@@ -262,3 +262,13 @@ def test_a_title_with_a_hash_is_one_where_no_file_is_called_so(hub: Any) -> None
     assert meaning(hub, naming("checkpoint", title), a.server_id) == ("found", sha256_of("X"))
     other = f"base [{sha256_of('Z')[:10]}]"
     assert meaning(hub, naming("checkpoint", other), a.server_id)[0] == "missing"
+
+
+def test_a_title_of_a_file_that_nobody_has_read_waits_to_be_read(hub: Any) -> None:
+    a, b = hub.join("a"), hub.join("b")
+    tell(hub, a, file("zeta.safetensors", None, kind="checkpoint"))
+    tell(hub, b, file("other.safetensors", "Y", kind="checkpoint"))
+    title = "zeta.safetensors [6a65d66ded]"
+    assert meaning(hub, naming("checkpoint", title), a.server_id)[0] == "unhashed"
+    assert meaning(hub, naming("checkpoint", title), b.server_id)[0] == "missing"
+    assert meaning(hub, naming("checkpoint", title), None)[0] == "missing"

@@ -251,6 +251,11 @@ def test_while_a_job_runs_with_its_own_settings_the_button_takes_the_owners(
     while host.run(NOISE) != 777:
         assert time.monotonic() < end
         time.sleep(0.05)
+    saved = host.data / "saved.json"
+    host.run(f"from modules import shared\nshared.opts.save({str(saved)!r})")
+    kept = json.loads(saved.read_text("utf-8"))
+    assert kept.get("eta_noise_seed_delta", 0) == 0
+    assert str(kept["sd_model_checkpoint"]).startswith("alpha")
     page.fill("#txt2img_prompt textarea", "while another runs")
     page.wait_for_timeout(600)
     payload = queued(page, joined)["payload"]

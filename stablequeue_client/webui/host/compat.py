@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import os
 import sys
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -344,7 +345,26 @@ def borrow_options(of_owner: Callable[[Mapping[str, Any]], Mapping[str, Any]] | 
     """A job of ours has options at its own values, in the one place from which everybody reads them, for the
     time it runs. ``of_owner``: what stands there -> what the owner chose; None: the job has ended."""
     global _of_owner
+    from modules import shared
+
     _of_owner = of_owner
+    if of_owner is None:
+        vars(shared.opts).pop("save", None)
+    else:  # around the host's own rule for setting what it has no option of
+        object.__setattr__(shared.opts, "save", _save_for_owner)
+
+
+def _save_for_owner(filename: str) -> None:
+    """Write config.json as its owner has it: hosts save all options on the occasion of any."""
+    from modules import shared
+
+    host_saves = type(shared.opts).save
+    try:
+        owned = types.SimpleNamespace(data=dict(owner_options()), data_labels=shared.opts.data_labels)
+        host_saves(owned, filename)
+    except AttributeError:  # a host that needs more of its options than these
+        log.exception("StableQueue: settings were saved while a job had some at its own values.")
+        host_saves(shared.opts, filename)
 
 
 def owner_options() -> Mapping[str, Any]:
