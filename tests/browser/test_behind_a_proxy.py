@@ -54,10 +54,10 @@ def test_the_page_works_below_a_path_of_a_shared_address(
         assert page.locator("#sq-first-line").evaluate("one => getComputedStyle(one).display") != "inline"
 
         page.get_by_label("Search").press_sequentially("style-01", delay=20)
-        expect(page.locator(".sq-matrix tbody tr")).to_have_count(10)
+        expect(page.locator(".sq-matrix tbody tr")).to_have_count(11)
         expect(page).to_have_url(re.compile(f"^{shared}/\\?.*search=style-01"))
         page.reload()
-        expect(page.locator(".sq-matrix tbody tr")).to_have_count(10)
+        expect(page.locator(".sq-matrix tbody tr")).to_have_count(11)
 
         page.get_by_role("link", name="Servers").click()
         expect(page.get_by_role("heading", name="attic")).to_be_visible()

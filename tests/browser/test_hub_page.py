@@ -75,7 +75,7 @@ def test_typing_filters_keeps_the_cursor_and_stands_in_the_address(page) -> None
     expect(page).to_have_url(re.compile("search=style-01"))
     page.reload()
     expect(page.get_by_label("Search")).to_have_value("style-01")
-    expect(page.locator(".sq-matrix tbody tr")).to_have_count(10)
+    expect(page.locator(".sq-matrix tbody tr")).to_have_count(12)
 
 
 def test_paging_and_the_way_back(page) -> None:
@@ -99,12 +99,14 @@ def test_what_a_server_reports_appears_by_itself_and_leaves_the_person_alone(pag
     search = page.get_by_label("Search")
     search.focus()
     search.evaluate("field => field.setSelectionRange(2, 5)")
-    page.evaluate("window.scrollTo(0, 60); document.querySelectorAll('.sq-matrix tbody tr')[9].marked = true")
+    page.evaluate(
+        "window.scrollTo(0, 60); document.querySelectorAll('.sq-matrix tbody tr')[10].marked = true"
+    )
     attic.sync([*many(120), lora("style-11-new")], ROOTS)
-    expect(page.locator(".sq-matrix tbody tr")).to_have_count(11)
+    expect(page.locator(".sq-matrix tbody tr")).to_have_count(12)
     expect(search).to_be_focused()
     assert search.evaluate("field => [field.selectionStart, field.selectionEnd]") == [2, 5]
-    assert page.evaluate("document.querySelectorAll('.sq-matrix tbody tr')[10].marked") is True
+    assert page.evaluate("document.querySelectorAll('.sq-matrix tbody tr')[11].marked") is True
 
 
 def test_half_typed_input_and_open_details_survive_updates(page, attic) -> None:

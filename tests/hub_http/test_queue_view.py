@@ -198,7 +198,7 @@ def test_a_running_job_shows_its_server_and_how_far_it_is(hub: Any, attic: Any) 
 
 @pytest.mark.parametrize(
     ("path", "goes_to"),
-    [("/queue", "/?view=queue"), ("/new", "/?view=new"), ("/jobs/a%26b", "/?view=job&id=a%26b")],
+    [("/queue", "./?view=queue"), ("/new", "./?view=new"), ("/jobs/a%26b", "../?view=job&id=a%26b")],
 )
 def test_short_addresses_lead_to_the_page(hub: Any, path: str, goes_to: str) -> None:
     answer = hub.request("GET", path)

@@ -84,7 +84,7 @@ def test_a_job_that_gets_no_answer_waits_alone_and_is_sent_later(
         slow, small = desk.submission(payload(prompt="slow")), desk.submission(payload())
         desk.sender.start()
         until(lambda: desk.sender.sent(small))
-        assert [(job.key, job.refused) for job in desk.kept.all()] == [(slow, "")]
+        until(lambda: [(job.key, job.refused) for job in desk.kept.all()] == [(slow, "")])
         assert until(desk.sender.problem).code == "gateway"
         trouble.clear()
         until(lambda: desk.sender.sent(slow))
