@@ -94,6 +94,9 @@ _WORKING = Prepared(
 )
 
 
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
 @lru_cache(maxsize=256)
 def _capabilities(text: str | None) -> ServerCapabilities | None:
     return stored_capabilities(text)
@@ -106,7 +109,7 @@ def servers_now(connection: Connection, live: Live) -> dict[str, ServerFacts]:
     }
     failed = unloadable_on(connection)
     return {
-        row[0]: _facts(row, live, working.get(row[0]))._replace(unloadable=failed.get(row[0], {}))
+        row[0]: _facts(row, live, working.get(row[0]), failed.get(row[0], _NONE))
         for row in _SERVERS.all(connection, {})
     }
 
@@ -116,10 +119,12 @@ def server_now(connection: Connection, server_id: str, live: Live) -> ServerFact
     rows = _SERVER.all(connection, {"server_id": server_id})
     if not rows:
         return None
-    return _facts(rows[0], live, None)._replace(unloadable=unloadable_on(connection).get(server_id, {}))
+    return _facts(rows[0], live, None, unloadable_on(connection).get(server_id, _NONE))
 
 
-def _facts(row: Sequence[Any], live: Live, works_on: tuple[str, str, str] | None) -> ServerFacts:
+def _facts(
+    row: Sequence[Any], live: Live, works_on: tuple[str, str, str] | None, unloadable: Mapping[str, str]
+) -> ServerFacts:
     server_id, alias, index_id, frozen, paused, sequence, capabilities, address = row
     return ServerFacts(
         server_id,
@@ -133,4 +138,5 @@ def _facts(row: Sequence[Any], live: Live, works_on: tuple[str, str, str] | None
         live.runner(server_id),
         works_on,
         address is not None,
+        unloadable,
     )

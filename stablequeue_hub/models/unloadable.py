@@ -11,9 +11,13 @@ from collections.abc import Collection
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from stablequeue_hub.store.prepared import Prepared
 from stablequeue_hub.store.tables import server_files, unloadable_models
 
 TEXT_KEPT = 300
+_ALL = Prepared(
+    sa.select(unloadable_models.c.server_id, unloadable_models.c.sha256, unloadable_models.c.text)
+)
 
 
 def note_unloadable(connection: Connection, server_id: str, sha256: str, text: str, *, now_ms: int) -> None:
@@ -35,10 +39,7 @@ def forget_unloadable(connection: Connection, server_id: str | None, contents: C
 def unloadable_on(connection: Connection) -> dict[str, dict[str, str]]:
     """By server: content -> what its WebUI said. Few rows: cheaper to read whole."""
     found: dict[str, dict[str, str]] = {}
-    columns = unloadable_models.c
-    for server_id, sha256, text in connection.execute(
-        sa.select(columns.server_id, columns.sha256, columns.text)
-    ):
+    for server_id, sha256, text in _ALL.all(connection, {}):
         found.setdefault(server_id, {})[sha256] = text
     return found
 

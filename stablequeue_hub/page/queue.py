@@ -149,6 +149,7 @@ def shown_rows(
     ids = [row.job_id for row in rows if row.state != "pending"]
     pictures = dict(_PICTURES.all(connection, {"ids": ids})) if ids else {}
     found = []
+    may_change = {one: viewer.may_change(one) for one in {row.submitted_by for row in rows}}
     for row in rows:
         waiting = wait_reasons.of(row)
         targets = _decode_targets(row.targets_json) if row.targets_json else []
@@ -172,7 +173,7 @@ def shown_rows(
                 outcome=row.outcome or "",
                 failure=row.failure_text or "" if row.state == "failed" else "",
                 ended_ms=row.ended_ms,
-                may_change=viewer.may_change(row.submitted_by),
+                may_change=may_change[row.submitted_by],
                 may_retry=row.state == "pending" and (row.refusals > 0 or row.job_id in context.exclusions),
             )
         )

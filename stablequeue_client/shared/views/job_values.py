@@ -20,8 +20,7 @@ NeedMark = Literal[
 ]
 
 
-@dataclass(frozen=True)
-class NeedChip:
+class NeedChip(NamedTuple):
     """A model that a job names. ``sha256`` where its content is known."""
 
     mark: NeedMark
