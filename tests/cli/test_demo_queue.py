@@ -2,57 +2,35 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
 
 from stablequeue_client.commands.demo_queue import JOBS, drawn
 from stablequeue_client.shared.generation.image_text import generation_text
 from stablequeue_client.shared.generation.infotext import parse_infotext
 from stablequeue_client.shared.wire.runner import AssignedFile
 
-from ..agent.real_hub import environment
-from ..free_ports import free_port
+from ..running_demo import Demo, running_demo
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """``ask(path)`` of the hub of a demo that runs."""
-    data, port = tmp_path_factory.mktemp("demo") / "data", free_port()
-    words = ["up", "--demo", "--no-browser", "--data", str(data), "--port", str(port)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stablequeue_client", *words],
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-    def ask(path: str) -> Any:
-        headers = {"Authorization": f"Bearer {(data / 'admin.key').read_text().strip()}"}
-        answer = requests.get(f"http://127.0.0.1:{port}{path}", headers=headers, timeout=30)
-        assert answer.ok, answer.text
-        return answer.json() if "json" in answer.headers["Content-Type"] else answer.content
-
-    yield ask
-    process.terminate()
-    process.wait(60)
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    with running_demo(tmp_path_factory.mktemp("demo")) as running:
+        yield running
 
 
-def test_jobs_run_wait_with_reasons_are_done_and_one_is_wrong(demo: Any) -> None:
+def test_jobs_run_wait_with_reasons_are_done_and_one_is_wrong(demo: Demo) -> None:
     end = time.monotonic() + 150
     seen: set[str] = set()
     while not {"running", "done", "wrong", "waits"} <= seen:
         assert time.monotonic() < end, seen
         time.sleep(0.5)
         try:
-            jobs = demo("/api/v1/jobs?limit=100")["jobs"]
-        except (OSError, requests.ConnectionError):
+            jobs = demo.ask("GET", "/api/v1/jobs?limit=100")["jobs"]
+        except OSError:
             continue  # the hub is being started
         assert all(job["outcome"] != "wrong" or job["name"] == "A job that went wrong" for job in jobs)
         done = [job for job in jobs if job["outcome"] == "confirmed"]
@@ -60,20 +38,22 @@ def test_jobs_run_wait_with_reasons_are_done_and_one_is_wrong(demo: Any) -> None
         seen |= {"wrong"} if any(job["outcome"] == "wrong" for job in jobs) else set()
         seen |= {"done"} if done else set()
         seen |= {"waits"} if sum(job["state"] == "pending" for job in jobs) >= 3 else set()
-    assert demo(f"/api/v1/jobs/{done[0]['job_id']}/pictures/0").startswith(b"\x89PNG")
+    assert demo.ask("GET", f"/api/v1/jobs/{done[0]['job_id']}/pictures/0").startswith(b"\x89PNG")
     reasons = {
-        job["name"]: demo(f"/api/v1/jobs/{job['job_id']}/why")["waiting_for"] for job in jobs if job["name"]
+        job["name"]: demo.ask("GET", f"/api/v1/jobs/{job['job_id']}/why")["waiting_for"]
+        for job in jobs
+        if job["name"]
     }
     assert "several models have this name" in reasons["Which of the two?"]
     assert "origami_XL" in reasons["Lacks a LoRA"]
 
 
-def test_the_first_screen_is_the_table_and_one_server_is_off(demo: Any) -> None:
+def test_the_first_screen_is_the_table_and_one_server_is_off(demo: Demo) -> None:
     """The page is shown when the files are read; the third computer has been switched off by then."""
     end = time.monotonic() + 120
     while True:
         assert time.monotonic() < end
-        servers = {server["alias"]: server for server in demo("/api/v1/servers")}
+        servers = {server["alias"]: server for server in demo.ask("GET", "/api/v1/servers")}
         if len(servers) == 3 and not servers["classic"]["reachable"]:
             break
         time.sleep(1)

@@ -147,3 +147,10 @@ def test_where_no_job_may_be_changed_there_is_nothing_to_choose() -> None:
     assert "data-sq-pick-all" in job_views.queue(page)
     seen = dataclasses.replace(page, rows=tuple(row._replace(may_change=False) for row in page.rows))
     assert "data-sq-pick-all" not in job_views.queue(seen)
+
+
+def test_the_first_line_warns_while_no_server_is_connected() -> None:
+    alone = views.first_line(v.FirstLine(servers=2, connected=0))
+    assert "sq-tone-warn" in alone
+    assert "No server is connected" in alone
+    assert "sq-tone-good" in views.first_line(v.FirstLine(servers=2, connected=1))
