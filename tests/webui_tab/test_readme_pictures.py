@@ -26,7 +26,7 @@ KEPT = ROOT / "docs" / "pictures"
 DRAW = os.environ.get("STABLEQUEUE_TEST_DRAW_PICTURES") == "1"
 SIZE = {"width": 1200, "height": 760}
 ALIKE = 0.02
-"""Mean difference of shrunk pictures, 0 to 1. Clocks and progress make 0.0005; of different views it is 0.03."""
+"""Mean difference of shrunk pictures, 0 to 1. Clocks and progress make 0.0005, another view at least 0.03."""
 COMPARE = """
 async (pictures) => {
     const shrunk = await Promise.all(pictures.map(async (data) => {
